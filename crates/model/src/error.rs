@@ -1,0 +1,153 @@
+//! How a request can end other than well. The same for every front door; each variant answers one
+//! question for client and checker alike: can the write have been applied?
+
+use crate::codec::{CodecError, Decode, Encode, Reader};
+use crate::consistency::Consistency;
+use thiserror::Error;
+
+/// The outcome of a request that did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RequestError {
+    /// The statement's text is not CQL.
+    #[error("line {line}:{column} {message}")]
+    Syntax {
+        /// Line of the offending token, from 1.
+        line: u32,
+        /// Column of the offending token in characters, from 1.
+        column: u32,
+        /// What is wrong, with the token in quotes.
+        message: String,
+    },
+    /// The statement is CQL but cannot be executed as it stands.
+    #[error("{0}")]
+    Invalid(String),
+    /// A keyspace, table or prepared statement that does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// A keyspace or table of that name exists.
+    #[error("{what} already exists")]
+    AlreadyExists {
+        /// `keyspace 'k'` or `table 'k.t'`.
+        what: String,
+    },
+    /// No such prepared statement on this node: prepare it again.
+    #[error("prepared statement {id} is not known to this node; prepare it again")]
+    Unprepared {
+        /// The statement's id in hexadecimal.
+        id: String,
+    },
+    /// Too few replicas are alive; nothing was sent.
+    #[error("not enough replicas are alive for {consistency}: {alive} of {required} required")]
+    Unavailable {
+        /// The level asked for.
+        consistency: Consistency,
+        /// Replicas needed.
+        required: u32,
+        /// Replicas alive.
+        alive: u32,
+    },
+    /// Too few replicas acknowledged a write in time; it may be applied.
+    #[error("write timed out at {consistency}: {received} of {required} replicas acknowledged it; it may be applied")]
+    WriteTimeout {
+        /// The level asked for.
+        consistency: Consistency,
+        /// Acknowledgements received.
+        received: u32,
+        /// Acknowledgements needed.
+        required: u32,
+    },
+    /// Too few replicas answered a read in time.
+    #[error("read timed out at {consistency}: {received} of {required} replicas answered")]
+    ReadTimeout {
+        /// The level asked for.
+        consistency: Consistency,
+        /// Answers received.
+        received: u32,
+        /// Answers needed.
+        required: u32,
+        /// Whether the replica asked for the data itself was among them.
+        data_present: bool,
+    },
+    /// Replicas refused or failed a write; it may be applied on others.
+    #[error("write failed at {consistency}: {failures} replicas failed, {received} of {required} acknowledged it")]
+    WriteFailure {
+        /// The level asked for.
+        consistency: Consistency,
+        /// Acknowledgements received.
+        received: u32,
+        /// Acknowledgements needed.
+        required: u32,
+        /// Replicas that failed.
+        failures: u32,
+    },
+    /// Replicas refused or failed a read.
+    #[error("read failed at {consistency}: {failures} replicas failed, {received} of {required} answered")]
+    ReadFailure {
+        /// The level asked for.
+        consistency: Consistency,
+        /// Answers received.
+        received: u32,
+        /// Answers needed.
+        required: u32,
+        /// Replicas that failed.
+        failures: u32,
+    },
+    /// A change of the schema was not decided in time; it may be decided yet.
+    #[error("the schema change was not decided in time: {0}; it may take effect yet")]
+    SchemaTimeout(String),
+    /// The node has as much work as it takes on; nothing was done.
+    #[error("the node is overloaded: {0}; retry later or on another node")]
+    Overloaded(String),
+    /// The node is not serving: starting, joining, or shutting down; nothing was done.
+    #[error("the node is not serving: {0}")]
+    NotServing(String),
+    /// A defect or a broken store; the log of the node says more.
+    #[error("server error: {0}")]
+    Server(String),
+}
+
+/// Whether a failed write can have been applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// Certainly not.
+    No,
+    /// It may be applied, now or later.
+    Maybe,
+}
+
+impl RequestError {
+    /// Whether the request can have had an effect.
+    #[must_use]
+    pub fn applied(&self) -> Applied {
+        match self {
+            RequestError::Syntax { .. }
+            | RequestError::Invalid(_)
+            | RequestError::NotFound(_)
+            | RequestError::AlreadyExists { .. }
+            | RequestError::Unprepared { .. }
+            | RequestError::Unavailable { .. }
+            | RequestError::ReadTimeout { .. }
+            | RequestError::ReadFailure { .. }
+            | RequestError::Overloaded(_)
+            | RequestError::NotServing(_) => Applied::No,
+            RequestError::WriteTimeout { .. }
+            | RequestError::WriteFailure { .. }
+            | RequestError::SchemaTimeout(_)
+            | RequestError::Server(_) => Applied::Maybe,
+        }
+    }
+}
+
+impl Encode for Consistency {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let position = Consistency::ALL_LEVELS.iter().position(|level| level == self);
+        out.push(position.expect("ALL_LEVELS lists every level") as u8);
+    }
+}
+
+impl Decode for Consistency {
+    fn decode(reader: &mut Reader) -> Result<Consistency, CodecError> {
+        let tag = usize::from(reader.u8()?);
+        Consistency::ALL_LEVELS.get(tag).copied().ok_or(CodecError::Invalid("consistency"))
+    }
+}

@@ -1,0 +1,50 @@
+//! The value world of Helenus: what a cell, a row, a key, a token, a schema and a mutation are, how
+//! they are encoded, and how two versions of them are reconciled.
+//!
+//! Invariants:
+//! * Pure: no clock, randomness, IO, thread, lock or unordered iteration. Time comes in as [`Now`],
+//!   randomness as a seeded [`Rng`].
+//! * Reconciliation ([`row::Row::merge`], [`deletion::PartitionDeletions::merge`]) is commutative,
+//!   associative and idempotent, and every logical state has exactly one encoding, so replicas that
+//!   have seen the same writes hold the same bytes.
+//! * Key encodings order like the values that they encode, byte by byte.
+//! * Nothing here allocates by a length that came from outside before checking it against the bytes
+//!   that are left.
+//!
+//! Map: [`id`] names things, [`time`] clocks, [`types`] and [`value`] CQL values and their wire
+//! form, [`key`] and [`token`] placement and order, [`row`] cells and rows, [`deletion`] partition
+//! and range deletions, [`mutation`] writes, [`read`] reads, [`schema`] keyspaces and tables,
+//! [`consistency`] levels, [`error`] outcomes, [`codec`] the compact binary form, [`digest`],
+//! [`limits`], [`rng`], [`local`] the node's own records.
+
+pub mod codec;
+pub mod consistency;
+pub mod deletion;
+pub mod digest;
+pub mod error;
+pub mod id;
+pub mod key;
+pub mod limits;
+pub mod local;
+pub mod mutation;
+pub mod read;
+pub mod rng;
+pub mod row;
+pub mod schema;
+pub mod time;
+pub mod token;
+pub mod types;
+pub mod value;
+
+pub use consistency::Consistency;
+pub use error::RequestError;
+pub use id::{ColumnId, Epoch, KeyspaceName, NodeId, TableId};
+pub use key::PartitionKey;
+pub use mutation::{Mutation, Record, RecordKey};
+pub use read::{ReadCommand, ReadData};
+pub use rng::Rng;
+pub use row::{Cell, CellState, Liveness, Row};
+pub use time::{Instant, Now, WallMicros};
+pub use token::Token;
+pub use types::CqlType;
+pub use value::Value;

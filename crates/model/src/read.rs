@@ -1,0 +1,171 @@
+//! A read of one partition, and its answer, as coordinator and replica exchange them.
+
+use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, put_sequence};
+use crate::deletion::PartitionDeletions;
+use crate::id::TableId;
+use crate::key::PartitionKey;
+use bytes::Bytes;
+
+/// Rows whose encoded clustering key is in `start..end`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// First position wanted.
+    pub start: Bytes,
+    /// First position after it not wanted.
+    pub end: Bytes,
+}
+
+/// What to read of one partition. A replica answers with everything that reconciliation needs:
+/// tombstones are answered like values, and cells are never filtered by column, since a read repair
+/// must see whole rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadCommand {
+    /// The table.
+    pub table: TableId,
+    /// The partition.
+    pub partition: PartitionKey,
+    /// The rows wanted: not empty, ascending, disjoint.
+    pub slices: Vec<Slice>,
+    /// True to walk the rows from the last to the first.
+    pub reversed: bool,
+    /// True when the static row is wanted too.
+    pub static_row: bool,
+    /// Stop after this many rows that are live at `now_seconds`; at least 1.
+    pub row_limit: u32,
+    /// Stop after the row that reaches this many bytes; at least 1.
+    pub bytes_limit: u32,
+    /// The coordinator's wall clock in seconds since 1970: what has expired by then is not live, on
+    /// every replica alike.
+    pub now_seconds: u32,
+}
+
+/// What a replica holds for a [`ReadCommand`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadData {
+    /// The partition's deletion, and its range tombstones clipped to the part that was read. What
+    /// they cover is not in the rows.
+    pub deletions: PartitionDeletions,
+    /// The encoded static row, if wanted and there is one.
+    pub static_row: Option<Bytes>,
+    /// `(encoded clustering key, encoded row)` in reading order. Rows that are not live are among
+    /// them: deleted and expired ones.
+    pub rows: Vec<(Bytes, Bytes)>,
+    /// True when a limit ended the read: nothing is known of what comes after the last row. False
+    /// when the answer covers the whole command.
+    pub more: bool,
+}
+
+impl Slice {
+    /// All rows of a partition.
+    #[must_use]
+    pub fn all() -> Slice {
+        // Every encoded clustering key starts with a byte between 0x38 and 0x42.
+        Slice { start: Bytes::from_static(&[0x20]), end: Bytes::from_static(&[0x60]) }
+    }
+
+    /// True when `clustering` is in it.
+    #[must_use]
+    pub fn contains(&self, clustering: &[u8]) -> bool {
+        self.start.as_ref() <= clustering && clustering < self.end.as_ref()
+    }
+}
+
+impl ReadCommand {
+    /// The same command for what comes after `last` in reading order, with `row_limit` rows to go;
+    /// `None` when nothing comes after.
+    #[must_use]
+    pub fn after(&self, last: &Bytes, row_limit: u32) -> Option<ReadCommand> {
+        let next = || {
+            // The first position after a key is the key and a zero byte.
+            let mut next = last.to_vec();
+            next.push(0);
+            Bytes::from(next)
+        };
+        let rest = |slice: &Slice| {
+            let rest = if self.reversed {
+                Slice { start: slice.start.clone(), end: slice.end.clone().min(last.clone()) }
+            } else {
+                Slice { start: slice.start.clone().max(next()), end: slice.end.clone() }
+            };
+            (rest.start < rest.end).then_some(rest)
+        };
+        let slices: Vec<Slice> = self.slices.iter().filter_map(rest).collect();
+        (!slices.is_empty() && row_limit > 0).then(|| ReadCommand { slices, row_limit, ..self.clone() })
+    }
+}
+
+impl Encode for Slice {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_bytes(out, &self.start);
+        put_bytes(out, &self.end);
+    }
+}
+
+impl Decode for Slice {
+    fn decode(reader: &mut Reader) -> Result<Slice, CodecError> {
+        Ok(Slice { start: reader.bytes()?, end: reader.bytes()? })
+    }
+}
+
+impl Encode for ReadCommand {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.table.encode(out);
+        self.partition.encode(out);
+        put_sequence(out, &self.slices);
+        self.reversed.encode(out);
+        self.static_row.encode(out);
+        self.row_limit.encode(out);
+        self.bytes_limit.encode(out);
+        self.now_seconds.encode(out);
+    }
+}
+
+impl Decode for ReadCommand {
+    fn decode(reader: &mut Reader) -> Result<ReadCommand, CodecError> {
+        let command = ReadCommand {
+            table: TableId::decode(reader)?,
+            partition: PartitionKey::decode(reader)?,
+            slices: reader.sequence()?,
+            reversed: reader.bool()?,
+            static_row: reader.bool()?,
+            row_limit: reader.varint_u32()?,
+            bytes_limit: reader.varint_u32()?,
+            now_seconds: reader.varint_u32()?,
+        };
+        let ascending = command.slices.windows(2).all(|pair| pair[0].end <= pair[1].start);
+        if command.slices.is_empty() || !ascending || command.slices.iter().any(|slice| slice.start >= slice.end) {
+            return Err(CodecError::Invalid("slices"));
+        }
+        if command.row_limit == 0 || command.bytes_limit == 0 {
+            return Err(CodecError::Invalid("limit"));
+        }
+        Ok(command)
+    }
+}
+
+impl Encode for ReadData {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.deletions.encode(out);
+        put_option(out, self.static_row.as_ref());
+        self.more.encode(out);
+        crate::codec::put_varint(out, self.rows.len() as u64);
+        for (clustering, row) in &self.rows {
+            put_bytes(out, clustering);
+            put_bytes(out, row);
+        }
+    }
+}
+
+impl Decode for ReadData {
+    fn decode(reader: &mut Reader) -> Result<ReadData, CodecError> {
+        let deletions = PartitionDeletions::decode(reader)?;
+        let static_row = reader.option()?;
+        let more = reader.bool()?;
+        let count = reader.count()?;
+        let mut rows = Vec::new();
+        for _ in 0..count {
+            rows.push((reader.bytes()?, reader.bytes()?));
+        }
+        Ok(ReadData { deletions, static_row, rows, more })
+    }
+}

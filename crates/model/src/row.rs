@@ -1,0 +1,422 @@
+//! Cells and rows, their reconciliation, and their one encoding on disk and in messages.
+//!
+//! Reconciliation is Cassandra's, tightened into a strict total order so that replicas converge bit
+//! for bit whatever the order of merges (Cassandra's own rule leaves ties to the order of its
+//! arguments in places): larger timestamp; then tombstone over expiring over live (CASSANDRA-14592);
+//! then later deletion or expiry; then smaller TTL, that is, written later (ScyllaDB); then the
+//! larger value, bytes unsigned. A cell or liveness at or below the row's deletion is gone.
+//!
+//! A row's state is a join-semilattice: merging is commutative, associative and idempotent.
+//! Encoding, format 1:
+//! ```text
+//! u8 format, u8 flags, i64 base timestamp (the largest in the row; others are differences to it)
+//! [liveness: varint difference; if expiring: varint ttl, varint expiry]
+//! [deletion: varint difference, varint local seconds]
+//! varint cells, then for each, ascending: varint column id difference, u8 kind, varint timestamp
+//!   difference; expiring: varint ttl, varint expiry; tombstone: varint local seconds; with a value:
+//!   varint length, bytes
+//! ```
+
+use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_varint};
+use crate::deletion::Deletion;
+use crate::id::ColumnId;
+use bytes::Bytes;
+use std::cmp::{Ordering, Reverse};
+
+/// The time to live of a cell or a row's liveness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Expiry {
+    /// Seconds from the write to the expiry, as the statement gave it.
+    pub ttl_seconds: u32,
+    /// When it expires, in seconds since 1970: from that second on it is gone.
+    pub at_seconds: u32,
+}
+
+impl Expiry {
+    /// True once it has expired.
+    #[must_use]
+    pub fn is_past(&self, now_seconds: i64) -> bool {
+        i64::from(self.at_seconds) <= now_seconds
+    }
+
+    /// The rank among ties: later expiry first, then smaller TTL.
+    fn rank(self) -> (u32, Reverse<u32>) {
+        (self.at_seconds, Reverse(self.ttl_seconds))
+    }
+}
+
+/// What a cell holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CellState {
+    /// A value that stays until overwritten, in its type's wire form.
+    Live(Bytes),
+    /// A value with a time to live. The value is dropped, never the rest, once it has expired: it
+    /// must go on winning against what it won against before.
+    Expiring(Expiry, Option<Bytes>),
+    /// A deletion of the column, made at this second since 1970.
+    Tombstone(u32),
+}
+
+/// One column's value in one row, with its write timestamp in microseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Cell {
+    /// Write timestamp in microseconds.
+    pub timestamp: i64,
+    /// Value or deletion.
+    pub state: CellState,
+}
+
+/// The mark that INSERT leaves: the row exists even when every other column is null.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Liveness {
+    /// Write timestamp in microseconds.
+    pub timestamp: i64,
+    /// Time to live, if the INSERT had one.
+    pub expiry: Option<Expiry>,
+}
+
+/// A row, or a change of one: they are the same thing and merge alike. Nothing in it is at or below
+/// its own deletion.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    liveness: Option<Liveness>,
+    deletion: Option<Deletion>,
+    cells: Vec<(ColumnId, Cell)>,
+}
+
+impl Cell {
+    /// A value without time to live.
+    #[must_use]
+    pub fn live(timestamp: i64, value: Bytes) -> Cell {
+        Cell { timestamp, state: CellState::Live(value) }
+    }
+
+    /// A value with a time to live.
+    #[must_use]
+    pub fn expiring(timestamp: i64, value: Bytes, expiry: Expiry) -> Cell {
+        Cell { timestamp, state: CellState::Expiring(expiry, Some(value)) }
+    }
+
+    /// A deletion made at `local_seconds`.
+    #[must_use]
+    pub fn tombstone(timestamp: i64, local_seconds: u32) -> Cell {
+        Cell { timestamp, state: CellState::Tombstone(local_seconds) }
+    }
+
+    /// The value that a reader at `now_seconds` sees.
+    #[must_use]
+    pub fn value(&self, now_seconds: i64) -> Option<&Bytes> {
+        match &self.state {
+            CellState::Live(value) => Some(value),
+            CellState::Expiring(expiry, value) if !expiry.is_past(now_seconds) => value.as_ref(),
+            CellState::Expiring(..) | CellState::Tombstone(_) => None,
+        }
+    }
+
+    /// The order of reconciliation: of two versions of a cell the greater one stays.
+    #[must_use]
+    pub fn reconcile(&self, other: &Cell) -> Ordering {
+        self.timestamp.cmp(&other.timestamp).then_with(|| match (&self.state, &other.state) {
+            (CellState::Live(a), CellState::Live(b)) => a.cmp(b),
+            (CellState::Live(_), _) => Ordering::Less,
+            (_, CellState::Live(_)) => Ordering::Greater,
+            (CellState::Tombstone(a), CellState::Tombstone(b)) => a.cmp(b),
+            (CellState::Tombstone(_), _) => Ordering::Greater,
+            (_, CellState::Tombstone(_)) => Ordering::Less,
+            (CellState::Expiring(a, value_a), CellState::Expiring(b, value_b)) => {
+                // A dropped value ranks above any: both are expired, so nobody can see which stays.
+                let value = || match (value_a, value_b) {
+                    (Some(a), Some(b)) => a.cmp(b),
+                    (a, b) => b.is_some().cmp(&a.is_some()),
+                };
+                a.rank().cmp(&b.rank()).then_with(value)
+            }
+        })
+    }
+}
+
+impl Liveness {
+    /// True while a reader at `now_seconds` sees the row by this mark.
+    #[must_use]
+    pub fn is_live(&self, now_seconds: i64) -> bool {
+        self.expiry.is_none_or(|expiry| !expiry.is_past(now_seconds))
+    }
+
+    /// The order of reconciliation: larger timestamp, then expiring, later expiry, smaller TTL.
+    #[must_use]
+    pub fn reconcile(&self, other: &Liveness) -> Ordering {
+        let rank = |liveness: &Liveness| (liveness.timestamp, liveness.expiry.map(Expiry::rank));
+        rank(self).cmp(&rank(other))
+    }
+}
+
+impl Row {
+    /// A row of these parts, with what its own deletion covers left out. `cells` may come in any
+    /// order; of two cells of one column the greater one stays.
+    #[must_use]
+    pub fn new(liveness: Option<Liveness>, deletion: Option<Deletion>, mut cells: Vec<(ColumnId, Cell)>) -> Row {
+        cells.sort_by(|(id_a, a), (id_b, b)| id_a.cmp(id_b).then_with(|| b.reconcile(a)));
+        cells.dedup_by_key(|(id, _)| *id);
+        let mut row = Row { liveness, deletion: None, cells };
+        if let Some(deletion) = deletion {
+            row.delete(deletion);
+            row.deletion = Some(deletion);
+        }
+        row
+    }
+
+    /// A deletion of the whole row.
+    #[must_use]
+    pub fn deleted(deletion: Deletion) -> Row {
+        Row::new(None, Some(deletion), Vec::new())
+    }
+
+    /// The mark of INSERT, if one is left.
+    #[must_use]
+    pub fn liveness(&self) -> Option<Liveness> {
+        self.liveness
+    }
+
+    /// The deletion of the row.
+    #[must_use]
+    pub fn deletion(&self) -> Option<Deletion> {
+        self.deletion
+    }
+
+    /// The cells by ascending column id, tombstones and expired ones included.
+    #[must_use]
+    pub fn cells(&self) -> &[(ColumnId, Cell)] {
+        &self.cells
+    }
+
+    /// The cell of `column`.
+    #[must_use]
+    pub fn cell(&self, column: ColumnId) -> Option<&Cell> {
+        let found = self.cells.binary_search_by_key(&column, |(id, _)| *id);
+        found.ok().map(|index| &self.cells[index].1)
+    }
+
+    /// True when there is nothing in it: it says nothing about the row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.liveness.is_none() && self.deletion.is_none() && self.cells.is_empty()
+    }
+
+    /// True when a reader at `now_seconds` sees the row.
+    #[must_use]
+    pub fn is_live(&self, now_seconds: i64) -> bool {
+        self.liveness.is_some_and(|liveness| liveness.is_live(now_seconds))
+            || self.cells.iter().any(|(_, cell)| cell.value(now_seconds).is_some())
+    }
+
+    /// Removes what `deletion`, of the partition, a range or the row, covers; a row deletion that it
+    /// supersedes goes too. `deletion` itself is not recorded in the row.
+    pub fn delete(&mut self, deletion: Deletion) {
+        self.liveness = self.liveness.filter(|liveness| liveness.timestamp > deletion.timestamp);
+        self.deletion = self.deletion.filter(|own| *own > deletion);
+        self.cells.retain(|(_, cell)| cell.timestamp > deletion.timestamp);
+    }
+
+    /// Keeps the cells of the columns that `wanted` accepts.
+    pub fn retain_columns(&mut self, mut wanted: impl FnMut(ColumnId) -> bool) {
+        self.cells.retain(|(id, _)| wanted(*id));
+    }
+
+    /// Drops the values of cells that have expired at `now_seconds`, keeping that they were there.
+    pub fn drop_expired_values(&mut self, now_seconds: i64) {
+        for (_, cell) in &mut self.cells {
+            if let CellState::Expiring(expiry, value) = &mut cell.state
+                && expiry.is_past(now_seconds)
+            {
+                *value = None;
+            }
+        }
+    }
+
+    /// The join of two versions of a row.
+    #[must_use]
+    pub fn merge(self, other: Row) -> Row {
+        let deletion = self.deletion.max(other.deletion);
+        let liveness = match (self.liveness, other.liveness) {
+            (Some(a), Some(b)) => Some(if a.reconcile(&b).is_ge() { a } else { b }),
+            (a, b) => a.or(b),
+        };
+        let mut cells = Vec::with_capacity(self.cells.len().max(other.cells.len()));
+        let mut left = self.cells.into_iter().peekable();
+        let mut right = other.cells.into_iter().peekable();
+        loop {
+            let order = match (left.peek(), right.peek()) {
+                (Some((a, _)), Some((b, _))) => a.cmp(b),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => break,
+            };
+            match order {
+                Ordering::Less => cells.extend(left.next()),
+                Ordering::Greater => cells.extend(right.next()),
+                Ordering::Equal => cells.extend(left.next().zip(right.next()).map(|((id, a), (_, b))| {
+                    let cell = if a.reconcile(&b).is_ge() { a } else { b };
+                    (id, cell)
+                })),
+            }
+        }
+        let mut row = Row { liveness, deletion: None, cells };
+        if let Some(deletion) = deletion {
+            row.delete(deletion);
+            row.deletion = Some(deletion);
+        }
+        row
+    }
+
+    /// The largest timestamp in the row: what the others are encoded as differences to.
+    fn base(&self) -> i64 {
+        let cells = self.cells.iter().map(|(_, cell)| cell.timestamp);
+        let rest = self.liveness.map(|liveness| liveness.timestamp).into_iter();
+        let live = cells.chain(rest).max();
+        live.or(self.deletion.map(|deletion| deletion.timestamp)).unwrap_or(0)
+    }
+}
+
+const FORMAT: u8 = 1;
+const FLAG_LIVENESS: u8 = 1;
+const FLAG_LIVENESS_EXPIRING: u8 = 2;
+const FLAG_DELETION: u8 = 4;
+const FLAGS_KNOWN: u8 = 7;
+
+const CELL_LIVE: u8 = 0;
+const CELL_TOMBSTONE: u8 = 1;
+const CELL_EXPIRING: u8 = 2;
+const CELL_EXPIRED: u8 = 3;
+
+/// `base - timestamp`, which fits 64 bits without a sign since `base` is the larger one.
+fn difference(base: i64, timestamp: i64) -> u64 {
+    debug_assert!(timestamp <= base, "the base is the largest timestamp");
+    (base as u64).wrapping_sub(timestamp as u64)
+}
+
+fn read_timestamp(reader: &mut Reader, base: i64) -> Result<i64, CodecError> {
+    let difference = reader.varint()?;
+    let lowest = (base as u64).wrapping_sub(i64::MIN as u64);
+    if difference > lowest {
+        return Err(CodecError::Invalid("timestamp"));
+    }
+    Ok((base as u64).wrapping_sub(difference) as i64)
+}
+
+fn put_expiry(out: &mut Vec<u8>, expiry: Expiry) {
+    put_varint(out, u64::from(expiry.ttl_seconds));
+    put_varint(out, u64::from(expiry.at_seconds));
+}
+
+fn read_expiry(reader: &mut Reader) -> Result<Expiry, CodecError> {
+    Ok(Expiry { ttl_seconds: reader.varint_u32()?, at_seconds: reader.varint_u32()? })
+}
+
+impl Encode for Row {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let base = self.base();
+        let expiring = self.liveness.is_some_and(|liveness| liveness.expiry.is_some());
+        let flags = u8::from(self.liveness.is_some()) * FLAG_LIVENESS
+            | u8::from(expiring) * FLAG_LIVENESS_EXPIRING
+            | u8::from(self.deletion.is_some()) * FLAG_DELETION;
+        out.extend_from_slice(&[FORMAT, flags]);
+        out.extend_from_slice(&base.to_be_bytes());
+        if let Some(liveness) = self.liveness {
+            put_varint(out, difference(base, liveness.timestamp));
+            if let Some(expiry) = liveness.expiry {
+                put_expiry(out, expiry);
+            }
+        }
+        if let Some(deletion) = self.deletion {
+            put_varint(out, difference(base, deletion.timestamp));
+            put_varint(out, u64::from(deletion.local_seconds));
+        }
+        put_varint(out, self.cells.len() as u64);
+        let mut previous = 0;
+        for (id, cell) in &self.cells {
+            put_varint(out, u64::from(id.0 - previous));
+            previous = id.0;
+            let kind = match &cell.state {
+                CellState::Live(_) => CELL_LIVE,
+                CellState::Tombstone(_) => CELL_TOMBSTONE,
+                CellState::Expiring(_, Some(_)) => CELL_EXPIRING,
+                CellState::Expiring(_, None) => CELL_EXPIRED,
+            };
+            out.push(kind);
+            put_varint(out, difference(base, cell.timestamp));
+            match &cell.state {
+                CellState::Live(value) => put_bytes(out, value),
+                CellState::Tombstone(local_seconds) => put_varint(out, u64::from(*local_seconds)),
+                CellState::Expiring(expiry, value) => {
+                    put_expiry(out, *expiry);
+                    if let Some(value) = value {
+                        put_bytes(out, value);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn decode_cell(reader: &mut Reader, base: i64) -> Result<Cell, CodecError> {
+    let kind = reader.u8()?;
+    let timestamp = read_timestamp(reader, base)?;
+    let state = match kind {
+        CELL_LIVE => CellState::Live(reader.bytes()?),
+        CELL_TOMBSTONE => CellState::Tombstone(reader.varint_u32()?),
+        CELL_EXPIRING => {
+            let expiry = read_expiry(reader)?;
+            CellState::Expiring(expiry, Some(reader.bytes()?))
+        }
+        CELL_EXPIRED => CellState::Expiring(read_expiry(reader)?, None),
+        _ => return Err(CodecError::Invalid("cell kind")),
+    };
+    Ok(Cell { timestamp, state })
+}
+
+impl Decode for Row {
+    fn decode(reader: &mut Reader) -> Result<Row, CodecError> {
+        match reader.u8()? {
+            FORMAT => {}
+            version => return Err(CodecError::Version(version)),
+        }
+        let flags = reader.u8()?;
+        if flags & !FLAGS_KNOWN != 0 || flags & (FLAG_LIVENESS | FLAG_LIVENESS_EXPIRING) == FLAG_LIVENESS_EXPIRING {
+            return Err(CodecError::Invalid("row flags"));
+        }
+        let base = reader.i64()?;
+        let mut row = Row::default();
+        if flags & FLAG_LIVENESS != 0 {
+            let timestamp = read_timestamp(reader, base)?;
+            let expiring = flags & FLAG_LIVENESS_EXPIRING != 0;
+            let expiry = if expiring { Some(read_expiry(reader)?) } else { None };
+            row.liveness = Some(Liveness { timestamp, expiry });
+        }
+        if flags & FLAG_DELETION != 0 {
+            let timestamp = read_timestamp(reader, base)?;
+            row.deletion = Some(Deletion { timestamp, local_seconds: reader.varint_u32()? });
+        }
+        let count = reader.count()?;
+        let mut previous = 0u32;
+        for index in 0..count {
+            let step = reader.varint_u32()?;
+            if index > 0 && step == 0 {
+                return Err(CodecError::Invalid("column id"));
+            }
+            previous = previous.checked_add(step).ok_or(CodecError::Invalid("column id"))?;
+            row.cells.push((ColumnId(previous), decode_cell(reader, base)?));
+        }
+        // Only the one encoding of a state is accepted.
+        let covered = |timestamp: i64| row.deletion.is_some_and(|deletion| timestamp <= deletion.timestamp);
+        let shadowed = row.liveness.is_some_and(|liveness| covered(liveness.timestamp))
+            || row.cells.iter().any(|(_, cell)| covered(cell.timestamp));
+        if shadowed || base != row.base() {
+            return Err(CodecError::Invalid("row"));
+        }
+        Ok(row)
+    }
+}
+
+#[cfg(test)]
+#[path = "row_tests.rs"]
+mod tests;

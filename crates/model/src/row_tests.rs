@@ -1,0 +1,146 @@
+//! Laws of cells and rows over adversarial values: equal timestamps, equal values, times to live in
+//! the past, the extremes of i64.
+
+use super::*;
+use proptest::prelude::*;
+
+fn timestamp() -> impl Strategy<Value = i64> {
+    prop_oneof![Just(i64::MIN), Just(i64::MIN + 1), Just(i64::MAX), -2i64..3]
+}
+
+fn expiry() -> impl Strategy<Value = Expiry> {
+    (prop_oneof![Just(0), Just(u32::MAX), 1u32..4], prop_oneof![Just(0), Just(u32::MAX), 9u32..12])
+        .prop_map(|(ttl_seconds, at_seconds)| Expiry { ttl_seconds, at_seconds })
+}
+
+fn value() -> impl Strategy<Value = Bytes> {
+    prop_oneof![Just(vec![]), Just(vec![0]), Just(vec![0x7f]), Just(vec![0x80]), Just(vec![0xff, 0])]
+        .prop_map(Bytes::from)
+}
+
+fn cell() -> impl Strategy<Value = Cell> {
+    let state = prop_oneof![
+        value().prop_map(CellState::Live),
+        (expiry(), prop::option::of(value())).prop_map(|(expiry, value)| CellState::Expiring(expiry, value)),
+        (0u32..3).prop_map(CellState::Tombstone),
+    ];
+    (timestamp(), state).prop_map(|(timestamp, state)| Cell { timestamp, state })
+}
+
+fn liveness() -> impl Strategy<Value = Liveness> {
+    (timestamp(), prop::option::of(expiry())).prop_map(|(timestamp, expiry)| Liveness { timestamp, expiry })
+}
+
+fn deletion() -> impl Strategy<Value = Deletion> {
+    (timestamp(), 0u32..3).prop_map(|(timestamp, local_seconds)| Deletion { timestamp, local_seconds })
+}
+
+fn row() -> impl Strategy<Value = Row> {
+    let cells = prop::collection::vec(((0u32..4).prop_map(ColumnId), cell()), 0..5);
+    (prop::option::of(liveness()), prop::option::of(deletion()), cells)
+        .prop_map(|(liveness, deletion, cells)| Row::new(liveness, deletion, cells))
+}
+
+proptest! {
+    #[test]
+    fn merging_is_a_join(a in row(), b in row(), c in row()) {
+        let merged = a.clone().merge(b.clone());
+        prop_assert_eq!(&merged, &b.clone().merge(a.clone()));
+        prop_assert_eq!(merged.merge(c.clone()).to_bytes(), a.clone().merge(b.merge(c)).to_bytes());
+        prop_assert_eq!(a.clone().merge(a.clone()), a.clone());
+        prop_assert_eq!(a.clone().merge(Row::default()), a);
+    }
+
+    #[test]
+    fn any_split_into_partial_merges_gives_identical_bytes(
+        rows in prop::collection::vec(row(), 1..7), seed: u64,
+    ) {
+        let expected = rows.iter().cloned().reduce(Row::merge).unwrap_or_default().to_bytes();
+        let mut rng = crate::rng::Rng::new(seed);
+        let mut parts = rows;
+        rng.shuffle(&mut parts);
+        while parts.len() > 1 {
+            let at = rng.index(parts.len() - 1);
+            let next = parts.remove(at + 1);
+            let first = std::mem::take(&mut parts[at]);
+            parts[at] = first.merge(next);
+        }
+        prop_assert_eq!(parts[0].to_bytes(), expected);
+    }
+
+    #[test]
+    fn reconciliation_is_a_total_order(a in cell(), b in cell(), c in cell()) {
+        prop_assert_eq!(a.reconcile(&b), b.reconcile(&a).reverse());
+        prop_assert_eq!(a.reconcile(&b).is_eq(), a == b);
+        if a.reconcile(&b).is_le() && b.reconcile(&c).is_le() {
+            prop_assert!(a.reconcile(&c).is_le());
+        }
+    }
+
+    #[test]
+    fn encoding_round_trips_and_is_canonical(a in row()) {
+        let bytes = a.to_bytes();
+        prop_assert_eq!(Row::from_bytes(&bytes), Ok(a));
+    }
+
+    #[test]
+    fn what_decodes_is_canonical(bytes in prop::collection::vec(any::<u8>(), 0..40), flags in 0u8..8) {
+        let mut framed = vec![FORMAT, flags];
+        framed.extend(bytes);
+        let framed = Bytes::from(framed);
+        if let Ok(row) = Row::from_bytes(&framed) {
+            prop_assert_eq!(row.to_bytes(), framed);
+        }
+    }
+
+    #[test]
+    fn deleting_commutes_with_merging(a in row(), b in row(), deletion in deletion()) {
+        let (mut deleted_a, mut deleted_b) = (a.clone(), b.clone());
+        deleted_a.delete(deletion);
+        deleted_b.delete(deletion);
+        let mut merged = a.merge(b);
+        merged.delete(deletion);
+        prop_assert_eq!(merged, deleted_a.merge(deleted_b));
+    }
+
+    #[test]
+    fn dropping_an_expired_value_changes_no_later_reading(a in row(), b in row()) {
+        let now = 10;
+        let mut stubbed = a.clone();
+        stubbed.drop_expired_values(now);
+        let (plain, from_stub) = (a.merge(b.clone()), stubbed.merge(b));
+        prop_assert_eq!(plain.is_live(now), from_stub.is_live(now));
+        for (id, cell) in plain.cells() {
+            prop_assert_eq!(cell.value(now), from_stub.cell(*id).and_then(|cell| cell.value(now)));
+        }
+    }
+}
+
+#[test]
+fn ties_are_decided_as_the_rules_say() {
+    let expiry = |ttl_seconds, at_seconds| Expiry { ttl_seconds, at_seconds };
+    let ascending = [
+        Cell::tombstone(6, 900),
+        Cell::live(7, Bytes::from_static(&[0x7f])),
+        Cell::live(7, Bytes::from_static(&[0x80])),
+        Cell::expiring(7, Bytes::from_static(&[0xff]), expiry(9, 50)),
+        Cell::expiring(7, Bytes::from_static(&[0x01]), expiry(10, 60)),
+        Cell::expiring(7, Bytes::from_static(&[0x00]), expiry(5, 60)),
+        Cell::expiring(7, Bytes::from_static(&[0x01]), expiry(5, 60)),
+        Cell::tombstone(7, 1),
+        Cell::tombstone(7, 2),
+        Cell::live(8, Bytes::new()),
+    ];
+    for (index, smaller) in ascending.iter().enumerate() {
+        for larger in &ascending[index + 1..] {
+            assert_eq!(smaller.reconcile(larger), Ordering::Less, "{smaller:?} < {larger:?}");
+        }
+    }
+}
+
+#[test]
+fn an_expiring_value_is_gone_from_its_second_on() {
+    let cell = Cell::expiring(1, Bytes::from_static(b"x"), Expiry { ttl_seconds: 10, at_seconds: 110 });
+    assert!(cell.value(109).is_some());
+    assert_eq!(cell.value(110), None);
+}

@@ -1,0 +1,412 @@
+//! Keyspaces, tables and columns, and how a change turns one schema into the next. A schema is the
+//! result of applying the changes in the metadata log in their order, so equal logs give equal
+//! schemas on every node.
+
+use crate::codec::{CodecError, Decode, Encode, Reader, put_sequence};
+use crate::error::RequestError;
+use crate::id::{ColumnId, KeyspaceName, TableId};
+use crate::types::CqlType;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How a keyspace's partitions are replicated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replication {
+    /// `SimpleStrategy`: the next `factor` distinct nodes clockwise, whatever their place.
+    Simple {
+        /// Replicas of each partition; at least 1.
+        factor: u32,
+    },
+    /// `NetworkTopologyStrategy`: for each data centre its number of replicas, on distinct racks as
+    /// far as there are so many.
+    NetworkTopology {
+        /// Data centre name to replicas there.
+        factors: BTreeMap<String, u32>,
+    },
+}
+
+/// A keyspace and its tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyspace {
+    /// Its name.
+    pub name: KeyspaceName,
+    /// How its tables are replicated.
+    pub replication: Replication,
+    /// Its tables by name.
+    pub tables: BTreeMap<String, Arc<Table>>,
+}
+
+/// The order of a clustering column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClusteringOrder {
+    /// Smallest value first.
+    #[default]
+    Ascending,
+    /// Largest value first.
+    Descending,
+}
+
+/// What a column is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// Part of the partition key, at this position.
+    PartitionKey(u32),
+    /// Part of the clustering key, at this position, in this order.
+    Clustering(u32, ClusteringOrder),
+    /// One value for the whole partition.
+    Static,
+    /// One value for each row.
+    Regular,
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its identity on disk.
+    pub id: ColumnId,
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub kind: ColumnKind,
+    /// The type of its values.
+    pub cql_type: CqlType,
+}
+
+/// The options of `CREATE TABLE ... WITH` that are honoured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableOptions {
+    /// Free text.
+    pub comment: String,
+    /// Time to live in seconds of writes that name none; 0 for none.
+    pub default_time_to_live: u32,
+    /// Seconds for which tombstones are kept.
+    pub gc_grace_seconds: u32,
+}
+
+impl Default for TableOptions {
+    fn default() -> TableOptions {
+        // Cassandra's default: ten days.
+        TableOptions { comment: String::new(), default_time_to_live: 0, gc_grace_seconds: 864_000 }
+    }
+}
+
+/// A table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its identity on disk and in messages.
+    pub id: TableId,
+    /// The keyspace that it is in.
+    pub keyspace: KeyspaceName,
+    /// Its name.
+    pub name: String,
+    /// Its columns: partition key by position, then clustering by position, then the others by name.
+    pub columns: Vec<Column>,
+    /// Its options.
+    pub options: TableOptions,
+}
+
+/// All keyspaces and tables at one epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Schema {
+    keyspaces: BTreeMap<KeyspaceName, Arc<Keyspace>>,
+    tables: BTreeMap<TableId, Arc<Table>>,
+}
+
+/// A change of the schema, as the metadata log holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SchemaChange {
+    /// `CREATE KEYSPACE`.
+    CreateKeyspace {
+        /// Its name.
+        name: KeyspaceName,
+        /// Its replication.
+        replication: Replication,
+        /// True for `IF NOT EXISTS`: no error when it exists.
+        if_not_exists: bool,
+    },
+    /// `DROP KEYSPACE`, tables included.
+    DropKeyspace {
+        /// Its name.
+        name: KeyspaceName,
+        /// True for `IF EXISTS`: no error when it does not exist.
+        if_exists: bool,
+    },
+    /// `CREATE TABLE`.
+    CreateTable {
+        /// The whole table, its id drawn by the node that proposes the change.
+        table: Table,
+        /// True for `IF NOT EXISTS`.
+        if_not_exists: bool,
+    },
+    /// `DROP TABLE`.
+    DropTable {
+        /// The keyspace that it is in.
+        keyspace: KeyspaceName,
+        /// Its name.
+        name: String,
+        /// True for `IF EXISTS`.
+        if_exists: bool,
+    },
+}
+
+impl Table {
+    /// The columns of the partition key, by position.
+    pub fn partition_key(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| matches!(column.kind, ColumnKind::PartitionKey(_)))
+    }
+
+    /// The clustering columns, by position.
+    pub fn clustering(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| matches!(column.kind, ColumnKind::Clustering(..)))
+    }
+
+    /// The columns outside the primary key, by name.
+    pub fn regular(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| matches!(column.kind, ColumnKind::Regular | ColumnKind::Static))
+    }
+
+    /// The column of this name.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+}
+
+impl Schema {
+    /// The keyspaces by name.
+    #[must_use]
+    pub fn keyspaces(&self) -> &BTreeMap<KeyspaceName, Arc<Keyspace>> {
+        &self.keyspaces
+    }
+
+    /// The keyspace of this name.
+    #[must_use]
+    pub fn keyspace(&self, name: &str) -> Option<&Arc<Keyspace>> {
+        self.keyspaces.get(name)
+    }
+
+    /// The table of this id.
+    #[must_use]
+    pub fn table(&self, id: TableId) -> Option<&Arc<Table>> {
+        self.tables.get(&id)
+    }
+
+    /// All tables by id.
+    #[must_use]
+    pub fn tables(&self) -> &BTreeMap<TableId, Arc<Table>> {
+        &self.tables
+    }
+
+    /// The table `name` of `keyspace`.
+    ///
+    /// # Errors
+    /// `NotFound` or `Invalid` in Cassandra's words, since tools match on them.
+    pub fn find_table(&self, keyspace: &str, name: &str) -> Result<&Arc<Table>, RequestError> {
+        let found = self.keyspaces.get(keyspace);
+        let found = found.ok_or_else(|| RequestError::NotFound(format!("keyspace {keyspace} does not exist")))?;
+        let table = found.tables.get(name);
+        table.ok_or_else(|| RequestError::NotFound(format!("table {keyspace}.{name} does not exist")))
+    }
+
+    /// The schema after `change`; `None` when the change has no effect and that is no error
+    /// (`IF EXISTS`, `IF NOT EXISTS`).
+    ///
+    /// # Errors
+    /// `AlreadyExists` or `NotFound`, when the change cannot be made.
+    pub fn apply(&self, change: &SchemaChange) -> Result<Option<Schema>, RequestError> {
+        let mut next = self.clone();
+        match change {
+            SchemaChange::CreateKeyspace { name, replication, if_not_exists } => {
+                if self.keyspaces.contains_key(name) {
+                    return unless(*if_not_exists, RequestError::AlreadyExists { what: format!("keyspace {name}") });
+                }
+                let tables = BTreeMap::new();
+                let keyspace = Keyspace { name: name.clone(), replication: replication.clone(), tables };
+                next.keyspaces.insert(name.clone(), Arc::new(keyspace));
+            }
+            SchemaChange::DropKeyspace { name, if_exists } => {
+                let Some(keyspace) = next.keyspaces.remove(name) else {
+                    return unless(*if_exists, RequestError::NotFound(format!("keyspace {name} does not exist")));
+                };
+                for table in keyspace.tables.values() {
+                    next.tables.remove(&table.id);
+                }
+            }
+            SchemaChange::CreateTable { table, if_not_exists } => {
+                match self.find_table(&table.keyspace, &table.name) {
+                    Ok(_) => {
+                        let what = format!("table {}.{}", table.keyspace, table.name);
+                        return unless(*if_not_exists, RequestError::AlreadyExists { what });
+                    }
+                    Err(missing) if !self.keyspaces.contains_key(&table.keyspace) => return Err(missing),
+                    Err(_) => {}
+                }
+                next.replace_keyspace(&table.keyspace, |tables| {
+                    tables.insert(table.name.clone(), Arc::new(table.clone()));
+                });
+                next.tables.insert(table.id, Arc::new(table.clone()));
+            }
+            SchemaChange::DropTable { keyspace, name, if_exists } => match self.find_table(keyspace, name) {
+                Err(missing) => return unless(*if_exists, missing),
+                Ok(table) => {
+                    next.tables.remove(&table.id);
+                    next.replace_keyspace(keyspace, |tables| {
+                        tables.remove(name);
+                    });
+                }
+            },
+        }
+        Ok(Some(next))
+    }
+
+    fn replace_keyspace(&mut self, name: &str, change: impl FnOnce(&mut BTreeMap<String, Arc<Table>>)) {
+        if let Some(keyspace) = self.keyspaces.get_mut(name) {
+            change(&mut Arc::make_mut(keyspace).tables);
+        }
+    }
+}
+
+fn unless(forgiven: bool, error: RequestError) -> Result<Option<Schema>, RequestError> {
+    if forgiven { Ok(None) } else { Err(error) }
+}
+
+impl Encode for Replication {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Replication::Simple { factor } => {
+                out.push(0);
+                factor.encode(out);
+            }
+            Replication::NetworkTopology { factors } => {
+                out.push(1);
+                crate::codec::put_varint(out, factors.len() as u64);
+                for (name, factor) in factors {
+                    name.encode(out);
+                    factor.encode(out);
+                }
+            }
+        }
+    }
+}
+
+impl Decode for Replication {
+    fn decode(reader: &mut Reader) -> Result<Replication, CodecError> {
+        match reader.u8()? {
+            0 => Ok(Replication::Simple { factor: reader.varint_u32()? }),
+            1 => {
+                let count = reader.count()?;
+                let factors = (0..count).map(|_| Ok((reader.text()?, reader.varint_u32()?)));
+                Ok(Replication::NetworkTopology { factors: factors.collect::<Result<_, CodecError>>()? })
+            }
+            _ => Err(CodecError::Invalid("replication")),
+        }
+    }
+}
+
+impl Encode for Column {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.id.encode(out);
+        self.name.encode(out);
+        match self.kind {
+            ColumnKind::PartitionKey(position) => {
+                out.push(0);
+                position.encode(out);
+            }
+            ColumnKind::Clustering(position, order) => {
+                out.push(if order == ClusteringOrder::Ascending { 1 } else { 2 });
+                position.encode(out);
+            }
+            ColumnKind::Static => out.push(3),
+            ColumnKind::Regular => out.push(4),
+        }
+        self.cql_type.encode(out);
+    }
+}
+
+impl Decode for Column {
+    fn decode(reader: &mut Reader) -> Result<Column, CodecError> {
+        let (id, name) = (ColumnId::decode(reader)?, reader.text()?);
+        let kind = match reader.u8()? {
+            0 => ColumnKind::PartitionKey(reader.varint_u32()?),
+            1 => ColumnKind::Clustering(reader.varint_u32()?, ClusteringOrder::Ascending),
+            2 => ColumnKind::Clustering(reader.varint_u32()?, ClusteringOrder::Descending),
+            3 => ColumnKind::Static,
+            4 => ColumnKind::Regular,
+            _ => return Err(CodecError::Invalid("column kind")),
+        };
+        Ok(Column { id, name, kind, cql_type: CqlType::decode(reader)? })
+    }
+}
+
+impl Encode for Table {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.id.encode(out);
+        self.keyspace.encode(out);
+        self.name.encode(out);
+        put_sequence(out, &self.columns);
+        self.options.comment.encode(out);
+        self.options.default_time_to_live.encode(out);
+        self.options.gc_grace_seconds.encode(out);
+    }
+}
+
+impl Decode for Table {
+    fn decode(reader: &mut Reader) -> Result<Table, CodecError> {
+        Ok(Table {
+            id: TableId::decode(reader)?,
+            keyspace: reader.text()?,
+            name: reader.text()?,
+            columns: reader.sequence()?,
+            options: TableOptions {
+                comment: reader.text()?,
+                default_time_to_live: reader.varint_u32()?,
+                gc_grace_seconds: reader.varint_u32()?,
+            },
+        })
+    }
+}
+
+impl Encode for SchemaChange {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            SchemaChange::CreateKeyspace { name, replication, if_not_exists } => {
+                out.push(0);
+                name.encode(out);
+                replication.encode(out);
+                if_not_exists.encode(out);
+            }
+            SchemaChange::DropKeyspace { name, if_exists } => {
+                out.push(1);
+                name.encode(out);
+                if_exists.encode(out);
+            }
+            SchemaChange::CreateTable { table, if_not_exists } => {
+                out.push(2);
+                table.encode(out);
+                if_not_exists.encode(out);
+            }
+            SchemaChange::DropTable { keyspace, name, if_exists } => {
+                out.push(3);
+                keyspace.encode(out);
+                name.encode(out);
+                if_exists.encode(out);
+            }
+        }
+    }
+}
+
+impl Decode for SchemaChange {
+    fn decode(reader: &mut Reader) -> Result<SchemaChange, CodecError> {
+        Ok(match reader.u8()? {
+            0 => SchemaChange::CreateKeyspace {
+                name: reader.text()?,
+                replication: Replication::decode(reader)?,
+                if_not_exists: reader.bool()?,
+            },
+            1 => SchemaChange::DropKeyspace { name: reader.text()?, if_exists: reader.bool()? },
+            2 => SchemaChange::CreateTable { table: Table::decode(reader)?, if_not_exists: reader.bool()? },
+            3 => SchemaChange::DropTable { keyspace: reader.text()?, name: reader.text()?, if_exists: reader.bool()? },
+            _ => return Err(CodecError::Invalid("schema change")),
+        })
+    }
+}

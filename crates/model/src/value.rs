@@ -1,0 +1,4 @@
+//! placeholder
+#[derive(Debug)]
+/// placeholder
+pub struct Value;
