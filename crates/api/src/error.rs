@@ -1,0 +1,308 @@
+//! [`RequestError`] over the wire: as an `Error` message on a stream, and on a unary call as the details of a
+//! gRPC status. Both ways lossless, so that a caller sees the same error whichever way it came.
+
+use crate::InvalidMessage;
+use crate::convert::consistency_from_proto;
+use crate::proto::client::v1 as proto;
+use crate::proto::client::v1::error::Details;
+use bytes::Bytes;
+use model::{Consistency, RequestError};
+use prost::Message;
+use proto::ErrorCode;
+
+/// The type URL under which an `Error` stands in the details of a status.
+pub const ERROR_TYPE_URL: &str = "type.googleapis.com/helenus.client.v1.Error";
+
+/// The gRPC status codes in use; the discriminants are gRPC's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum StatusCode {
+    /// The request is wrong whatever the state of the system.
+    InvalidArgument = 3,
+    /// Not done in time.
+    DeadlineExceeded = 4,
+    /// Something named does not exist.
+    NotFound = 5,
+    /// Something to be created exists.
+    AlreadyExists = 6,
+    /// Overload.
+    ResourceExhausted = 8,
+    /// The system is not in the state that the request needs.
+    FailedPrecondition = 9,
+    /// A defect or failure inside.
+    Internal = 13,
+    /// Not now, and maybe elsewhere.
+    Unavailable = 14,
+}
+
+/// The gRPC status code of an error, for those who do not read the details.
+#[must_use]
+pub fn status_code(error: &RequestError) -> StatusCode {
+    match error {
+        RequestError::Syntax { .. } | RequestError::Invalid(_) => StatusCode::InvalidArgument,
+        RequestError::NotFound(_) => StatusCode::NotFound,
+        RequestError::AlreadyExists { .. } => StatusCode::AlreadyExists,
+        RequestError::Unprepared { .. } => StatusCode::FailedPrecondition,
+        RequestError::Unavailable { .. } | RequestError::NotServing(_) => StatusCode::Unavailable,
+        RequestError::WriteTimeout { .. } | RequestError::ReadTimeout { .. } | RequestError::SchemaTimeout(_) => {
+            StatusCode::DeadlineExceeded
+        }
+        RequestError::Overloaded(_) => StatusCode::ResourceExhausted,
+        // Not Unavailable: what retries that on its own must not repeat a write that may be applied.
+        RequestError::WriteFailure { .. } | RequestError::ReadFailure { .. } | RequestError::Server(_) => {
+            StatusCode::Internal
+        }
+    }
+}
+
+/// `google.rpc.Status`, the standard content of the `grpc-status-details-bin` trailer.
+#[derive(Clone, PartialEq, Message)]
+struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Any>,
+}
+
+/// `google.protobuf.Any`.
+#[derive(Clone, PartialEq, Message)]
+struct Any {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    value: Bytes,
+}
+
+/// The details of the status that reports `error` on a unary call: an encoded `google.rpc.Status` that holds
+/// one `Error`.
+#[must_use]
+pub fn status_details(error: &RequestError) -> Bytes {
+    let value = Bytes::from(proto::Error::from(error).encode_to_vec());
+    let details = vec![Any { type_url: ERROR_TYPE_URL.to_owned(), value }];
+    let status = RpcStatus { code: status_code(error) as i32, message: error.to_string(), details };
+    Bytes::from(status.encode_to_vec())
+}
+
+/// The error in the details of a status; `None` when they hold none that this version knows.
+#[must_use]
+pub fn from_status_details(details: &[u8]) -> Option<RequestError> {
+    let status = RpcStatus::decode(details).ok()?;
+    let error = status.details.into_iter().find(|any| any.type_url == ERROR_TYPE_URL)?;
+    RequestError::try_from(proto::Error::decode(error.value).ok()?).ok()
+}
+
+fn replicas(consistency: Consistency, required: u32, received: u32) -> proto::ReplicaDetails {
+    let consistency = proto::Consistency::from(consistency).into();
+    proto::ReplicaDetails { consistency, required, received, ..proto::ReplicaDetails::default() }
+}
+
+impl From<&RequestError> for proto::Error {
+    fn from(error: &RequestError) -> proto::Error {
+        let reason = |reason: &String| Some(Details::Reason(proto::ReasonDetails { reason: reason.clone() }));
+        let (code, details) = match error {
+            RequestError::Syntax { line, column, message } => {
+                let details = proto::SyntaxDetails { line: *line, column: *column, reason: message.clone() };
+                (ErrorCode::Syntax, Some(Details::Syntax(details)))
+            }
+            // For these two the message is all that there is.
+            RequestError::Invalid(_) => (ErrorCode::Invalid, None),
+            RequestError::NotFound(_) => (ErrorCode::NotFound, None),
+            RequestError::AlreadyExists { what } => {
+                let details = proto::AlreadyExistsDetails { what: what.clone() };
+                (ErrorCode::AlreadyExists, Some(Details::AlreadyExists(details)))
+            }
+            RequestError::Unprepared { id } => {
+                (ErrorCode::Unprepared, Some(Details::Unprepared(proto::UnpreparedDetails { id: id.clone() })))
+            }
+            RequestError::Unavailable { consistency, required, alive } => {
+                let details = proto::ReplicaDetails { alive: *alive, ..replicas(*consistency, *required, 0) };
+                (ErrorCode::Unavailable, Some(Details::Replicas(details)))
+            }
+            RequestError::WriteTimeout { consistency, received, required } => {
+                (ErrorCode::WriteTimeout, Some(Details::Replicas(replicas(*consistency, *required, *received))))
+            }
+            RequestError::ReadTimeout { consistency, received, required, data_present } => {
+                let counts = replicas(*consistency, *required, *received);
+                let details = proto::ReplicaDetails { data_present: *data_present, ..counts };
+                (ErrorCode::ReadTimeout, Some(Details::Replicas(details)))
+            }
+            RequestError::WriteFailure { consistency, received, required, failures } => {
+                let counts = replicas(*consistency, *required, *received);
+                let details = proto::ReplicaDetails { failures: *failures, ..counts };
+                (ErrorCode::WriteFailure, Some(Details::Replicas(details)))
+            }
+            RequestError::ReadFailure { consistency, received, required, failures } => {
+                let counts = replicas(*consistency, *required, *received);
+                let details = proto::ReplicaDetails { failures: *failures, ..counts };
+                (ErrorCode::ReadFailure, Some(Details::Replicas(details)))
+            }
+            RequestError::SchemaTimeout(why) => (ErrorCode::SchemaTimeout, reason(why)),
+            RequestError::Overloaded(why) => (ErrorCode::Overloaded, reason(why)),
+            RequestError::NotServing(why) => (ErrorCode::NotServing, reason(why)),
+            RequestError::Server(why) => (ErrorCode::Server, reason(why)),
+        };
+        proto::Error { code: code.into(), message: error.to_string(), details }
+    }
+}
+
+impl TryFrom<proto::Error> for RequestError {
+    type Error = InvalidMessage;
+
+    fn try_from(error: proto::Error) -> Result<RequestError, InvalidMessage> {
+        let unknown = || InvalidMessage::new("Error.code", format!("{} is not known", error.code));
+        let code = ErrorCode::try_from(error.code).map_err(|_| unknown())?;
+        let mismatch = || InvalidMessage::new("Error.details", format!("are not those of {}", code.as_str_name()));
+        Ok(match (code, error.details) {
+            (ErrorCode::Syntax, Some(Details::Syntax(details))) => {
+                RequestError::Syntax { line: details.line, column: details.column, message: details.reason }
+            }
+            (ErrorCode::Invalid, None) => RequestError::Invalid(error.message),
+            (ErrorCode::NotFound, None) => RequestError::NotFound(error.message),
+            (ErrorCode::AlreadyExists, Some(Details::AlreadyExists(details))) => {
+                RequestError::AlreadyExists { what: details.what }
+            }
+            (ErrorCode::Unprepared, Some(Details::Unprepared(details))) => RequestError::Unprepared { id: details.id },
+            (_, Some(Details::Replicas(details))) => from_replicas(code, &details)?.ok_or_else(mismatch)?,
+            (ErrorCode::SchemaTimeout, Some(Details::Reason(details))) => RequestError::SchemaTimeout(details.reason),
+            (ErrorCode::Overloaded, Some(Details::Reason(details))) => RequestError::Overloaded(details.reason),
+            (ErrorCode::NotServing, Some(Details::Reason(details))) => RequestError::NotServing(details.reason),
+            (ErrorCode::Server, Some(Details::Reason(details))) => RequestError::Server(details.reason),
+            (ErrorCode::Unspecified, _) => return Err(unknown()),
+            _ => return Err(mismatch()),
+        })
+    }
+}
+
+/// The error with counts of replicas; `None` when `code` has none.
+fn from_replicas(code: ErrorCode, details: &proto::ReplicaDetails) -> Result<Option<RequestError>, InvalidMessage> {
+    let consistency = consistency_from_proto(details.consistency)?;
+    let proto::ReplicaDetails { required, received, alive, failures, data_present, .. } = *details;
+    Ok(Some(match code {
+        ErrorCode::Unavailable => RequestError::Unavailable { consistency, required, alive },
+        ErrorCode::WriteTimeout => RequestError::WriteTimeout { consistency, received, required },
+        ErrorCode::ReadTimeout => RequestError::ReadTimeout { consistency, received, required, data_present },
+        ErrorCode::WriteFailure => RequestError::WriteFailure { consistency, received, required, failures },
+        ErrorCode::ReadFailure => RequestError::ReadFailure { consistency, received, required, failures },
+        _ => return Ok(None),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn consistency() -> impl Strategy<Value = Consistency> {
+        prop::sample::select(&Consistency::ALL_LEVELS[..])
+    }
+
+    /// Every variant, with any content.
+    fn any_error() -> impl Strategy<Value = RequestError> {
+        let counts = || (consistency(), any::<u32>(), any::<u32>(), any::<u32>());
+        prop_oneof![
+            (any::<u32>(), any::<u32>(), any::<String>()).prop_map(|(line, column, message)| RequestError::Syntax {
+                line,
+                column,
+                message
+            }),
+            any::<String>().prop_map(RequestError::Invalid),
+            any::<String>().prop_map(RequestError::NotFound),
+            any::<String>().prop_map(|what| RequestError::AlreadyExists { what }),
+            any::<String>().prop_map(|id| RequestError::Unprepared { id }),
+            counts().prop_map(|(consistency, required, alive, _)| RequestError::Unavailable {
+                consistency,
+                required,
+                alive
+            }),
+            counts().prop_map(|(consistency, received, required, _)| RequestError::WriteTimeout {
+                consistency,
+                received,
+                required
+            }),
+            (counts(), any::<bool>()).prop_map(|((consistency, received, required, _), data_present)| {
+                RequestError::ReadTimeout { consistency, received, required, data_present }
+            }),
+            counts().prop_map(|(consistency, received, required, failures)| RequestError::WriteFailure {
+                consistency,
+                received,
+                required,
+                failures
+            }),
+            counts().prop_map(|(consistency, received, required, failures)| RequestError::ReadFailure {
+                consistency,
+                received,
+                required,
+                failures
+            }),
+            any::<String>().prop_map(RequestError::SchemaTimeout),
+            any::<String>().prop_map(RequestError::Overloaded),
+            any::<String>().prop_map(RequestError::NotServing),
+            any::<String>().prop_map(RequestError::Server),
+        ]
+    }
+
+    /// How often each variant occurs in `any_error`: a new variant does not compile here until it is added.
+    fn variant(error: &RequestError) -> usize {
+        match error {
+            RequestError::Syntax { .. } => 0,
+            RequestError::Invalid(_) => 1,
+            RequestError::NotFound(_) => 2,
+            RequestError::AlreadyExists { .. } => 3,
+            RequestError::Unprepared { .. } => 4,
+            RequestError::Unavailable { .. } => 5,
+            RequestError::WriteTimeout { .. } => 6,
+            RequestError::ReadTimeout { .. } => 7,
+            RequestError::WriteFailure { .. } => 8,
+            RequestError::ReadFailure { .. } => 9,
+            RequestError::SchemaTimeout(_) => 10,
+            RequestError::Overloaded(_) => 11,
+            RequestError::NotServing(_) => 12,
+            RequestError::Server(_) => 13,
+        }
+    }
+
+    #[test]
+    fn the_generator_makes_every_variant() {
+        use proptest::strategy::ValueTree;
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let mut seen = [false; 14];
+        for _ in 0..1_000 {
+            let error = any_error().new_tree(&mut runner).unwrap().current();
+            seen[variant(&error)] = true;
+        }
+        assert_eq!(seen, [true; 14]);
+    }
+
+    #[test]
+    fn an_error_of_a_newer_version_is_refused_and_not_guessed() {
+        let newer = proto::Error { code: 999, message: "something new".to_owned(), details: None };
+        assert_eq!(RequestError::try_from(newer).unwrap_err().field, "Error.code");
+        let mixed = proto::Error { code: ErrorCode::WriteTimeout.into(), message: String::new(), details: None };
+        assert_eq!(RequestError::try_from(mixed).unwrap_err().field, "Error.details");
+        assert_eq!(from_status_details(b""), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_error_survives_the_stream_and_the_status(error in any_error()) {
+            let encoded = proto::Error::from(&error).encode_to_vec();
+            let decoded = proto::Error::decode(encoded.as_slice()).unwrap();
+            prop_assert_eq!(decoded.message.clone(), error.to_string());
+            prop_assert_eq!(RequestError::try_from(decoded).unwrap(), error.clone());
+            prop_assert_eq!(from_status_details(&status_details(&error)).unwrap(), error);
+        }
+
+        #[test]
+        fn any_bytes_decode_or_fail_without_panic(bytes: Vec<u8>, code in -2..20, line: u32) {
+            let _ = from_status_details(&bytes);
+            if let Ok(error) = proto::Error::decode(bytes.as_slice()) {
+                let _ = RequestError::try_from(error);
+            }
+            let details = proto::ReplicaDetails { consistency: code, required: line, ..Default::default() };
+            let details = Some(Details::Replicas(details));
+            let _ = RequestError::try_from(proto::Error { code, message: String::new(), details });
+        }
+    }
+}
