@@ -19,11 +19,7 @@ const LAYERS: [(&str, u8, &[&str]); 15] = [
     ("node", 3, &["model", "query", "paxos", "membership"]),
     ("peer", 4, &["model", "membership", "node"]),
     ("storage", 4, &["model", "node"]),
-    (
-        "server",
-        5,
-        &["model", "query", "native", "api", "membership", "node", "peer", "storage"],
-    ),
+    ("server", 5, &["model", "query", "native", "api", "membership", "node", "peer", "storage"]),
     ("sim", 5, &["model", "query", "paxos", "membership", "node", "peer"]),
     ("shell", 5, &["model", "query", "client"]),
     ("bench", 5, &["model", "query", "client"]),

@@ -84,7 +84,8 @@ fn test() -> Result<()> {
     // The end-to-end tests start the real binary; building it first keeps its path known to them.
     run(cargo().args(["build", "--release", "--package", "helenus"]))?;
     run(cargo().args(["test", "--release", "--workspace"]))?;
-    run(cargo().args(["test", "--release", "--package", "sim", "--features", "planted", "--test", "planted"])
+    run(cargo()
+        .args(["test", "--release", "--package", "sim", "--features", "planted", "--test", "planted"])
         .args(["--", "--nocapture"]))
 }
 
