@@ -133,22 +133,9 @@ impl Reader {
     /// # Errors
     /// When it is cut short, longer than 64 bits or not in its shortest form.
     pub fn varint(&mut self) -> Result<u64, CodecError> {
-        let mut value = 0u64;
-        for (index, byte) in self.rest.iter().take(10).copied().enumerate() {
-            let bits = u64::from(byte & 0x7f);
-            if index == 9 && bits > 1 {
-                return Err(CodecError::Invalid("varint"));
-            }
-            value |= bits << (7 * index);
-            if byte & 0x80 == 0 {
-                if byte == 0 && index > 0 {
-                    return Err(CodecError::Invalid("varint"));
-                }
-                bytes::Buf::advance(&mut self.rest, index + 1);
-                return Ok(value);
-            }
-        }
-        Err(if self.rest.len() < 10 { CodecError::Truncated } else { CodecError::Invalid("varint") })
+        let (value, length) = first_varint(&self.rest)?;
+        bytes::Buf::advance(&mut self.rest, length);
+        Ok(value)
     }
 
     /// A varint that fits 32 bits.
@@ -221,6 +208,77 @@ impl Reader {
     /// When it cannot be read.
     pub fn option<T: Decode>(&mut self) -> Result<Option<T>, CodecError> {
         if self.bool()? { T::decode(self).map(Some) } else { Ok(None) }
+    }
+}
+
+/// The varint at the front of `bytes` and its length: the one rule of what a varint is.
+fn first_varint(bytes: &[u8]) -> Result<(u64, usize), CodecError> {
+    let mut value = 0u64;
+    for (index, byte) in bytes.iter().take(10).copied().enumerate() {
+        let bits = u64::from(byte & 0x7f);
+        if index == 9 && bits > 1 {
+            return Err(CodecError::Invalid("varint"));
+        }
+        value |= bits << (7 * index);
+        if byte & 0x80 == 0 {
+            if byte == 0 && index > 0 {
+                return Err(CodecError::Invalid("varint"));
+            }
+            return Ok((value, index + 1));
+        }
+    }
+    Err(if bytes.len() < 10 { CodecError::Truncated } else { CodecError::Invalid("varint") })
+}
+
+/// Walks over encoded values without building them: no allocation, no reference counts. For checks of
+/// bytes that are then stored or sent on as they are.
+#[derive(Clone, Debug)]
+pub(crate) struct Walker<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Walker<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Walker<'a> {
+        Walker { rest: bytes }
+    }
+
+    pub(crate) fn finish(self) -> Result<(), CodecError> {
+        if self.rest.is_empty() { Ok(()) } else { Err(CodecError::Trailing(self.rest.len())) }
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, CodecError> {
+        let (byte, rest) = self.rest.split_first().ok_or(CodecError::Truncated)?;
+        self.rest = rest;
+        Ok(*byte)
+    }
+
+    pub(crate) fn i64(&mut self) -> Result<i64, CodecError> {
+        let (array, rest) = self.rest.split_first_chunk::<8>().ok_or(CodecError::Truncated)?;
+        self.rest = rest;
+        Ok(i64::from_be_bytes(*array))
+    }
+
+    pub(crate) fn varint(&mut self) -> Result<u64, CodecError> {
+        let (value, length) = first_varint(self.rest)?;
+        self.rest = &self.rest[length..];
+        Ok(value)
+    }
+
+    pub(crate) fn varint_u32(&mut self) -> Result<u32, CodecError> {
+        u32::try_from(self.varint()?).map_err(|_| CodecError::Invalid("varint"))
+    }
+
+    /// A count, as [`Reader::count`].
+    pub(crate) fn count(&mut self) -> Result<usize, CodecError> {
+        let count = self.varint()?;
+        usize::try_from(count).ok().filter(|count| *count <= self.rest.len()).ok_or(CodecError::Truncated)
+    }
+
+    /// Passes a byte string.
+    pub(crate) fn skip_bytes(&mut self) -> Result<(), CodecError> {
+        let length = self.count()?;
+        self.rest = &self.rest[length..];
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_sequence};
 use crate::deletion::PartitionDeletions;
 use crate::id::TableId;
 use crate::key::PartitionKey;
-use crate::row::Row;
+use crate::row::{Row, encoded_is_live};
 use bytes::Bytes;
 
 /// What a record of a partition belongs to.
@@ -60,7 +60,7 @@ impl Record {
     pub fn validate(&self) -> Result<(), CodecError> {
         match &self.key {
             RecordKey::Deletions => PartitionDeletions::from_bytes(&self.value).map(|_| ()),
-            RecordKey::Static | RecordKey::Row(_) => Row::from_bytes(&self.value).map(|_| ()),
+            RecordKey::Static | RecordKey::Row(_) => encoded_is_live(&self.value, 0).map(|_| ()),
         }
     }
 }

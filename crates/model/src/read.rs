@@ -39,7 +39,7 @@ pub struct ReadCommand {
     pub now_seconds: u32,
 }
 
-/// What a replica holds for a [`ReadCommand`].
+/// What a replica holds for a [`ReadCommand`]; [`crate::answer::Answer`] has the rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadData {
     /// The partition's deletion, and its range tombstones clipped to the part that was read. What

@@ -17,7 +17,7 @@
 //!   varint length, bytes
 //! ```
 
-use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_varint};
+use crate::codec::{CodecError, Decode, Encode, Reader, Walker, put_bytes, put_varint};
 use crate::deletion::Deletion;
 use crate::id::ColumnId;
 use bytes::Bytes;
@@ -294,13 +294,16 @@ fn difference(base: i64, timestamp: i64) -> u64 {
     (base as u64).wrapping_sub(timestamp as u64)
 }
 
-fn read_timestamp(reader: &mut Reader, base: i64) -> Result<i64, CodecError> {
-    let difference = reader.varint()?;
+fn timestamp_at(base: i64, difference: u64) -> Result<i64, CodecError> {
     let lowest = (base as u64).wrapping_sub(i64::MIN as u64);
     if difference > lowest {
         return Err(CodecError::Invalid("timestamp"));
     }
     Ok((base as u64).wrapping_sub(difference) as i64)
+}
+
+fn read_timestamp(reader: &mut Reader, base: i64) -> Result<i64, CodecError> {
+    timestamp_at(base, reader.varint()?)
 }
 
 fn put_expiry(out: &mut Vec<u8>, expiry: Expiry) {
@@ -415,6 +418,85 @@ impl Decode for Row {
         }
         Ok(row)
     }
+}
+
+/// Whether a reader at `now_seconds` sees the row that these bytes encode, found without building it.
+/// Accepts and refuses the same bytes as [`Row::from_bytes`].
+///
+/// # Errors
+/// When the bytes are not the encoding of a row.
+pub fn encoded_is_live(bytes: &[u8], now_seconds: i64) -> Result<bool, CodecError> {
+    let mut walker = Walker::new(bytes);
+    match walker.u8()? {
+        FORMAT => {}
+        version => return Err(CodecError::Version(version)),
+    }
+    let flags = walker.u8()?;
+    if flags & !FLAGS_KNOWN != 0 || flags & (FLAG_LIVENESS | FLAG_LIVENESS_EXPIRING) == FLAG_LIVENESS_EXPIRING {
+        return Err(CodecError::Invalid("row flags"));
+    }
+    let base = walker.i64()?;
+    let mut live = false;
+    // Largest and smallest timestamp of what a deletion of the row would have to be below.
+    let (mut largest, mut smallest) = (None::<i64>, i64::MAX);
+    if flags & FLAG_LIVENESS != 0 {
+        let timestamp = timestamp_at(base, walker.varint()?)?;
+        (largest, smallest) = (Some(timestamp), timestamp);
+        live = flags & FLAG_LIVENESS_EXPIRING == 0 || !walk_expiry(&mut walker)?.is_past(now_seconds);
+    }
+    let mut deletion = None;
+    if flags & FLAG_DELETION != 0 {
+        deletion = Some(timestamp_at(base, walker.varint()?)?);
+        walker.varint_u32()?;
+    }
+    let mut previous = 0u32;
+    for index in 0..walker.count()? {
+        let step = walker.varint_u32()?;
+        if index > 0 && step == 0 {
+            return Err(CodecError::Invalid("column id"));
+        }
+        previous = previous.checked_add(step).ok_or(CodecError::Invalid("column id"))?;
+        let (timestamp, shown) = walk_cell(&mut walker, base, now_seconds)?;
+        (largest, smallest) = (largest.max(Some(timestamp)), smallest.min(timestamp));
+        live |= shown;
+    }
+    let shadowed = largest.is_some() && deletion.is_some_and(|deletion| smallest <= deletion);
+    if shadowed || base != largest.or(deletion).unwrap_or(0) {
+        return Err(CodecError::Invalid("row"));
+    }
+    walker.finish()?;
+    Ok(live)
+}
+
+fn walk_expiry(walker: &mut Walker) -> Result<Expiry, CodecError> {
+    Ok(Expiry { ttl_seconds: walker.varint_u32()?, at_seconds: walker.varint_u32()? })
+}
+
+/// Passes a cell; its timestamp and whether a reader at `now_seconds` sees a value in it.
+fn walk_cell(walker: &mut Walker, base: i64, now_seconds: i64) -> Result<(i64, bool), CodecError> {
+    let kind = walker.u8()?;
+    let timestamp = timestamp_at(base, walker.varint()?)?;
+    let shown = match kind {
+        CELL_LIVE => {
+            walker.skip_bytes()?;
+            true
+        }
+        CELL_TOMBSTONE => {
+            walker.varint_u32()?;
+            false
+        }
+        CELL_EXPIRING => {
+            let expiry = walk_expiry(walker)?;
+            walker.skip_bytes()?;
+            !expiry.is_past(now_seconds)
+        }
+        CELL_EXPIRED => {
+            walk_expiry(walker)?;
+            false
+        }
+        _ => return Err(CodecError::Invalid("cell kind")),
+    };
+    Ok((timestamp, shown))
 }
 
 #[cfg(test)]

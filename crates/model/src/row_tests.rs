@@ -80,7 +80,19 @@ proptest! {
     #[test]
     fn encoding_round_trips_and_is_canonical(a in row()) {
         let bytes = a.to_bytes();
+        for now in [0, 9, 10, 11, i64::from(u32::MAX)] {
+            prop_assert_eq!(encoded_is_live(&bytes, now), Ok(a.is_live(now)));
+        }
         prop_assert_eq!(Row::from_bytes(&bytes), Ok(a));
+    }
+
+    #[test]
+    fn damaged_encodings_are_refused_alike_by_both_readers(a in row(), at: prop::sample::Index, byte: u8) {
+        let mut bytes = a.to_bytes().to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        let decoded = Row::from_bytes(&Bytes::from(bytes.clone()));
+        prop_assert_eq!(encoded_is_live(&bytes, 10), decoded.map(|row| row.is_live(10)));
     }
 
     #[test]
@@ -88,7 +100,9 @@ proptest! {
         let mut framed = vec![FORMAT, flags];
         framed.extend(bytes);
         let framed = Bytes::from(framed);
-        if let Ok(row) = Row::from_bytes(&framed) {
+        let row = Row::from_bytes(&framed);
+        prop_assert_eq!(encoded_is_live(&framed, 10), row.clone().map(|row| row.is_live(10)));
+        if let Ok(row) = row {
             prop_assert_eq!(row.to_bytes(), framed);
         }
     }
