@@ -1,0 +1,205 @@
+//! Envelopes: what `node` and `membership` say, one message each.
+
+use crate::hello::{Priority, bits};
+use crate::proto::v1 as proto;
+use crate::proto::v1::envelope::Message as Body;
+use crate::proto::v1::refused::Reason;
+use crate::proto::v1::write::Purpose;
+use crate::{Hello, InvalidMessage};
+use bytes::Bytes;
+use model::codec::{Decode, Encode};
+use model::{Epoch, Mutation, ReadCommand, ReadData};
+use node::io::{Envelope, Message, OpId, Refusal, WritePurpose};
+use std::sync::Arc;
+
+/// What an envelope holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Payload {
+    /// For a shard: a request by its partition's token, an answer by [`OpId::shard`].
+    Node(Envelope),
+    /// For the membership loop.
+    Membership(membership::Message),
+}
+
+/// The stream over which a message goes.
+#[must_use]
+pub fn priority(message: &Message) -> Priority {
+    match message {
+        Message::Write { purpose: WritePurpose::Hint, .. } => Priority::Bulk,
+        Message::Write { .. }
+        | Message::Written { .. }
+        | Message::Read { .. }
+        | Message::Data { .. }
+        | Message::Digest { .. }
+        | Message::Refused { .. } => Priority::Data,
+    }
+}
+
+/// The wire form of what a shard says.
+#[must_use]
+pub fn encode_node(envelope: &Envelope) -> proto::Envelope {
+    let body = match &envelope.message {
+        Message::Write { op, mutation, purpose } => {
+            let purpose = match purpose {
+                WritePurpose::Client => Purpose::Client,
+                WritePurpose::ReadRepair => Purpose::ReadRepair,
+                WritePurpose::Hint => Purpose::Hint,
+            };
+            let mut bytes = Vec::with_capacity(mutation.bytes());
+            mutation.encode(&mut bytes);
+            Body::Write(proto::Write { op: op.0, mutation: bytes.into(), purpose: purpose.into() })
+        }
+        Message::Written { op } => Body::Written(proto::Written { op: op.0 }),
+        Message::Read { op, command, digest } => {
+            Body::Read(proto::Read { op: op.0, command: command.to_bytes(), digest: *digest })
+        }
+        Message::Data { op, data } => Body::Data(proto::Data { op: op.0, data: data.to_bytes() }),
+        Message::Digest { op, digest } => {
+            Body::Digest(proto::Digest { op: op.0, digest: Bytes::copy_from_slice(&digest.to_be_bytes()) })
+        }
+        Message::Refused { op, reason } => {
+            let (reason, epoch) = match reason {
+                Refusal::NotReplica(epoch) => (Reason::NotReplica, epoch.0),
+                Refusal::Overloaded => (Reason::Overloaded, 0),
+                Refusal::Storage => (Reason::Storage, 0),
+                Refusal::Invalid => (Reason::Invalid, 0),
+            };
+            Body::Refused(proto::Refused { op: op.0, reason: reason.into(), epoch })
+        }
+    };
+    proto::Envelope { epoch: envelope.epoch.0, message: Some(body) }
+}
+
+/// The wire form of what membership says. It carries its epochs itself.
+#[must_use]
+pub fn encode_membership(message: &membership::Message) -> proto::Envelope {
+    proto::Envelope { epoch: 0, message: Some(Body::Membership(message.to_bytes())) }
+}
+
+fn compact<T: Decode>(bytes: &Bytes, field: &'static str) -> Result<T, InvalidMessage> {
+    T::from_bytes(bytes).map_err(|source| InvalidMessage::Codec { field, source })
+}
+
+/// What an envelope holds. Byte strings in it are slices of the envelope's.
+///
+/// The records of a mutation and the rows of an answer are not looked into: whoever merges them does.
+///
+/// # Errors
+/// When it is not what the protocol allows.
+pub fn decode(envelope: proto::Envelope) -> Result<Payload, InvalidMessage> {
+    let message = match envelope.message.ok_or(InvalidMessage::Missing("Envelope.message"))? {
+        Body::Membership(bytes) => return Ok(Payload::Membership(compact(&bytes, "Envelope.membership")?)),
+        Body::Write(write) => Message::Write {
+            op: OpId(write.op),
+            mutation: Arc::new(compact::<Mutation>(&write.mutation, "Write.mutation")?),
+            purpose: purpose(write.purpose)?,
+        },
+        Body::Written(written) => Message::Written { op: OpId(written.op) },
+        Body::Read(read) => Message::Read {
+            op: OpId(read.op),
+            command: Arc::new(compact::<ReadCommand>(&read.command, "Read.command")?),
+            digest: read.digest,
+        },
+        Body::Data(data) => Message::Data { op: OpId(data.op), data: compact::<ReadData>(&data.data, "Data.data")? },
+        Body::Digest(digest) => Message::Digest { op: OpId(digest.op), digest: bits(&digest.digest, "Digest.digest")? },
+        Body::Refused(refused) => {
+            Message::Refused { op: OpId(refused.op), reason: refusal(refused.reason, refused.epoch)? }
+        }
+    };
+    Ok(Payload::Node(Envelope { epoch: Epoch(envelope.epoch), message }))
+}
+
+fn purpose(number: i32) -> Result<WritePurpose, InvalidMessage> {
+    match Purpose::try_from(number) {
+        Ok(Purpose::Client) => Ok(WritePurpose::Client),
+        Ok(Purpose::ReadRepair) => Ok(WritePurpose::ReadRepair),
+        Ok(Purpose::Hint) => Ok(WritePurpose::Hint),
+        Ok(Purpose::Unspecified) => Err(InvalidMessage::Missing("Write.purpose")),
+        Err(_) => Err(InvalidMessage::Unknown { field: "Write.purpose", number }),
+    }
+}
+
+fn refusal(number: i32, epoch: u64) -> Result<Refusal, InvalidMessage> {
+    match Reason::try_from(number) {
+        Ok(Reason::NotReplica) => Ok(Refusal::NotReplica(Epoch(epoch))),
+        Ok(Reason::Overloaded) => Ok(Refusal::Overloaded),
+        Ok(Reason::Storage) => Ok(Refusal::Storage),
+        Ok(Reason::Invalid) => Ok(Refusal::Invalid),
+        Ok(Reason::Unspecified) => Err(InvalidMessage::Missing("Refused.reason")),
+        Err(_) => Err(InvalidMessage::Unknown { field: "Refused.reason", number }),
+    }
+}
+
+/// What the frames after the first hold.
+///
+/// # Errors
+/// When an envelope is not what the protocol allows, or the frame says hello again.
+pub fn decode_frame(frame: proto::Frame) -> Result<Vec<Payload>, InvalidMessage> {
+    if frame.hello.is_some() {
+        return Err(InvalidMessage::Invalid { field: "Frame.hello", problem: "is not in the first frame" });
+    }
+    frame.envelopes.into_iter().map(decode).collect()
+}
+
+/// Collects the messages that are waiting into one frame, until it holds enough: fewer and larger frames cost less,
+/// but the first message of a frame must not wait for the last of too many.
+#[derive(Debug, Default)]
+pub struct Batch {
+    envelopes: Vec<proto::Envelope>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Most messages in a frame.
+    pub const ENVELOPES_MAX: usize = 256;
+    /// A frame ends with the message that reaches this many bytes; one message may be larger by itself.
+    pub const BYTES_MAX: usize = 64 * 1024;
+
+    /// Adds a message.
+    pub fn push(&mut self, envelope: proto::Envelope) {
+        self.bytes += payload_bytes(&envelope);
+        self.envelopes.push(envelope);
+    }
+
+    /// True when nothing more should be added.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.envelopes.len() >= Batch::ENVELOPES_MAX || self.bytes >= Batch::BYTES_MAX
+    }
+
+    /// True when nothing was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.envelopes.is_empty()
+    }
+
+    /// The frame; the batch is empty afterwards.
+    #[must_use]
+    pub fn take(&mut self) -> proto::Frame {
+        self.bytes = 0;
+        proto::Frame { hello: None, envelopes: std::mem::take(&mut self.envelopes) }
+    }
+
+    /// The first frame of a stream.
+    #[must_use]
+    pub fn hello(hello: &Hello) -> proto::Frame {
+        proto::Frame { hello: Some(hello.into()), envelopes: Vec::new() }
+    }
+}
+
+/// Approximate, and cheaper than the exact length.
+fn payload_bytes(envelope: &proto::Envelope) -> usize {
+    const FIXED: usize = 32;
+    FIXED
+        + match &envelope.message {
+            Some(Body::Write(write)) => write.mutation.len(),
+            Some(Body::Read(read)) => read.command.len(),
+            Some(Body::Data(data)) => data.data.len(),
+            Some(Body::Membership(bytes)) => bytes.len(),
+            Some(Body::Written(_) | Body::Digest(_) | Body::Refused(_)) | None => 0,
+        }
+}
+
+#[cfg(test)]
+#[path = "envelope_tests.rs"]
+mod tests;

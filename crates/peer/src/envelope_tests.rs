@@ -1,0 +1,213 @@
+//! Every message goes over the wire and comes back; nothing else comes in.
+
+use super::*;
+use model::deletion::{Deletion, PartitionDeletions};
+use model::read::Slice;
+use model::{Cell, ColumnId, NodeId, PartitionKey, Record, Row, TableId};
+use proptest::prelude::*;
+use prost::Message as _;
+
+fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
+    prop::collection::vec(any::<u8>(), 0..max).prop_map(Bytes::from)
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    let rows = prop::collection::btree_map(bytes(20), (any::<i64>(), any::<u32>(), bytes(40)), 0..6);
+    (any::<u128>(), bytes(30), rows, any::<Option<(i64, u32)>>()).prop_map(|(table, key, rows, deletion)| {
+        let deletion = deletion.map(|(timestamp, local_seconds)| Deletion { timestamp, local_seconds });
+        let mut records: Vec<Record> = deletion
+            .map(|deletion| Record::deletions(&PartitionDeletions::of_partition(deletion)))
+            .into_iter()
+            .collect();
+        records.extend(rows.into_iter().map(|(clustering, (timestamp, column, value))| {
+            let cells = vec![(ColumnId(column), Cell::live(timestamp, value))];
+            Record::row(clustering, &Row::new(None, None, cells))
+        }));
+        Mutation { table: TableId(table), partition: PartitionKey::new(key), records }
+    })
+}
+
+fn command() -> impl Strategy<Value = ReadCommand> {
+    let bounds = prop::collection::btree_set(bytes(12), 2..9);
+    (any::<u128>(), bytes(30), bounds, any::<(bool, bool)>(), 1u32.., 1u32.., any::<u32>()).prop_map(
+        |(table, key, bounds, (reversed, static_row), row_limit, bytes_limit, now_seconds)| {
+            let bounds: Vec<Bytes> = bounds.into_iter().collect();
+            let (pairs, _) = bounds.as_chunks::<2>();
+            let slices = pairs.iter().map(|[start, end]| Slice { start: start.clone(), end: end.clone() }).collect();
+            let partition = PartitionKey::new(key);
+            ReadCommand {
+                table: TableId(table),
+                partition,
+                slices,
+                reversed,
+                static_row,
+                row_limit,
+                bytes_limit,
+                now_seconds,
+            }
+        },
+    )
+}
+
+fn data() -> impl Strategy<Value = ReadData> {
+    let rows = prop::collection::vec((bytes(12), bytes(40)), 0..8);
+    (any::<Option<(i64, u32)>>(), prop::option::of(bytes(20)), rows, any::<bool>()).prop_map(
+        |(deletion, static_row, rows, more)| {
+            let deletion = deletion.map(|(timestamp, local_seconds)| Deletion { timestamp, local_seconds });
+            let deletions = deletion.map(PartitionDeletions::of_partition).unwrap_or_default();
+            ReadData { deletions, static_row, rows, more }
+        },
+    )
+}
+
+fn any_message() -> impl Strategy<Value = Message> {
+    let op = || any::<u64>().prop_map(OpId);
+    let purposes = [WritePurpose::Client, WritePurpose::ReadRepair, WritePurpose::Hint];
+    let refusal = prop_oneof![
+        any::<u64>().prop_map(|epoch| Refusal::NotReplica(Epoch(epoch))),
+        Just(Refusal::Overloaded),
+        Just(Refusal::Storage),
+        Just(Refusal::Invalid),
+    ];
+    prop_oneof![
+        (op(), mutation(), prop::sample::select(purposes.to_vec()))
+            .prop_map(|(op, mutation, purpose)| { Message::Write { op, mutation: Arc::new(mutation), purpose } }),
+        op().prop_map(|op| Message::Written { op }),
+        (op(), command(), any::<bool>()).prop_map(|(op, command, digest)| Message::Read {
+            op,
+            command: Arc::new(command),
+            digest
+        }),
+        (op(), data()).prop_map(|(op, data)| Message::Data { op, data }),
+        (op(), any::<u128>()).prop_map(|(op, digest)| Message::Digest { op, digest }),
+        (op(), refusal).prop_map(|(op, reason)| Message::Refused { op, reason }),
+    ]
+}
+
+fn body(body: Body) -> proto::Envelope {
+    proto::Envelope { epoch: 3, message: Some(body) }
+}
+
+#[test]
+fn what_the_protocol_does_not_allow_is_refused_by_name() {
+    let refused = |envelope| decode(envelope).unwrap_err().to_string();
+    assert_eq!(refused(proto::Envelope { epoch: 1, message: None }), "Envelope.message is missing");
+    let mutation =
+        Mutation { table: TableId(1), partition: PartitionKey::new(Bytes::new()), records: vec![] }.to_bytes();
+    let write = |purpose| proto::Write { op: 1, mutation: mutation.clone(), purpose };
+    assert_eq!(refused(body(Body::Write(write(0)))), "Write.purpose is missing");
+    assert_eq!(refused(body(Body::Write(write(9)))), "Write.purpose is 9, which is not known");
+    let short = proto::Digest { op: 1, digest: Bytes::from_static(b"short") };
+    assert_eq!(refused(body(Body::Digest(short))), "Digest.digest does not have 16 bytes");
+    let mut longer = mutation.to_vec();
+    longer.push(0);
+    let trailing = proto::Write { op: 1, mutation: longer.into(), purpose: 1 };
+    assert_eq!(refused(body(Body::Write(trailing))), "Write.mutation cannot be read: 1 bytes too many");
+    let empty = proto::Read { op: 1, command: Bytes::new(), digest: false };
+    assert_eq!(refused(body(Body::Read(empty))), "Read.command cannot be read: the bytes end too early");
+    assert_eq!(
+        refused(body(Body::Refused(proto::Refused { op: 1, reason: 0, epoch: 0 }))),
+        "Refused.reason is missing"
+    );
+    assert!(refused(body(Body::Membership(Bytes::new()))).starts_with("Envelope.membership"));
+}
+
+#[test]
+fn a_second_hello_is_refused() {
+    let hello = Hello {
+        protocol_version: crate::PROTOCOL_VERSION,
+        cluster_id: None,
+        node_id: NodeId(1),
+        internode_address: "127.0.0.1:7000".to_owned(),
+        shards: 1,
+        priority: Priority::Control,
+    };
+    assert!(decode_frame(Batch::hello(&hello)).is_err());
+}
+
+#[test]
+fn a_batch_is_full_by_count_or_by_bytes_and_then_empty_again() {
+    let mut batch = Batch::default();
+    assert!(batch.is_empty() && !batch.is_full());
+    for op in 0..Batch::ENVELOPES_MAX as u64 {
+        assert!(!batch.is_full());
+        batch.push(body(Body::Written(proto::Written { op })));
+    }
+    assert!(batch.is_full());
+    assert_eq!(decode_frame(batch.take()).unwrap().len(), Batch::ENVELOPES_MAX);
+    assert!(batch.is_empty() && !batch.is_full());
+    batch.push(body(Body::Membership(Bytes::from(vec![0; Batch::BYTES_MAX]))));
+    assert!(batch.is_full());
+}
+
+#[test]
+fn hints_do_not_travel_with_client_writes() {
+    let mutation = Mutation { table: TableId(1), partition: PartitionKey::new(Bytes::new()), records: vec![] };
+    let write = |purpose| Message::Write { op: OpId(1), mutation: Arc::new(mutation.clone()), purpose };
+    assert_eq!(priority(&write(WritePurpose::Hint)), Priority::Bulk);
+    assert_eq!(priority(&write(WritePurpose::Client)), Priority::Data);
+    assert_eq!(priority(&write(WritePurpose::ReadRepair)), Priority::Data);
+}
+
+#[test]
+fn a_mutation_is_decoded_without_copying_its_values() {
+    let value = Bytes::from(vec![7; 1_000]);
+    let row = Row::new(None, None, vec![(ColumnId(1), Cell::live(1, value))]);
+    let records = vec![Record::row(Bytes::from_static(b"\x40"), &row)];
+    let mutation = Arc::new(Mutation { table: TableId(1), partition: PartitionKey::new(Bytes::new()), records });
+    let write = Message::Write { op: OpId(1), mutation, purpose: WritePurpose::Client };
+    let frame =
+        proto::Frame { hello: None, envelopes: vec![encode_node(&Envelope { epoch: Epoch(1), message: write })] };
+    let wire = Bytes::from(frame.encode_to_vec());
+    let payloads = decode_frame(proto::Frame::decode(wire.clone()).unwrap()).unwrap();
+    let [Payload::Node(Envelope { message: Message::Write { mutation, .. }, .. })] = payloads.as_slice() else {
+        panic!("{payloads:?}");
+    };
+    assert!(wire.as_ptr_range().contains(&mutation.records[0].value.as_ptr()));
+}
+
+proptest! {
+    #[test]
+    fn messages_round_trip_alone_and_in_frames(messages in prop::collection::vec((any::<u64>(), any_message()), 0..5)) {
+        let envelopes: Vec<Envelope> =
+            messages.into_iter().map(|(epoch, message)| Envelope { epoch: Epoch(epoch), message }).collect();
+        let mut batch = Batch::default();
+        for envelope in &envelopes {
+            batch.push(encode_node(envelope));
+        }
+        let wire = Bytes::from(batch.take().encode_to_vec());
+        let decoded = decode_frame(proto::Frame::decode(wire).unwrap()).unwrap();
+        let expected: Vec<Payload> = envelopes.into_iter().map(Payload::Node).collect();
+        prop_assert_eq!(decoded, expected);
+    }
+
+    #[test]
+    fn any_bytes_decode_or_fail_without_panic(wire: Vec<u8>, compact: Vec<u8>, number: i32) {
+        if let Ok(frame) = proto::Frame::decode(wire.as_slice()) {
+            let _ = decode_frame(frame);
+        }
+        let compact = Bytes::from(compact);
+        let bodies = [
+            Body::Write(proto::Write { op: 1, mutation: compact.clone(), purpose: number }),
+            Body::Read(proto::Read { op: 1, command: compact.clone(), digest: false }),
+            Body::Data(proto::Data { op: 1, data: compact.clone() }),
+            Body::Digest(proto::Digest { op: 1, digest: compact.clone() }),
+            Body::Refused(proto::Refused { op: 1, reason: number, epoch: 0 }),
+            Body::Membership(compact),
+        ];
+        for message in bodies {
+            let _ = decode(body(message));
+        }
+    }
+
+    #[test]
+    fn a_damaged_message_decodes_or_fails_without_panic(message in any_message(), at: prop::sample::Index, bit in 0u8..8) {
+        let envelope = Envelope { epoch: Epoch(1), message };
+        let mut wire = encode_node(&envelope).encode_to_vec();
+        let at = at.index(wire.len());
+        wire[at] ^= 1 << bit;
+        if let Ok(damaged) = proto::Envelope::decode(wire.as_slice()) {
+            let _ = decode(damaged);
+        }
+    }
+}
