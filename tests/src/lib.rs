@@ -1,1 +1,311 @@
-//! placeholder
+//! End-to-end tests: real processes, real sockets, real disks. This library starts and stops the nodes; the
+//! tests are in `tests/`, one binary with a module for each topic.
+//!
+//! Invariants: every process that is started here is stopped here, by its id; every cluster has loopback
+//! addresses and a data folder of its own, so tests run side by side; when a test fails, the logs of its
+//! nodes are printed.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stderr,
+    reason = "tests of the outside: they start processes and wait for them"
+)]
+
+pub mod power_cut;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary under test.
+///
+/// # Panics
+/// When it has not been built.
+#[must_use]
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let folder = test.parent().and_then(Path::parent).expect("tests lie two folders deep");
+    let binary = folder.join("helenus");
+    assert!(binary.exists(), "{} is missing: cargo build --release --package helenus", binary.display());
+    binary
+}
+
+/// A command of the binary under test.
+#[must_use]
+pub fn helenus(arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end and returns its status and output.
+///
+/// # Panics
+/// When it cannot be started.
+#[must_use]
+pub fn output(arguments: &[&str]) -> Output {
+    helenus(arguments).output().expect("the binary starts")
+}
+
+/// An address block that no other test of this process or of one running beside it uses: 127.a.b.1 upwards.
+fn block() -> [u8; 2] {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    let process = std::process::id();
+    [64 + (process % 128) as u8, ((process >> 7) as u8).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed))]
+}
+
+/// A cluster of real processes.
+pub struct Cluster {
+    folder: TempDir,
+    nodes: Vec<Node>,
+}
+
+/// One node of a cluster.
+pub struct Node {
+    /// Its address.
+    pub address: String,
+    /// Its data folder.
+    pub data: PathBuf,
+    /// Its log, standard error of all its starts.
+    pub log: PathBuf,
+    config: PathBuf,
+    child: Option<Child>,
+}
+
+impl Cluster {
+    /// A cluster of `count` nodes, all of them seeds, configured but not started. `settings` are lines of
+    /// TOML added to the configuration of each.
+    ///
+    /// # Panics
+    /// When the folders cannot be made.
+    #[must_use]
+    pub fn configured(count: usize, settings: &str) -> Cluster {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [a, b] = block();
+        let addresses: Vec<String> =
+            (1..=count).map(|node| IpAddr::V4(Ipv4Addr::new(127, a, b, node as u8)).to_string()).collect();
+        let seeds = addresses.iter().map(|address| format!("\"{address}\"")).collect::<Vec<_>>().join(", ");
+        let config = folder.path().join("helenus.toml");
+        let text = format!("seeds = [{seeds}]\nblock_cache_mb = 16\nwrite_buffer_mb = 32\n{settings}\n");
+        std::fs::write(&config, text).expect("the configuration is written");
+        let node = |address: String| {
+            let data = folder.path().join(&address);
+            let log = folder.path().join(format!("{address}.log"));
+            Node { address, data, log, config: config.clone(), child: None }
+        };
+        let nodes = addresses.into_iter().map(node).collect();
+        Cluster { folder, nodes }
+    }
+
+    /// A cluster of `count` running nodes that all see each other.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start(count: usize) -> Cluster {
+        let mut cluster = Cluster::configured(count, "");
+        for node in &mut cluster.nodes {
+            node.start();
+        }
+        cluster.wait_up(count);
+        cluster
+    }
+
+    /// The folder that everything of the cluster is in.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The node at an index.
+    pub fn node(&mut self, index: usize) -> &mut Node {
+        &mut self.nodes[index]
+    }
+
+    /// The addresses of all nodes.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.address.clone()).collect()
+    }
+
+    /// Waits until every running node sees `count` nodes up.
+    ///
+    /// # Panics
+    /// When that does not happen in time, or a node ends.
+    pub fn wait_up(&mut self, count: usize) {
+        for node in &mut self.nodes {
+            if node.child.is_some() {
+                node.wait(&format!("{count} nodes are up"), |node| {
+                    let status = node.status()?;
+                    let nodes = status["nodes"].as_array()?;
+                    Some(nodes.iter().filter(|node| node["up"] == true).count() == count)
+                });
+            }
+        }
+    }
+
+    /// Waits until no running node holds hints for another.
+    ///
+    /// # Panics
+    /// When that does not happen in time, or a node ends.
+    pub fn wait_no_hints(&mut self) {
+        for node in &mut self.nodes {
+            if node.child.is_some() {
+                node.wait("no hints are pending", |node| {
+                    let status = node.status()?;
+                    let nodes = status["nodes"].as_array()?;
+                    Some(nodes.iter().all(|node| node["pending_hints"].as_u64().unwrap_or(0) == 0))
+                });
+            }
+        }
+    }
+}
+
+impl Node {
+    /// The command that starts the node.
+    ///
+    /// # Panics
+    /// When its log cannot be opened.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = helenus(&["start", "--listen", &self.address]);
+        command.arg("--config").arg(&self.config).arg("--data").arg(&self.data);
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log);
+        command.stdout(Stdio::null()).stderr(log.expect("the log opens"));
+        command
+    }
+
+    /// Starts the process.
+    ///
+    /// # Panics
+    /// When it runs already or cannot be started.
+    pub fn start(&mut self) {
+        let command = self.command();
+        self.start_as(command);
+    }
+
+    /// Starts the process by a command of the caller's making.
+    ///
+    /// # Panics
+    /// When it runs already or cannot be started.
+    pub fn start_as(&mut self, mut command: Command) {
+        assert!(self.child.is_none(), "{} runs already", self.address);
+        self.child = Some(command.spawn().expect("the binary starts"));
+    }
+
+    /// The id of the running process.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Kills the process with SIGKILL.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("the node runs");
+        child.kill().expect("the process is ours");
+        child.wait().expect("the process is ours");
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the node runs");
+        signal(child.id(), "TERM");
+        child.wait().expect("the process is ours")
+    }
+
+    /// Waits for the process to end by itself.
+    ///
+    /// # Panics
+    /// When it does not run, or does not end in time.
+    pub fn wait_end(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the node runs");
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            if let Some(status) = child.try_wait().expect("the process is ours") {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = child.kill();
+        panic!("{} did not end within {PATIENCE:?}\n{}", self.address, self.log_text());
+    }
+
+    /// What the node has logged.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// What the node says of the cluster; `None` while it does not answer.
+    #[must_use]
+    pub fn status(&self) -> Option<serde_json::Value> {
+        let output = output(&["admin", "status", "--host", &self.address, "--json"]);
+        serde_json::from_slice(&output.stdout).ok().filter(|_| output.status.success())
+    }
+
+    /// Waits until `ready` answers yes.
+    ///
+    /// # Panics
+    /// When that does not happen in time, or the node ends.
+    pub fn wait(&mut self, what: &str, ready: impl Fn(&Node) -> Option<bool>) {
+        let started = Instant::now();
+        while ready(self) != Some(true) {
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().expect("the process is ours"));
+            assert!(ended.is_none(), "{} ended with {ended:?}\n{}", self.address, self.log_text());
+            assert!(started.elapsed() < PATIENCE, "{}: waiting until {what}\n{}", self.address, self.log_text());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Runs CQL through the shell and returns its outcome.
+    #[must_use]
+    pub fn cql(&self, text: &str) -> Output {
+        output(&["shell", &self.address, "--format", "json", "-e", text])
+    }
+
+    /// Runs CQL through the shell and returns the JSON of its last result.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn rows(&self, text: &str) -> serde_json::Value {
+        let output = self.cql(text);
+        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{text}\n{out}\n{error}");
+        let last = out.lines().last().unwrap_or("null");
+        serde_json::from_str(last).unwrap_or_else(|cause| panic!("{text}: {cause}\n{out}"))
+    }
+}
+
+/// Sends a signal by name. The standard library can only kill; `kill` is a builtin of every shell.
+///
+/// # Panics
+/// When the process does not exist.
+pub fn signal(process: u32, name: &str) {
+    let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {process}")).status();
+    assert!(status.expect("there is a shell").success(), "process {process} cannot be signalled");
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of {}\n{}", self.address, self.log_text());
+        }
+    }
+}

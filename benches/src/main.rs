@@ -1,0 +1,79 @@
+//! `measure`: the benchmarks behind `cargo xtask bench`. Each prints its figures as a table or, with `--json`,
+//! as one object of named numbers with their units in the names.
+//!
+//! What is compared is measured in one run, alternating, since machines are noisy: trust ratios.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a measuring tool: it runs processes and reads clocks"
+)]
+
+mod nodes;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Name {
+    Storage,
+    Node,
+    Cluster,
+    All,
+}
+
+#[derive(Parser)]
+struct Options {
+    #[arg(value_enum)]
+    name: Name,
+    /// Seconds for each measurement
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+    /// The binary to measure
+    #[arg(long)]
+    helenus: PathBuf,
+}
+
+/// Writes and point reads of the storage crate as a ratio to raw RocksDB with the same options and bytes.
+fn storage_figures(seconds: u64, figures: &mut Map<String, Value>) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for (name, value) in storage::compare::run(folder.path(), Duration::from_secs(seconds))? {
+        figures.insert(format!("storage_{name}"), json!(value));
+    }
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let wanted = |name| options.name == name || options.name == Name::All;
+    let mut figures = Map::new();
+    if wanted(Name::Storage) {
+        storage_figures(options.seconds, &mut figures)?;
+    }
+    if wanted(Name::Node) {
+        nodes::measure("node", 1, &options.helenus, options.seconds, &mut figures)?;
+    }
+    if wanted(Name::Cluster) {
+        nodes::measure("cluster", 3, &options.helenus, options.seconds, &mut figures)?;
+    }
+    if options.json {
+        println!("{}", Value::Object(figures));
+        return Ok(());
+    }
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::ASCII_MARKDOWN);
+    table.set_header(["figure", "value"]);
+    for (name, value) in &figures {
+        let text = value.as_f64().filter(|_| value.is_f64()).map(|number| format!("{number:.2}"));
+        table.add_row([name.clone(), text.unwrap_or_else(|| value.to_string())]);
+    }
+    println!("{table}");
+    Ok(())
+}

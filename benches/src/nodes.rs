@@ -1,0 +1,140 @@
+//! Real nodes under load: operations per second end to end, and the CPU time of the node processes for each.
+
+use anyhow::{Context, Result, bail, ensure};
+use bench::{LoadOptions, Task};
+use clap::Args;
+use serde_json::{Map, Value, json};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Loopback addresses that nothing else here uses.
+const ADDRESSES: [&str; 3] = ["127.77.0.1", "127.77.0.2", "127.77.0.3"];
+
+/// The nodes of one measurement; killed when it ends.
+struct Nodes {
+    children: Vec<Child>,
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Writes, then reads, then both, against `count` nodes with as many replicas, at QUORUM, 128 operations under
+/// way, 100-byte values; puts throughput, latency and CPU into `figures` under names that begin with `prefix`.
+///
+/// # Errors
+/// When the nodes do not start or an operation fails.
+pub(crate) fn measure(
+    prefix: &str,
+    count: usize,
+    helenus: &Path,
+    seconds: u64,
+    figures: &mut Map<String, Value>,
+) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let nodes = start(count, helenus, folder.path())?;
+    let memory: u64 = nodes.children.iter().map(|child| resident_bytes(child.id())).sum::<Result<u64>>()?;
+    figures.insert(format!("{prefix}_idle_resident_mib_per_node"), json!(memory as f64 / count as f64 / 1_048_576.0));
+    let line = [
+        "bench",
+        "--hosts",
+        &ADDRESSES[..count].join(","),
+        "--replication-factor",
+        &count.to_string(),
+        "--seconds",
+        &seconds.to_string(),
+    ]
+    .map(str::to_owned);
+    let command = LoadOptions::augment_args(clap::Command::new("bench"));
+    let matches = command.try_get_matches_from(line)?;
+    let options = <LoadOptions as clap::FromArgMatches>::from_arg_matches(&matches)?;
+    let tasks = [
+        ("write", Task::Write(options.clone())),
+        ("read", Task::Read(options.clone())),
+        ("mixed", Task::Mixed { read_percent: 50, options }),
+    ];
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    for (name, task) in tasks {
+        let cpu = |nodes: &Nodes| nodes.children.iter().map(|child| cpu_seconds(child.id())).sum::<Result<f64>>();
+        let (nodes_before, client_before) = (cpu(&nodes)?, cpu_seconds(std::process::id())?);
+        let (report, warmup) = (runtime.block_on(bench::run_load(&task.workload()))?, 1.0);
+        let (nodes_after, client_after) = (cpu(&nodes)?, cpu_seconds(std::process::id())?);
+        ensure!(report.error_count() == 0, "{prefix} {name}: operations failed: {:?}", report.errors);
+        // The CPU time includes the second of warm-up that the report leaves out; so must the operations.
+        let elapsed = report.elapsed.as_secs_f64();
+        let operations = report.operations() as f64 * (elapsed + warmup) / elapsed;
+        for (figure, value) in [
+            ("per_second", report.throughput()),
+            ("nodes_cpu_micros_per_operation", (nodes_after - nodes_before) * 1e6 / operations),
+            ("client_cpu_micros_per_operation", (client_after - client_before) * 1e6 / operations),
+            ("p50_micros", report.latency.value_at_quantile(0.5) as f64),
+            ("p99_micros", report.latency.value_at_quantile(0.99) as f64),
+        ] {
+            figures.insert(format!("{prefix}_{name}_{figure}"), json!(value));
+        }
+    }
+    Ok(())
+}
+
+fn start(count: usize, helenus: &Path, folder: &Path) -> Result<Nodes> {
+    let seeds = ADDRESSES[..count].iter().map(|address| format!("\"{address}\"")).collect::<Vec<_>>().join(", ");
+    let config = folder.join("helenus.toml");
+    std::fs::write(&config, format!("seeds = [{seeds}]\nlog_level = \"warn\"\n"))?;
+    let mut nodes = Nodes { children: Vec::new() };
+    for address in &ADDRESSES[..count] {
+        let mut command = Command::new(helenus);
+        command.args(["start", "--listen", address, "--config"]).arg(&config).arg("--data").arg(folder.join(address));
+        nodes.children.push(command.stdin(Stdio::null()).spawn().context("start a node")?);
+    }
+    let started = Instant::now();
+    while !all_up(&mut nodes, count, helenus)? {
+        ensure!(started.elapsed() < Duration::from_secs(30), "the nodes do not come up");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(nodes)
+}
+
+fn all_up(nodes: &mut Nodes, count: usize, helenus: &Path) -> Result<bool> {
+    for child in &mut nodes.children {
+        if let Some(status) = child.try_wait()? {
+            bail!("a node ended with {status}");
+        }
+    }
+    for address in &ADDRESSES[..count] {
+        let output = Command::new(helenus).args(["admin", "status", "--json", "--host", address]).output()?;
+        let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let up = status["nodes"].as_array().map_or(0, |nodes| nodes.iter().filter(|node| node["up"] == true).count());
+        if up != count {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// User and system time of all threads of a process so far.
+fn cpu_seconds(process: u32) -> Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name in parentheses may hold spaces; the fields after it are fixed (proc(5): 14 and 15).
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).context("field of stat");
+    Ok((ticks(11)? + ticks(12)?) / ticks_per_second())
+}
+
+#[allow(unsafe_code, reason = "sysconf has no safe form in std")]
+fn ticks_per_second() -> f64 {
+    // SAFETY: sysconf reads a constant of the system and touches no memory of ours.
+    unsafe { libc::sysconf(libc::_SC_CLK_TCK) as f64 }
+}
+
+fn resident_bytes(process: u32) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = text.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS in status")?;
+    let kibibytes: u64 = line.split_whitespace().nth(1).context("a number")?.parse()?;
+    Ok(kibibytes * 1024)
+}

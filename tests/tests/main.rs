@@ -1,0 +1,8 @@
+//! The end-to-end tests, one binary with a module for each topic.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests of the outside: they start processes and wait for them"
+)]
+
+mod durability;
