@@ -1,0 +1,189 @@
+//! How results are written: as a table for people, as JSON or CSV for programs.
+//!
+//! Invariants: JSON output is one array of objects for one result, with numbers, booleans and null as
+//! such and everything else as text; CSV output is RFC 4180 with a header and reads back through
+//! `COPY ... FROM`; a value's text is what CQL accepts back.
+
+use bytes::Bytes;
+use comfy_table::{CellAlignment, Table, TableComponent};
+use model::{CqlType, Value};
+use std::io::{self, Write};
+
+/// The form of a result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Aligned columns.
+    #[default]
+    Table,
+    /// One JSON array of objects for each result.
+    Json,
+    /// Comma-separated values with a header line.
+    Csv,
+}
+
+/// A result in memory.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// Name and type of each column.
+    pub columns: Vec<(String, CqlType)>,
+    /// The values in their wire form; `None` is null.
+    pub rows: Vec<Vec<Option<Bytes>>>,
+}
+
+/// Writes `result` to `out`; `expanded` writes a table's rows one below the other.
+///
+/// # Errors
+/// When `out` cannot be written, or a value is not one of its column's type.
+pub fn write_rows(out: &mut dyn Write, result: &Rows, format: Format, expanded: bool) -> io::Result<()> {
+    match format {
+        Format::Table if expanded => write_expanded(out, result),
+        Format::Table => write_table(out, result),
+        Format::Json => write_json(out, result),
+        Format::Csv => write_csv(out, result),
+    }
+}
+
+fn value(cql_type: &CqlType, wire: &[u8]) -> io::Result<Value> {
+    Value::from_wire(cql_type, wire).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+}
+
+/// Text for a person: control characters made visible, so that a value cannot move the cursor.
+fn visible(text: &str) -> String {
+    let escape = |character: char| -> String {
+        if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
+    };
+    text.chars().map(escape).collect()
+}
+
+fn is_number(cql_type: &CqlType) -> bool {
+    matches!(
+        cql_type,
+        CqlType::BigInt
+            | CqlType::Decimal
+            | CqlType::Double
+            | CqlType::Float
+            | CqlType::Int
+            | CqlType::SmallInt
+            | CqlType::TinyInt
+            | CqlType::VarInt
+    )
+}
+
+fn cells(result: &Rows, null: &str) -> io::Result<Vec<Vec<String>>> {
+    let cell = |((_, cql_type), wire): (&(String, CqlType), &Option<Bytes>)| match wire {
+        Some(wire) => value(cql_type, wire).map(|value| visible(&value.to_string())),
+        None => Ok(null.to_owned()),
+    };
+    result.rows.iter().map(|row| result.columns.iter().zip(row).map(cell).collect()).collect()
+}
+
+fn write_table(out: &mut dyn Write, result: &Rows) -> io::Result<()> {
+    let mut table = Table::new();
+    table.load_preset(comfy_table::presets::NOTHING);
+    table.set_style(TableComponent::VerticalLines, '|');
+    table.set_style(TableComponent::HeaderLines, '-');
+    table.set_style(TableComponent::MiddleHeaderIntersections, '+');
+    table.set_header(result.columns.iter().map(|(name, _)| visible(name)));
+    for row in cells(result, "null")? {
+        table.add_row(row);
+    }
+    for (index, (_, cql_type)) in result.columns.iter().enumerate() {
+        let column = table.column_mut(index);
+        if let Some(column) = column.filter(|_| is_number(cql_type)) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for line in table.lines() {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    writeln!(out, "\n({} row{})", result.rows.len(), if result.rows.len() == 1 { "" } else { "s" })
+}
+
+fn write_expanded(out: &mut dyn Write, result: &Rows) -> io::Result<()> {
+    let width = result.columns.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (index, row) in cells(result, "null")?.into_iter().enumerate() {
+        writeln!(out, "@ Row {}", index + 1)?;
+        for ((name, _), text) in result.columns.iter().zip(row) {
+            writeln!(out, " {name:width$} | {text}", name = visible(name))?;
+        }
+        writeln!(out)?;
+    }
+    writeln!(out, "({} row{})", result.rows.len(), if result.rows.len() == 1 { "" } else { "s" })
+}
+
+fn write_json(out: &mut dyn Write, result: &Rows) -> io::Result<()> {
+    write!(out, "[")?;
+    for (index, row) in result.rows.iter().enumerate() {
+        write!(out, "{}{{", if index == 0 { "" } else { "," })?;
+        for (index, ((name, cql_type), wire)) in result.columns.iter().zip(row).enumerate() {
+            let name = serde_json::Value::String(name.clone());
+            write!(out, "{}{name}:", if index == 0 { "" } else { "," })?;
+            match wire {
+                Some(wire) => write!(out, "{}", value(cql_type, wire)?.to_json())?,
+                None => write!(out, "null")?,
+            }
+        }
+        write!(out, "}}")?;
+    }
+    writeln!(out, "]")
+}
+
+fn write_csv(out: &mut dyn Write, result: &Rows) -> io::Result<()> {
+    let mut writer = csv::Writer::from_writer(out);
+    writer.write_record(result.columns.iter().map(|(name, _)| name))?;
+    for row in &result.rows {
+        let text = |((_, cql_type), wire): (&(String, CqlType), &Option<Bytes>)| match wire {
+            Some(wire) => value(cql_type, wire).map(|value| value.to_string()),
+            None => Ok(String::new()),
+        };
+        let record = result.columns.iter().zip(row).map(text).collect::<io::Result<Vec<String>>>()?;
+        writer.write_record(record)?;
+    }
+    writer.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Rows {
+        let text = |text: &str| Some(Value::Text(text.into()).to_wire());
+        Rows {
+            columns: vec![("name".into(), CqlType::Text), ("delay".into(), CqlType::Int)],
+            rows: vec![vec![text("a,\"b\""), Some(Value::Int(-7).to_wire())], vec![text("line\nbreak"), None]],
+        }
+    }
+
+    fn written(format: Format, expanded: bool) -> String {
+        let mut out = Vec::new();
+        write_rows(&mut out, &sample(), format, expanded).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_table_aligns_numbers_right_and_hides_control_characters() {
+        let lines = [" name        | delay", "-------------+-------", " a,\"b\"       |    -7", " line\\nbreak |  null"];
+        assert_eq!(written(Format::Table, false), lines.join("\n") + "\n\n(2 rows)\n");
+    }
+
+    #[test]
+    fn json_is_json_with_types() {
+        let parsed: serde_json::Value = serde_json::from_str(&written(Format::Json, false)).unwrap();
+        let expected = serde_json::json!([{"name": "a,\"b\"", "delay": -7}, {"name": "line\nbreak", "delay": null}]);
+        assert_eq!(parsed, expected);
+    }
+
+    #[test]
+    fn csv_reads_back() {
+        let text = written(Format::Csv, false);
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let records: Vec<Vec<String>> =
+            reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect();
+        assert_eq!(records, [["a,\"b\"", "-7"], ["line\nbreak", ""]]);
+    }
+
+    #[test]
+    fn expanded_rows_stand_below_each_other() {
+        assert!(written(Format::Table, true).starts_with("@ Row 1\n name  | a,\"b\"\n delay | -7\n"));
+    }
+}
