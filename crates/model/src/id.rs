@@ -33,7 +33,7 @@ impl Epoch {
 }
 
 /// Writes 128 bits as a UUID: 8-4-4-4-12 hexadecimal digits.
-fn write_uuid(bits: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(crate) fn write_uuid(bits: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(
         f,
         "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",

@@ -1,13 +1,30 @@
 //! Primary keys: the partition key that places data on the ring, and the clustering key that orders
 //! rows within a partition, in a form whose bytes order as the values do.
+//!
+//! An encoded clustering key is Cassandra's byte-comparable form (`ByteComparable.md`, OSS50): before
+//! each component 0x40, after the last 0x38; the component's bytes are complemented when its column
+//! is descending. A bound is such a key cut short, with 0x20 (before) or 0x60 (after) where the next
+//! separator would be. No key is a prefix of another, and a bound is on the same side of all keys
+//! that start with its prefix. Of each component there is one form ([`crate::value`] has its order),
+//! and only that one is decoded, so equal keys are equal bytes. Two values that compare as equal are
+//! one key: decimals lose their scale, NaNs their payload, booleans become 0 or 1.
 
 use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes};
 use crate::error::RequestError;
 use crate::limits::KEY_BYTES_MAX;
-use crate::schema::{ClusteringOrder, Table};
+use crate::schema::{ClusteringOrder, ColumnKind, Table};
 use crate::token::Token;
-use crate::types::CqlType;
+use crate::value::{ordered, validate};
 use bytes::Bytes;
+
+/// Before each component.
+const NEXT_COMPONENT: u8 = 0x40;
+/// After the last component of a whole key.
+const TERMINATOR: u8 = 0x38;
+/// Ends a bound before all keys that start with it.
+const BOUND_BEFORE: u8 = 0x20;
+/// Ends a bound after all keys that start with it.
+const BOUND_AFTER: u8 = 0x60;
 
 /// A serialized partition key with its token.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,12 +36,159 @@ pub struct PartitionKey {
     pub bytes: Bytes,
 }
 
+/// On which side of the rows with a clustering prefix a bound is, in the order of encoded keys. For a
+/// descending column that is the other way round than the values: the caller turns `<` and `>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BoundSide {
+    /// Before all of them.
+    Before,
+    /// After all of them.
+    After,
+}
+
 impl PartitionKey {
     /// The key of these serialized bytes.
     #[must_use]
     pub fn new(bytes: Bytes) -> PartitionKey {
         PartitionKey { token: Token::of(&bytes), bytes }
     }
+
+    /// The key of these components in wire form, one for each partition key column. They are taken as
+    /// they are: the caller has validated them.
+    ///
+    /// # Errors
+    /// `Invalid` when the key is empty or longer than [`KEY_BYTES_MAX`], in Cassandra's words.
+    pub fn from_components(components: &[Bytes]) -> Result<PartitionKey, RequestError> {
+        let length = match components {
+            [only] => only.len(),
+            several => several.iter().map(|component| component.len() + 3).sum(),
+        };
+        if length == 0 {
+            return Err(RequestError::Invalid("Key may not be empty".to_owned()));
+        }
+        if length > KEY_BYTES_MAX {
+            let message = format!("Key length of {length} is longer than maximum of {KEY_BYTES_MAX}");
+            return Err(RequestError::Invalid(message));
+        }
+        if let [only] = components {
+            return Ok(PartitionKey::new(only.clone()));
+        }
+        let mut bytes = Vec::with_capacity(length);
+        for component in components {
+            bytes.extend_from_slice(&(component.len() as u16).to_be_bytes());
+            bytes.extend_from_slice(component);
+            bytes.push(0);
+        }
+        Ok(PartitionKey::new(Bytes::from(bytes)))
+    }
+
+    /// The `count` components in wire form.
+    ///
+    /// # Errors
+    /// When the key does not have that many.
+    pub fn components(&self, count: usize) -> Result<Vec<Bytes>, CodecError> {
+        if count == 1 {
+            return Ok(vec![self.bytes.clone()]);
+        }
+        let mut reader = Reader::new(self.bytes.clone());
+        // Each component takes three bytes or more, so a wrong `count` cannot allocate much.
+        let mut components = Vec::new();
+        for _ in 0..count {
+            let length = usize::from(reader.u8()?) << 8 | usize::from(reader.u8()?);
+            components.push(reader.take(length)?);
+            if reader.u8()? != 0 {
+                return Err(CodecError::Invalid("partition key"));
+            }
+        }
+        reader.finish()?;
+        Ok(components)
+    }
+}
+
+/// The encoded clustering key of `values`, in wire form, one for each clustering column of `table`;
+/// of a table without clustering columns the key of its one row.
+///
+/// # Errors
+/// `Invalid` when a value is not of its column's type, when there are too few or too many, and when
+/// they are longer than [`KEY_BYTES_MAX`] together.
+pub fn encode_clustering(table: &Table, values: &[Bytes]) -> Result<Bytes, RequestError> {
+    let columns = table.clustering().count();
+    if values.len() != columns {
+        let message = format!("expected {columns} clustering values for table {} but got {}", table.name, values.len());
+        return Err(RequestError::Invalid(message));
+    }
+    encode(table, values, TERMINATOR)
+}
+
+/// The position before or after all rows whose clustering key starts with `prefix`: the values, in
+/// wire form, of the first clustering columns of `table`, perhaps of none or all of them.
+///
+/// # Errors
+/// As [`encode_clustering`], except that there may be fewer values than columns.
+pub fn encode_bound(table: &Table, prefix: &[Bytes], side: BoundSide) -> Result<Bytes, RequestError> {
+    let columns = table.clustering().count();
+    if prefix.len() > columns {
+        let message =
+            format!("expected at most {columns} clustering values for table {} but got {}", table.name, prefix.len());
+        return Err(RequestError::Invalid(message));
+    }
+    encode(table, prefix, if side == BoundSide::Before { BOUND_BEFORE } else { BOUND_AFTER })
+}
+
+fn encode(table: &Table, values: &[Bytes], last: u8) -> Result<Bytes, RequestError> {
+    let length: usize = values.iter().map(Bytes::len).sum();
+    let too_long = |length| {
+        RequestError::Invalid(format!("The sum of all clustering columns is too long ({length} > {KEY_BYTES_MAX})"))
+    };
+    if length > KEY_BYTES_MAX {
+        return Err(too_long(length));
+    }
+    let mut out = Vec::with_capacity(length + 2 * values.len() + 1);
+    for (column, value) in table.clustering().zip(values) {
+        if !column.cql_type.is_ordered() {
+            let message = format!("column {} of type {} cannot be a clustering column", column.name, column.cql_type);
+            return Err(RequestError::Invalid(message));
+        }
+        validate(&column.cql_type, value)
+            .map_err(|error| RequestError::Invalid(format!("invalid value for column {}: {error}", column.name)))?;
+        out.push(NEXT_COMPONENT);
+        let start = out.len();
+        ordered::put(&column.cql_type, value, &mut out);
+        if is_descending(column.kind) {
+            out[start..].iter_mut().for_each(|byte| *byte = !*byte);
+        }
+    }
+    out.push(last);
+    if out.len() > KEY_BYTES_MAX {
+        return Err(too_long(out.len()));
+    }
+    Ok(Bytes::from(out))
+}
+
+/// The values, in wire form, of an encoded clustering key of `table`. They are in the one form that
+/// equal keys share: a decimal has no zeros at the end of its fraction, and no exponent up to 38
+/// digits.
+///
+/// # Errors
+/// When `encoded` is not what [`encode_clustering`] makes for `table`.
+pub fn decode_clustering(table: &Table, encoded: &[u8]) -> Result<Vec<Bytes>, CodecError> {
+    let mut rest = encoded;
+    let separator = |rest: &mut &[u8], expected: u8| {
+        let (first, after) = rest.split_first().ok_or(CodecError::Truncated)?;
+        *rest = after;
+        if *first == expected { Ok(()) } else { Err(CodecError::Invalid("clustering key")) }
+    };
+    let mut values = Vec::new();
+    for column in table.clustering() {
+        separator(&mut rest, NEXT_COMPONENT)?;
+        values.push(ordered::take(&column.cql_type, &mut rest, is_descending(column.kind))?);
+    }
+    separator(&mut rest, TERMINATOR)?;
+    if rest.is_empty() { Ok(values) } else { Err(CodecError::Trailing(rest.len())) }
+}
+
+fn is_descending(kind: ColumnKind) -> bool {
+    matches!(kind, ColumnKind::Clustering(_, ClusteringOrder::Descending))
 }
 
 impl Encode for PartitionKey {
@@ -39,3 +203,7 @@ impl Decode for PartitionKey {
         Ok(PartitionKey { token: Token::decode(reader)?, bytes: reader.bytes()? })
     }
 }
+
+#[cfg(test)]
+#[path = "key_tests.rs"]
+mod tests;

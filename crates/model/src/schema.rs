@@ -25,6 +25,17 @@ pub enum Replication {
     },
 }
 
+impl Replication {
+    /// Replicas that a partition has when there are nodes enough: what consistency levels count from.
+    #[must_use]
+    pub fn factor(&self) -> usize {
+        match self {
+            Replication::Simple { factor } => *factor as usize,
+            Replication::NetworkTopology { factors } => factors.values().map(|factor| *factor as usize).sum(),
+        }
+    }
+}
+
 /// A keyspace and its tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keyspace {

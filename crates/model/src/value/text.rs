@@ -1,0 +1,246 @@
+//! Values as text: read from a literal's content or a CSV field, printed for people, for CQL and as
+//! JSON.
+
+use super::temporal::{TimestampForm, TimestampText};
+use super::{Value, ValueError, decimal, temporal};
+use crate::id::{parse_uuid, write_uuid};
+use crate::types::CqlType;
+use bytes::Bytes;
+use std::fmt;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+/// Longest part of a text that an error quotes, in characters.
+const QUOTED_CHARACTERS_MAX: usize = 64;
+
+impl Value {
+    /// The value of type `cql_type` that `text` writes: the content of a string literal, a constant,
+    /// or a field of a CSV file. Reads whatever [`Value`]'s `Display`, [`Value::to_cql_literal`]
+    /// (without its quotes) and Cassandra's own tools print.
+    ///
+    /// # Errors
+    /// When `text` is not in a form of that type, or out of its range.
+    pub fn parse(cql_type: &CqlType, text: &str) -> Result<Value, ValueError> {
+        let parsed = match cql_type {
+            CqlType::Ascii => text.is_ascii().then(|| Value::Ascii(text.to_owned())),
+            CqlType::Text => Some(Value::Text(text.to_owned())),
+            CqlType::Blob => parse_blob(text),
+            CqlType::Boolean => match () {
+                () if text.eq_ignore_ascii_case("true") => Some(Value::Boolean(true)),
+                () if text.eq_ignore_ascii_case("false") => Some(Value::Boolean(false)),
+                () => None,
+            },
+            CqlType::TinyInt => text.parse().ok().map(Value::TinyInt),
+            CqlType::SmallInt => text.parse().ok().map(Value::SmallInt),
+            CqlType::Int => text.parse().ok().map(Value::Int),
+            CqlType::BigInt => text.parse().ok().map(Value::BigInt),
+            CqlType::VarInt => decimal::parse_integer(text).map(Value::VarInt),
+            CqlType::Decimal => decimal::parse(text),
+            CqlType::Float => {
+                text.parse().ok().filter(|value: &f32| in_range(value.is_infinite(), text)).map(Value::Float)
+            }
+            CqlType::Double => {
+                text.parse().ok().filter(|value: &f64| in_range(value.is_infinite(), text)).map(Value::Double)
+            }
+            CqlType::Date => temporal::parse_date(text),
+            CqlType::Time => temporal::parse_time(text),
+            CqlType::Timestamp => temporal::parse_timestamp(text),
+            CqlType::Duration => temporal::parse_duration(text),
+            CqlType::Inet => text.parse().ok().map(Value::Inet),
+            CqlType::Uuid => parse_uuid(text).map(Value::Uuid),
+            CqlType::TimeUuid => parse_uuid(text).filter(|bits| bits >> 76 & 0xf == 1).map(Value::TimeUuid),
+        };
+        parsed.ok_or_else(|| not_a(cql_type, text))
+    }
+
+    /// The value as a CQL constant, quoted where CQL asks for quotes.
+    #[must_use]
+    pub fn to_cql_literal(&self) -> String {
+        match self {
+            Value::Ascii(text) | Value::Text(text) => format!("'{}'", text.replace('\'', "''")),
+            Value::Timestamp(value) => format!("'{}'", TimestampText(*value, TimestampForm::Literal)),
+            Value::Date(_) | Value::Time(_) | Value::Inet(_) => format!("'{self}'"),
+            Value::Boolean(value) => value.to_string(),
+            _ => self.to_string(),
+        }
+    }
+
+    /// The value as JSON text, as Cassandra's `toJson` writes it: numbers and booleans bare, all else
+    /// as strings; NaN and the infinities, which JSON does not have, as `null`.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        match self {
+            Value::Ascii(text) | Value::Text(text) => quote_json(text),
+            Value::Float(value) if !value.is_finite() => "null".to_owned(),
+            Value::Double(value) if !value.is_finite() => "null".to_owned(),
+            Value::Float(value) => java_float(&format!("{value:e}")),
+            Value::Double(value) => java_float(&format!("{value:e}")),
+            Value::TinyInt(_)
+            | Value::SmallInt(_)
+            | Value::Int(_)
+            | Value::BigInt(_)
+            | Value::VarInt(_)
+            | Value::Decimal { .. } => self.to_string(),
+            Value::Boolean(value) => value.to_string(),
+            Value::Inet(IpAddr::V6(address)) => {
+                let groups = address.segments().map(|group| format!("{group:x}"));
+                format!("\"{}\"", groups.join(":"))
+            }
+            Value::Timestamp(value) => format!("\"{}\"", TimestampText(*value, TimestampForm::Json)),
+            _ => format!("\"{self}\""),
+        }
+    }
+}
+
+/// The value as cqlsh prints it in a table, without quotes; floats with all the digits that they
+/// need to be read back. [`Value::parse`] reads it.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Ascii(text) | Value::Text(text) => f.write_str(text),
+            Value::Blob(bytes) => {
+                f.write_str("0x")?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+            Value::Boolean(value) => f.write_str(if *value { "True" } else { "False" }),
+            Value::TinyInt(value) => write!(f, "{value}"),
+            Value::SmallInt(value) => write!(f, "{value}"),
+            Value::Int(value) => write!(f, "{value}"),
+            Value::BigInt(value) => write!(f, "{value}"),
+            Value::VarInt(value) => write!(f, "{value}"),
+            Value::Decimal { unscaled, scale } => decimal::write(f, unscaled, *scale),
+            Value::Float(value) => write_float(f, f64::from(*value), &format!("{value:e}")),
+            Value::Double(value) => write_float(f, *value, &format!("{value:e}")),
+            Value::Date(date) => temporal::write_date(f, *date),
+            Value::Time(nanoseconds) => temporal::write_time(f, *nanoseconds),
+            Value::Timestamp(value) => TimestampText(*value, TimestampForm::Table).fmt(f),
+            Value::Duration { months, days, nanoseconds } => temporal::write_duration(f, *months, *days, *nanoseconds),
+            Value::Inet(address) => write!(f, "{address}"),
+            Value::Uuid(bits) | Value::TimeUuid(bits) => write_uuid(*bits, f),
+        }
+    }
+}
+
+/// `0x` and pairs of hexadecimal digits.
+fn parse_blob(text: &str) -> Option<Value> {
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"))?.as_bytes();
+    if digits.len() % 2 == 1 {
+        return None;
+    }
+    let nibble = |digit: u8| (digit as char).to_digit(16);
+    let byte = |pair: &[u8]| Some((nibble(pair[0])? << 4 | nibble(pair[1])?) as u8);
+    let bytes: Option<Vec<u8>> = digits.chunks_exact(2).map(byte).collect();
+    bytes.map(|bytes| Value::Blob(Bytes::from(bytes)))
+}
+
+/// False when a number was too large for its type and became an infinity that it does not name.
+fn in_range(infinite: bool, text: &str) -> bool {
+    !infinite || text.contains(['i', 'I'])
+}
+
+fn not_a(cql_type: &CqlType, text: &str) -> ValueError {
+    let expected = match cql_type {
+        CqlType::Ascii => "text of ASCII characters only".to_owned(),
+        CqlType::Blob => "0x and pairs of hexadecimal digits".to_owned(),
+        CqlType::Boolean => "true or false".to_owned(),
+        CqlType::TinyInt => integers(i8::MIN, i8::MAX),
+        CqlType::SmallInt => integers(i16::MIN, i16::MAX),
+        CqlType::Int => integers(i32::MIN, i32::MAX),
+        CqlType::BigInt => integers(i64::MIN, i64::MAX),
+        CqlType::VarInt => format!("an integer of at most {} digits", decimal::DIGITS_MAX),
+        CqlType::Decimal => format!(
+            "a number such as 12, -0.5 or 1.5E-7, of at most {} digits and a scale of 32 bits",
+            decimal::DIGITS_MAX
+        ),
+        CqlType::Float => "a number within the range of a 32-bit float, NaN, Infinity or -Infinity".to_owned(),
+        CqlType::Double => "a number within the range of a 64-bit float, NaN, Infinity or -Infinity".to_owned(),
+        CqlType::Date => "yyyy-mm-dd, or days as an integer in which 2147483648 is 1970-01-01".to_owned(),
+        CqlType::Time => "hh:mm:ss[.fffffffff], or nanoseconds since midnight".to_owned(),
+        CqlType::Timestamp => {
+            "yyyy-mm-dd[ hh:mm[:ss[.fff]]][+hhmm], or milliseconds since 1970-01-01 00:00:00+0000".to_owned()
+        }
+        CqlType::Duration => {
+            "units in order such as 1y2mo3d4h5m6s7ms8us9ns, P1Y2M3DT4H5M6S, P3W or P0001-02-03T04:05:06".to_owned()
+        }
+        CqlType::Inet => "an IPv4 or IPv6 address".to_owned(),
+        CqlType::Uuid => "32 hexadecimal digits as 8-4-4-4-12".to_owned(),
+        CqlType::TimeUuid => "a version 1 UUID, 32 hexadecimal digits as 8-4-4-4-12".to_owned(),
+        CqlType::Text => "text".to_owned(),
+    };
+    let mut quoted: String = text.chars().take(QUOTED_CHARACTERS_MAX).collect();
+    if quoted.len() < text.len() {
+        quoted.push_str("...");
+    }
+    ValueError(format!("'{quoted}' is not a valid {cql_type}; expected {expected}"))
+}
+
+fn integers(least: impl fmt::Display, most: impl fmt::Display) -> String {
+    format!("an integer from {least} to {most}")
+}
+
+/// The sign, digits and exponent of a number in Rust's scientific form: `-1.25e-7`.
+fn scientific_parts(scientific: &str) -> (&str, String, i32) {
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
+    let (sign, mantissa) = if mantissa.starts_with('-') { mantissa.split_at(1) } else { ("", mantissa) };
+    (sign, mantissa.replace('.', ""), exponent.parse().unwrap_or(0))
+}
+
+/// Puts the point into `digits`, the first of which stands for `10^exponent`: `("0", "00125")`.
+fn place_point(digits: &str, exponent: i32) -> (String, String) {
+    let Ok(exponent) = usize::try_from(exponent) else {
+        return ("0".to_owned(), format!("{}{digits}", "0".repeat(exponent.unsigned_abs() as usize - 1)));
+    };
+    match digits.split_at_checked(exponent + 1) {
+        Some((whole, fraction)) => (whole.to_owned(), fraction.to_owned()),
+        None => (format!("{digits:0<width$}", width = exponent + 1), String::new()),
+    }
+}
+
+/// Writes a float in the form of Python's `repr`, which cqlsh is near to, without `.0`.
+fn write_float(f: &mut fmt::Formatter<'_>, value: f64, scientific: &str) -> fmt::Result {
+    if value.is_nan() {
+        return f.write_str("NaN");
+    }
+    if value.is_infinite() {
+        return f.write_str(if value > 0.0 { "Infinity" } else { "-Infinity" });
+    }
+    let (sign, digits, exponent) = scientific_parts(scientific);
+    let plain = (-4..16).contains(&exponent);
+    let (whole, fraction) = place_point(&digits, if plain { exponent } else { 0 });
+    let point = if fraction.is_empty() { "" } else { "." };
+    write!(f, "{sign}{whole}{point}{fraction}")?;
+    if plain { Ok(()) } else { write!(f, "e{exponent:+03}") }
+}
+
+/// A finite float in the form of Java's `Double.toString`.
+fn java_float(scientific: &str) -> String {
+    let (sign, digits, exponent) = scientific_parts(scientific);
+    let plain = (-3..7).contains(&exponent);
+    let (whole, fraction) = place_point(&digits, if plain { exponent } else { 0 });
+    let fraction = if fraction.is_empty() { "0" } else { &fraction };
+    let exponent = if plain { String::new() } else { format!("E{exponent}") };
+    format!("{sign}{whole}.{fraction}{exponent}")
+}
+
+fn quote_json(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\u{c}' => quoted.push_str("\\f"),
+            control if control < ' ' => {
+                // Writing to a string does not fail.
+                let _ = write!(quoted, "\\u{:04X}", control as u32);
+            }
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,563 @@
+//! Every type: wire form, text and order, over adversarial values.
+
+use super::*;
+use proptest::prelude::*;
+
+/// A value of any scalar type, its extremes more often than not.
+pub(crate) fn value() -> impl Strategy<Value = Value> {
+    prop::sample::select(CqlType::SCALARS.to_vec()).prop_flat_map(|cql_type| value_of(&cql_type))
+}
+
+/// A value of this type.
+pub(crate) fn value_of(cql_type: &CqlType) -> BoxedStrategy<Value> {
+    match cql_type {
+        CqlType::Ascii => "[\\x00\\x01'\"a-c\\x7f]{0,5}".prop_map(Value::Ascii).boxed(),
+        CqlType::Text => {
+            prop_oneof!["[\\x00\\x01'\"a-c\u{fe}\u{10ffff}]{0,5}", any::<String>()].prop_map(Value::Text).boxed()
+        }
+        CqlType::Blob => {
+            let byte = prop_oneof![3 => prop::sample::select(vec![0, 1, 0xfe, 0xff]), 1 => any::<u8>()];
+            prop::collection::vec(byte, 0..6).prop_map(|bytes| Value::Blob(Bytes::from(bytes))).boxed()
+        }
+        CqlType::Boolean => any::<bool>().prop_map(Value::Boolean).boxed(),
+        CqlType::TinyInt => any::<i8>().prop_map(Value::TinyInt).boxed(),
+        CqlType::SmallInt => integer().prop_map(|value| Value::SmallInt(value as i16)).boxed(),
+        CqlType::Int => integer().prop_map(|value| Value::Int(value as i32)).boxed(),
+        CqlType::BigInt => integer().prop_map(Value::BigInt).boxed(),
+        CqlType::Timestamp => integer().prop_map(Value::Timestamp).boxed(),
+        CqlType::Time => {
+            let time = prop_oneof![Just(0), Just(DAY_NANOSECONDS - 1), 0..DAY_NANOSECONDS];
+            time.prop_map(Value::Time).boxed()
+        }
+        CqlType::Date => {
+            prop_oneof![Just(0), Just(u32::MAX), (1u32 << 31) - 800_000..(1 << 31) + 4_000_000, any::<u32>()]
+                .prop_map(Value::Date)
+                .boxed()
+        }
+        CqlType::Float => prop_oneof![float_bits().prop_map(|bits| (bits >> 32) as u32), any::<u32>()]
+            .prop_map(|bits| Value::Float(f32::from_bits(bits)))
+            .boxed(),
+        CqlType::Double => float_bits().prop_map(|bits| Value::Double(f64::from_bits(bits))).boxed(),
+        CqlType::Uuid => uuid_bits().prop_map(Value::Uuid).boxed(),
+        CqlType::TimeUuid => uuid_bits().prop_map(|bits| Value::TimeUuid(bits & !(0xf << 76) | 1 << 76)).boxed(),
+        CqlType::Inet => prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)]
+            .prop_map(Value::Inet)
+            .boxed(),
+        CqlType::VarInt => big().prop_map(Value::VarInt).boxed(),
+        CqlType::Decimal => (big(), prop_oneof![-12i32..12, Just(i32::MIN), Just(i32::MAX), any::<i32>()])
+            .prop_map(|(unscaled, scale)| Value::Decimal { unscaled, scale })
+            .boxed(),
+        CqlType::Duration => (any::<bool>(), integer(), integer(), integer())
+            .prop_map(|(negative, months, days, nanoseconds)| {
+                let sign = |part: i64, least: i64, most: i64| {
+                    let part = part.clamp(least, most);
+                    if (part < 0) == negative { part } else { part.checked_neg().unwrap_or(0).clamp(least, most) }
+                };
+                Value::Duration {
+                    months: sign(months, i32::MIN.into(), i32::MAX.into()) as i32,
+                    days: sign(days, i32::MIN.into(), i32::MAX.into()) as i32,
+                    nanoseconds: sign(nanoseconds, i64::MIN, i64::MAX),
+                }
+            })
+            .boxed(),
+    }
+}
+
+fn integer() -> impl Strategy<Value = i64> {
+    let edges = [0, 1, -1, 255, -256, i64::MIN, i64::MAX, i32::MIN.into(), i32::MAX.into(), 1 << 15, -(1 << 15)];
+    prop_oneof![
+        prop::sample::select(edges.to_vec()),
+        -300i64..300,
+        any::<i64>(),
+        (any::<i64>(), 0u32..63).prop_map(|(value, shift)| value >> shift)
+    ]
+}
+
+fn float_bits() -> impl Strategy<Value = u64> {
+    let edges = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.1,
+        1e16,
+        1e-5,
+        f64::MAX,
+        f64::MIN,
+        f64::MIN_POSITIVE,
+        5e-324,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
+        -f64::NAN,
+    ];
+    prop_oneof![prop::sample::select(edges.to_vec()).prop_map(f64::to_bits), any::<f64>().prop_map(f64::to_bits), any()]
+}
+
+fn uuid_bits() -> impl Strategy<Value = u128> {
+    let byte = prop_oneof![prop::sample::select(vec![0, 1, 0x10, 0x1f, 0x40, 0x7f, 0x80, 0xff]), any::<u8>()];
+    prop::collection::vec(byte, 16).prop_map(|bytes| bytes.iter().fold(0, |bits, byte| bits << 8 | u128::from(*byte)))
+}
+
+/// Integers of up to some hundred bytes, among them powers of 2 and 10 and their neighbours.
+fn big() -> impl Strategy<Value = BigInt> {
+    let signed = (any::<bool>(), 0u32..80, -1i32..2, prop::sample::select(vec![2u32, 10, 256, 100])).prop_map(
+        |(negative, exponent, by, base)| {
+            let power = BigInt::from(base).pow(exponent) + by;
+            if negative { -power } else { power }
+        },
+    );
+    let bytes = prop::collection::vec(any::<u8>(), 1..20).prop_map(|bytes| BigInt::from_signed_bytes_be(&bytes));
+    prop_oneof![integer().prop_map(BigInt::from), signed, bytes]
+}
+
+proptest! {
+    #[test]
+    fn wire_round_trips(value in value()) {
+        let (cql_type, wire) = (value.cql_type(), value.to_wire());
+        prop_assert_eq!(validate(&cql_type, &wire), Ok(()));
+        let again = Value::from_wire(&cql_type, &wire).unwrap();
+        prop_assert_eq!(again.cql_type(), cql_type);
+        prop_assert_eq!(again.to_wire(), wire);
+    }
+
+    #[test]
+    fn text_reads_back(value in value()) {
+        let text = value.to_string();
+        let again = Value::parse(&value.cql_type(), &text).unwrap();
+        let is_nan = matches!(value, Value::Float(float) if float.is_nan())
+            || matches!(value, Value::Double(double) if double.is_nan());
+        if is_nan {
+            prop_assert_eq!(text, "NaN");
+        } else {
+            prop_assert_eq!(again.to_wire(), value.to_wire(), "{}", text);
+        }
+    }
+
+    #[test]
+    fn a_cql_literal_reads_back(value in value()) {
+        let literal = value.to_cql_literal();
+        let content = literal.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')).map(|text| text.replace("''", "'"));
+        let again = Value::parse(&value.cql_type(), &content.unwrap_or(literal)).unwrap();
+        prop_assert_eq!(compare(&value.cql_type(), &again.to_wire(), &value.to_wire()), Ordering::Equal);
+    }
+
+    #[test]
+    fn any_bytes_are_refused_or_read_and_validation_agrees(
+        cql_type in prop::sample::select(CqlType::SCALARS.to_vec()), wire: Vec<u8>, other: Vec<u8>,
+    ) {
+        let read = Value::from_wire(&cql_type, &wire);
+        prop_assert_eq!(validate(&cql_type, &wire).is_ok(), read.is_ok());
+        let _ = compare(&cql_type, &wire, &other);
+        if let Ok(value) = read {
+            let _ = value.to_json();
+            prop_assert_eq!(compare(&cql_type, &value.to_wire(), &wire), Ordering::Equal);
+        }
+    }
+
+    #[test]
+    fn any_text_is_refused_or_read(
+        cql_type in prop::sample::select(CqlType::SCALARS.to_vec()),
+        text in prop_oneof![any::<String>(), "[-+0-9:.TZPYMDHSeEx ]{0,24}", "[-P]{0,2}([0-9]{1,3}[a-zA-Zµ]{1,2}){0,4}"],
+    ) {
+        match Value::parse(&cql_type, &text) {
+            Ok(value) => prop_assert_eq!(validate(&cql_type, &value.to_wire()), Ok(())),
+            Err(error) => prop_assert!(error.0.contains("expected"), "{}", error),
+        }
+    }
+
+    #[test]
+    fn the_order_is_total(
+        (a, b, c) in prop::sample::select(CqlType::SCALARS.to_vec())
+            .prop_flat_map(|cql_type| (value_of(&cql_type), value_of(&cql_type), value_of(&cql_type))),
+    ) {
+        let cql_type = a.cql_type();
+        let order = |a: &Value, b: &Value| compare(&cql_type, &a.to_wire(), &b.to_wire());
+        prop_assert_eq!(order(&a, &b), order(&b, &a).reverse());
+        prop_assert_eq!(order(&a, &a), Ordering::Equal);
+        if order(&a, &b).is_le() && order(&b, &c).is_le() {
+            prop_assert!(order(&a, &c).is_le());
+        }
+    }
+
+    #[test]
+    fn numbers_compare_by_their_values(a in big(), b in big(), x: f64, y: f64) {
+        let varint = |value: &BigInt| Value::VarInt(value.clone()).to_wire();
+        prop_assert_eq!(compare(&CqlType::VarInt, &varint(&a), &varint(&b)), a.cmp(&b));
+        let mut padded = vec![if a.sign() == num_bigint::Sign::Minus { 0xff } else { 0 }; 3];
+        padded.extend_from_slice(&varint(&a));
+        prop_assert_eq!(compare(&CqlType::VarInt, &padded, &varint(&b)), a.cmp(&b));
+        if let Some(expected) = x.partial_cmp(&y).filter(|_| x != y) {
+            let wire = |value: f64| Value::Double(value).to_wire();
+            prop_assert_eq!(compare(&CqlType::Double, &wire(x), &wire(y)), expected);
+        }
+    }
+
+    #[test]
+    fn decimals_compare_by_their_values(a in big(), b in big(), scale_a in -20i32..20, scale_b in -20i32..20, zeros in 0u32..9) {
+        let wire = |unscaled: BigInt, scale: i32| Value::Decimal { unscaled, scale }.to_wire();
+        let whole = |unscaled: &BigInt, scale: i32| unscaled * BigInt::from(10).pow((20 - scale) as u32);
+        let order = compare(&CqlType::Decimal, &wire(a.clone(), scale_a), &wire(b.clone(), scale_b));
+        prop_assert_eq!(order, whole(&a, scale_a).cmp(&whole(&b, scale_b)));
+        let padded = wire(&a * BigInt::from(10).pow(zeros), scale_a + zeros as i32);
+        prop_assert_eq!(compare(&CqlType::Decimal, &wire(a, scale_a), &padded), Ordering::Equal);
+    }
+}
+
+/// The text of what `text` is read as.
+fn shown(cql_type: CqlType, text: &str) -> String {
+    Value::parse(&cql_type, text).map_or_else(|error| error.0, |value| value.to_string())
+}
+
+#[test]
+fn timestamps_are_read_in_every_form_of_cassandra() {
+    let midnight = "2011-02-03 00:00:00.000000+0000";
+    let afternoon = "2011-02-03 04:05:00.000000+0000";
+    for (text, expected) in [
+        ("1296705900000", afternoon),
+        ("2011-02-03 04:05+0000", afternoon),
+        ("2011-02-03 04:05", afternoon),
+        ("2011-02-03 04:05Z", afternoon),
+        ("2011-02-03 05:05+01", afternoon),
+        ("2011-02-03T05:05+01:00", afternoon),
+        ("2011-02-03T04:05:00", afternoon),
+        ("2011-02-03T03:35:00-0030", afternoon),
+        ("2011-02-03 04:05:00+0000", afternoon),
+        ("2011-02-03 04:05:00 UTC", afternoon),
+        ("2011-02-03 05:05:00 GMT+01:00", afternoon),
+        ("2011-02-03T04:05:00.000+0000", afternoon),
+        ("2011-02-03 04:05:00.123", "2011-02-03 04:05:00.123000+0000"),
+        ("2011-02-03 04:05:00.1Z", "2011-02-03 04:05:00.100000+0000"),
+        ("2011-02-03T04:05:00.123456789Z", "2011-02-03 04:05:00.123000+0000"),
+        ("2001-01-01 00:47:00+0000", "2001-01-01 00:47:00.000000+0000"),
+        ("2011-02-03", midnight),
+        ("2011-02-03+0000", midnight),
+        ("2011-02-03 UTC", midnight),
+        ("2011-02-03-01:00", "2011-02-03 01:00:00.000000+0000"),
+        ("1969-12-31 23:59:59.999", "1969-12-31 23:59:59.999000+0000"),
+        ("-1", "1969-12-31 23:59:59.999000+0000"),
+        ("2000-02-29", "2000-02-29 00:00:00.000000+0000"),
+        ("9999-12-31 23:59:59.999", "9999-12-31 23:59:59.999000+0000"),
+        ("+10000-01-01", "253402300800000"),
+        ("0000-12-31", "-62135683200000"),
+        ("9223372036854775807", "9223372036854775807"),
+    ] {
+        assert_eq!(shown(CqlType::Timestamp, text), expected, "{text}");
+    }
+    for bad in [
+        "",
+        "now",
+        "2011-02-30",
+        "1900-02-29",
+        "2011-13-01",
+        "2011-00-01",
+        "2011-02-03 24:00",
+        "2011-02-03 04:60",
+        "2011-02-03 04:05:60",
+        "2011-02-03 04:05 PST",
+        "2011-02-03 04:05:00.1234567890",
+        "2011-2-3",
+        "11-02-03",
+        "2011-02-03T",
+        "2011-02-03 04:05+1",
+        "2011-02-03 04:05+2400",
+        "9223372036854775808",
+        "+999999999-01-01 x",
+    ] {
+        let error = Value::parse(&CqlType::Timestamp, bad).unwrap_err();
+        assert!(error.0.starts_with(&format!("'{bad}' is not a valid timestamp; expected yyyy-mm-dd")), "{error}");
+    }
+}
+
+#[test]
+fn dates_and_times_are_read_in_every_form_of_cassandra() {
+    for (text, expected) in [
+        ("1970-01-01", "1970-01-01"),
+        ("2147483648", "1970-01-01"),
+        ("2012-01-01", "2012-01-01"),
+        ("0", "-5877641-06-23"),
+        ("4294967295", "+5881580-07-11"),
+        ("-5877641-06-23", "-5877641-06-23"),
+        ("+5881580-07-11", "+5881580-07-11"),
+        ("-0001-01-01", "-0001-01-01"),
+    ] {
+        assert_eq!(shown(CqlType::Date, text), expected, "{text}");
+    }
+    for (text, expected) in [
+        ("08:12:54", "08:12:54.000000000"),
+        ("8:12:54.1", "08:12:54.100000000"),
+        ("08:12:54.123456789", "08:12:54.123456789"),
+        ("0", "00:00:00.000000000"),
+        ("86399999999999", "23:59:59.999999999"),
+    ] {
+        assert_eq!(shown(CqlType::Time, text), expected, "{text}");
+    }
+    for bad in ["2012-01-32", "+5881580-07-12", "-5877641-06-22", "4294967296", "-1", "2012-01-01 ", "x"] {
+        assert!(Value::parse(&CqlType::Date, bad).is_err(), "{bad}");
+    }
+    for bad in ["08:12", "24:00:00", "08:12:54.", "08:12:54.1234567890", "86400000000000", "-1", "08:12:54Z"] {
+        assert!(Value::parse(&CqlType::Time, bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn durations_are_read_in_every_form_of_cassandra() {
+    for (text, expected) in [
+        ("1y2mo3w4d5h6m7s8ms9us10ns", "1y2mo25d5h6m7s8ms9us10ns"),
+        ("1Y2MO3W4D5H6M7S8MS9US10NS", "1y2mo25d5h6m7s8ms9us10ns"),
+        ("5µs", "5us"),
+        ("-14mo", "-1y2mo"),
+        ("90m", "1h30m"),
+        ("36h", "36h"),
+        ("P1Y2M3DT4H5M6S", "1y2mo3d4h5m6s"),
+        ("PT4H", "4h"),
+        ("-P1M", "-1mo"),
+        ("P3W", "21d"),
+        ("P0001-02-03T04:05:06", "1y2mo3d4h5m6s"),
+        ("0s", "0s"),
+        ("-178956970y8mo", "-178956970y8mo"),
+    ] {
+        assert_eq!(shown(CqlType::Duration, text), expected, "{text}");
+    }
+    for bad in [
+        "",
+        "-",
+        "P",
+        "PT",
+        "P1DT",
+        "1",
+        "y",
+        "1d1y",
+        "1d1d",
+        "1x",
+        "1 d",
+        "P1S",
+        "PT1D",
+        "P1W1D",
+        "P1DT1HT1M",
+        "--1d",
+        "178956970y8mo",
+        "9223372036854775808ns",
+        "9223372036854775807h",
+        "P1-02-03T04:05:06",
+        "P0001-02-03",
+    ] {
+        assert!(Value::parse(&CqlType::Duration, bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn numbers_print_as_cqlsh_prints_them_and_as_json_as_java_does() {
+    for (text, plain, json) in [
+        ("1", "1", "1.0"),
+        ("-0.0", "-0", "-0.0"),
+        ("0.1", "0.1", "0.1"),
+        ("100", "100", "100.0"),
+        ("1234567.5", "1234567.5", "1234567.5"),
+        ("12345678.5", "12345678.5", "1.23456785E7"),
+        ("1e16", "1e+16", "1.0E16"),
+        ("1.25e300", "1.25e+300", "1.25E300"),
+        ("0.001", "0.001", "0.001"),
+        ("0.00012", "0.00012", "1.2E-4"),
+        ("0.00001", "1e-05", "1.0E-5"),
+        ("5e-324", "5e-324", "5.0E-324"),
+        ("NaN", "NaN", "null"),
+        ("-infinity", "-Infinity", "null"),
+        ("Infinity", "Infinity", "null"),
+    ] {
+        let value = Value::parse(&CqlType::Double, text).unwrap();
+        assert_eq!((value.to_string().as_str(), value.to_json().as_str()), (plain, json), "{text}");
+    }
+    assert_eq!(shown(CqlType::Float, "0.1"), "0.1");
+    for (text, expected) in [
+        ("1.10", "1.10"),
+        ("-0.0000001", "-1E-7"),
+        ("0.000001", "0.000001"),
+        ("12E3", "1.2E+4"),
+        ("1E+2", "1E+2"),
+        (".5", "0.5"),
+        ("5.", "5"),
+        ("0E-10", "0E-10"),
+        ("-123.4500", "-123.4500"),
+    ] {
+        assert_eq!(shown(CqlType::Decimal, text), expected, "{text}");
+    }
+    let too_long = "1".repeat(65_537);
+    let bad = [
+        (CqlType::Decimal, "1e"),
+        (CqlType::Decimal, "."),
+        (CqlType::Decimal, "1.-5"),
+        (CqlType::Decimal, "NaN"),
+        (CqlType::Decimal, "1E2147483649"),
+        (CqlType::Decimal, "1E99999999999999999999"),
+        (CqlType::VarInt, "1.0"),
+        (CqlType::VarInt, "-"),
+        (CqlType::VarInt, "1_0"),
+        (CqlType::VarInt, &too_long),
+        (CqlType::Double, "1e400"),
+        (CqlType::Float, "1e39"),
+        (CqlType::Double, ""),
+        (CqlType::TinyInt, "128"),
+        (CqlType::Int, "2147483648"),
+        (CqlType::Int, " 1"),
+        (CqlType::Int, ""),
+        (CqlType::BigInt, "9223372036854775808"),
+        (CqlType::SmallInt, "0x1"),
+    ];
+    for (cql_type, text) in bad {
+        let error = Value::parse(&cql_type, text).unwrap_err();
+        assert!(error.0.len() < 300 && error.0.contains("; expected "), "{error}");
+    }
+    assert_eq!(shown(CqlType::TinyInt, "128"), "'128' is not a valid tinyint; expected an integer from -128 to 127");
+}
+
+#[test]
+fn other_types_print_and_read_as_cassandra() {
+    assert_eq!(shown(CqlType::Blob, "0xDEADbeef"), "0xdeadbeef");
+    assert_eq!(shown(CqlType::Blob, "0x"), "0x");
+    assert_eq!(shown(CqlType::Boolean, "TRUE"), "True");
+    assert_eq!(shown(CqlType::Inet, "2001:0db8:0:0:0:0:0:1"), "2001:db8::1");
+    assert_eq!(shown(CqlType::Inet, "127.0.0.1"), "127.0.0.1");
+    let uuid = "2a92d750-d8dc-11e6-a2de-cf8ecd4cf053";
+    assert_eq!(shown(CqlType::Uuid, &uuid.to_uppercase()), uuid);
+    assert_eq!(shown(CqlType::TimeUuid, uuid), uuid);
+    for (cql_type, bad) in [
+        (CqlType::Blob, "deadbeef"),
+        (CqlType::Blob, "0xabc"),
+        (CqlType::Blob, "0x0g"),
+        (CqlType::Boolean, "1"),
+        (CqlType::Inet, "localhost"),
+        (CqlType::Inet, "1.2.3"),
+        (CqlType::Uuid, "2a92d750d8dc11e6a2decf8ecd4cf053"),
+        (CqlType::TimeUuid, "cc520882-9507-44fb-8fc9-b349ecdee658"),
+        (CqlType::Ascii, "é"),
+    ] {
+        assert!(Value::parse(&cql_type, bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn json_is_as_cassandra_writes_it() {
+    for (cql_type, text, json) in [
+        (CqlType::Text, "a\"b\\c\n\u{1}é", "\"a\\\"b\\\\c\\n\\u0001é\""),
+        (CqlType::Blob, "0x00ff", "\"0x00ff\""),
+        (CqlType::Boolean, "true", "true"),
+        (CqlType::Date, "2012-01-01", "\"2012-01-01\""),
+        (CqlType::Decimal, "1.50", "1.50"),
+        (CqlType::Duration, "1h30m", "\"1h30m\""),
+        (CqlType::Inet, "2001:db8::1", "\"2001:db8:0:0:0:0:0:1\""),
+        (CqlType::Time, "08:12:54", "\"08:12:54.000000000\""),
+        (CqlType::Timestamp, "2001-01-01 00:47:00.5", "\"2001-01-01 00:47:00.500Z\""),
+        (CqlType::VarInt, "-12345678901234567890", "-12345678901234567890"),
+        (CqlType::Int, "7", "7"),
+    ] {
+        assert_eq!(Value::parse(&cql_type, text).unwrap().to_json(), json);
+    }
+}
+
+#[test]
+fn literals_are_quoted_where_cql_wants_it() {
+    for (cql_type, text, literal) in [
+        (CqlType::Text, "it's", "'it''s'"),
+        (CqlType::Blob, "0x00", "0x00"),
+        (CqlType::Boolean, "True", "true"),
+        (CqlType::Date, "2012-01-01", "'2012-01-01'"),
+        (CqlType::Inet, "127.0.0.1", "'127.0.0.1'"),
+        (CqlType::Time, "08:12:54", "'08:12:54.000000000'"),
+        (CqlType::Timestamp, "2001-01-01 00:47:00", "'2001-01-01 00:47:00.000+0000'"),
+        (CqlType::Duration, "1h30m", "1h30m"),
+        (CqlType::Double, "NaN", "NaN"),
+    ] {
+        assert_eq!(Value::parse(&cql_type, text).unwrap().to_cql_literal(), literal);
+    }
+}
+
+#[test]
+fn wire_forms_are_those_of_the_native_protocol() {
+    let wire = |cql_type: CqlType, text: &str| Value::parse(&cql_type, text).unwrap().to_wire();
+    assert_eq!(wire(CqlType::Int, "-2").as_ref(), [0xff, 0xff, 0xff, 0xfe]);
+    assert_eq!(wire(CqlType::VarInt, "128").as_ref(), [0, 0x80]);
+    assert_eq!(wire(CqlType::VarInt, "-128").as_ref(), [0x80]);
+    assert_eq!(wire(CqlType::VarInt, "0").as_ref(), [0]);
+    assert_eq!(wire(CqlType::Decimal, "-1.28").as_ref(), [0, 0, 0, 2, 0x80]);
+    assert_eq!(wire(CqlType::Date, "1970-01-02").as_ref(), [0x80, 0, 0, 1]);
+    // Vints of the native protocol specification, section 3: zigzag, then leading ones.
+    assert_eq!(wire(CqlType::Duration, "1mo2d3ns").as_ref(), [2, 4, 6]);
+    assert_eq!(wire(CqlType::Duration, "-64ns").as_ref(), [0, 0, 0x7f]);
+    assert_eq!(wire(CqlType::Duration, "64ns").as_ref(), [0, 0, 0x80, 0x80]);
+    assert_eq!(wire(CqlType::Duration, "256000ns").as_ref(), [0, 0, 0xc7, 0xd0, 0x00]);
+    let longest = Value::Duration { months: 0, days: 0, nanoseconds: i64::MIN }.to_wire();
+    assert_eq!(longest.as_ref(), [0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+}
+
+#[test]
+fn wire_forms_that_cassandra_refuses_are_refused() {
+    for (cql_type, wire) in [
+        (CqlType::Ascii, &[0x80][..]),
+        (CqlType::Text, &[0xc3]),
+        (CqlType::Text, &[0xed, 0xa0, 0x80]),
+        (CqlType::Int, &[0, 0, 0]),
+        (CqlType::Date, &[0; 5]),
+        (CqlType::Boolean, &[0, 0]),
+        (CqlType::Inet, &[0; 5]),
+        (CqlType::Time, &[0xff; 8]),
+        (CqlType::Time, &[0, 0, 0x4e, 0x94, 0x91, 0x4f, 0, 0]),
+        (CqlType::TimeUuid, &[0; 16]),
+        (CqlType::Uuid, &[0; 15]),
+        (CqlType::Decimal, &[0; 4]),
+        (CqlType::Duration, &[0, 0]),
+        (CqlType::Duration, &[0, 0, 0, 0]),
+        (CqlType::Duration, &[2, 1, 0]),
+        (CqlType::Duration, &[0xf0, 0xff, 0xff, 0xff, 0xff, 0, 0]),
+        (CqlType::Duration, &[0xf1, 0, 0, 0, 0, 0, 0]),
+        (CqlType::Duration, &[0, 0, 0xff]),
+    ] {
+        assert!(validate(&cql_type, wire).is_err(), "{cql_type} {wire:?}");
+    }
+    for cql_type in CqlType::SCALARS {
+        let empty_is_a_value = matches!(cql_type, CqlType::Ascii | CqlType::Text | CqlType::Blob);
+        assert_eq!(validate(&cql_type, &[]).is_ok(), empty_is_a_value, "{cql_type}");
+    }
+    let error = validate(&CqlType::Int, &[0]).unwrap_err();
+    assert_eq!(error.to_string(), "expected 4 bytes for a value of type int but got 1");
+}
+
+#[test]
+fn times_of_timeuuids_come_before_signed_bytes_of_the_rest() {
+    let bits = |text: &str| crate::id::parse_uuid(text).unwrap().to_be_bytes();
+    let ascending = [
+        "00000000-0000-1000-8080-808080808080",
+        "00000000-0000-1000-ff00-000000000000",
+        "00000000-0000-1000-00ff-000000000000",
+        "00000000-0000-1000-0000-000000000000",
+        "00000000-0000-1000-7f7f-7f7f7f7f7f7f",
+        "00000001-0000-1000-8080-808080808080",
+        "00000000-0001-1000-8080-808080808080",
+        "ffffffff-ffff-1000-8080-808080808080",
+        "00000000-0000-1001-8080-808080808080",
+    ];
+    for pair in ascending.windows(2) {
+        let order = compare(&CqlType::TimeUuid, &bits(pair[0]), &bits(pair[1]));
+        assert_eq!(order, Ordering::Less, "{} < {}", pair[0], pair[1]);
+    }
+}
+
+#[test]
+fn decimals_of_extreme_scale_compare_without_being_written_out() {
+    let decimal = |unscaled: i64, scale: i32| Value::Decimal { unscaled: unscaled.into(), scale }.to_wire();
+    let ascending = [
+        decimal(-1, i32::MIN),
+        decimal(-1, 0),
+        decimal(-1, i32::MAX),
+        decimal(0, i32::MIN),
+        decimal(1, i32::MAX),
+        decimal(11, i32::MAX),
+        decimal(1, 0),
+        decimal(9, i32::MIN),
+        decimal(10, i32::MIN),
+    ];
+    for pair in ascending.windows(2) {
+        assert_eq!(compare(&CqlType::Decimal, &pair[0], &pair[1]), Ordering::Less);
+        assert_eq!(compare(&CqlType::Decimal, &pair[1], &pair[0]), Ordering::Greater);
+    }
+}
