@@ -319,9 +319,9 @@ impl Encode for Row {
     fn encode(&self, out: &mut Vec<u8>) {
         let base = self.base();
         let expiring = self.liveness.is_some_and(|liveness| liveness.expiry.is_some());
-        let flags = u8::from(self.liveness.is_some()) * FLAG_LIVENESS
-            | u8::from(expiring) * FLAG_LIVENESS_EXPIRING
-            | u8::from(self.deletion.is_some()) * FLAG_DELETION;
+        let flags = (u8::from(self.liveness.is_some()) * FLAG_LIVENESS)
+            | (u8::from(expiring) * FLAG_LIVENESS_EXPIRING)
+            | (u8::from(self.deletion.is_some()) * FLAG_DELETION);
         out.extend_from_slice(&[FORMAT, flags]);
         out.extend_from_slice(&base.to_be_bytes());
         if let Some(liveness) = self.liveness {

@@ -374,4 +374,4 @@ fn take_vint(bytes: &[u8]) -> Option<(i64, &[u8])> {
 
 #[cfg(test)]
 #[path = "value_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -91,7 +91,11 @@ fn float_bits() -> impl Strategy<Value = u64> {
         f64::NAN,
         -f64::NAN,
     ];
-    prop_oneof![prop::sample::select(edges.to_vec()).prop_map(f64::to_bits), any::<f64>().prop_map(f64::to_bits), any()]
+    prop_oneof![
+        prop::sample::select(edges.to_vec()).prop_map(f64::to_bits),
+        any::<f64>().prop_map(f64::to_bits),
+        any::<u64>()
+    ]
 }
 
 fn uuid_bits() -> impl Strategy<Value = u128> {
@@ -508,7 +512,6 @@ fn wire_forms_that_cassandra_refuses_are_refused() {
         (CqlType::Duration, &[0, 0]),
         (CqlType::Duration, &[0, 0, 0, 0]),
         (CqlType::Duration, &[2, 1, 0]),
-        (CqlType::Duration, &[0xf0, 0xff, 0xff, 0xff, 0xff, 0, 0]),
         (CqlType::Duration, &[0xf1, 0, 0, 0, 0, 0, 0]),
         (CqlType::Duration, &[0, 0, 0xff]),
     ] {

@@ -42,7 +42,7 @@ impl Digits {
 
     /// The wire form: no zeros at the end of the digits, unless the number is an integer that is
     /// short enough to be written out. `None` when no scale can express it.
-    pub(super) fn to_wire(mut self) -> Option<Vec<u8>> {
+    pub(super) fn into_wire(mut self) -> Option<Vec<u8>> {
         let mut scale = self.digits.len() as i64 - self.exponent;
         if self.digits.is_empty() {
             scale = 0;

@@ -358,7 +358,7 @@ impl Form<'_> {
     fn decimal(&mut self) -> Result<Vec<u8>, CodecError> {
         let header = self.byte()?;
         if header == 0x80 {
-            return Digits { negative: false, exponent: 0, digits: Vec::new() }.to_wire().ok_or(INVALID);
+            return Digits { negative: false, exponent: 0, digits: Vec::new() }.into_wire().ok_or(INVALID);
         }
         let negative = header < 0x80;
         let length = i32::from(header & 0x7f) - 0x40;
@@ -387,6 +387,6 @@ impl Form<'_> {
             let pair = u8::try_from(pair).ok().filter(|pair| *pair < 100).ok_or(INVALID)?;
             digits.extend([pair / 10, pair % 10]);
         }
-        Digits::new(negative, exponent, digits).to_wire().ok_or(INVALID)
+        Digits::new(negative, exponent, digits).into_wire().ok_or(INVALID)
     }
 }

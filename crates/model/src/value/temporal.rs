@@ -34,9 +34,12 @@ impl Scanner<'_> {
         digits.parse().ok().map(|number| (number, length))
     }
 
-    /// Two digits below `limit`.
+    /// The next two digits, whatever follows them, as a number below `limit`.
     fn pair(&mut self, limit: i64) -> Option<i64> {
-        self.digits(2, 2).map(|(number, _)| number).filter(|number| *number < limit)
+        let (pair, rest) = self.rest.split_at_checked(2)?;
+        self.rest = rest;
+        let digits = pair.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| pair.parse().ok())?.filter(|number| *number < limit)
     }
 
     /// A date, `yyyy-mm-dd`, as days since 1970-01-01. A year of more than four digits has a sign.
