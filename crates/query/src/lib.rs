@@ -1,1 +1,67 @@
-//! placeholder
+//! CQL: from text to a bound plan.
+//!
+//! ```text
+//! text --parse--> syntax tree --bind to schema--> Prepared --bind values--> Bound
+//!                                                                |- BoundWrite --at a time--> Mutation
+//!                                                                |- BoundRead  --at a time--> ReadCommand, rows
+//!                                                                |- SchemaRequest, USE
+//! ```
+//! [`prepare`] goes the first half of the way; [`Prepared::bind`] the second, which looks nothing up.
+//!
+//! Invariants:
+//! * Pure: no clock, randomness, IO or threads. The time of a write or read comes in as an argument.
+//! * No input panics: neither any text, nor any schema and values.
+//! * What is accepted works; every other feature of CQL is refused with an error that names it.
+//! * Errors are in Cassandra's words where it has some, since tools match on them, followed by the
+//!   line and column of what is wrong; a column counts characters, from 1.
+//! * Placement, encoding of keys and values, reconciliation: none of it is here, all of it is in
+//!   `model`.
+//!
+//! Map: `lexer`, `parser` and `ast` read text, `source` says where in it an error is, `binder` with
+//! `restriction` (WHERE) and `definition` (CREATE, DROP) looks names up, `prepared`, `operand`,
+//! `write` and `read` are the plans, `describe` and `name` write CQL, `split` separates statements.
+
+mod ast;
+mod binder;
+mod definition;
+mod describe;
+mod lexer;
+mod name;
+mod operand;
+mod parser;
+mod prepared;
+mod read;
+mod restriction;
+mod source;
+mod split;
+mod write;
+
+pub use definition::SchemaRequest;
+pub use describe::{describe_keyspace, describe_table};
+pub use name::quote_name;
+pub use operand::{BoundValue, ColumnSpec};
+pub use prepared::{Bound, Prepared, PreparedKind};
+pub use read::BoundRead;
+pub use split::{StatementText, split_statements};
+pub use write::BoundWrite;
+
+use model::RequestError;
+use model::limits::STATEMENT_BYTES_MAX;
+use model::schema::Schema;
+
+/// Reads one statement and binds it to `schema`. `keyspace` is the one chosen by USE, in which tables
+/// that are named without a keyspace are looked up.
+///
+/// # Errors
+/// * `Syntax` when the text is not CQL.
+/// * `NotFound` when a keyspace or table does not exist.
+/// * `Invalid` when the statement cannot be executed, is longer than `STATEMENT_BYTES_MAX`, or uses
+///   something that is not supported yet.
+pub fn prepare(text: &str, schema: &Schema, keyspace: Option<&str>) -> Result<Prepared, RequestError> {
+    if text.len() > STATEMENT_BYTES_MAX {
+        let length = text.len();
+        let message = format!("A statement of {length} bytes exceeds the maximum of {STATEMENT_BYTES_MAX} bytes");
+        return Err(RequestError::Invalid(message));
+    }
+    binder::bind(text, parser::parse(text)?, schema, keyspace)
+}

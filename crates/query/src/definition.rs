@@ -1,0 +1,322 @@
+//! CREATE and DROP of keyspaces and tables: from the syntax tree to a change of the schema.
+//!
+//! Every option is honoured, or refused by its name: none is ignored.
+
+use crate::ast::{CreateKeyspace, CreateTable, Literal, LiteralKind, Name, Property, PropertyValue, TableName};
+use crate::source::{Position, Source, shortened};
+use model::limits::{NAME_BYTES_MAX, TTL_SECONDS_MAX};
+use model::schema::{ClusteringOrder, Column, ColumnKind, Replication, SchemaChange, Table, TableOptions};
+use model::{ColumnId, RequestError, TableId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A change of the schema that a statement asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaRequest {
+    /// A table in it has no id yet.
+    change: SchemaChange,
+}
+
+impl SchemaRequest {
+    /// The change, in which a table to create has the id `new_table_id`, which the caller has drawn.
+    #[must_use]
+    pub fn change(&self, new_table_id: TableId) -> SchemaChange {
+        let mut change = self.change.clone();
+        if let SchemaChange::CreateTable { table, .. } = &mut change {
+            table.id = new_table_id;
+        }
+        change
+    }
+}
+
+/// Keyspaces that are the cluster's own.
+const SYSTEM_KEYSPACES: [&str; 7] = [
+    "system",
+    "system_auth",
+    "system_distributed",
+    "system_schema",
+    "system_traces",
+    "system_views",
+    "system_virtual_schema",
+];
+
+fn check_not_system(source: Source<'_>, at: Position, keyspace: &str) -> Result<(), RequestError> {
+    if SYSTEM_KEYSPACES.contains(&keyspace) {
+        return Err(source.invalid(at, format!("{keyspace} keyspace is not user-modifiable.")));
+    }
+    Ok(())
+}
+
+/// Checks a new name of a keyspace or table: files and column families carry it.
+fn check_name(source: Source<'_>, what: &str, name: &Name) -> Result<(), RequestError> {
+    let sound = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if name.text.is_empty() || name.text.len() > NAME_BYTES_MAX || !name.text.bytes().all(sound) {
+        let message = format!(
+            "{what} name must not be empty, more than {NAME_BYTES_MAX} characters long, or contain \
+             non-alphanumeric-underscore characters (got \"{}\")",
+            shortened(&name.text)
+        );
+        return Err(source.invalid(name.at, message));
+    }
+    Ok(())
+}
+
+pub(crate) fn create_keyspace(source: Source<'_>, create: &CreateKeyspace) -> Result<SchemaRequest, RequestError> {
+    check_not_system(source, create.name.at, &create.name.text)?;
+    check_name(source, "Keyspace", &create.name)?;
+    check_distinct(source, &create.properties)?;
+    let mut replication = None;
+    for property in &create.properties {
+        match (property.name.text.as_str(), &property.value) {
+            ("replication", PropertyValue::Map(entries)) => {
+                replication = Some(parse_replication(source, property.at, entries)?);
+            }
+            ("durable_writes", PropertyValue::Literal(Literal { text, .. })) if text.eq_ignore_ascii_case("true") => {}
+            ("durable_writes", PropertyValue::Literal(Literal { text, .. })) if text.eq_ignore_ascii_case("false") => {
+                return Err(source.unsupported(property.at, "durable_writes = false is"));
+            }
+            ("replication" | "durable_writes", _) => return Err(invalid_value(source, property)),
+            (name, _) => {
+                return Err(source.unsupported(property.name.at, &format!("keyspace option '{name}' is")));
+            }
+        }
+    }
+    let Some(replication) = replication else {
+        return Err(source.invalid(create.name.at, "Missing mandatory option 'replication'"));
+    };
+    let (name, if_not_exists) = (create.name.text.clone(), create.if_not_exists);
+    Ok(SchemaRequest { change: SchemaChange::CreateKeyspace { name, replication, if_not_exists } })
+}
+
+pub(crate) fn drop_keyspace(source: Source<'_>, name: &Name, if_exists: bool) -> Result<SchemaRequest, RequestError> {
+    check_not_system(source, name.at, &name.text)?;
+    Ok(SchemaRequest { change: SchemaChange::DropKeyspace { name: name.text.clone(), if_exists } })
+}
+
+pub(crate) fn drop_table(
+    source: Source<'_>,
+    keyspace: &str,
+    name: &TableName,
+    if_exists: bool,
+) -> Result<SchemaRequest, RequestError> {
+    check_not_system(source, name.table.at, keyspace)?;
+    let (keyspace, name) = (keyspace.to_owned(), name.table.text.clone());
+    Ok(SchemaRequest { change: SchemaChange::DropTable { keyspace, name, if_exists } })
+}
+
+/// Refuses a property that is given twice.
+fn check_distinct(source: Source<'_>, properties: &[Property]) -> Result<(), RequestError> {
+    let mut seen = BTreeSet::new();
+    match properties.iter().find(|property| !seen.insert(property.name.text.as_str())) {
+        None => Ok(()),
+        Some(Property { name, .. }) => {
+            Err(source.invalid(name.at, format!("Multiple definitions for property '{}'", name.text)))
+        }
+    }
+}
+
+fn invalid_value(source: Source<'_>, property: &Property) -> RequestError {
+    let shown = match &property.value {
+        PropertyValue::Literal(literal) => shortened(&literal.text),
+        PropertyValue::Map(_) => "a map".to_owned(),
+    };
+    source.invalid(property.at, format!("Invalid value {shown} for option '{}'", property.name.text))
+}
+
+/// The map of `WITH replication`.
+fn parse_replication(
+    source: Source<'_>,
+    at: Position,
+    entries: &[(Literal, Literal)],
+) -> Result<Replication, RequestError> {
+    let mut class = None;
+    let mut factors = BTreeMap::new();
+    for (key, value) in entries {
+        if key.text == "class" {
+            if class.replace(value.text.as_str()).is_some() {
+                return Err(source.invalid(at, "Multiple definitions for property 'class'"));
+            }
+            continue;
+        }
+        let factor = value.text.parse::<u32>().ok().filter(|factor| *factor > 0);
+        let Some(factor) = factor else {
+            let (name, value) = (shortened(&key.text), shortened(&value.text));
+            let message = format!("Replication factor must be an integer of at least 1, but '{name}' is '{value}'");
+            return Err(source.invalid(at, message));
+        };
+        if factors.insert(key.text.clone(), factor).is_some() {
+            let message = format!("Multiple definitions for property '{}'", shortened(&key.text));
+            return Err(source.invalid(at, message));
+        }
+    }
+    let Some(class) = class else {
+        return Err(source.invalid(at, "Missing mandatory replication strategy class"));
+    };
+    match class.strip_prefix("org.apache.cassandra.locator.").unwrap_or(class) {
+        "SimpleStrategy" => {
+            let Some(factor) = factors.remove("replication_factor") else {
+                return Err(source.invalid(at, "SimpleStrategy requires a replication_factor strategy option."));
+            };
+            if let Some(name) = factors.keys().next() {
+                let name = shortened(name);
+                let message = format!("Unrecognized strategy option '{name}' passed to SimpleStrategy");
+                return Err(source.invalid(at, message));
+            }
+            Ok(Replication::Simple { factor })
+        }
+        "NetworkTopologyStrategy" => {
+            if factors.contains_key("replication_factor") {
+                let feature = "replication_factor of NetworkTopologyStrategy (name each data centre instead) is";
+                return Err(source.unsupported(at, feature));
+            }
+            if factors.is_empty() {
+                let message = "NetworkTopologyStrategy requires the number of replicas of at least one data centre";
+                return Err(source.invalid(at, message));
+            }
+            Ok(Replication::NetworkTopology { factors })
+        }
+        _ => {
+            let message = format!(
+                "Unable to find replication strategy class '{}': use SimpleStrategy or NetworkTopologyStrategy",
+                shortened(class)
+            );
+            Err(source.invalid(at, message))
+        }
+    }
+}
+
+pub(crate) fn create_table(
+    source: Source<'_>,
+    keyspace: &str,
+    create: &CreateTable,
+) -> Result<SchemaRequest, RequestError> {
+    let name = &create.name.table;
+    check_not_system(source, name.at, keyspace)?;
+    check_name(source, "Table", name)?;
+    let columns = table_columns(source, create)?;
+    let options = table_options(source, &create.properties)?;
+    let (keyspace, name) = (keyspace.to_owned(), name.text.clone());
+    let table = Table { id: TableId(0), keyspace, name, columns, options };
+    Ok(SchemaRequest { change: SchemaChange::CreateTable { table, if_not_exists: create.if_not_exists } })
+}
+
+/// The columns in the order of [`Table::columns`], with ids from 0 in that order.
+fn table_columns(source: Source<'_>, create: &CreateTable) -> Result<Vec<Column>, RequestError> {
+    let table = &create.name.table;
+    let mut defined = BTreeMap::new();
+    for column in &create.columns {
+        if column.name.text.len() > NAME_BYTES_MAX {
+            let message = format!(
+                "Column names must not be more than {NAME_BYTES_MAX} bytes long (got \"{}\")",
+                shortened(&column.name.text)
+            );
+            return Err(source.invalid(column.name.at, message));
+        }
+        if defined.insert(column.name.text.as_str(), &column.cql_type).is_some() {
+            let message = format!("Duplicate column '{}' declaration for table '{}'", column.name.text, table.text);
+            return Err(source.invalid(column.name.at, message));
+        }
+    }
+    let key = match create.primary_keys.as_slice() {
+        [key] => key,
+        [] => {
+            let message = format!("No PRIMARY KEY specified for table '{}' (exactly one required)", table.text);
+            return Err(source.invalid(table.at, message));
+        }
+        [_, second, ..] => {
+            let message = format!("Multiple PRIMARY KEYs specified for table '{}' (exactly one required)", table.text);
+            return Err(source.invalid(second.at, message));
+        }
+    };
+    let orders = clustering_orders(source, &key.clustering, &create.clustering_order)?;
+    let partition = key.partition.iter().zip(0..).map(|(name, position)| (name, ColumnKind::PartitionKey(position)));
+    let clustering = key.clustering.iter().zip(orders).zip(0..);
+    let clustering = clustering.map(|((name, order), position)| (name, ColumnKind::Clustering(position, order)));
+    let mut columns = Vec::with_capacity(defined.len());
+    let mut in_key = BTreeSet::new();
+    for (name, kind) in partition.chain(clustering) {
+        if !in_key.insert(name.text.as_str()) {
+            let message = format!("Duplicate column '{}' in PRIMARY KEY clause for table '{}'", name.text, table.text);
+            return Err(source.invalid(name.at, message));
+        }
+        let Some(cql_type) = defined.remove(name.text.as_str()) else {
+            let message =
+                format!("Unknown column '{}' referenced in PRIMARY KEY for table '{}'", name.text, table.text);
+            return Err(source.invalid(name.at, message));
+        };
+        if !cql_type.is_ordered() {
+            let message = format!("{cql_type} type is not supported for PRIMARY KEY column '{}'", name.text);
+            return Err(source.invalid(name.at, message));
+        }
+        columns.push((name.text.clone(), kind, cql_type.clone()));
+    }
+    // What is left is in the order of names.
+    columns
+        .extend(defined.into_iter().map(|(name, cql_type)| (name.to_owned(), ColumnKind::Regular, cql_type.clone())));
+    let column = |((name, kind, cql_type), id)| Column { id: ColumnId(id), name, kind, cql_type };
+    Ok(columns.into_iter().zip(0..).map(column).collect())
+}
+
+/// The order of each clustering column, which `CLUSTERING ORDER BY` gives for the first of them.
+fn clustering_orders(
+    source: Source<'_>,
+    clustering: &[Name],
+    given: &[(Name, bool)],
+) -> Result<Vec<ClusteringOrder>, RequestError> {
+    let mut orders = vec![ClusteringOrder::Ascending; clustering.len()];
+    for (index, (name, descending)) in given.iter().enumerate() {
+        let Some(column) = clustering.get(index) else {
+            let message = "Only clustering columns can be defined in CLUSTERING ORDER directive";
+            return Err(source.invalid(name.at, message));
+        };
+        if column.text != name.text {
+            let message = if !clustering.iter().any(|column| column.text == name.text) {
+                "Only clustering columns can be defined in CLUSTERING ORDER directive".to_owned()
+            } else if given.iter().any(|(other, _)| other.text == column.text) {
+                format!(
+                    "The order of columns in the CLUSTERING ORDER directive must match that of the clustering columns \
+                     ({} must appear before {})",
+                    column.text, name.text
+                )
+            } else {
+                format!("Missing CLUSTERING ORDER for column {}", column.text)
+            };
+            return Err(source.invalid(name.at, message));
+        }
+        if *descending {
+            orders[index] = ClusteringOrder::Descending;
+        }
+    }
+    Ok(orders)
+}
+
+fn table_options(source: Source<'_>, properties: &[Property]) -> Result<TableOptions, RequestError> {
+    check_distinct(source, properties)?;
+    let mut options = TableOptions::default();
+    for property in properties {
+        match property.name.text.as_str() {
+            "comment" => match &property.value {
+                PropertyValue::Literal(Literal { kind: LiteralKind::String, text }) => options.comment.clone_from(text),
+                _ => return Err(invalid_value(source, property)),
+            },
+            "default_time_to_live" => {
+                options.default_time_to_live = seconds(source, property, TTL_SECONDS_MAX)?;
+            }
+            "gc_grace_seconds" => options.gc_grace_seconds = seconds(source, property, i32::MAX as u32)?,
+            other => return Err(source.unsupported(property.name.at, &format!("table option '{other}' is"))),
+        }
+    }
+    Ok(options)
+}
+
+/// A number of seconds from 0 to `most`, which may stand in quotes.
+fn seconds(source: Source<'_>, property: &Property, most: u32) -> Result<u32, RequestError> {
+    let PropertyValue::Literal(Literal { kind: LiteralKind::Integer | LiteralKind::String, text }) = &property.value
+    else {
+        return Err(invalid_value(source, property));
+    };
+    text.parse::<u32>().ok().filter(|seconds| *seconds <= most).ok_or_else(|| {
+        let (name, shown) = (&property.name.text, shortened(text));
+        let message = format!("Invalid value {shown} for option '{name}': expected seconds from 0 to {most}");
+        source.invalid(property.at, message)
+    })
+}

@@ -1,0 +1,133 @@
+//! A prepared statement, and what it becomes when values are bound to it.
+
+use crate::definition::SchemaRequest;
+use crate::operand::{Arguments, BoundValue, ColumnSpec};
+use crate::read::{BoundRead, ReadPlan};
+use crate::write::{BoundWrite, WritePlan};
+use model::schema::Table;
+use model::{KeyspaceName, RequestError, TableId};
+use std::sync::Arc;
+
+/// What a statement does.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    Write(Arc<WritePlan>),
+    Read(Arc<ReadPlan>),
+    Schema(SchemaRequest),
+    Use(KeyspaceName),
+}
+
+/// A statement bound to a schema: immutable, to be shared and executed many times. It holds the table
+/// as it was when it was prepared, so it must be prepared again when that table changes or goes
+/// ([`Prepared::tables`]).
+#[derive(Debug)]
+pub struct Prepared {
+    parameters: Vec<ColumnSpec>,
+    partition_key_indexes: Vec<u16>,
+    plan: Plan,
+}
+
+/// What a prepared statement does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PreparedKind {
+    /// SELECT.
+    Read,
+    /// INSERT, UPDATE, DELETE.
+    Write,
+    /// CREATE, DROP.
+    Schema,
+    /// USE.
+    Use,
+}
+
+/// A statement with its values.
+#[derive(Clone, Debug)]
+pub enum Bound {
+    /// INSERT, UPDATE, DELETE.
+    Write(BoundWrite),
+    /// SELECT.
+    Read(BoundRead),
+    /// CREATE, DROP.
+    Schema(SchemaRequest),
+    /// USE: the keyspace, which existed when the statement was prepared.
+    Use(KeyspaceName),
+}
+
+impl Prepared {
+    pub(crate) fn new(parameters: Vec<ColumnSpec>, plan: Plan) -> Prepared {
+        let partition_key_indexes = match &plan {
+            Plan::Write(plan) => plan.key().partition_parameters(),
+            Plan::Read(plan) => plan.key.partition_parameters(),
+            Plan::Schema(_) | Plan::Use(_) => Vec::new(),
+        };
+        Prepared { parameters, partition_key_indexes, plan }
+    }
+
+    /// The bind markers in the order of the text. A named marker that stands twice is two parameters.
+    #[must_use]
+    pub fn parameters(&self) -> &[ColumnSpec] {
+        &self.parameters
+    }
+
+    /// The columns of the result; empty unless the statement is a SELECT.
+    #[must_use]
+    pub fn result_columns(&self) -> &[ColumnSpec] {
+        match &self.plan {
+            Plan::Read(plan) => &plan.columns,
+            Plan::Write(_) | Plan::Schema(_) | Plan::Use(_) => &[],
+        }
+    }
+
+    /// The indexes of the parameters that make up the partition key, in the order of the key, so that
+    /// a driver can compute the token; empty when a part of the key is not a parameter.
+    #[must_use]
+    pub fn partition_key_indexes(&self) -> &[u16] {
+        &self.partition_key_indexes
+    }
+
+    /// The table that the statement reads or writes: when it changes, this must be prepared again.
+    #[must_use]
+    pub fn tables(&self) -> Option<TableId> {
+        match &self.plan {
+            Plan::Write(plan) => Some(plan.table().id),
+            Plan::Read(plan) => Some(plan.table.id),
+            Plan::Schema(_) | Plan::Use(_) => None,
+        }
+    }
+
+    /// What the statement does.
+    #[must_use]
+    pub fn kind(&self) -> PreparedKind {
+        match &self.plan {
+            Plan::Write(_) => PreparedKind::Write,
+            Plan::Read(_) => PreparedKind::Read,
+            Plan::Schema(_) => PreparedKind::Schema,
+            Plan::Use(_) => PreparedKind::Use,
+        }
+    }
+
+    /// The table that the statement reads or writes, as it was when it was prepared.
+    #[must_use]
+    pub fn table(&self) -> Option<&Arc<Table>> {
+        match &self.plan {
+            Plan::Write(plan) => Some(plan.table()),
+            Plan::Read(plan) => Some(&plan.table),
+            Plan::Schema(_) | Plan::Use(_) => None,
+        }
+    }
+
+    /// The statement with `values`, one for each parameter.
+    ///
+    /// # Errors
+    /// `Invalid` when there are more or fewer values than parameters, one is not of its parameter's type
+    /// or too large, or the key, TTL, timestamp or limit that they make is not allowed.
+    pub fn bind(&self, values: &[BoundValue]) -> Result<Bound, RequestError> {
+        let arguments = Arguments::new(&self.parameters, values)?;
+        Ok(match &self.plan {
+            Plan::Write(plan) => Bound::Write(plan.bind(arguments)?),
+            Plan::Read(plan) => Bound::Read(plan.bind(arguments)?),
+            Plan::Schema(request) => Bound::Schema(request.clone()),
+            Plan::Use(keyspace) => Bound::Use(keyspace.clone()),
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! SELECT: the plan, the plan with its values, and the rows of the result.
+
+use crate::operand::{Arguments, ColumnSpec, Operand};
+use crate::restriction::{KeyPlan, Rows};
+use crate::write::clamped_seconds;
+use bytes::Bytes;
+use model::key::decode_clustering;
+use model::read::Slice;
+use model::schema::Table;
+use model::{ColumnId, PartitionKey, ReadCommand, RequestError, Row, WallMicros};
+use std::sync::Arc;
+
+/// Where a column of the result comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ResultSource {
+    /// The component of the partition key at this position.
+    PartitionKey(usize),
+    /// The component of the clustering key at this position.
+    Clustering(usize),
+    /// A cell of the row.
+    Cell(ColumnId),
+}
+
+/// A read before values are bound.
+#[derive(Debug)]
+pub(crate) struct ReadPlan {
+    pub(crate) table: Arc<Table>,
+    pub(crate) key: KeyPlan,
+    pub(crate) reversed: bool,
+    pub(crate) limit: Option<Operand>,
+    pub(crate) columns: Vec<ColumnSpec>,
+    /// One for each of `columns`.
+    pub(crate) sources: Vec<ResultSource>,
+}
+
+impl ReadPlan {
+    pub(crate) fn bind(self: &Arc<ReadPlan>, arguments: Arguments<'_>) -> Result<BoundRead, RequestError> {
+        let components = self.key.partition_values(&self.table, arguments)?;
+        let partition = PartitionKey::from_components(&components)?;
+        let slice = match self.key.rows(&self.table, arguments)? {
+            Rows::One(clustering) => Some(slice_of_row(clustering)),
+            Rows::Slice(slice) => Some(slice),
+            Rows::All => Some(Slice::all()),
+            Rows::Nothing => None,
+        };
+        let limit = match arguments.int(self.limit.as_ref())? {
+            None => None,
+            Some(None) => return Err(RequestError::Invalid("Invalid null value of limit".to_owned())),
+            Some(Some(limit)) => match u32::try_from(limit) {
+                Ok(limit) if limit > 0 => Some(limit),
+                _ => return Err(RequestError::Invalid("LIMIT must be strictly positive".to_owned())),
+            },
+        };
+        Ok(BoundRead { plan: Arc::clone(self), components, partition, slice, limit })
+    }
+}
+
+/// The slice that holds the row at `clustering` and no other position: its end is the row's key and a
+/// zero byte, by which storage can tell that one key is wanted.
+fn slice_of_row(clustering: Bytes) -> Slice {
+    let mut end = Vec::with_capacity(clustering.len() + 1);
+    end.extend_from_slice(&clustering);
+    end.push(0);
+    Slice { start: clustering, end: Bytes::from(end) }
+}
+
+/// A read whose values are known.
+#[derive(Clone, Debug)]
+pub struct BoundRead {
+    plan: Arc<ReadPlan>,
+    /// The values of the partition key's columns.
+    components: Vec<Bytes>,
+    partition: PartitionKey,
+    /// `None` when the range is empty.
+    slice: Option<Slice>,
+    limit: Option<u32>,
+}
+
+impl BoundRead {
+    /// The table read from.
+    #[must_use]
+    pub fn table(&self) -> &Arc<Table> {
+        &self.plan.table
+    }
+
+    /// The partition read.
+    #[must_use]
+    pub fn partition(&self) -> &PartitionKey {
+        &self.partition
+    }
+
+    /// LIMIT: the most rows that the whole result has, over all its pages.
+    #[must_use]
+    pub fn limit(&self) -> Option<u32> {
+        self.limit
+    }
+
+    /// True when no row can match, since the range of the clustering column is empty: the result has no
+    /// rows, and nothing needs to be read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slice.is_none()
+    }
+
+    /// The columns of the result.
+    #[must_use]
+    pub fn result_columns(&self) -> &[ColumnSpec] {
+        &self.plan.columns
+    }
+
+    /// The command that reads all of this query's rows, at most `row_limit` rows and about `bytes_limit`
+    /// bytes of them at a time (each at least 1), as of `now`. LIMIT is the caller's to put into
+    /// `row_limit`. When [`BoundRead::is_empty`] it reads a slice in which no row can be.
+    #[must_use]
+    pub fn command(&self, row_limit: u32, bytes_limit: u32, now: WallMicros) -> ReadCommand {
+        // Every encoded clustering key starts above 0x21.
+        let nowhere = || Slice { start: Bytes::from_static(&[0x20]), end: Bytes::from_static(&[0x21]) };
+        ReadCommand {
+            table: self.plan.table.id,
+            partition: self.partition.clone(),
+            slices: vec![self.slice.clone().unwrap_or_else(nowhere)],
+            reversed: self.plan.reversed,
+            static_row: false,
+            row_limit: row_limit.max(1),
+            bytes_limit: bytes_limit.max(1),
+            now_seconds: clamped_seconds(now),
+        }
+    }
+
+    /// One row of the result, in the order of [`BoundRead::result_columns`]: wire values, `None` for null.
+    /// `row` is the reconciled row at the encoded key `clustering`, live at `now_seconds`.
+    ///
+    /// # Errors
+    /// `Server` when `clustering` is not a clustering key of the table.
+    pub fn project(&self, clustering: &Bytes, row: &Row, now_seconds: u32) -> Result<Vec<Option<Bytes>>, RequestError> {
+        let ReadPlan { table, sources, .. } = self.plan.as_ref();
+        let wants_clustering = sources.iter().any(|source| matches!(source, ResultSource::Clustering(_)));
+        let key = if wants_clustering { decode_clustering(table, clustering).map_err(broken_key)? } else { Vec::new() };
+        let value = |source: &ResultSource| match source {
+            ResultSource::PartitionKey(position) => self.components.get(*position).cloned(),
+            ResultSource::Clustering(position) => key.get(*position).cloned(),
+            ResultSource::Cell(column) => {
+                row.cell(*column).and_then(|cell| cell.value(i64::from(now_seconds)).cloned())
+            }
+        };
+        Ok(sources.iter().map(value).collect())
+    }
+}
+
+fn broken_key(error: impl std::fmt::Display) -> RequestError {
+    RequestError::Server(format!("a stored clustering key cannot be read: {error}"))
+}

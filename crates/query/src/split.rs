@@ -1,0 +1,102 @@
+//! Several statements in one text, as a shell or a script has them.
+
+use crate::lexer::{Lexer, Token, TokenKind};
+
+/// A statement in a longer text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatementText<'a> {
+    /// From its first token up to its semicolon, which is not included.
+    pub text: &'a str,
+    /// Where it begins in the whole text, in bytes.
+    pub offset: usize,
+    /// True when a semicolon ends it. Only the last statement can lack one: a shell then waits for
+    /// more input, and a script executes it.
+    pub complete: bool,
+}
+
+/// Splits a text at the semicolons that end statements: not at those in strings, quoted names,
+/// comments and batches. Empty statements are left out. What is not CQL is kept in its statement.
+#[must_use]
+pub fn split_statements(text: &str) -> Vec<StatementText<'_>> {
+    let mut lexer = Lexer::new(text);
+    let mut statements = Vec::new();
+    let mut start = None;
+    let mut end = 0;
+    let mut batch = Batch::No;
+    loop {
+        let token = lexer.next_token();
+        let (from, to) = (token.start.0, token.end.0);
+        let piece = |start: usize, end: usize, complete: bool| {
+            let whole = StatementText { text: text.get(start..end).unwrap_or(""), offset: start, complete };
+            (start < end).then_some(whole)
+        };
+        match token.kind {
+            TokenKind::End => {
+                statements.extend(start.and_then(|start| piece(start, end, false)));
+                return statements;
+            }
+            TokenKind::Symbol(";") if batch != Batch::Inside => {
+                statements.extend(start.and_then(|start| piece(start, from, true)));
+                (start, batch) = (None, Batch::No);
+            }
+            _ => {
+                batch = batch.after(start.is_none(), token, text);
+                start = start.or(Some(from));
+                end = to;
+            }
+        }
+    }
+}
+
+/// Whether a statement is a batch, whose inner statements end in semicolons too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Batch {
+    No,
+    /// BEGIN was the first word.
+    Inside,
+    /// APPLY: the next word ends the batch.
+    Applied,
+}
+
+impl Batch {
+    fn after(self, first: bool, token: Token, text: &str) -> Batch {
+        let word = text.get(token.start.0..token.end.0).unwrap_or("");
+        let is = |wanted: &str| token.kind == TokenKind::Word && word.eq_ignore_ascii_case(wanted);
+        match self {
+            Batch::No if first && is("BEGIN") => Batch::Inside,
+            Batch::Inside if is("APPLY") => Batch::Applied,
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(text: &str) -> Vec<(&str, usize, bool)> {
+        split_statements(text).into_iter().map(|part| (part.text, part.offset, part.complete)).collect()
+    }
+
+    #[test]
+    fn statements_end_at_top_level_semicolons_only() {
+        assert_eq!(texts(""), []);
+        assert_eq!(texts(" ; ;-- nothing;\n"), []);
+        assert_eq!(texts("USE a; USE b"), [("USE a", 0, true), ("USE b", 7, false)]);
+        assert_eq!(texts("a ';' \";\" $$;$$ /*;*/ b;"), [("a ';' \";\" $$;$$ /*;*/ b", 0, true)]);
+        assert_eq!(texts("-- c;\n x ; y;"), [("x ", 7, true), ("y", 11, true)]);
+    }
+
+    #[test]
+    fn a_batch_is_one_statement() {
+        let batch = "begin batch insert into t (k) values (1); delete from t where k = 2; apply batch";
+        assert_eq!(texts(&format!("{batch}; USE x;")), [(batch, 0, true), ("USE x", batch.len() + 2, true)]);
+    }
+
+    #[test]
+    fn what_is_not_closed_is_not_complete() {
+        assert_eq!(texts("x 'a; b"), [("x 'a; b", 0, false)]);
+        assert_eq!(texts("x; y # z; w"), [("x", 0, true), ("y # z", 3, true), ("w", 10, false)]);
+        assert_eq!(texts("x /* y; z"), [("x /* y; z", 0, false)]);
+    }
+}
