@@ -179,7 +179,7 @@ impl Decode for PartitionDeletions {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -188,7 +188,7 @@ mod tests {
         (timestamp, 0u32..3).prop_map(|(timestamp, local_seconds)| Deletion { timestamp, local_seconds })
     }
 
-    fn deletions() -> impl Strategy<Value = PartitionDeletions> {
+    pub(crate) fn deletions() -> impl Strategy<Value = PartitionDeletions> {
         let range = (0u8..12, 0u8..12, deletion()).prop_map(|(start, end, deletion)| {
             PartitionDeletions::of_range(Bytes::from(vec![start]), Bytes::from(vec![end]), deletion)
         });

@@ -155,3 +155,91 @@ impl Decode for Mutation {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deletion::tests::deletions;
+    use crate::row::tests::row;
+    use proptest::prelude::*;
+
+    fn record() -> impl Strategy<Value = Record> {
+        let clustering = prop::collection::vec(any::<u8>(), 0..4).prop_map(Bytes::from);
+        prop_oneof![
+            deletions().prop_map(|deletions| Record::deletions(&deletions)),
+            row().prop_map(|row| Record { key: RecordKey::Static, value: row.to_bytes() }),
+            (clustering, row()).prop_map(|(clustering, row)| Record::row(clustering, &row)),
+        ]
+    }
+
+    /// A mutation as a coordinator makes it: one record for each key, ascending.
+    fn mutation() -> impl Strategy<Value = Mutation> {
+        let key = prop::collection::vec(any::<u8>(), 0..20).prop_map(|bytes| PartitionKey::new(Bytes::from(bytes)));
+        (any::<u128>(), key, prop::collection::vec(record(), 0..6)).prop_map(|(table, partition, mut records)| {
+            records.sort_by(|a, b| a.key.cmp(&b.key));
+            records.dedup_by(|a, b| a.key == b.key);
+            Mutation { table: TableId(table), partition, records }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn encodings_round_trip(mutation in mutation()) {
+            prop_assert_eq!(mutation.validate(), Ok(()));
+            let encoded = mutation.to_bytes();
+            prop_assert!(encoded.len() <= mutation.bytes() + 8 * mutation.records.len() + 8);
+            prop_assert_eq!(Mutation::from_bytes(&encoded), Ok(mutation));
+        }
+
+        #[test]
+        fn any_bytes_decode_or_fail_without_panic(
+            bytes: Vec<u8>, mutation in mutation(), at: prop::sample::Index, to: u8,
+        ) {
+            let mut changed = mutation.to_bytes().to_vec();
+            let at = at.index(changed.len());
+            changed[at] = to;
+            for bytes in [Bytes::from(bytes), Bytes::from(changed)] {
+                if let Ok(mutation) = Mutation::from_bytes(&bytes) {
+                    let _ = mutation.validate();
+                    prop_assert_eq!(mutation.to_bytes(), bytes);
+                }
+            }
+        }
+
+        #[test]
+        fn records_out_of_order_or_twice_are_refused(mutation in mutation(), at: prop::sample::Index) {
+            prop_assume!(!mutation.records.is_empty());
+            let at = at.index(mutation.records.len());
+            let mut twice = mutation.clone();
+            twice.records.insert(at, mutation.records[at].clone());
+            prop_assert_eq!(twice.validate(), Err(CodecError::Invalid("record order")));
+            let mut reversed = mutation;
+            reversed.records.reverse();
+            prop_assert_eq!(reversed.validate().is_ok(), reversed.records.len() == 1);
+        }
+
+        #[test]
+        fn merging_values_is_merging_what_they_encode(
+            rows in (row(), row()), deletions in (deletions(), deletions()),
+        ) {
+            let merged = merge_values(false, &rows.0.to_bytes(), &rows.1.to_bytes());
+            prop_assert_eq!(merged, Ok(rows.0.merge(rows.1).to_bytes()));
+            let merged = merge_values(true, &deletions.0.to_bytes(), &deletions.1.to_bytes());
+            prop_assert_eq!(merged, Ok(deletions.0.merge(&deletions.1).to_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_not_what_its_key_says_is_refused() {
+        let row = Row::deleted(crate::deletion::Deletion { timestamp: 1, local_seconds: 1 });
+        let mut record = Record::row(Bytes::from_static(&[0x38]), &row);
+        assert_eq!(record.validate(), Ok(()));
+        record.key = RecordKey::Deletions;
+        assert!(record.validate().is_err());
+        record.value = Bytes::new();
+        for key in [RecordKey::Deletions, RecordKey::Static, RecordKey::Row(Bytes::new())] {
+            assert!(Record { key, value: Bytes::new() }.validate().is_err());
+        }
+        assert!(merge_values(false, &row.to_bytes(), &Bytes::from_static(&[9])).is_err());
+    }
+}

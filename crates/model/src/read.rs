@@ -169,3 +169,7 @@ impl Decode for ReadData {
         Ok(ReadData { deletions, static_row, rows, more })
     }
 }
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+pub(crate) mod tests;

@@ -501,4 +501,4 @@ fn walk_cell(walker: &mut Walker, base: i64, now_seconds: i64) -> Result<(i64, b
 
 #[cfg(test)]
 #[path = "row_tests.rs"]
-mod tests;
+pub(crate) mod tests;

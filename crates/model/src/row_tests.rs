@@ -35,7 +35,7 @@ fn deletion() -> impl Strategy<Value = Deletion> {
     (timestamp(), 0u32..3).prop_map(|(timestamp, local_seconds)| Deletion { timestamp, local_seconds })
 }
 
-fn row() -> impl Strategy<Value = Row> {
+pub(crate) fn row() -> impl Strategy<Value = Row> {
     let cells = prop::collection::vec(((0u32..4).prop_map(ColumnId), cell()), 0..5);
     (prop::option::of(liveness()), prop::option::of(deletion()), cells)
         .prop_map(|(liveness, deletion, cells)| Row::new(liveness, deletion, cells))

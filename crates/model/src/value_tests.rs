@@ -141,7 +141,8 @@ proptest! {
     #[test]
     fn a_cql_literal_reads_back(value in value()) {
         let literal = value.to_cql_literal();
-        let content = literal.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')).map(|text| text.replace("''", "'"));
+        let quoted = literal.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+        let content = quoted.map(|text| text.replace("''", "'"));
         let again = Value::parse(&value.cql_type(), &content.unwrap_or(literal)).unwrap();
         prop_assert_eq!(compare(&value.cql_type(), &again.to_wire(), &value.to_wire()), Ordering::Equal);
     }
@@ -162,7 +163,12 @@ proptest! {
     #[test]
     fn any_text_is_refused_or_read(
         cql_type in prop::sample::select(CqlType::SCALARS.to_vec()),
-        text in prop_oneof![any::<String>(), "[-+0-9:.TZPYMDHSeEx ]{0,24}", "[-P]{0,2}([0-9]{1,3}[a-zA-Zµ]{1,2}){0,4}"],
+        text in prop_oneof![
+            any::<String>(),
+            "[-+0-9:.TZPYMDHSeEx ]{0,24}",
+            "[-P]{0,2}([0-9]{1,3}[a-zA-Zµ]{1,2}){0,4}",
+            "-?[0-9]{4}-[01][0-9]-[0-3][0-9]([T ][0-2][0-9]:[0-5][0-9])?[-+Z]{0,1}[0-9:]{0,5}",
+        ],
     ) {
         match Value::parse(&cql_type, &text) {
             Ok(value) => prop_assert_eq!(validate(&cql_type, &value.to_wire()), Ok(())),
@@ -198,7 +204,9 @@ proptest! {
     }
 
     #[test]
-    fn decimals_compare_by_their_values(a in big(), b in big(), scale_a in -20i32..20, scale_b in -20i32..20, zeros in 0u32..9) {
+    fn decimals_compare_by_their_values(
+        a in big(), b in big(), scale_a in -20i32..20, scale_b in -20i32..20, zeros in 0u32..9,
+    ) {
         let wire = |unscaled: BigInt, scale: i32| Value::Decimal { unscaled, scale }.to_wire();
         let whole = |unscaled: &BigInt, scale: i32| unscaled * BigInt::from(10).pow((20 - scale) as u32);
         let order = compare(&CqlType::Decimal, &wire(a.clone(), scale_a), &wire(b.clone(), scale_b));
