@@ -11,12 +11,12 @@
 )]
 
 mod nodes;
+mod stores;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::path::PathBuf;
-use std::time::Duration;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Name {
@@ -41,21 +41,12 @@ struct Options {
     helenus: PathBuf,
 }
 
-/// Writes and point reads of the storage crate as a ratio to raw RocksDB with the same options and bytes.
-fn storage_figures(seconds: u64, figures: &mut Map<String, Value>) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    for (name, value) in storage::compare::run(folder.path(), Duration::from_secs(seconds))? {
-        figures.insert(format!("storage_{name}"), json!(value));
-    }
-    Ok(())
-}
-
 fn main() -> Result<()> {
     let options = Options::parse();
     let wanted = |name| options.name == name || options.name == Name::All;
     let mut figures = Map::new();
     if wanted(Name::Storage) {
-        storage_figures(options.seconds, &mut figures)?;
+        stores::measure(options.seconds, &mut figures)?;
     }
     if wanted(Name::Node) {
         nodes::measure("node", 1, &options.helenus, options.seconds, &mut figures)?;

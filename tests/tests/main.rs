@@ -5,4 +5,6 @@
     reason = "tests of the outside: they start processes and wait for them"
 )]
 
+mod bad_input;
+mod documentation;
 mod durability;
