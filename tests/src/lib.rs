@@ -242,6 +242,17 @@ impl Node {
         panic!("{} did not end within {PATIENCE:?}\n{}", self.address, self.log_text());
     }
 
+    /// How the process ended, if it has by itself.
+    ///
+    /// # Panics
+    /// When it was not started.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let child = self.child.as_mut().expect("the node was started");
+        let status = child.try_wait().expect("the process is ours")?;
+        self.child = None;
+        Some(status)
+    }
+
     /// What the node has logged.
     #[must_use]
     pub fn log_text(&self) -> String {
