@@ -1,1 +1,33 @@
-//! placeholder
+//! The data plane of a node: coordinator and replica, as one state machine for each shard.
+//!
+//! Invariants:
+//! * [`Shard::step`] and [`Shard::deadline`] are the whole surface between logic and world: no clock, socket,
+//!   disk, thread or unseeded randomness. The same inputs give the same effects.
+//! * Every client request is answered exactly once, at the latest when its timeout has passed and the shard is
+//!   woken.
+//! * The network may lose, double, delay and reorder messages. No message, from whomever, makes a shard panic.
+//! * Everything that a shard keeps is bounded by its configuration.
+//! * The shard of a partition is [`Shard::shard_of`] its token, for client requests as for messages.
+//!
+//! The protocols are described, with numbered invariants, in `docs/protocol/write.md`, `read.md` and `hints.md`.
+
+pub mod config;
+mod coordinator;
+mod hints;
+pub mod io;
+pub mod planted;
+mod replica;
+mod shard;
+pub mod storage;
+mod timers;
+pub mod timestamp;
+
+pub use config::{Durability, ShardConfig};
+pub use io::{
+    Effect, Envelope, Input, Message, OpId, Refusal, Request, RequestId, Response, ResultColumns, StorageRequest,
+    Stored, WritePurpose,
+};
+pub use planted::Planted;
+pub use shard::{Shard, ShardStatus};
+pub use storage::{HintPosition, Storage, StorageError, Write};
+pub use timestamp::Recovered;

@@ -1,0 +1,100 @@
+//! What a shard is told at its start: who it is, its limits and its times. Every queue of a shard has its
+//! limit here.
+
+use model::NodeId;
+use std::time::Duration;
+
+#[cfg(feature = "planted")]
+use crate::planted::Planted;
+
+/// When a replica acknowledges a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// When it survives power loss: on [`crate::io::Stored::Synced`].
+    Group,
+    /// When it survives the death of the process: on [`crate::io::Stored::Applied`] or `Synced`,
+    /// whichever comes first.
+    Periodic,
+}
+
+/// The configuration of a shard.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// This shard's index, from 0. Shard 0 also delivers the node's hints.
+    pub index: u16,
+    /// How many shards the node has; at least 1.
+    pub shards: u16,
+    /// The node.
+    pub node: NodeId,
+    /// When a replica acknowledges.
+    pub durability: Durability,
+    /// Most client requests in flight; more are refused as overloaded. As many writes that are answered
+    /// and still wait for the last replicas are kept besides; beyond that the oldest become hints.
+    pub requests_max: usize,
+    /// Most bytes of mutations that the coordinator keeps in memory; more are refused as overloaded.
+    pub request_bytes_max: usize,
+    /// Most operations that this replica executes for coordinators at one time; more are refused.
+    pub replica_ops_max: usize,
+    /// Most requests of peers with a newer view that wait for this node to catch up; more are refused.
+    pub parked_max: usize,
+    /// How long such a request waits before it is refused.
+    pub catch_up_timeout: Duration,
+    /// When a spare replica is asked instead of one that has not answered a read.
+    pub peer_response_after: Duration,
+    /// When a coordinator tries again at a replica that refused because the two views differ.
+    pub refusal_retry_after: Duration,
+    /// Timestamps further in the future of the wall clock than this are refused.
+    pub timestamp_future_max: Duration,
+    /// How far ahead of the wall clock server timestamps are reserved on disk.
+    pub timestamp_reserve: Duration,
+    /// For how long after a replica was seen dead hints are written for it.
+    pub hint_window: Duration,
+    /// Most hints on their way to one target.
+    pub hints_in_flight_max: usize,
+    /// How long the delivery of a hint may take.
+    pub hint_timeout: Duration,
+    /// Bytes of hints that are read at once for one target.
+    pub hint_page_bytes: u32,
+    /// The first pause after a failed delivery to a target; doubles up to 64 times as much.
+    pub hint_backoff: Duration,
+    /// How often shard 0 looks for hints that other shards of the node wrote; unused with one shard.
+    pub hint_poll_every: Duration,
+    /// The bug to run with.
+    #[cfg(feature = "planted")]
+    pub planted: Option<Planted>,
+}
+
+impl ShardConfig {
+    /// A configuration with defaults that a production cluster can keep.
+    ///
+    /// # Panics
+    /// When `index` is not below `shards`.
+    #[must_use]
+    pub fn new(node: NodeId, index: u16, shards: u16) -> ShardConfig {
+        assert!(index < shards, "a shard's index is below the number of shards");
+        ShardConfig {
+            index,
+            shards,
+            node,
+            durability: Durability::Group,
+            requests_max: 16_384,
+            request_bytes_max: 256 * 1024 * 1024,
+            replica_ops_max: 65_536,
+            parked_max: 4_096,
+            catch_up_timeout: Duration::from_secs(1),
+            peer_response_after: Duration::from_millis(50),
+            refusal_retry_after: Duration::from_millis(250),
+            timestamp_future_max: Duration::from_secs(24 * 60 * 60),
+            timestamp_reserve: Duration::from_secs(10),
+            // Cassandra's max_hint_window.
+            hint_window: Duration::from_secs(3 * 60 * 60),
+            hints_in_flight_max: 128,
+            hint_timeout: Duration::from_secs(5),
+            hint_page_bytes: 1024 * 1024,
+            hint_backoff: Duration::from_secs(1),
+            hint_poll_every: Duration::from_secs(10),
+            #[cfg(feature = "planted")]
+            planted: None,
+        }
+    }
+}

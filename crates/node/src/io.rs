@@ -1,0 +1,299 @@
+//! Everything that can happen to a shard and everything that a shard can ask of the world: the whole
+//! surface between the logic and its drivers. Closed enums: a new cause is a new variant.
+
+use bytes::Bytes;
+use membership::ClusterView;
+use model::{Consistency, Epoch, Mutation, NodeId, ReadCommand, ReadData, RequestError};
+use query::{BoundRead, BoundWrite, ColumnSpec};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::storage::{HintPosition, StorageError};
+
+/// A client's request on this node, chosen by the driver and given back with the reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// A request from this shard to another node's shard or to storage. The highest 16 bits are the index
+/// of the shard that made it, so that the answer finds its way back; the rest counts up from 1 within one
+/// start of the process, beginning at a random number so that an answer to a dead incarnation is not
+/// taken for one's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OpId(pub u64);
+
+impl OpId {
+    /// The shard that made it.
+    #[must_use]
+    pub fn shard(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+}
+
+/// What a client asked for.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// INSERT, UPDATE or DELETE.
+    Write {
+        /// The bound statement.
+        write: BoundWrite,
+        /// Replicas that must acknowledge it.
+        consistency: Consistency,
+        /// The client's timestamp in microseconds; USING TIMESTAMP goes before it.
+        timestamp: Option<i64>,
+        /// From now on.
+        timeout: Duration,
+    },
+    /// SELECT.
+    Read {
+        /// The bound statement.
+        read: Arc<BoundRead>,
+        /// Replicas that must agree on the answer.
+        consistency: Consistency,
+        /// Most rows in the answer.
+        page_rows: u32,
+        /// Where an earlier page ended, as its response said.
+        paging_state: Option<Bytes>,
+        /// From now on.
+        timeout: Duration,
+    },
+}
+
+/// The answer to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// A write was acknowledged by as many replicas as its level asks for.
+    Written,
+    /// Rows, and where to go on.
+    Rows {
+        /// Each row's values in their wire form, in the order of the statement's columns.
+        rows: Vec<Vec<Option<Bytes>>>,
+        /// Present when there may be more rows.
+        paging_state: Option<Bytes>,
+    },
+}
+
+/// Everything that can happen to a shard.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A client asked. Answered by exactly one [`Effect::Reply`].
+    Request {
+        /// Given back with the reply.
+        id: RequestId,
+        /// What it asks.
+        request: Request,
+    },
+    /// A peer spoke. May be late, doubled, out of order, or never come.
+    Message {
+        /// The sender.
+        from: NodeId,
+        /// What it said.
+        envelope: Envelope,
+    },
+    /// Storage answered.
+    Stored(Stored),
+    /// Membership published a new view of the cluster.
+    View(Arc<ClusterView>),
+    /// Membership changed its mind on who is alive; includes this node.
+    Alive(Arc<BTreeSet<NodeId>>),
+    /// The transport knows that nothing sent to this node lately has arrived or will.
+    Unreachable(NodeId),
+    /// Time passed; maybe late.
+    Wake,
+}
+
+/// Everything that a shard can ask of the world.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Answer a client.
+    Reply {
+        /// The request.
+        id: RequestId,
+        /// Its outcome.
+        result: Result<Response, RequestError>,
+    },
+    /// Send to another node, best effort.
+    Send {
+        /// The node.
+        to: NodeId,
+        /// What to say.
+        envelope: Envelope,
+    },
+    /// Ask storage.
+    Store {
+        /// Given back with the answer. Within a shard ascending, and storage executes writes in this
+        /// order.
+        op: OpId,
+        /// What to do.
+        request: StorageRequest,
+    },
+    /// This node's view is older than a peer's: membership should catch up to this epoch.
+    CatchUp {
+        /// A node that has it.
+        from: NodeId,
+        /// The epoch.
+        epoch: Epoch,
+    },
+}
+
+/// A message with the sender's epoch. Every message carries it: placement is fenced by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// The epoch of the sender's view.
+    pub epoch: Epoch,
+    /// The message.
+    pub message: Message,
+}
+
+/// What shards of different nodes say to each other. A request is routed on the receiving node by its
+/// partition's token, an answer by [`OpId::shard`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Merge this mutation and acknowledge it once durable.
+    Write {
+        /// Given back in the acknowledgement.
+        op: OpId,
+        /// What to merge.
+        mutation: Arc<Mutation>,
+        /// Why: decides whether the placement must hold and how it is counted.
+        purpose: WritePurpose,
+    },
+    /// The mutation is durable here.
+    Written {
+        /// Of the [`Message::Write`].
+        op: OpId,
+    },
+    /// Read, and answer with the data or its digest.
+    Read {
+        /// Given back in the answer.
+        op: OpId,
+        /// What to read.
+        command: Arc<ReadCommand>,
+        /// True to answer with the digest only.
+        digest: bool,
+    },
+    /// The data for a [`Message::Read`].
+    Data {
+        /// Of the read.
+        op: OpId,
+        /// The answer.
+        data: ReadData,
+    },
+    /// The digest for a [`Message::Read`].
+    Digest {
+        /// Of the read.
+        op: OpId,
+        /// As [`model::digest::digest`].
+        digest: u128,
+    },
+    /// The request was not executed.
+    Refused {
+        /// Of the write or read.
+        op: OpId,
+        /// Why.
+        reason: Refusal,
+    },
+}
+
+/// What a replica write is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WritePurpose {
+    /// A client's write.
+    Client,
+    /// A blocking read repair.
+    ReadRepair,
+    /// The delivery of a hint.
+    Hint,
+}
+
+/// Why a replica did not execute a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It does not own the partition, or does not know the table, in its view, which is at this epoch.
+    NotReplica(Epoch),
+    /// It has as much work as it takes on.
+    Overloaded,
+    /// Its storage failed or refuses writes.
+    Storage,
+    /// The request is not valid: a defect of the sender.
+    Invalid,
+}
+
+/// What a shard asks of storage.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StorageRequest {
+    /// Merge a mutation. Answered by [`Stored::Synced`], maybe after [`Stored::Applied`].
+    Apply(Arc<Mutation>),
+    /// Change the node's own records. Answered by [`Stored::Synced`].
+    Local(model::local::LocalWrite),
+    /// Keep a mutation for a node that missed it. Answered by [`Stored::Synced`] or [`Stored::Failed`].
+    Hint {
+        /// The node that missed it.
+        target: NodeId,
+        /// The write.
+        mutation: Arc<Mutation>,
+    },
+    /// Forget the hints of a target up to and including a position. Answered as a write.
+    HintsDelivered {
+        /// The node that has them now.
+        target: NodeId,
+        /// The last one delivered.
+        through: HintPosition,
+    },
+    /// Read a partition. Answered by [`Stored::Read`].
+    Read(Arc<ReadCommand>),
+    /// Read the hints of a target in order. Answered by [`Stored::Hints`].
+    ReadHints {
+        /// The node that they are for.
+        target: NodeId,
+        /// Only what comes after this position.
+        after: Option<HintPosition>,
+        /// Stop after the hint that reaches this many bytes.
+        bytes_limit: u32,
+    },
+}
+
+/// What storage answers. Every request gets exactly one final answer: `Synced`, `Read`, `Hints` or
+/// `Failed`; a write may get `Applied` before.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stored {
+    /// The operating system has the bytes of every write of this shard up to and including this one: they
+    /// survive the death of the process but not of the machine. A driver may leave it out when `Synced`
+    /// follows at once.
+    Applied {
+        /// The last one.
+        up_to: OpId,
+    },
+    /// Every write of this shard up to and including this one, but for those that failed, survives power
+    /// loss and is visible to reads.
+    Synced {
+        /// The last one.
+        up_to: OpId,
+    },
+    /// The answer to a [`StorageRequest::Read`].
+    Read {
+        /// Of the request.
+        op: OpId,
+        /// What is stored.
+        data: ReadData,
+    },
+    /// The answer to a [`StorageRequest::ReadHints`].
+    Hints {
+        /// Of the request.
+        op: OpId,
+        /// In the order in which they were written; empty when there are none.
+        hints: Vec<(HintPosition, Arc<Mutation>)>,
+    },
+    /// The request failed and had no effect that a reader can see; after a power loss a failed write may
+    /// turn out to be applied. For a write it comes before any `Applied` or `Synced` of a later one: those
+    /// would be taken for its success.
+    Failed {
+        /// Of the request.
+        op: OpId,
+        /// Why.
+        error: StorageError,
+    },
+}
+
+/// The columns of a result, shared by all its pages.
+pub type ResultColumns = Arc<[ColumnSpec]>;

@@ -1,0 +1,46 @@
+//! Planted bugs: mutations of the production code that a test switches on to see that an oracle catches
+//! them. Each is asked for at the place where the rule that it breaks lives. Without the feature `planted`
+//! the question is the constant `false` and costs nothing.
+
+use crate::config::ShardConfig;
+
+/// A rule to break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Planted {
+    /// QUORUM asks for one replica less than a quorum.
+    QuorumMinusOne,
+    /// No hint is written for a replica that missed a write.
+    HintDropped,
+    /// A read whose replicas differ is answered without repairing them.
+    ReadRepairSkipped,
+    /// A replica acknowledges a write before storage has synced it.
+    AcknowledgeBeforeSync,
+    /// A replica executes what a sender with an older view asks of it, whether it owns the partition or not.
+    StaleEpochAccepted,
+}
+
+impl Planted {
+    /// Every planted bug.
+    pub const ALL: [Planted; 5] = [
+        Planted::QuorumMinusOne,
+        Planted::HintDropped,
+        Planted::ReadRepairSkipped,
+        Planted::AcknowledgeBeforeSync,
+        Planted::StaleEpochAccepted,
+    ];
+}
+
+impl ShardConfig {
+    /// True when `bug` is switched on.
+    #[cfg(feature = "planted")]
+    pub(crate) fn is_planted(&self, bug: Planted) -> bool {
+        self.planted == Some(bug)
+    }
+
+    /// No bug is switched on.
+    #[cfg(not(feature = "planted"))]
+    #[inline(always)]
+    pub(crate) const fn is_planted(&self, _bug: Planted) -> bool {
+        false
+    }
+}

@@ -1,0 +1,165 @@
+//! A replica: what it executes for coordinators, and what it refuses.
+//!
+//! Invariants (`docs/protocol/write.md`):
+//! * W4: a write is acknowledged only once it is as durable as the node's configuration promises.
+//! * W5: nothing is executed for a partition that this node does not own, or a table that it does not know, in
+//!   its own view. A sender with an older view is told so; for one with a newer view the request waits a
+//!   moment until this node has caught up. When both views name this node as owner their epochs may differ:
+//!   a change of the schema elsewhere does not stall data.
+//! * Every request that arrives is answered, but for those that the process does not survive.
+
+use membership::ClusterView;
+use model::limits::KEY_BYTES_MAX;
+use model::{Epoch, Instant, Mutation, NodeId, TableId, Token};
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::config::ShardConfig;
+use crate::io::{Envelope, OpId, Refusal};
+use crate::planted::Planted;
+
+/// A write that storage has been asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Apply {
+    /// The id by which storage knows it.
+    op: OpId,
+    /// Whom to answer.
+    pub(crate) to: NodeId,
+    /// The id by which the coordinator knows it.
+    pub(crate) answer: OpId,
+}
+
+/// A read that storage has been asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReplicaRead {
+    /// Whom to answer.
+    pub(crate) to: NodeId,
+    /// The id by which the coordinator knows it.
+    pub(crate) answer: OpId,
+    /// True to answer with the digest only.
+    pub(crate) digest: bool,
+    /// The command's clock.
+    pub(crate) now_seconds: u32,
+}
+
+/// A request of a peer whose view is newer.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    pub(crate) from: NodeId,
+    pub(crate) envelope: Envelope,
+    pub(crate) deadline: Instant,
+}
+
+/// What to do with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Do it.
+    Execute,
+    /// Let it wait for a newer view.
+    Park,
+    /// Say no.
+    Refuse(Refusal),
+}
+
+/// The work of a replica in progress.
+#[derive(Debug, Default)]
+pub(crate) struct Replica {
+    /// Writes in the order in which storage got them, so ascending by id.
+    applies: VecDeque<Apply>,
+    reads: BTreeMap<OpId, ReplicaRead>,
+    /// Requests in the order in which their patience ends.
+    parked: VecDeque<Parked>,
+}
+
+impl Replica {
+    /// Decides on a request by placement and load.
+    pub(crate) fn admit(
+        &self,
+        config: &ShardConfig,
+        view: &ClusterView,
+        table: TableId,
+        token: Token,
+        sender: Epoch,
+    ) -> Admission {
+        let known = view.schema.table(table);
+        let owned = known.is_some_and(|table| view.replicas(&table.keyspace, token).contains(&config.node));
+        let stale = config.is_planted(Planted::StaleEpochAccepted) && sender < view.epoch;
+        if !owned && !stale {
+            return if sender > view.epoch && self.parked.len() < config.parked_max {
+                Admission::Park
+            } else {
+                Admission::Refuse(Refusal::NotReplica(view.epoch))
+            };
+        }
+        if self.applies.len() + self.reads.len() >= config.replica_ops_max {
+            return Admission::Refuse(Refusal::Overloaded);
+        }
+        Admission::Execute
+    }
+
+    /// Storage was asked for a write, after all others that are waited for.
+    pub(crate) fn applying(&mut self, op: OpId, to: NodeId, answer: OpId) {
+        assert!(self.applies.back().is_none_or(|last| last.op < op), "storage gets writes in the order of their ids");
+        self.applies.push_back(Apply { op, to, answer });
+    }
+
+    /// The next write that is durable when everything up to and including `up_to` is.
+    pub(crate) fn applied(&mut self, up_to: OpId) -> Option<Apply> {
+        self.applies.pop_front_if(|apply| apply.op <= up_to)
+    }
+
+    /// The write that failed.
+    pub(crate) fn apply_failed(&mut self, op: OpId) -> Option<Apply> {
+        let index = self.applies.binary_search_by_key(&op, |apply| apply.op).ok()?;
+        self.applies.remove(index)
+    }
+
+    /// Storage was asked for a read.
+    pub(crate) fn reading(&mut self, op: OpId, read: ReplicaRead) {
+        self.reads.insert(op, read);
+    }
+
+    /// Storage answered a read.
+    pub(crate) fn read_done(&mut self, op: OpId) -> Option<ReplicaRead> {
+        self.reads.remove(&op)
+    }
+
+    /// Lets a request wait until `deadline`, which is no earlier than those that wait already.
+    pub(crate) fn park(&mut self, from: NodeId, envelope: Envelope, deadline: Instant) {
+        self.parked.push_back(Parked { from, envelope, deadline });
+    }
+
+    /// Everything that waits for a view.
+    pub(crate) fn unpark(&mut self) -> VecDeque<Parked> {
+        std::mem::take(&mut self.parked)
+    }
+
+    /// A request that has waited long enough.
+    pub(crate) fn give_up(&mut self, now: Instant) -> Option<Parked> {
+        self.parked.pop_front_if(|parked| parked.deadline <= now)
+    }
+
+    /// When the first request has waited long enough.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.parked.front().map(|parked| parked.deadline)
+    }
+
+    /// Operations in progress.
+    pub(crate) fn in_progress(&self) -> usize {
+        self.applies.len() + self.reads.len()
+    }
+
+    /// Requests that wait for a view.
+    pub(crate) fn waiting(&self) -> usize {
+        self.parked.len()
+    }
+}
+
+/// True when a peer's mutation may be stored: a value that cannot be merged would poison the store, and a
+/// partition filed under another token would never be found.
+pub(crate) fn is_storable(mutation: &Mutation) -> bool {
+    let key = &mutation.partition.bytes;
+    !mutation.records.is_empty()
+        && key.len() <= KEY_BYTES_MAX
+        && Token::of(key) == mutation.partition.token
+        && mutation.validate().is_ok()
+}

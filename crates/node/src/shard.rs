@@ -1,0 +1,1156 @@
+//! A shard: one thread's share of a node's data plane. It owns every operation in flight and every timer,
+//! routes what comes in to the operation that it belongs to, and carries out what that decides. Only this
+//! file makes effects.
+//!
+//! The shard talks to itself as to a peer: messages to its own node do not leave it but wait in `local` until
+//! the input has been handled, and are trusted.
+
+use bytes::Bytes;
+use membership::ClusterView;
+use model::digest::digest;
+use model::{Consistency, Epoch, Instant, Mutation, NodeId, Now, RequestError, Rng, TableId, Token};
+use query::{BoundRead, BoundWrite};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Durability, ShardConfig};
+use crate::coordinator::page::Page;
+use crate::coordinator::quorum;
+use crate::coordinator::read::{Ask, ReadOp, ReadStep};
+use crate::coordinator::write::{Verdict, WriteOp};
+use crate::hints::{HintAction, Hints, Route};
+use crate::io::{
+    Effect, Envelope, Input, Message, OpId, Refusal, Request, RequestId, Response, StorageRequest, Stored, WritePurpose,
+};
+use crate::planted::Planted;
+use crate::replica::{Admission, Replica, ReplicaRead, is_storable};
+use crate::storage::StorageError;
+use crate::timers::Timers;
+use crate::timestamp::{Recovered, Timestamps, ceiling_record};
+
+/// What a shard has done since it was started, and what it is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardStatus {
+    /// Client requests that are not answered yet.
+    pub requests_in_flight: usize,
+    /// Writes that are answered and wait for their last replicas.
+    pub writes_lingering: usize,
+    /// Bytes of the mutations of writes in flight.
+    pub write_bytes: usize,
+    /// Operations in progress for coordinators, this shard's own included.
+    pub replica_ops: usize,
+    /// Requests of peers that wait for a newer view.
+    pub parked: usize,
+    /// Targets for which there are, or may be, hints.
+    pub hint_targets_pending: usize,
+    /// Writes of clients begun.
+    pub writes: u64,
+    /// Reads of clients begun.
+    pub reads: u64,
+    /// Client requests that ended in an error of whatever kind.
+    pub errors: u64,
+    /// Among them those that timed out.
+    pub timeouts: u64,
+    /// Among them those for which too few replicas were alive.
+    pub unavailable: u64,
+    /// Client requests and requests of peers refused for lack of room.
+    pub overloads: u64,
+    /// Writes applied for coordinators.
+    pub replica_writes: u64,
+    /// Reads executed for coordinators.
+    pub replica_reads: u64,
+    /// Requests of peers refused because this node does not own the partition in its view.
+    pub not_replica: u64,
+    /// Hints given to storage.
+    pub hints_written: u64,
+    /// Hints that were not written: the replica was dead for longer than the window, or too many waited.
+    pub hints_dropped: u64,
+    /// Hints that storage did not keep.
+    pub hints_failed: u64,
+    /// Hints acknowledged by their targets.
+    pub hints_delivered: u64,
+    /// Hints discarded: their table is gone or they were refused as invalid.
+    pub hints_discarded: u64,
+    /// Reads whose replicas did not agree at first.
+    pub digest_mismatches: u64,
+    /// Mutations sent to repair replicas.
+    pub read_repairs: u64,
+    /// Spare replicas asked because others were late or failed.
+    pub spares_asked: u64,
+}
+
+/// What a timer belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Write(OpId),
+    Read(OpId),
+    /// A write that waits for the timestamp ceiling.
+    Waiting(OpId),
+}
+
+/// A write of the node's own that storage has been asked for.
+#[derive(Clone, Copy, Debug)]
+enum Record {
+    Ceiling,
+    Hint(NodeId),
+    HintsDelivered,
+}
+
+/// A write that waits until a higher timestamp ceiling is durable.
+#[derive(Debug)]
+struct WaitingWrite {
+    op: OpId,
+    request: RequestId,
+    write: BoundWrite,
+    consistency: Consistency,
+    deadline: Instant,
+}
+
+/// Where effects go, and when it is.
+struct Out<'a> {
+    now: Now,
+    effects: &'a mut Vec<Effect>,
+}
+
+/// The source of a shard's operation ids.
+#[derive(Debug)]
+struct OpIds {
+    shard: u64,
+    next: u64,
+}
+
+impl OpIds {
+    fn next(&mut self) -> OpId {
+        self.next += 1;
+        assert!(self.next < 1 << 48, "operation ids suffice for the life of a process");
+        OpId(self.shard << 48 | self.next)
+    }
+}
+
+/// A shard of a node; see the crate's documentation.
+#[derive(Debug)]
+pub struct Shard {
+    config: ShardConfig,
+    view: Arc<ClusterView>,
+    alive: Arc<BTreeSet<NodeId>>,
+    /// Members that are not alive, and since when this shard knows.
+    dead_since: BTreeMap<NodeId, Instant>,
+    rng: Rng,
+    ops: OpIds,
+    timers: Timers<Timer>,
+    timestamps: Timestamps,
+    waiting: VecDeque<WaitingWrite>,
+    writes: BTreeMap<OpId, WriteOp>,
+    writes_unanswered: usize,
+    write_bytes: usize,
+    reads: BTreeMap<OpId, Box<ReadOp>>,
+    /// Read repairs on their way: the read that waits for each.
+    repairs: BTreeMap<OpId, OpId>,
+    replica: Replica,
+    /// Writes of the node's own that storage has been asked for, ascending.
+    records: VecDeque<(OpId, Record)>,
+    hints: Hints,
+    /// When to look for hints of other shards.
+    poll_hints_at: Option<Instant>,
+    /// The newest epoch that membership was asked to catch up to, and when.
+    catching_up: (Epoch, Instant),
+    /// Messages of this node to itself.
+    local: VecDeque<Message>,
+    counters: ShardStatus,
+}
+
+impl Shard {
+    /// A shard that begins to serve at `now`, with what its node remembers of its earlier life.
+    ///
+    /// # Panics
+    /// When the configuration's index is not below its number of shards.
+    #[must_use]
+    pub fn new(
+        config: ShardConfig,
+        view: Arc<ClusterView>,
+        alive: Arc<BTreeSet<NodeId>>,
+        recovered: Recovered,
+        seed: u64,
+        now: Now,
+    ) -> Shard {
+        assert!(config.index < config.shards, "a shard's index is below the number of shards");
+        let mut rng = Rng::new(seed);
+        let ops = OpIds { shard: u64::from(config.index), next: rng.below(1 << 47) };
+        let timestamps = Timestamps::new(recovered.timestamp_ceiling, config.timestamp_reserve);
+        let delivers = config.index == 0;
+        let targets = if delivers { recovered.hint_targets.as_slice() } else { &[] };
+        let poll_hints_at = (delivers && config.shards > 1).then(|| now.monotonic + config.hint_poll_every);
+        let mut shard = Shard {
+            view,
+            alive,
+            dead_since: BTreeMap::new(),
+            rng,
+            ops,
+            timers: Timers::new(),
+            timestamps,
+            waiting: VecDeque::new(),
+            writes: BTreeMap::new(),
+            writes_unanswered: 0,
+            write_bytes: 0,
+            reads: BTreeMap::new(),
+            repairs: BTreeMap::new(),
+            replica: Replica::default(),
+            records: VecDeque::new(),
+            hints: Hints::new(targets, now.monotonic),
+            poll_hints_at,
+            catching_up: (Epoch(0), now.monotonic),
+            local: VecDeque::new(),
+            counters: ShardStatus::default(),
+            config,
+        };
+        shard.note_dead(now.monotonic);
+        shard
+    }
+
+    /// The shard of a partition on a node with `shards` of them. Taken from the token's low bits: the high
+    /// ones are those by which nodes share the ring, so a node's ranges would hit its shards unevenly.
+    #[must_use]
+    pub fn shard_of(token: Token, shards: u16) -> u16 {
+        let low = token.0 as u64 & 0xffff_ffff;
+        ((low * u64::from(shards)) >> 32) as u16
+    }
+
+    /// When [`Shard::step`] wants to be called with [`Input::Wake`], if nothing else happens before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let all = [self.timers.first(), self.replica.deadline(), self.hints.deadline(), self.poll_hints_at];
+        all.into_iter().flatten().min()
+    }
+
+    /// What the shard has done and is doing.
+    #[must_use]
+    pub fn status(&self) -> ShardStatus {
+        ShardStatus {
+            requests_in_flight: self.requests_in_flight(),
+            writes_lingering: self.writes.len() - self.writes_unanswered,
+            write_bytes: self.write_bytes,
+            replica_ops: self.replica.in_progress(),
+            parked: self.replica.waiting(),
+            hint_targets_pending: self.hints.targets(),
+            hints_delivered: self.hints.delivered,
+            hints_discarded: self.hints.discarded,
+            ..self.counters
+        }
+    }
+
+    /// Takes note of one thing that has happened, and appends what is to be done to `effects`. Timers that are
+    /// due at `now` fire first, whatever the input.
+    pub fn step(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) {
+        let mut out = Out { now, effects };
+        self.fire(&mut out);
+        match input {
+            Input::Request { id, request } => self.on_request(&mut out, id, request),
+            Input::Message { from, envelope } => {
+                self.note_epoch(&mut out, from, envelope.epoch);
+                let deadline = now.monotonic + self.config.catch_up_timeout;
+                self.on_message(&mut out, from, envelope, deadline);
+            }
+            Input::Stored(stored) => self.on_stored(&mut out, stored),
+            Input::View(view) => self.on_view(&mut out, view),
+            Input::Alive(alive) => self.on_alive(&mut out, alive),
+            Input::Unreachable(node) => self.on_unreachable(&mut out, node),
+            Input::Wake => {}
+        }
+        while let Some(message) = self.local.pop_front() {
+            self.on_local(&mut out, message);
+        }
+    }
+
+    // ---- Timers ----
+
+    fn fire(&mut self, out: &mut Out<'_>) {
+        let now = out.now.monotonic;
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Write(op) => self.on_write_timer(out, op),
+                Timer::Read(op) => self.on_read_timer(out, op),
+                Timer::Waiting(op) => self.on_waiting_timer(out, op),
+            }
+        }
+        while let Some(parked) = self.replica.give_up(now) {
+            let refusal = Refusal::NotReplica(self.view.epoch);
+            self.refuse_request(out, parked.from, &parked.envelope.message, refusal);
+        }
+        if self.poll_hints_at.is_some_and(|at| at <= now) {
+            self.poll_hints_at = Some(now + self.config.hint_poll_every);
+            self.view.members.keys().for_each(|node| self.hints.note(*node, now));
+        }
+        loop {
+            let (view, alive, node) = (&self.view, &self.alive, self.config.node);
+            let is_reachable = |target| is_reachable(view, alive, node, target);
+            let Some(actions) = self.hints.wake(now, &self.config, is_reachable) else { break };
+            self.carry_out(out, actions);
+        }
+        while let Some(message) = self.local.pop_front() {
+            self.on_local(out, message);
+        }
+    }
+
+    // ---- Effects ----
+
+    fn reply(&mut self, out: &mut Out<'_>, id: RequestId, result: Result<Response, RequestError>) {
+        if let Err(error) = &result {
+            self.counters.errors += 1;
+            match error {
+                RequestError::WriteTimeout { .. } | RequestError::ReadTimeout { .. } => self.counters.timeouts += 1,
+                RequestError::Unavailable { .. } => self.counters.unavailable += 1,
+                RequestError::Overloaded(_) => self.counters.overloads += 1,
+                _ => {}
+            }
+        }
+        out.effects.push(Effect::Reply { id, result });
+    }
+
+    fn send(&mut self, out: &mut Out<'_>, to: NodeId, message: Message) {
+        if to == self.config.node {
+            self.local.push_back(message);
+        } else {
+            let envelope = Envelope { epoch: self.view.epoch, message };
+            out.effects.push(Effect::Send { to, envelope });
+        }
+    }
+
+    fn store(&mut self, out: &mut Out<'_>, request: StorageRequest) -> OpId {
+        let op = self.ops.next();
+        out.effects.push(Effect::Store { op, request });
+        op
+    }
+
+    fn record(&mut self, out: &mut Out<'_>, record: Record, request: StorageRequest) {
+        let op = self.store(out, request);
+        self.records.push_back((op, record));
+    }
+
+    /// Asks membership to catch up when a peer's view is newer, again only after a while.
+    fn note_epoch(&mut self, out: &mut Out<'_>, from: NodeId, epoch: Epoch) {
+        let now = out.now.monotonic;
+        let (asked, at) = self.catching_up;
+        if epoch > self.view.epoch && (epoch > asked || now >= at + self.config.catch_up_timeout) {
+            self.catching_up = (epoch, now);
+            out.effects.push(Effect::CatchUp { from, epoch });
+        }
+    }
+
+    // ---- The cluster ----
+
+    fn on_view(&mut self, out: &mut Out<'_>, view: Arc<ClusterView>) {
+        if view.epoch < self.view.epoch {
+            return;
+        }
+        self.view = view;
+        self.note_dead(out.now.monotonic);
+        for op in self.writes.keys().copied().collect::<Vec<_>>() {
+            self.replan_write(out, op);
+        }
+        for op in self.reads.keys().copied().collect::<Vec<_>>() {
+            self.replan_read(out, op);
+        }
+        for parked in self.replica.unpark() {
+            self.on_message(out, parked.from, parked.envelope, parked.deadline);
+        }
+        self.wake_stranded(out.now.monotonic);
+    }
+
+    fn on_alive(&mut self, out: &mut Out<'_>, alive: Arc<BTreeSet<NodeId>>) {
+        let now = out.now.monotonic;
+        let before = std::mem::replace(&mut self.alive, alive);
+        self.note_dead(now);
+        for node in self.alive.difference(&before) {
+            self.hints.reachable(*node, now);
+        }
+        self.wake_stranded(now);
+    }
+
+    fn note_dead(&mut self, now: Instant) {
+        let (alive, me) = (&self.alive, self.config.node);
+        let is_dead = |node: &NodeId| *node != me && !alive.contains(node);
+        self.dead_since.retain(|node, _| is_dead(node));
+        for node in self.view.members.keys().filter(|node| is_dead(node)) {
+            self.dead_since.entry(*node).or_insert(now);
+        }
+    }
+
+    fn wake_stranded(&mut self, now: Instant) {
+        for target in self.hints.stranded() {
+            if is_reachable(&self.view, &self.alive, self.config.node, target) {
+                self.hints.reachable(target, now);
+            }
+        }
+    }
+
+    fn on_unreachable(&mut self, out: &mut Out<'_>, node: NodeId) {
+        if node == self.config.node {
+            return;
+        }
+        let waits = |(op, write): (&OpId, &WriteOp)| write.awaits(node).then_some(*op);
+        for op in self.writes.iter().filter_map(waits).collect::<Vec<_>>() {
+            self.on_write_missed(out, op, node);
+        }
+        for op in self.reads.keys().copied().collect::<Vec<_>>() {
+            self.with_read(out, op, |read| read.on_refused(node, false));
+        }
+        let actions = self.hints.on_unreachable(node, out.now.monotonic, &self.config);
+        self.carry_out(out, actions);
+    }
+
+    fn is_alive(&self, node: NodeId) -> bool {
+        node == self.config.node || self.alive.contains(&node)
+    }
+
+    // ---- Messages ----
+
+    fn on_message(&mut self, out: &mut Out<'_>, from: NodeId, envelope: Envelope, deadline: Instant) {
+        match &envelope.message {
+            Message::Write { op, mutation, .. } => {
+                let (table, token) = (mutation.table, mutation.partition.token);
+                match self.admit(out, from, &envelope, table, token, deadline) {
+                    true if is_storable(mutation) => self.apply(out, from, *op, mutation.clone()),
+                    true => self.send(out, from, Message::Refused { op: *op, reason: Refusal::Invalid }),
+                    false => {}
+                }
+            }
+            Message::Read { op, command, digest } => {
+                let (table, token) = (command.table, command.partition.token);
+                if self.admit(out, from, &envelope, table, token, deadline) {
+                    let now_seconds = command.now_seconds;
+                    let read = ReplicaRead { to: from, answer: *op, digest: *digest, now_seconds };
+                    self.read_storage(out, read, StorageRequest::Read(command.clone()));
+                }
+            }
+            _ => self.on_answer(out, from, envelope.message),
+        }
+    }
+
+    /// A message of this node to itself: its requests were made in the present view, from a statement.
+    fn on_local(&mut self, out: &mut Out<'_>, message: Message) {
+        let me = self.config.node;
+        match message {
+            Message::Write { op, mutation, .. } => {
+                let (table, token) = (mutation.table, mutation.partition.token);
+                match self.replica.admit(&self.config, &self.view, table, token, self.view.epoch) {
+                    Admission::Execute => self.apply(out, me, op, mutation),
+                    Admission::Refuse(reason) => self.on_refused(out, me, op, reason),
+                    Admission::Park => self.on_refused(out, me, op, Refusal::NotReplica(self.view.epoch)),
+                }
+            }
+            Message::Read { op, command, digest } => {
+                let (table, token) = (command.table, command.partition.token);
+                match self.replica.admit(&self.config, &self.view, table, token, self.view.epoch) {
+                    Admission::Execute => {
+                        let read = ReplicaRead { to: me, answer: op, digest, now_seconds: command.now_seconds };
+                        self.read_storage(out, read, StorageRequest::Read(command));
+                    }
+                    Admission::Refuse(reason) => self.on_refused(out, me, op, reason),
+                    Admission::Park => self.on_refused(out, me, op, Refusal::NotReplica(self.view.epoch)),
+                }
+            }
+            answer => self.on_answer(out, me, answer),
+        }
+    }
+
+    fn on_answer(&mut self, out: &mut Out<'_>, from: NodeId, message: Message) {
+        match message {
+            Message::Written { op } => self.on_written(out, from, op),
+            Message::Data { op, data } => self.with_read(out, op, |read| read.on_data(from, data)),
+            Message::Digest { op, digest } => self.with_read(out, op, |read| read.on_digest(from, digest)),
+            Message::Refused { op, reason } => self.on_refused(out, from, op, reason),
+            Message::Write { .. } | Message::Read { .. } => {}
+        }
+    }
+
+    /// An acknowledgement of a write: a client's, a repair or a hint. Late and doubled ones find nothing.
+    fn on_written(&mut self, out: &mut Out<'_>, from: NodeId, op: OpId) {
+        if let Some(write) = self.writes.get_mut(&op) {
+            let verdict = write.acknowledge(from);
+            self.on_verdict(out, op, verdict);
+        } else if let Some(read) = self.repairs.get(&op).copied() {
+            self.with_read(out, read, |read| read.on_repaired(from, op));
+        } else {
+            let acknowledged = self.hints.on_acknowledged(op, from, false, out.now.monotonic, &self.config);
+            self.deliver_hints(out, acknowledged);
+        }
+    }
+
+    fn on_refused(&mut self, out: &mut Out<'_>, from: NodeId, op: OpId, reason: Refusal) {
+        let now = out.now.monotonic;
+        let retry = match reason {
+            Refusal::NotReplica(epoch) => {
+                self.note_epoch(out, from, epoch);
+                true
+            }
+            Refusal::Overloaded | Refusal::Storage | Refusal::Invalid => false,
+        };
+        if let Some(write) = self.writes.get_mut(&op) {
+            match reason {
+                Refusal::NotReplica(_) => {
+                    if write.retry_later(from) {
+                        let at = write.deadline.min(now + self.config.refusal_retry_after);
+                        self.timers.reset(Timer::Write(op), write.timer, at);
+                        write.timer = at;
+                    }
+                }
+                Refusal::Overloaded | Refusal::Storage => self.on_write_missed(out, op, from),
+                Refusal::Invalid => {
+                    write.refuse(from);
+                    let verdict = write.verdict();
+                    self.on_verdict(out, op, verdict);
+                }
+            }
+        } else if self.reads.contains_key(&op) {
+            let retry_at = now + self.config.refusal_retry_after;
+            self.with_read(out, op, |read| {
+                let step = read.on_refused(from, retry);
+                if retry && read.is_retrying() {
+                    read.attempt_at = Some(read.attempt_at.map_or(retry_at, |at| at.min(retry_at)));
+                }
+                step
+            });
+        } else if let Some(read) = self.repairs.get(&op).copied() {
+            self.with_read(out, read, |read| read.on_refused(from, false));
+        } else if reason == Refusal::Invalid {
+            // It would be refused for ever, and stop all hints behind it.
+            let discarded = self.hints.on_acknowledged(op, from, true, now, &self.config);
+            self.deliver_hints(out, discarded);
+        } else if let Some(actions) = self.hints.on_refused(op, now, &self.config) {
+            self.carry_out(out, actions);
+        }
+    }
+
+    // ---- Replica ----
+
+    /// True when a request of a peer is to be executed; else it is answered or parked.
+    fn admit(
+        &mut self,
+        out: &mut Out<'_>,
+        from: NodeId,
+        envelope: &Envelope,
+        table: TableId,
+        token: Token,
+        deadline: Instant,
+    ) -> bool {
+        match self.replica.admit(&self.config, &self.view, table, token, envelope.epoch) {
+            Admission::Execute => true,
+            Admission::Park => {
+                self.replica.park(from, envelope.clone(), deadline);
+                false
+            }
+            Admission::Refuse(reason) => {
+                self.refuse_request(out, from, &envelope.message, reason);
+                false
+            }
+        }
+    }
+
+    fn refuse_request(&mut self, out: &mut Out<'_>, from: NodeId, request: &Message, reason: Refusal) {
+        match reason {
+            Refusal::Overloaded => self.counters.overloads += 1,
+            Refusal::NotReplica(_) => self.counters.not_replica += 1,
+            Refusal::Storage | Refusal::Invalid => {}
+        }
+        if let Message::Write { op, .. } | Message::Read { op, .. } = request {
+            self.send(out, from, Message::Refused { op: *op, reason });
+        }
+    }
+
+    fn apply(&mut self, out: &mut Out<'_>, to: NodeId, answer: OpId, mutation: Arc<Mutation>) {
+        self.counters.replica_writes += 1;
+        let op = self.store(out, StorageRequest::Apply(mutation));
+        if self.config.is_planted(Planted::AcknowledgeBeforeSync) {
+            self.send(out, to, Message::Written { op: answer });
+            return;
+        }
+        self.replica.applying(op, to, answer);
+    }
+
+    fn read_storage(&mut self, out: &mut Out<'_>, read: ReplicaRead, request: StorageRequest) {
+        self.counters.replica_reads += 1;
+        let op = self.store(out, request);
+        self.replica.reading(op, read);
+    }
+
+    // ---- Storage ----
+
+    fn on_stored(&mut self, out: &mut Out<'_>, stored: Stored) {
+        match stored {
+            Stored::Applied { up_to } => {
+                if self.config.durability == Durability::Periodic {
+                    self.acknowledge(out, up_to);
+                }
+            }
+            Stored::Synced { up_to } => {
+                self.acknowledge(out, up_to);
+                while let Some((_, record)) = self.records.pop_front_if(|(op, _)| *op <= up_to) {
+                    match record {
+                        Record::Ceiling => {
+                            self.timestamps.reserved();
+                            self.resume_waiting(out);
+                        }
+                        // Only shard 0 delivers; it finds the hints of others by looking for them.
+                        Record::Hint(target) if self.config.index == 0 => {
+                            self.hints.note(target, out.now.monotonic + self.config.hint_backoff);
+                        }
+                        Record::Hint(_) | Record::HintsDelivered => {}
+                    }
+                }
+            }
+            Stored::Read { op, data } => {
+                let Some(read) = self.replica.read_done(op) else { return };
+                let message = if read.digest {
+                    match digest(&data, read.now_seconds) {
+                        Ok(digest) => Message::Digest { op: read.answer, digest },
+                        Err(_) => Message::Refused { op: read.answer, reason: Refusal::Storage },
+                    }
+                } else {
+                    Message::Data { op: read.answer, data }
+                };
+                self.send(out, read.to, message);
+            }
+            Stored::Hints { op, hints } => {
+                let target = self.hints.on_page(op, hints, out.now.monotonic, &self.config);
+                self.deliver_hints(out, target);
+            }
+            Stored::Failed { op, error } => self.on_storage_failed(out, op, &error),
+        }
+    }
+
+    /// W4: everything up to `up_to` is as durable as is promised.
+    fn acknowledge(&mut self, out: &mut Out<'_>, up_to: OpId) {
+        while let Some(apply) = self.replica.applied(up_to) {
+            self.send(out, apply.to, Message::Written { op: apply.answer });
+        }
+    }
+
+    fn on_storage_failed(&mut self, out: &mut Out<'_>, op: OpId, error: &StorageError) {
+        let reason = match error {
+            StorageError::Overloaded => Refusal::Overloaded,
+            // The mutation was found valid before: storage does not know its table yet, or not any more.
+            _ => Refusal::Storage,
+        };
+        let apply = self.replica.apply_failed(op).map(|apply| (apply.to, apply.answer));
+        let request = apply.or_else(|| self.replica.read_done(op).map(|read| (read.to, read.answer)));
+        if let Some((to, answer)) = request {
+            self.send(out, to, Message::Refused { op: answer, reason });
+            return;
+        }
+        if let Ok(index) = self.records.binary_search_by_key(&op, |(op, _)| *op) {
+            match self.records.remove(index) {
+                Some((_, Record::Ceiling)) => {
+                    self.timestamps.reservation_failed();
+                    self.fail_waiting(out, error);
+                }
+                Some((_, Record::Hint(_))) => self.counters.hints_failed += 1,
+                // They are delivered again, which changes nothing.
+                Some((_, Record::HintsDelivered)) | None => {}
+            }
+            return;
+        }
+        self.hints.on_read_failed(op, out.now.monotonic, &self.config);
+    }
+
+    // ---- Requests ----
+
+    fn requests_in_flight(&self) -> usize {
+        self.writes_unanswered + self.reads.len() + self.waiting.len()
+    }
+
+    fn on_request(&mut self, out: &mut Out<'_>, id: RequestId, request: Request) {
+        if self.requests_in_flight() >= self.config.requests_max {
+            let message = format!("{} requests are in flight", self.config.requests_max);
+            return self.reply(out, id, Err(RequestError::Overloaded(message)));
+        }
+        match request {
+            Request::Write { write, consistency, timestamp, timeout } => {
+                self.counters.writes += 1;
+                let deadline = out.now.monotonic + timeout;
+                if let Err(error) = self.begin_write(out, id, write, consistency, timestamp, deadline) {
+                    self.reply(out, id, Err(error));
+                }
+            }
+            Request::Read { read, consistency, page_rows, paging_state, timeout } => {
+                self.counters.reads += 1;
+                let deadline = out.now.monotonic + timeout;
+                match self.begin_read(out, id, read, consistency, page_rows, paging_state.as_ref(), deadline) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        let nothing = Response::Rows { rows: Vec::new(), paging_state: None };
+                        self.reply(out, id, Ok(nothing));
+                    }
+                    Err(error) => self.reply(out, id, Err(error)),
+                }
+            }
+        }
+    }
+
+    // ---- Writes ----
+
+    /// Sends a write to its replicas, or lets it wait for a timestamp.
+    fn begin_write(
+        &mut self,
+        out: &mut Out<'_>,
+        id: RequestId,
+        write: BoundWrite,
+        consistency: Consistency,
+        timestamp: Option<i64>,
+        deadline: Instant,
+    ) -> Result<(), RequestError> {
+        let view = self.view.clone();
+        let table = write.table();
+        check_table(&view, table)?;
+        if write.is_empty() {
+            self.reply(out, id, Ok(Response::Written));
+            return Ok(());
+        }
+        let replicas = view.replicas(&table.keyspace, write.partition().token);
+        let required = required(&self.config, &view, &table.keyspace, consistency);
+        let alive = replicas.iter().filter(|node| self.is_alive(**node)).count();
+        if alive < required {
+            return Err(unavailable(consistency, required, alive));
+        }
+        let given = write.timestamp().or(timestamp);
+        let timestamp = match given {
+            Some(timestamp) => self.check_timestamp(out.now, timestamp)?,
+            None => match self.server_timestamp(out) {
+                Some(timestamp) => timestamp,
+                None => {
+                    let op = self.ops.next();
+                    self.timers.set(Timer::Waiting(op), deadline);
+                    self.waiting.push_back(WaitingWrite { op, request: id, write, consistency, deadline });
+                    return Ok(());
+                }
+            },
+        };
+        let mutation = Arc::new(write.mutation(timestamp, out.now.wall)?);
+        let op = self.ops.next();
+        let write = WriteOp::new(id, mutation, consistency, replicas, required, deadline);
+        self.make_room(out, write.bytes)?;
+        self.writes_unanswered += 1;
+        self.write_bytes += write.bytes;
+        self.timers.set(Timer::Write(op), deadline);
+        self.send_write(out, op, write, replicas);
+        Ok(())
+    }
+
+    /// Sends a new write to the live ones of its replicas; the others get hints.
+    fn send_write(&mut self, out: &mut Out<'_>, op: OpId, mut write: WriteOp, replicas: &[NodeId]) {
+        for node in replicas {
+            if self.is_alive(*node) {
+                let mutation = write.mutation.clone();
+                self.send(out, *node, Message::Write { op, mutation, purpose: WritePurpose::Client });
+            } else if write.miss(*node) {
+                self.hint(out, *node, &write.mutation);
+            }
+        }
+        self.writes.insert(op, write);
+    }
+
+    fn check_timestamp(&self, now: Now, timestamp: i64) -> Result<i64, RequestError> {
+        let ahead = i64::try_from(self.config.timestamp_future_max.as_micros()).unwrap_or(i64::MAX);
+        let highest = now.wall.0.saturating_add(ahead);
+        if timestamp > highest {
+            return Err(RequestError::Invalid(format!(
+                "the timestamp {timestamp} is {} seconds in the future; at most {} are allowed",
+                timestamp.saturating_sub(now.wall.0) / 1_000_000,
+                self.config.timestamp_future_max.as_secs()
+            )));
+        }
+        if timestamp == i64::MIN {
+            // It means "none" to drivers, and nothing could ever be deleted below it.
+            return Err(RequestError::Invalid(format!("the timestamp {timestamp} is out of bounds")));
+        }
+        Ok(timestamp)
+    }
+
+    /// The next server timestamp; `None` while its ceiling is on its way to disk.
+    fn server_timestamp(&mut self, out: &mut Out<'_>) -> Option<i64> {
+        let timestamp = self.timestamps.next(out.now.wall);
+        if let Some(ceiling) = self.timestamps.reserve(out.now.wall) {
+            let write = ceiling_record(self.config.index, ceiling);
+            self.record(out, Record::Ceiling, StorageRequest::Local(write));
+        }
+        timestamp
+    }
+
+    /// The timestamp ceiling has risen: the writes that wait go on, in their order.
+    fn resume_waiting(&mut self, out: &mut Out<'_>) {
+        for waiting in std::mem::take(&mut self.waiting) {
+            let WaitingWrite { op, request, write, consistency, deadline } = waiting;
+            self.timers.cancel(Timer::Waiting(op), deadline);
+            if let Err(error) = self.begin_write(out, request, write, consistency, None, deadline) {
+                self.reply(out, request, Err(error));
+            }
+        }
+    }
+
+    fn fail_waiting(&mut self, out: &mut Out<'_>, error: &StorageError) {
+        for waiting in std::mem::take(&mut self.waiting) {
+            self.timers.cancel(Timer::Waiting(waiting.op), waiting.deadline);
+            let message = format!("no timestamp could be reserved: {error}");
+            self.reply(out, waiting.request, Err(RequestError::NotServing(message)));
+        }
+    }
+
+    fn on_waiting_timer(&mut self, out: &mut Out<'_>, op: OpId) {
+        let Some(index) = self.waiting.iter().position(|waiting| waiting.op == op) else { return };
+        let Some(waiting) = self.waiting.remove(index) else { return };
+        let required = required(&self.config, &self.view, &waiting.write.table().keyspace, waiting.consistency) as u32;
+        let consistency = waiting.consistency;
+        let timeout = RequestError::WriteTimeout { consistency, received: 0, required };
+        self.reply(out, waiting.request, Err(timeout));
+    }
+
+    /// Makes room for the mutation of a new write: writes that only wait for their last replicas end early.
+    fn make_room(&mut self, out: &mut Out<'_>, bytes: usize) -> Result<(), RequestError> {
+        while self.write_bytes + bytes > self.config.request_bytes_max {
+            if !self.end_lingering(out) {
+                let message = format!("{} bytes of writes are in flight", self.write_bytes);
+                return Err(RequestError::Overloaded(message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the oldest write that is answered; false when there is none.
+    fn end_lingering(&mut self, out: &mut Out<'_>) -> bool {
+        if self.writes.len() == self.writes_unanswered {
+            return false;
+        }
+        let oldest = self.writes.iter().find(|(_, write)| write.is_answered()).map(|(op, _)| *op);
+        oldest.is_some_and(|op| {
+            self.end_write(out, op);
+            true
+        })
+    }
+
+    fn on_verdict(&mut self, out: &mut Out<'_>, op: OpId, verdict: Verdict) {
+        if let Some((request, result)) = verdict.answer {
+            self.writes_unanswered -= 1;
+            self.reply(out, request, result);
+        }
+        if verdict.done {
+            self.end_write(out, op);
+        } else if self.writes.len() - self.writes_unanswered > self.config.requests_max {
+            self.end_lingering(out);
+        }
+    }
+
+    fn on_write_missed(&mut self, out: &mut Out<'_>, op: OpId, node: NodeId) {
+        let Some(write) = self.writes.get_mut(&op) else { return };
+        let mutation = write.miss(node).then(|| write.mutation.clone());
+        let verdict = write.verdict();
+        if let Some(mutation) = mutation {
+            self.hint(out, node, &mutation);
+        }
+        self.on_verdict(out, op, verdict);
+    }
+
+    fn on_write_timer(&mut self, out: &mut Out<'_>, op: OpId) {
+        let Some(write) = self.writes.get_mut(&op) else { return };
+        let deadline = write.deadline;
+        if deadline <= out.now.monotonic {
+            return self.end_write(out, op);
+        }
+        write.timer = deadline;
+        let (nodes, mutation) = (write.retry(), write.mutation.clone());
+        self.timers.set(Timer::Write(op), deadline);
+        for node in nodes {
+            self.send(out, node, Message::Write { op, mutation: mutation.clone(), purpose: WritePurpose::Client });
+        }
+    }
+
+    /// The write ends: its client is told if it was not, and who misses it gets a hint.
+    fn end_write(&mut self, out: &mut Out<'_>, op: OpId) {
+        let Some(write) = self.writes.remove(&op) else { return };
+        self.timers.cancel(Timer::Write(op), write.timer);
+        self.write_bytes -= write.bytes;
+        let mutation = write.mutation.clone();
+        let (answer, missing) = write.end();
+        if let Some((request, timeout)) = answer {
+            self.writes_unanswered -= 1;
+            self.reply(out, request, Err(timeout));
+        }
+        for node in missing {
+            self.hint(out, node, &mutation);
+        }
+    }
+
+    /// The view has changed: a write counts over the placement in the new one.
+    fn replan_write(&mut self, out: &mut Out<'_>, op: OpId) {
+        let view = self.view.clone();
+        let Some(write) = self.writes.get_mut(&op) else { return };
+        let (mutation, consistency) = (write.mutation.clone(), write.consistency());
+        let Some(table) = view.schema.table(mutation.table) else {
+            // Nobody can read it any more, so nobody needs a hint.
+            let request = write.abandon();
+            if let Some(request) = request {
+                self.writes_unanswered -= 1;
+                let message = "the table was dropped while the write was in flight".to_owned();
+                self.reply(out, request, Err(RequestError::NotFound(message)));
+            }
+            return self.end_write(out, op);
+        };
+        let replicas = view.replicas(&table.keyspace, mutation.partition.token);
+        let required = required(&self.config, &view, &table.keyspace, consistency);
+        let ask = write.replan(replicas, required);
+        for node in ask {
+            if self.is_alive(node) {
+                let mutation = mutation.clone();
+                self.send(out, node, Message::Write { op, mutation, purpose: WritePurpose::Client });
+            } else {
+                self.on_write_missed(out, op, node);
+            }
+        }
+        if let Some(write) = self.writes.get_mut(&op) {
+            let verdict = write.verdict();
+            self.on_verdict(out, op, verdict);
+        }
+    }
+
+    // ---- Reads ----
+
+    /// Begins a read; false when it is known to have no rows.
+    #[expect(clippy::too_many_arguments, reason = "the fields of a request")]
+    fn begin_read(
+        &mut self,
+        out: &mut Out<'_>,
+        id: RequestId,
+        read: Arc<BoundRead>,
+        consistency: Consistency,
+        page_rows: u32,
+        paging_state: Option<&Bytes>,
+        deadline: Instant,
+    ) -> Result<bool, RequestError> {
+        check_table(&self.view, read.table())?;
+        let (page, last) = Page::start(&read, page_rows, paging_state)?;
+        if read.is_empty() {
+            return Ok(false);
+        }
+        let mut command = read.command(page.row_limit(), page.bytes_limit(), out.now.wall);
+        if let Some(last) = last {
+            match page.resume(&command, &last)? {
+                Some(rest) => command = rest,
+                None => return Ok(false),
+            }
+        }
+        let skip_repair = self.config.is_planted(Planted::ReadRepairSkipped);
+        let op = self.ops.next();
+        let read = ReadOp::new(id, read, consistency, op, deadline, command, page, skip_repair);
+        self.timers.set(Timer::Read(op), read.timer);
+        self.drive_read(out, op, Box::new(read), ReadStep::Round);
+        Ok(true)
+    }
+
+    /// Lets a read decide on something that happened to it, if it is still there.
+    fn with_read(&mut self, out: &mut Out<'_>, op: OpId, decide: impl FnOnce(&mut ReadOp) -> ReadStep) {
+        let Some(mut read) = self.reads.remove(&op) else { return };
+        let step = decide(&mut read);
+        self.drive_read(out, op, read, step);
+    }
+
+    /// Carries out what a read decided, until it waits or ends. It was known, and its timer set, as `known_as`.
+    fn drive_read(&mut self, out: &mut Out<'_>, known_as: OpId, mut read: Box<ReadOp>, mut step: ReadStep) {
+        loop {
+            match step {
+                ReadStep::Wait => break,
+                ReadStep::Ask(asks) => {
+                    self.counters.spares_asked += asks.len() as u64;
+                    self.ask(out, &mut read, asks);
+                    break;
+                }
+                ReadStep::AskAnew(asks) => {
+                    self.counters.digest_mismatches += 1;
+                    read.op = self.ops.next();
+                    self.ask(out, &mut read, asks);
+                    break;
+                }
+                ReadStep::Round => {
+                    read.op = self.ops.next();
+                    match self.read_candidates(&read) {
+                        Err(error) => step = ReadStep::Finish(Err(error)),
+                        Ok((candidates, required)) => {
+                            let asks = read.begin_round(candidates, required);
+                            self.ask(out, &mut read, asks);
+                            break;
+                        }
+                    }
+                }
+                ReadStep::Repair(sends) => {
+                    self.counters.read_repairs += sends.len() as u64;
+                    for (node, mutation) in sends {
+                        let op = self.ops.next();
+                        self.repairs.insert(op, read.op);
+                        read.on_repair_sent(node, op);
+                        self.send(out, node, Message::Write { op, mutation, purpose: WritePurpose::ReadRepair });
+                    }
+                    self.expect_answers(out, &mut read);
+                    step = read.after_repairs_sent();
+                }
+                ReadStep::Finish(result) => {
+                    self.timers.cancel(Timer::Read(known_as), read.timer);
+                    self.forget_repairs(&mut read);
+                    return self.reply(out, read.request, result);
+                }
+            }
+        }
+        if !read.is_repairing() {
+            self.forget_repairs(&mut read);
+        }
+        let wake_at = read.wake_at();
+        if (known_as, read.timer) != (read.op, wake_at) {
+            self.timers.cancel(Timer::Read(known_as), read.timer);
+            self.timers.set(Timer::Read(read.op), wake_at);
+            read.timer = wake_at;
+        }
+        self.reads.insert(read.op, read);
+    }
+
+    fn ask(&mut self, out: &mut Out<'_>, read: &mut ReadOp, asks: Vec<Ask>) {
+        for Ask { node, digest } in asks {
+            self.send(out, node, Message::Read { op: read.op, command: read.command.clone(), digest });
+        }
+        self.expect_answers(out, read);
+    }
+
+    /// Has the read woken when spare replicas should be asked.
+    fn expect_answers(&self, out: &Out<'_>, read: &mut ReadOp) {
+        read.attempt_at = read.has_spares().then(|| out.now.monotonic + self.config.peer_response_after);
+    }
+
+    fn forget_repairs(&mut self, read: &mut ReadOp) {
+        for op in read.repair_ops.drain(..) {
+            self.repairs.remove(&op);
+        }
+    }
+
+    /// The live replicas of a read in the order in which to ask them, and how many must answer: this node
+    /// first, the others from a random one on.
+    fn read_candidates(&mut self, read: &ReadOp) -> Result<(Vec<NodeId>, usize), RequestError> {
+        let view = self.view.clone();
+        let table = read.read.table();
+        check_table(&view, table)?;
+        let replicas = view.replicas(&table.keyspace, read.command.partition.token);
+        let required = required(&self.config, &view, &table.keyspace, read.consistency);
+        let mut live: Vec<NodeId> = replicas.iter().copied().filter(|node| self.is_alive(*node)).collect();
+        if live.len() < required {
+            return Err(unavailable(read.consistency, required, live.len()));
+        }
+        if live.len() > 1 {
+            let first = self.rng.index(live.len());
+            live.rotate_left(first);
+            live.sort_by_key(|node| *node != self.config.node);
+        }
+        Ok((live, required))
+    }
+
+    fn on_read_timer(&mut self, out: &mut Out<'_>, op: OpId) {
+        let Some(read) = self.reads.get(&op) else { return };
+        let step = if read.deadline <= out.now.monotonic { Some(ReadStep::Finish(Err(read.timeout()))) } else { None };
+        // The timer has fired: it is set anew wherever the read goes on.
+        self.timers.set(Timer::Read(op), read.timer);
+        self.with_read(out, op, |read| step.unwrap_or_else(|| read.on_attempt()));
+    }
+
+    /// The view has changed: a read whose replicas are others now begins its round again.
+    fn replan_read(&mut self, out: &mut Out<'_>, op: OpId) {
+        let Some(read) = self.reads.get(&op) else { return };
+        let table = read.read.table();
+        let step = match check_table(&self.view, table) {
+            Err(error) => ReadStep::Finish(Err(error)),
+            Ok(()) if read.is_repairing() => return,
+            Ok(()) => {
+                let replicas = self.view.replicas(&table.keyspace, read.command.partition.token);
+                if read.rests_on(replicas) && !read.is_retrying() {
+                    return;
+                }
+                ReadStep::Round
+            }
+        };
+        self.with_read(out, op, |_| step);
+    }
+
+    // ---- Hints ----
+
+    /// Keeps a write for a node that missed it.
+    fn hint(&mut self, out: &mut Out<'_>, target: NodeId, mutation: &Arc<Mutation>) {
+        let now = out.now.monotonic;
+        let dead_for = self.dead_since.get(&target).map_or(Duration::ZERO, |since| now - *since);
+        let too_many = self.records.len() >= self.config.replica_ops_max;
+        if dead_for > self.config.hint_window || too_many {
+            self.counters.hints_dropped += 1;
+            return;
+        }
+        if self.config.is_planted(Planted::HintDropped) {
+            return;
+        }
+        self.counters.hints_written += 1;
+        let mutation = mutation.clone();
+        self.record(out, Record::Hint(target), StorageRequest::Hint { target, mutation });
+    }
+
+    fn deliver_hints(&mut self, out: &mut Out<'_>, target: Option<NodeId>) {
+        let Some(target) = target else { return };
+        let view = &self.view;
+        let route = |mutation: &Mutation| {
+            let Some(table) = view.schema.table(mutation.table) else { return Route::Nobody };
+            let replicas = view.replicas(&table.keyspace, mutation.partition.token);
+            if replicas.contains(&target) { Route::Target } else { Route::Replicas(replicas.to_vec()) }
+        };
+        let ops = &mut self.ops;
+        let actions = self.hints.pump(target, &self.config, route, || ops.next());
+        self.carry_out(out, actions);
+    }
+
+    fn carry_out(&mut self, out: &mut Out<'_>, actions: Vec<HintAction>) {
+        for action in actions {
+            match action {
+                HintAction::Send { to, op, mutation, purpose } => {
+                    self.send(out, to, Message::Write { op, mutation, purpose });
+                }
+                HintAction::Forget { target, through } => {
+                    self.record(out, Record::HintsDelivered, StorageRequest::HintsDelivered { target, through });
+                }
+                HintAction::Read { target, after } => {
+                    let bytes_limit = self.config.hint_page_bytes.max(1);
+                    let op = self.store(out, StorageRequest::ReadHints { target, after, bytes_limit });
+                    self.hints.reading(op, target);
+                }
+            }
+        }
+    }
+}
+
+/// True when hints for `target` can be delivered: to itself while it is alive, to those who own its partitions
+/// once it has left.
+fn is_reachable(view: &ClusterView, alive: &BTreeSet<NodeId>, me: NodeId, target: NodeId) -> bool {
+    target == me || alive.contains(&target) || !view.members.contains_key(&target)
+}
+
+/// Replicas that must answer.
+fn required(config: &ShardConfig, view: &ClusterView, keyspace: &str, consistency: Consistency) -> usize {
+    let keyspace = view.schema.keyspace(keyspace);
+    keyspace.map_or(1, |keyspace| quorum::required(config, consistency, &keyspace.replication))
+}
+
+/// Refuses a statement whose table is gone, or another one of the same name.
+fn check_table(view: &ClusterView, bound: &model::schema::Table) -> Result<(), RequestError> {
+    // By id first: names are looked up only for the words of the error.
+    if view.schema.table(bound.id).is_some() {
+        return Ok(());
+    }
+    view.schema.find_table(&bound.keyspace, &bound.name)?;
+    let name = format!("{}.{}", bound.keyspace, bound.name);
+    Err(RequestError::NotFound(format!("table {name} was dropped and created again; prepare the statement again")))
+}
+
+fn unavailable(consistency: Consistency, required: usize, alive: usize) -> RequestError {
+    RequestError::Unavailable { consistency, required: required as u32, alive: alive as u32 }
+}
+
+#[cfg(test)]
+#[path = "shard_tests.rs"]
+mod tests;

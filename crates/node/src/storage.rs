@@ -1,0 +1,143 @@
+//! The one trait between the logic and a disk. `storage` implements it on RocksDB, `sim` on a simulated
+//! disk that loses what was not synced; both pass `conformance`.
+//!
+//! The trait is what a driver calls to execute [`crate::io::StorageRequest`]s; to the shard storage is
+//! asynchronous: requests go out as effects, answers come in as inputs.
+//!
+//! Contract:
+//! * [`Storage::commit`] applies a group of writes in order. Each write is atomic. When it returns with
+//!   `sync`, all of them survive power loss; without, they survive the death of the process.
+//! * A write is visible to a read that starts after `commit` returned. With `sync`, nothing of the group is
+//!   visible before its log is synced.
+//! * After a crash, what is recovered is a prefix of what was committed, in the order of commits, that
+//!   includes everything synced. Recovery that finds less than was synced fails with
+//!   [`StorageError::Corrupt`] instead of serving.
+//! * A failed sync poisons the store: every later write fails with [`StorageError::Closed`], since nobody
+//!   knows what the disk holds.
+
+use crate::io::Stored;
+use bytes::Bytes;
+use model::local::LocalWrite;
+use model::{Mutation, NodeId, ReadCommand, ReadData, TableId};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// The place of a hint in the sequence of a target's hints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HintPosition(pub u64);
+
+/// Why storage did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum StorageError {
+    /// The operating system refused.
+    #[error("input or output failed: {0}")]
+    Io(String),
+    /// What is stored is damaged, or less than what was synced.
+    #[error("stored data is damaged: {0}")]
+    Corrupt(String),
+    /// No space is left; reads go on.
+    #[error("the disk is full: {0}")]
+    Full(String),
+    /// An earlier failure closed the store for writing.
+    #[error("storage is closed after an earlier failure: {0}")]
+    Closed(String),
+    /// The request cannot be executed: it is not valid.
+    #[error("the request is not valid: {0}")]
+    Invalid(String),
+    /// Too many requests wait.
+    #[error("storage is overloaded")]
+    Overloaded,
+}
+
+/// One write of a group.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// Merge a mutation.
+    Apply(Arc<Mutation>),
+    /// Change the node's own records.
+    Local(LocalWrite),
+    /// Append to a target's hints.
+    Hint {
+        /// The node that missed the write.
+        target: NodeId,
+        /// The write.
+        mutation: Arc<Mutation>,
+    },
+    /// Forget a target's hints up to and including a position.
+    HintsDelivered {
+        /// The node that has them now.
+        target: NodeId,
+        /// The last one delivered.
+        through: HintPosition,
+    },
+}
+
+/// A node's store.
+pub trait Storage: Send + Sync {
+    /// Applies `group` in order; see the contract above. One result for each write: a write that is not
+    /// valid fails alone.
+    ///
+    /// # Errors
+    /// When the log cannot be written or synced: no write of the group may be acknowledged.
+    fn commit(&self, group: &[Write], sync: bool) -> Result<Vec<Result<(), StorageError>>, StorageError>;
+
+    /// Makes everything committed so far survive power loss (for commits without `sync`).
+    ///
+    /// # Errors
+    /// When it cannot; the store is then closed for writing.
+    fn sync(&self) -> Result<(), StorageError>;
+
+    /// Reads one partition at one consistent view.
+    ///
+    /// # Errors
+    /// When stored data is damaged or cannot be read.
+    fn read(&self, command: &ReadCommand) -> Result<ReadData, StorageError>;
+
+    /// The value of one of the node's own records.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn local(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError>;
+
+    /// The node's own records whose keys start with `prefix`, ascending.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn local_records(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StorageError>;
+
+    /// Up to `bytes_limit` bytes of a target's hints after a position, in order; at least one if there is
+    /// one.
+    ///
+    /// # Errors
+    /// When they cannot be read. A damaged hint is skipped with a warning, never returned.
+    fn hints(
+        &self,
+        target: NodeId,
+        after: Option<HintPosition>,
+        bytes_limit: u32,
+    ) -> Result<Vec<(HintPosition, Arc<Mutation>)>, StorageError>;
+
+    /// The nodes for which hints are kept, ascending.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    fn hint_targets(&self) -> Result<Vec<NodeId>, StorageError>;
+
+    /// Brings the set of tables in line with the schema: creates what is missing, drops what is not
+    /// listed, data included. A table must be listed before a mutation of it is committed; a mutation of a
+    /// table that is not listed fails as [`StorageError::Invalid`].
+    ///
+    /// # Errors
+    /// When it cannot.
+    fn set_tables(&self, tables: &[TableId]) -> Result<(), StorageError>;
+}
+
+/// The answer of a driver to a write, by op: kept here so that both drivers map results alike.
+#[must_use]
+pub fn answer_to_write(op: crate::io::OpId, result: Result<(), StorageError>, synced: bool) -> Stored {
+    match result {
+        Ok(()) if synced => Stored::Synced { up_to: op },
+        Ok(()) => Stored::Applied { up_to: op },
+        Err(error) => Stored::Failed { op, error },
+    }
+}
