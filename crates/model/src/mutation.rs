@@ -208,7 +208,9 @@ mod tests {
 
         #[test]
         fn records_out_of_order_or_twice_are_refused(mutation in mutation(), at: prop::sample::Index) {
-            prop_assume!(!mutation.records.is_empty());
+            if mutation.records.is_empty() {
+                return Ok(());
+            }
             let at = at.index(mutation.records.len());
             let mut twice = mutation.clone();
             twice.records.insert(at, mutation.records[at].clone());

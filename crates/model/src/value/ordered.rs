@@ -135,21 +135,19 @@ fn put_array<const N: usize>(wire: &[u8], out: &mut Vec<u8>, form: fn([u8; N]) -
 }
 
 fn put_escaped(wire: &[u8], out: &mut Vec<u8>) {
-    let mut zeros = false;
-    for byte in wire {
-        match (zeros, *byte) {
-            (true, 0) => out.push(0xfe),
-            (true, byte) => {
-                out.extend_from_slice(&[0xff, byte]);
-                zeros = false;
-            }
-            (false, byte) => {
-                out.push(byte);
-                zeros = byte == 0;
-            }
-        }
+    let mut rest = wire;
+    // Most values have no zero in them, and are copied as a whole.
+    while let Some(first) = rest.iter().position(|byte| *byte == 0) {
+        let zeros = rest[first..].iter().take_while(|byte| **byte == 0).count();
+        out.extend_from_slice(&rest[..=first]);
+        rest = &rest[first + zeros..];
+        out.resize(out.len() + zeros - 1, 0xfe);
+        out.push(if rest.is_empty() { 0xfe } else { 0xff });
     }
-    out.push(if zeros { 0xfe } else { 0 });
+    out.extend_from_slice(rest);
+    if wire.last() != Some(&0) {
+        out.push(0);
+    }
 }
 
 fn put_varint(wire: &[u8], out: &mut Vec<u8>) {
@@ -306,23 +304,18 @@ impl Form<'_> {
     fn escaped(&mut self) -> Result<Vec<u8>, CodecError> {
         let mut wire = Vec::new();
         loop {
-            match self.byte()? {
-                0 => {}
-                byte => {
-                    wire.push(byte);
-                    continue;
-                }
+            let zero = self.rest.iter().position(|byte| byte ^ self.flip == 0).ok_or(CodecError::Truncated)?;
+            wire.extend(self.rest[..zero].iter().map(|byte| byte ^ self.flip));
+            self.rest = &self.rest[zero + 1..];
+            // What follows tells zeros within the value, or at its end, from the end alone.
+            let more = self.rest.iter().take_while(|byte| **byte ^ self.flip == 0xfe).count();
+            wire.resize(wire.len() + more, 0);
+            self.rest = &self.rest[more..];
+            if self.rest.first().is_none_or(|byte| byte ^ self.flip != 0xff) {
+                return Ok(wire);
             }
-            // What follows tells zeros within the value from its end.
-            loop {
-                match self.rest.first().map(|byte| byte ^ self.flip) {
-                    Some(0xfe) => wire.push(0),
-                    Some(0xff) => break wire.push(0),
-                    _ => return Ok(wire),
-                }
-                self.byte()?;
-            }
-            self.byte()?;
+            wire.push(0);
+            self.rest = &self.rest[1..];
             if self.rest.first().is_none_or(|byte| byte ^ self.flip == 0) {
                 return Err(INVALID);
             }
