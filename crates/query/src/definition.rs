@@ -320,3 +320,7 @@ fn seconds(source: Source<'_>, property: &Property, most: u32) -> Result<u32, Re
         source.invalid(property.at, message)
     })
 }
+
+#[cfg(test)]
+#[path = "definition_tests.rs"]
+mod tests;

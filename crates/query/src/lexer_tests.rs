@@ -1,3 +1,5 @@
+//! Every kind of token, and any text.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -25,6 +25,8 @@ mod ast;
 mod binder;
 mod definition;
 mod describe;
+#[cfg(test)]
+mod fixture;
 mod lexer;
 mod name;
 mod operand;

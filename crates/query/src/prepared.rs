@@ -131,3 +131,7 @@ impl Prepared {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "prepared_tests.rs"]
+mod tests;

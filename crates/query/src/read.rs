@@ -150,3 +150,7 @@ impl BoundRead {
 fn broken_key(error: impl std::fmt::Display) -> RequestError {
     RequestError::Server(format!("a stored clustering key cannot be read: {error}"))
 }
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

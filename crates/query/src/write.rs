@@ -238,3 +238,7 @@ impl BoundWrite {
 pub(crate) fn clamped_seconds(now: WallMicros) -> u32 {
     u32::try_from(now.seconds().max(0)).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+#[path = "write_tests.rs"]
+mod tests;

@@ -1,0 +1,180 @@
+//! CREATE statements in, schema changes out, and back through DESCRIBE.
+
+use super::*;
+use crate::fixture::{cases, schema, schema_request};
+use crate::{describe_keyspace, describe_table};
+use model::CqlType;
+use model::limits::COLUMNS_MAX;
+use model::schema::Keyspace;
+use proptest::prelude::*;
+
+fn change(text: &str) -> SchemaChange {
+    schema_request(text).unwrap_or_else(|error| panic!("{text}: {error}")).change(TableId(7))
+}
+
+fn replication(text: &str) -> Replication {
+    match change(&format!("CREATE KEYSPACE k WITH replication = {text}")) {
+        SchemaChange::CreateKeyspace { replication, .. } => replication,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn created(text: &str) -> Table {
+    match change(text) {
+        SchemaChange::CreateTable { table, .. } => table,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn keyspaces_have_their_replication() {
+    let simple = replication("{'class': 'SimpleStrategy', 'replication_factor': '3'}");
+    assert_eq!(simple, Replication::Simple { factor: 3 });
+    let class = "'class': 'org.apache.cassandra.locator.SimpleStrategy'";
+    assert_eq!(replication(&format!("{{{class}, 'replication_factor': 1}}")), Replication::Simple { factor: 1 });
+    let factors = BTreeMap::from([("dc1".to_owned(), 3), ("DC 2".to_owned(), 1)]);
+    let network = replication("{'class': 'NetworkTopologyStrategy', 'dc1': 3, 'DC 2': '1'}");
+    assert_eq!(network, Replication::NetworkTopology { factors });
+    let text = "CREATE KEYSPACE IF NOT EXISTS \"K\" WITH durable_writes = true AND replication = \
+                {'class': 'SimpleStrategy', 'replication_factor': 1}";
+    let replication = Replication::Simple { factor: 1 };
+    let expected = SchemaChange::CreateKeyspace { name: "K".to_owned(), replication, if_not_exists: true };
+    assert_eq!(change(text), expected);
+}
+
+#[test]
+fn drops_name_what_they_drop() {
+    let drop = SchemaChange::DropKeyspace { name: "k".to_owned(), if_exists: true };
+    assert_eq!(change("DROP KEYSPACE IF EXISTS k"), drop);
+    let drop = SchemaChange::DropTable { keyspace: "k".to_owned(), name: "t".to_owned(), if_exists: false };
+    assert_eq!(change("DROP TABLE k.t"), drop);
+}
+
+#[test]
+fn columns_are_ordered_by_key_and_name_and_numbered() {
+    let table = created(
+        "CREATE TABLE k.t (z int, b text, a uuid, y int, x date, \"A\" blob, PRIMARY KEY ((z, b), y, x)) \
+         WITH CLUSTERING ORDER BY (y DESC, x ASC) AND comment = 'it''s' AND default_time_to_live = 60 \
+         AND gc_grace_seconds = '0'",
+    );
+    let columns: Vec<(u32, &str, ColumnKind)> =
+        table.columns.iter().map(|column| (column.id.0, column.name.as_str(), column.kind)).collect();
+    let expected = [
+        (0, "z", ColumnKind::PartitionKey(0)),
+        (1, "b", ColumnKind::PartitionKey(1)),
+        (2, "y", ColumnKind::Clustering(0, ClusteringOrder::Descending)),
+        (3, "x", ColumnKind::Clustering(1, ClusteringOrder::Ascending)),
+        (4, "A", ColumnKind::Regular),
+        (5, "a", ColumnKind::Regular),
+    ];
+    assert_eq!(columns, expected);
+    assert_eq!((table.id, table.keyspace.as_str(), table.name.as_str()), (TableId(7), "k", "t"));
+    let options = TableOptions { comment: "it's".to_owned(), default_time_to_live: 60, gc_grace_seconds: 0 };
+    assert_eq!(table.options, options);
+    assert_eq!(created("CREATE TABLE k.t (k int PRIMARY KEY)").options, TableOptions::default());
+    let partly =
+        created("CREATE TABLE k.t (k int, a int, b int, PRIMARY KEY (k, a, b)) WITH CLUSTERING ORDER BY (a DESC)");
+    assert_eq!(partly.columns[2].kind, ColumnKind::Clustering(1, ClusteringOrder::Ascending));
+}
+
+#[test]
+fn definitions_that_make_no_sense_are_refused() {
+    let mut wrong = Vec::new();
+    for (text, expected) in cases(include_str!("../testdata/definition.txt")) {
+        match schema_request(text) {
+            Err(RequestError::Invalid(message)) if message.contains(expected) => {}
+            other => wrong.push(format!("{text}:\n  {other:?}\n  {expected}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_table_has_a_limited_number_of_columns() {
+    let create = |count: usize| {
+        let columns: Vec<String> = (0..count).map(|at| format!("c{at} int")).collect();
+        schema_request(&format!("CREATE TABLE k.t ({}, PRIMARY KEY (c0))", columns.join(", ")))
+    };
+    assert!(create(COLUMNS_MAX).is_ok());
+    assert!(create(COLUMNS_MAX + 1).unwrap_err().to_string().contains("A table can have 4096 columns at most"));
+}
+
+#[test]
+fn descriptions_are_as_cqlsh_prints_them() {
+    let text = "CREATE TABLE k.t (a int, b text, c timeuuid, v blob, PRIMARY KEY ((a, b), c)) \
+                WITH CLUSTERING ORDER BY (c DESC) AND comment = 'x'";
+    let expected = "CREATE TABLE k.t (\n    a int,\n    b text,\n    c timeuuid,\n    v blob,\n    \
+                    PRIMARY KEY ((a, b), c)\n) WITH CLUSTERING ORDER BY (c DESC)\n    AND comment = 'x'\n    \
+                    AND default_time_to_live = 0\n    AND gc_grace_seconds = 864000;";
+    assert_eq!(describe_table(&created(text)), expected);
+    let text = "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': '3'} \
+                AND durable_writes = true;";
+    assert_eq!(describe_keyspace(schema(&[text]).keyspace("k").unwrap()), text);
+}
+
+fn column_name() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z][a-z0-9_]{0,6}",
+        "[ -~ä]{1,10}",
+        prop::sample::select(vec!["select".to_owned(), "ttl".to_owned()])
+    ]
+}
+
+/// A table of the form that CREATE TABLE makes.
+fn any_table() -> impl Strategy<Value = Table> {
+    let types = CqlType::SCALARS.to_vec();
+    let columns = prop::collection::btree_map(column_name(), prop::sample::select(types), 1..10);
+    let options = (".{0,20}", 0..=TTL_SECONDS_MAX, 0..=i32::MAX as u32);
+    let names = ("[a-zA-Z0-9_]{1,48}", "[a-zA-Z0-9_]{1,48}");
+    let directions = prop::collection::vec(any::<bool>(), 10);
+    (names, columns, 1..4usize, 0..4usize, directions, options).prop_map(
+        |((keyspace, name), columns, partition, clustering, descending, options)| {
+            let (mut key, mut rest): (Vec<_>, Vec<_>) =
+                columns.into_iter().partition(|(_, cql_type)| cql_type.is_ordered());
+            if key.is_empty() {
+                key.push(("only".to_owned(), CqlType::Int));
+            }
+            rest.extend(key.split_off((partition + clustering).min(key.len())));
+            rest.sort_by(|a, b| a.0.cmp(&b.0));
+            let partition = partition.min(key.len());
+            let of_key = key.into_iter().zip(0u32..).map(|((name, cql_type), at)| {
+                let order = match descending[at as usize] {
+                    true => ClusteringOrder::Descending,
+                    false => ClusteringOrder::Ascending,
+                };
+                let kind = match at.checked_sub(partition as u32) {
+                    None => ColumnKind::PartitionKey(at),
+                    Some(position) => ColumnKind::Clustering(position, order),
+                };
+                (name, kind, cql_type)
+            });
+            let others = rest.into_iter().map(|(name, cql_type)| (name, ColumnKind::Regular, cql_type));
+            let columns = of_key.chain(others).zip(0..);
+            let columns = columns.map(|((name, kind, cql_type), id)| Column { id: ColumnId(id), name, kind, cql_type });
+            let (comment, default_time_to_live, gc_grace_seconds) = options;
+            let options = TableOptions { comment, default_time_to_live, gc_grace_seconds };
+            Table { id: TableId(7), keyspace, name, columns: columns.collect(), options }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_described_table_is_created_again(table in any_table()) {
+        let text = describe_table(&table);
+        prop_assert_eq!(created(&text), table);
+    }
+
+    #[test]
+    fn a_described_keyspace_is_created_again(
+        name in "[a-zA-Z0-9_]{1,48}",
+        simple: bool,
+        factors in prop::collection::btree_map("[ -~ä]{1,8}", 1..10u32, 1..4),
+    ) {
+        let replication =
+            if simple { Replication::Simple { factor: 3 } } else { Replication::NetworkTopology { factors } };
+        let keyspace = Keyspace { name: name.clone(), replication: replication.clone(), tables: BTreeMap::new() };
+        let expected = SchemaChange::CreateKeyspace { name, replication, if_not_exists: false };
+        prop_assert_eq!(change(&describe_keyspace(&keyspace)), expected);
+    }
+}

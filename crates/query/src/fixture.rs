@@ -1,0 +1,89 @@
+//! What the tests of this crate share: a schema made by the statements that they would be made by.
+
+use crate::{Bound, BoundRead, BoundValue, BoundWrite, Prepared, SchemaRequest, prepare};
+use bytes::Bytes;
+use model::schema::{Schema, Table};
+use model::{CqlType, RequestError, TableId, Value};
+use std::sync::Arc;
+
+/// The cases of a file of `testdata`: blocks of a text and, behind `=>`, what is expected of it.
+pub(crate) fn cases(file: &'static str) -> Vec<(&'static str, &'static str)> {
+    let blocks = file.split("\n\n").filter(|block| !block.starts_with('#') && !block.trim().is_empty());
+    blocks
+        .map(|block| block.split_once("=> ").map(|(text, expected)| (text.trim_end(), expected.trim_end())).unwrap())
+        .collect()
+}
+
+/// The schema after these statements; the tables get ids from 1.
+pub(crate) fn schema(statements: &[&str]) -> Schema {
+    let mut schema = Schema::default();
+    for (statement, id) in statements.iter().zip(1..) {
+        let request = schema_request(statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
+        schema = schema.apply(&request.change(TableId(id))).unwrap().unwrap_or(schema);
+    }
+    schema
+}
+
+/// Keyspace `ks` with tables for every purpose.
+pub(crate) fn sample() -> Schema {
+    let mut statements = vec![
+        "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 3}".to_owned(),
+        "CREATE TABLE ks.t (k int PRIMARY KEY, v text, n int)".to_owned(),
+        "CREATE TABLE ks.c (p1 int, p2 text, c1 int, c2 text, c3 int, v int, w text, \
+         PRIMARY KEY ((p1, p2), c1, c2, c3)) WITH CLUSTERING ORDER BY (c1 ASC, c2 DESC, c3 ASC)"
+            .to_owned(),
+        "CREATE TABLE ks.ttl (k int, c int, v int, PRIMARY KEY (k, c)) WITH default_time_to_live = 100".to_owned(),
+    ];
+    let columns: Vec<String> = CqlType::SCALARS.iter().map(|scalar| format!("v_{scalar} {scalar}")).collect();
+    statements.push(format!("CREATE TABLE ks.scalars (k int PRIMARY KEY, {})", columns.join(", ")));
+    schema(&statements.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+pub(crate) fn schema_request(text: &str) -> Result<SchemaRequest, RequestError> {
+    match prepare(text, &Schema::default(), None)?.bind(&[])? {
+        Bound::Schema(request) => Ok(request),
+        other => panic!("{text} is {other:?}"),
+    }
+}
+
+pub(crate) fn prepare_in(schema: &Schema, text: &str) -> Prepared {
+    prepare(text, schema, Some("ks")).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// The message of the error that preparing or binding ends in.
+pub(crate) fn error(schema: &Schema, text: &str, values: &[BoundValue]) -> String {
+    match prepare(text, schema, Some("ks")).and_then(|prepared| prepared.bind(values)) {
+        Ok(bound) => format!("no error but {bound:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+pub(crate) fn write(schema: &Schema, text: &str, values: &[BoundValue]) -> BoundWrite {
+    match prepare_in(schema, text).bind(values) {
+        Ok(Bound::Write(write)) => write,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+pub(crate) fn read(schema: &Schema, text: &str, values: &[BoundValue]) -> BoundRead {
+    match prepare_in(schema, text).bind(values) {
+        Ok(Bound::Read(read)) => read,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+pub(crate) fn table<'s>(schema: &'s Schema, name: &str) -> &'s Arc<Table> {
+    schema.find_table("ks", name).unwrap()
+}
+
+pub(crate) fn int(value: i32) -> Bytes {
+    Value::Int(value).to_wire()
+}
+
+pub(crate) fn text(value: &str) -> Bytes {
+    Value::Text(value.to_owned()).to_wire()
+}
+
+pub(crate) fn bound(value: Bytes) -> BoundValue {
+    BoundValue::Value(value)
+}
