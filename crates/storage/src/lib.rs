@@ -1,1 +1,50 @@
-//! placeholder
+//! [`node::storage::Storage`] on RocksDB: the only crate that knows RocksDB.
+//!
+//! A data directory belongs to one node and holds
+//! ```text
+//! IDENTITY           the node, its cluster, the version of the format        (identity)
+//! LOCK               held while a process has the directory open
+//! WATERMARK          the sequence number up to which the log is known synced  (watermark)
+//! rocksdb/           one RocksDB: a column family for each table, one for the node's own records
+//! hints/<node>/      segment files of writes that a node missed              (hints)
+//! damaged-log/       the log as it was found, when less was found in it than was synced
+//! ```
+//!
+//! Invariants:
+//! * User data is written as merge records only; the merge is [`model::mutation`]'s rule, the same in
+//!   memtable, flush, compaction and read ([`merge`](crate::Store) never decides anything itself).
+//! * What was acknowledged as synced is there after opening, or opening fails: RocksDB alone opens silently
+//!   with a truncated or damaged log.
+//! * All writes go through one lock, so that the sequence number after a synced write is the one that is
+//!   synced.
+//! * After a failed write or sync nothing is written any more: nobody knows what the disk holds.
+//! * A mutation is checked before it is written: a merge that fails would fail compaction for ever.
+//!
+//! Map: `store` opening, tables, status; `commit` the write path; `read` the read path; `layout` keys;
+//! `merge` the operator; `options` RocksDB's settings, with reasons; `hints`; `watermark`; `identity`;
+//! `failure` errors; [`compare`] the same work on a bare RocksDB, for benchmarks.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this crate is the boundary to the disk: files, clocks for waiting, a thread of its own"
+)]
+
+mod commit;
+pub mod compare;
+mod failure;
+mod hints;
+mod identity;
+mod layout;
+mod merge;
+mod options;
+mod read;
+mod store;
+mod watermark;
+
+pub use identity::Identity;
+pub use options::{Durability, StoreOptions};
+pub use store::{Store, StoreStatus, TableStatus};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! The write path: a group of writes becomes one RocksDB batch and one sync.
+
+use crate::failure::rocksdb_error;
+use crate::layout;
+use crate::merge::merge_encoded;
+use crate::store::{Inner, Table};
+use bytes::Bytes;
+use model::limits::MUTATION_BYTES_MAX;
+use model::local::LocalWrite;
+use model::{Mutation, RecordKey};
+use node::storage::{StorageError, Write};
+use rocksdb::{BoundColumnFamily, WriteBatch};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What the one who writes keeps from group to group.
+#[derive(Default)]
+pub(crate) struct Writer {
+    keys: Vec<u8>,
+    entries: Vec<Entry>,
+    /// Something was written since the last sync.
+    unsynced: bool,
+}
+
+/// A record to merge.
+struct Entry {
+    /// Index into the tables of the group.
+    table: usize,
+    /// Where its key is in `Writer::keys`.
+    key: Range<usize>,
+    value: Bytes,
+}
+
+type Family<'a> = Arc<BoundColumnFamily<'a>>;
+
+impl Inner {
+    /// [`node::storage::Storage::commit`].
+    pub(crate) fn commit(&self, group: &[Write], sync: bool) -> Result<Vec<Result<(), StorageError>>, StorageError> {
+        self.check_open()?;
+        let mut writer = self.writer.lock();
+        // Another one may have failed while this one waited.
+        self.check_open()?;
+        let mut results = Vec::with_capacity(group.len());
+        let mut batch = WriteBatch::with_capacity_bytes(64 + group.iter().map(batch_bytes).sum::<usize>());
+        let mut tables: Vec<(Arc<Table>, Family<'_>)> = Vec::new();
+        let mut hinted = Vec::new();
+        writer.keys.clear();
+        writer.entries.clear();
+        for (index, write) in group.iter().enumerate() {
+            let result = match write {
+                Write::Apply(mutation) => self.add_mutation(&mut writer, &mut tables, mutation),
+                Write::Local(local) => self.add_local(&mut batch, local),
+                Write::Hint { target, mutation } => self.check_space().and_then(|()| {
+                    hinted.push((index, *target));
+                    self.hints.append(*target, mutation)
+                }),
+                Write::HintsDelivered { target, through } => {
+                    let delivered = self.hints.delivered(*target, *through, sync);
+                    delivered.or_else(|error| if sync { Err(self.poison(error)) } else { Err(error) })
+                }
+            };
+            results.push(result);
+        }
+        self.write_hints(&hinted, &mut results, sync)?;
+        writer.merge_into(&mut batch, &tables);
+        self.write_batch(&mut writer, batch, sync)?;
+        if !hinted.is_empty() {
+            self.hints.publish();
+        }
+        Ok(results)
+    }
+
+    /// [`node::storage::Storage::sync`].
+    pub(crate) fn sync(&self) -> Result<(), StorageError> {
+        self.check_open()?;
+        self.sync_if_needed()
+    }
+
+    /// Syncs the log and the hints if something was written since the last time.
+    pub(crate) fn sync_if_needed(&self) -> Result<(), StorageError> {
+        let mut writer = self.writer.lock();
+        self.check_open()?;
+        self.hints.sync().map_err(|error| self.poison(error))?;
+        if writer.unsynced {
+            self.sync_log(&mut writer)?;
+        }
+        Ok(())
+    }
+
+    fn sync_log(&self, writer: &mut Writer) -> Result<(), StorageError> {
+        let synced = self.db.flush_wal(true);
+        synced.map_err(|error| self.poison(rocksdb_error("sync the log", &error)))?;
+        writer.unsynced = false;
+        self.note_synced();
+        Ok(())
+    }
+
+    fn add_mutation<'a>(
+        &'a self,
+        writer: &mut Writer,
+        tables: &mut Vec<(Arc<Table>, Family<'a>)>,
+        mutation: &Mutation,
+    ) -> Result<(), StorageError> {
+        self.check_space()?;
+        check_mutation(mutation)?;
+        // Most groups write to few tables.
+        let known = tables.iter().rposition(|(table, _)| table.id == mutation.table);
+        let table = match known {
+            Some(table) => table,
+            None => {
+                let table = self.table(mutation.table)?;
+                let family = self.db.cf_handle(&table.name);
+                let family = family.ok_or_else(|| crate::store::unknown_table(mutation.table))?;
+                tables.push((table, family));
+                tables.len() - 1
+            }
+        };
+        for record in &mutation.records {
+            if record.key == RecordKey::Deletions {
+                tables[table].0.has_deletions.store(true, Ordering::SeqCst);
+            }
+            let start = writer.keys.len();
+            layout::put_record(&mut writer.keys, &mutation.partition, &record.key);
+            writer.entries.push(Entry { table, key: start..writer.keys.len(), value: record.value.clone() });
+        }
+        Ok(())
+    }
+
+    fn add_local(&self, batch: &mut WriteBatch, local: &LocalWrite) -> Result<(), StorageError> {
+        let family = self.local_family()?;
+        for (key, value) in &local.records {
+            match value {
+                Some(value) => batch.put_cf(&family, key, value),
+                None => batch.delete_cf(&family, key),
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses user data while the disk is nearly full; the node's own records go on.
+    fn check_space(&self) -> Result<(), StorageError> {
+        if self.disk_is_full.load(Ordering::Relaxed) {
+            return Err(StorageError::Full(format!(
+                "less than {} bytes are free in the file system of {}",
+                self.options.free_bytes_min,
+                self.options.data_dir.display()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Writes the group's hints to their files; those of a target whose file could not take them fail.
+    fn write_hints(
+        &self,
+        hinted: &[(usize, model::NodeId)],
+        results: &mut [Result<(), StorageError>],
+        sync: bool,
+    ) -> Result<(), StorageError> {
+        if hinted.is_empty() {
+            // Earlier groups may have been committed without sync.
+            return if sync { self.hints.sync().map_err(|error| self.poison(error)) } else { Ok(()) };
+        }
+        let refused = self.hints.write_pending().map_err(|error| self.poison(error))?;
+        for (index, target) in hinted {
+            if let (Ok(()), Some(error)) = (&results[*index], refused.get(target)) {
+                results[*index] = Err(error.clone());
+            }
+        }
+        if sync {
+            self.hints.sync().map_err(|error| self.poison(error))?;
+        }
+        Ok(())
+    }
+
+    fn write_batch(&self, writer: &mut Writer, batch: WriteBatch, sync: bool) -> Result<(), StorageError> {
+        if batch.is_empty() {
+            return if sync && writer.unsynced { self.sync_log(writer) } else { Ok(()) };
+        }
+        let options = if sync { &self.synced_write_options } else { &self.write_options };
+        let written = self.db.write_opt(batch, options);
+        written.map_err(|error| self.poison(rocksdb_error("write", &error)))?;
+        writer.unsynced = !sync;
+        if sync {
+            self.note_synced();
+        }
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// Adds the entries to `batch`, those of one key merged into one.
+    fn merge_into(&mut self, batch: &mut WriteBatch, tables: &[(Arc<Table>, Family<'_>)]) {
+        let keys = &self.keys;
+        // Sorted keys also make the insertion into the memtable cheaper. Merging does not depend on order.
+        self.entries.sort_unstable_by(|a, b| {
+            a.table.cmp(&b.table).then_with(|| keys[a.key.clone()].cmp(&keys[b.key.clone()]))
+        });
+        let same = |a: &Entry, b: &Entry| a.table == b.table && keys[a.key.clone()] == keys[b.key.clone()];
+        for entries in self.entries.chunk_by(same) {
+            let (family, key) = (&tables[entries[0].table].1, &keys[entries[0].key.clone()]);
+            if let [entry] = entries {
+                batch.merge_cf(family, key, &entry.value);
+            } else {
+                let values = entries.iter().map(|entry| entry.value.as_ref());
+                let merged = merge_encoded(layout::holds_deletions(key), values);
+                batch.merge_cf(family, key, merged.expect("every value of the group was checked"));
+            }
+        }
+        self.entries.clear();
+    }
+}
+
+fn check_mutation(mutation: &Mutation) -> Result<(), StorageError> {
+    let invalid = |reason: String| StorageError::Invalid(format!("mutation of table {}: {reason}", mutation.table));
+    mutation.validate().map_err(|error| invalid(error.to_string()))?;
+    if mutation.bytes() > MUTATION_BYTES_MAX {
+        return Err(invalid(format!("{} bytes are more than {MUTATION_BYTES_MAX}", mutation.bytes())));
+    }
+    for record in &mutation.records {
+        if let RecordKey::Row(clustering) = &record.key
+            && !layout::is_clustering(clustering)
+        {
+            return Err(invalid("a clustering key is not encoded".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// About what a write adds to a batch.
+fn batch_bytes(write: &Write) -> usize {
+    match write {
+        Write::Apply(mutation) => {
+            let key = layout::PREFIX_BYTES + mutation.partition.bytes.len() + 16;
+            mutation.bytes() + mutation.records.len() * key
+        }
+        Write::Local(local) => {
+            let record = |(key, value): &(Bytes, Option<Bytes>)| key.len() + value.as_ref().map_or(0, Bytes::len) + 16;
+            local.records.iter().map(record).sum()
+        }
+        Write::Hint { .. } | Write::HintsDelivered { .. } => 0,
+    }
+}

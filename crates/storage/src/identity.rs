@@ -1,0 +1,129 @@
+//! Whose data a directory holds: the file `IDENTITY`.
+//!
+//! ```text
+//! helenus data directory
+//! format 1
+//! node 01234567-89ab-cdef-0011-223344556677
+//! cluster 01234567-89ab-cdef-0011-223344556677      (or: none)
+//! checksum 0123456789abcdef                         (XXH3-64 of the lines above)
+//! ```
+
+use crate::failure::{io_error, replace_file};
+use model::NodeId;
+use model::id::parse_uuid;
+use node::storage::StorageError;
+use std::io::ErrorKind;
+use std::path::Path;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The format that this version writes and the newest that it reads: that of keys, values and files in the
+/// directory, all together.
+const FORMAT: u32 = 1;
+const TITLE: &str = "helenus data directory";
+
+/// Whose data a directory holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The node.
+    pub node: NodeId,
+    /// Its cluster, once it belongs to one.
+    pub cluster: Option<u128>,
+}
+
+impl Identity {
+    /// Reads the file in `directory`; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read, is damaged, or was written by a newer version.
+    pub(crate) fn read(directory: &Path) -> Result<Option<Identity>, StorageError> {
+        let path = directory.join("IDENTITY");
+        let text = match std::fs::read(&path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("read", &path, &error)),
+        };
+        parse(&text).map(Some).map_err(|error| match error {
+            ParseError::Damaged => StorageError::Corrupt(format!("{} is damaged", path.display())),
+            ParseError::Newer(format) => StorageError::Invalid(format!(
+                "the data directory {} was written by a newer version of Helenus (format {format}; this version \
+                 reads formats up to {FORMAT})",
+                directory.display()
+            )),
+        })
+    }
+
+    /// Writes the file durably.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn write(&self, directory: &Path) -> Result<(), StorageError> {
+        replace_file(&directory.join("IDENTITY"), self.to_text().as_bytes(), true)
+    }
+
+    fn to_text(self) -> String {
+        // A cluster's id is written like a node's.
+        let cluster = self.cluster.map_or_else(|| "none".to_owned(), |cluster| NodeId(cluster).to_string());
+        let lines = format!("{TITLE}\nformat {FORMAT}\nnode {}\ncluster {cluster}\n", self.node);
+        let checksum = xxh3_64(lines.as_bytes());
+        format!("{lines}checksum {checksum:016x}\n")
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum ParseError {
+    Damaged,
+    Newer(u32),
+}
+
+fn parse(text: &str) -> Result<Identity, ParseError> {
+    let mut lines = text.lines();
+    let mut field = |name: &str| {
+        let line = lines.next()?;
+        line.strip_prefix(name)?.strip_prefix(' ')
+    };
+    if field("helenus") != TITLE.strip_prefix("helenus ") {
+        return Err(ParseError::Damaged);
+    }
+    // A newer format may have other lines and another checksum: the version comes first.
+    let format: u32 = field("format").and_then(|format| format.parse().ok()).ok_or(ParseError::Damaged)?;
+    if format > FORMAT {
+        return Err(ParseError::Newer(format));
+    }
+    let node = field("node").and_then(parse_uuid).ok_or(ParseError::Damaged)?;
+    let cluster = match field("cluster").ok_or(ParseError::Damaged)? {
+        "none" => None,
+        cluster => Some(parse_uuid(cluster).ok_or(ParseError::Damaged)?),
+    };
+    let identity = Identity { node: NodeId(node), cluster };
+    if identity.to_text() == text { Ok(identity) } else { Err(ParseError::Damaged) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_any_damage_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(Identity::read(directory.path()).unwrap(), None);
+        for cluster in [None, Some(77)] {
+            let identity = Identity { node: NodeId(7), cluster };
+            identity.write(directory.path()).unwrap();
+            assert_eq!(Identity::read(directory.path()).unwrap(), Some(identity));
+        }
+        let text = std::fs::read(directory.path().join("IDENTITY")).unwrap();
+        for at in 0..text.len() {
+            let mut damaged = text.clone();
+            damaged[at] ^= 1;
+            let parsed = parse(&String::from_utf8_lossy(&damaged));
+            assert!(matches!(parsed, Err(ParseError::Damaged)), "byte {at}: {parsed:?}");
+            let cut = parse(&String::from_utf8_lossy(&text[..at]));
+            assert_eq!(cut, Err(ParseError::Damaged), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_named_whatever_follows() {
+        assert_eq!(parse("helenus data directory\nformat 2\nshards 5\n"), Err(ParseError::Newer(2)));
+    }
+}

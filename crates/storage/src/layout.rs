@@ -1,0 +1,97 @@
+//! Keys. In the column family of a table:
+//! ```text
+//! 10 | token (8) | varint length | partition key                          deletions of the partition
+//! 20 | token (8) | varint length | partition key | 08                     static row
+//! 20 | token (8) | varint length | partition key | encoded clustering     row
+//! ```
+//! Deletions have a region of their own, so that a read that finds none (the rule) pays for one look into
+//! a Bloom filter. The first nine bytes are the prefix that Bloom filters know. Encoded clustering keys
+//! start above 08, so the static row comes first and no row shares its key.
+
+use model::codec::put_bytes;
+use model::{PartitionKey, RecordKey};
+
+/// First byte of the keys of deletions.
+pub(crate) const DELETIONS: u8 = 0x10;
+/// First byte of the keys of rows.
+pub(crate) const ROWS: u8 = 0x20;
+/// What the static row has in place of a clustering key.
+pub(crate) const STATIC: u8 = 0x08;
+/// Region and token.
+pub(crate) const PREFIX_BYTES: usize = 9;
+
+/// Appends what the keys of `partition` in `region` start with.
+pub(crate) fn put_partition(out: &mut Vec<u8>, region: u8, partition: &PartitionKey) {
+    out.push(region);
+    out.extend_from_slice(&partition.token.to_ordered_bytes());
+    put_bytes(out, &partition.bytes);
+}
+
+/// Appends the key of a record.
+pub(crate) fn put_record(out: &mut Vec<u8>, partition: &PartitionKey, key: &RecordKey) {
+    match key {
+        RecordKey::Deletions => put_partition(out, DELETIONS, partition),
+        RecordKey::Static => {
+            put_partition(out, ROWS, partition);
+            out.push(STATIC);
+        }
+        RecordKey::Row(clustering) => {
+            put_partition(out, ROWS, partition);
+            out.extend_from_slice(clustering);
+        }
+    }
+}
+
+/// False for a clustering key that could be taken for the static row's.
+pub(crate) fn is_clustering(clustering: &[u8]) -> bool {
+    clustering.first().is_some_and(|byte| *byte > STATIC)
+}
+
+/// True for the key of deletions rather than of a row.
+pub(crate) fn holds_deletions(key: &[u8]) -> bool {
+    key.first() == Some(&DELETIONS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use model::Token;
+    use proptest::prelude::*;
+
+    fn key(partition: &PartitionKey, record: &RecordKey) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_record(&mut out, partition, record);
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn keys_order_by_region_token_partition_and_clustering(
+            token_a: i64, token_b: i64, clustering_a in prop::collection::vec(any::<u8>(), 0..4),
+            clustering_b in prop::collection::vec(any::<u8>(), 0..4),
+        ) {
+            let partition = |token| PartitionKey { token: Token(token), bytes: Bytes::from_static(b"pk") };
+            let row = |bytes: &[u8]| RecordKey::Row(Bytes::from([&[0x40][..], bytes].concat()));
+            let (a, b) = (partition(token_a), partition(token_b));
+            let (row_a, row_b) = (row(&clustering_a), row(&clustering_b));
+            let order = token_a.cmp(&token_b).then(clustering_a.cmp(&clustering_b));
+            prop_assert_eq!(key(&a, &row_a).cmp(&key(&b, &row_b)), order);
+            prop_assert!(key(&a, &RecordKey::Static) < key(&a, &row_a));
+            prop_assert!(key(&a, &RecordKey::Deletions) < key(&b, &RecordKey::Static));
+        }
+
+        #[test]
+        fn no_key_of_a_partition_starts_like_one_of_another(
+            a in prop::collection::vec(any::<u8>(), 0..200), b in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let partition = |bytes: &[u8]| {
+                let mut out = Vec::new();
+                let partition = PartitionKey { token: Token(1), bytes: Bytes::copy_from_slice(bytes) };
+                put_partition(&mut out, ROWS, &partition);
+                out
+            };
+            prop_assert_eq!(a != b, !partition(&a).starts_with(&partition(&b)));
+        }
+    }
+}

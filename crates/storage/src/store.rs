@@ -1,0 +1,702 @@
+//! Opening a store, its tables, its background thread and its status.
+
+use crate::commit::Writer;
+use crate::failure::{io_error, rocksdb_error};
+use crate::hints::Hints;
+use crate::identity::Identity;
+use crate::layout;
+use crate::options::{Durability, SharedMemory, StoreOptions, database_options, local_options, table_options};
+use crate::watermark::{WRITE_INTERVAL, Watermark};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use model::{Mutation, NodeId, ReadCommand, ReadData, TableId};
+use node::storage::{HintPosition, Storage, StorageError, Write};
+use parking_lot::{Condvar, Mutex};
+use rocksdb::{ColumnFamilyDescriptor, DB, Options, ReadOptions, ReadTier, WriteOptions};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The column family of the node's own records.
+pub(crate) const LOCAL: &str = "local";
+/// A local record of the store's own.
+const OWN_RECORD: &[u8] = b"storage/flushed";
+/// How often the background thread looks at the free space, and at most sleeps.
+const GUARD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// An open store. Dropping it syncs and closes it.
+pub struct Store {
+    inner: Arc<Inner>,
+    background: Option<JoinHandle<()>>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) options: StoreOptions,
+    memory: SharedMemory,
+    pub(crate) tables: ArcSwap<BTreeMap<TableId, Arc<Table>>>,
+    pub(crate) writer: Mutex<Writer>,
+    watermark: Mutex<Watermark>,
+    pub(crate) hints: Hints,
+    pub(crate) db: DB,
+    pub(crate) read_options: ReadOptions,
+    pub(crate) cached_read_options: ReadOptions,
+    pub(crate) write_options: WriteOptions,
+    pub(crate) synced_write_options: WriteOptions,
+    /// RocksDB's sequence number up to which the log is synced.
+    pub(crate) synced_sequence: AtomicU64,
+    /// Writes of user data are refused: see `free_bytes_min`.
+    pub(crate) disk_is_full: AtomicBool,
+    identity: Mutex<Identity>,
+    background: Background,
+    /// Why nothing is written any more.
+    poison: Mutex<Option<StorageError>>,
+    pub(crate) poisoned: AtomicBool,
+    /// Holds the lock of the directory: declared last, released last.
+    _lock: File,
+}
+
+/// One user table.
+pub(crate) struct Table {
+    pub(crate) id: TableId,
+    /// Of its column family.
+    pub(crate) name: String,
+    /// False as long as no deletion of a partition or range was ever written: reads then do not look for
+    /// any. Set before the first is written.
+    pub(crate) has_deletions: AtomicBool,
+}
+
+/// How the background thread is woken.
+#[derive(Default)]
+struct Background {
+    /// The store is being dropped.
+    stop: Mutex<bool>,
+    /// The synced sequence number has grown since the thread looked.
+    work: AtomicBool,
+    woken: Condvar,
+}
+
+/// Figures about a store; estimates are RocksDB's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreStatus {
+    /// By ascending id.
+    pub tables: Vec<TableStatus>,
+    /// Bytes in the block cache.
+    pub block_cache_bytes: u64,
+    /// Bytes in memtables.
+    pub memtable_bytes: u64,
+    /// Bytes in log files.
+    pub log_bytes: u64,
+    /// Bytes of hints on disk.
+    pub hint_bytes: u64,
+    /// Bytes that compaction has yet to rewrite.
+    pub pending_compaction_bytes: u64,
+    /// Sequence number of the last write.
+    pub latest_sequence: u64,
+    /// Sequence number up to which the log is synced.
+    pub synced_sequence: u64,
+    /// Why nothing is written any more, if so.
+    pub closed: Option<String>,
+}
+
+/// Figures about a table; estimates are RocksDB's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableStatus {
+    /// The table.
+    pub id: TableId,
+    /// Rows and deletions, estimated.
+    pub keys: u64,
+    /// Bytes in table files.
+    pub file_bytes: u64,
+    /// Bytes in memtables.
+    pub memtable_bytes: u64,
+    /// Files in level 0: many mean that compaction lags behind.
+    pub level_zero_files: u64,
+}
+
+impl Store {
+    /// Opens the store in `options.data_dir`, creating it when the directory is empty or missing.
+    ///
+    /// # Errors
+    /// `Io` when the directory cannot be used or is in use; `Corrupt` when what is found is damaged or less
+    /// than was synced; `Invalid` when it belongs to another cluster or a newer version.
+    pub fn open(options: StoreOptions) -> Result<Store, StorageError> {
+        let inner = Arc::new(Inner::open(options)?);
+        let for_thread = Arc::clone(&inner);
+        let background = std::thread::Builder::new()
+            .name("storage".to_owned())
+            .spawn(move || for_thread.run_background())
+            .map_err(|error| StorageError::Io(format!("cannot start a thread: {error}")))?;
+        Ok(Store { inner, background: Some(background) })
+    }
+
+    /// Whose data this is.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        *self.inner.identity.lock()
+    }
+
+    /// Records durably that the node belongs to `cluster`, for ever.
+    ///
+    /// # Errors
+    /// `Invalid` when it belongs to another one; else when it cannot be written.
+    pub fn set_cluster(&self, cluster: u128) -> Result<(), StorageError> {
+        let mut identity = self.inner.identity.lock();
+        match identity.cluster {
+            Some(own) if own == cluster => Ok(()),
+            Some(own) => Err(other_cluster(&self.inner.options.data_dir, own, cluster)),
+            None => {
+                let joined = Identity { cluster: Some(cluster), ..*identity };
+                joined.write(&self.inner.options.data_dir)?;
+                *identity = joined;
+                Ok(())
+            }
+        }
+    }
+
+    /// As [`Storage::read`] when it can be answered from memory; `None` when it would have to wait for the
+    /// disk. For use on a thread that must not block.
+    pub fn read_cached(&self, command: &ReadCommand) -> Option<Result<ReadData, StorageError>> {
+        self.inner.read(command, &self.inner.cached_read_options, ReadTier::BlockCache).transpose()
+    }
+
+    /// Writes memtables to table files, so that the log is not needed.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn flush(&self) -> Result<(), StorageError> {
+        for table in self.inner.tables.load().values() {
+            let Some(family) = self.inner.db.cf_handle(&table.name) else { continue };
+            self.inner.db.flush_cf(&family).map_err(|error| rocksdb_error("flush", &error))?;
+        }
+        Ok(())
+    }
+
+    /// Rewrites every table into its last level.
+    ///
+    /// # Errors
+    /// When memtables cannot be flushed.
+    pub fn compact(&self) -> Result<(), StorageError> {
+        self.flush()?;
+        for table in self.inner.tables.load().values() {
+            let Some(family) = self.inner.db.cf_handle(&table.name) else { continue };
+            let mut options = rocksdb::CompactOptions::default();
+            options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
+            self.inner.db.compact_range_cf_opt(&family, None::<&[u8]>, None::<&[u8]>, &options);
+        }
+        Ok(())
+    }
+
+    /// For each node for which hints are kept how many there are.
+    #[must_use]
+    pub fn pending_hints(&self) -> BTreeMap<NodeId, u64> {
+        self.inner.hints.pending()
+    }
+
+    /// Figures for operators.
+    #[must_use]
+    pub fn status(&self) -> StoreStatus {
+        self.inner.status()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("data_dir", &self.inner.options.data_dir).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        *self.inner.background.stop.lock() = true;
+        self.inner.background.woken.notify_all();
+        if let Some(thread) = self.background.take() {
+            // It logs what it fails with; a panic in it has been reported already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Storage for Store {
+    fn commit(&self, group: &[Write], sync: bool) -> Result<Vec<Result<(), StorageError>>, StorageError> {
+        self.inner.commit(group, sync)
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        self.inner.sync()
+    }
+
+    fn read(&self, command: &ReadCommand) -> Result<ReadData, StorageError> {
+        let data = self.inner.read(command, &self.inner.read_options, ReadTier::All)?;
+        data.ok_or_else(|| StorageError::Io("a read that may wait did not".to_owned()))
+    }
+
+    fn local(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        let family = self.inner.local_family()?;
+        let value = self.inner.db.get_pinned_cf(&family, key);
+        let value = value.map_err(|error| rocksdb_error("read a local record", &error))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn local_records(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+        let family = self.inner.local_family()?;
+        let mut iterator = self.inner.db.raw_iterator_cf(&family);
+        let mut records = Vec::new();
+        iterator.seek(prefix);
+        while let Some((key, value)) = iterator.item() {
+            if !key.starts_with(prefix) {
+                break;
+            }
+            records.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            iterator.next();
+        }
+        iterator.status().map_err(|error| rocksdb_error("read local records", &error))?;
+        Ok(records)
+    }
+
+    fn hints(
+        &self,
+        target: NodeId,
+        after: Option<HintPosition>,
+        bytes_limit: u32,
+    ) -> Result<Vec<(HintPosition, Arc<Mutation>)>, StorageError> {
+        self.inner.hints.read(target, after, bytes_limit)
+    }
+
+    fn hint_targets(&self) -> Result<Vec<NodeId>, StorageError> {
+        Ok(self.inner.hints.targets())
+    }
+
+    fn set_tables(&self, tables: &[TableId]) -> Result<(), StorageError> {
+        self.inner.set_tables(tables)
+    }
+}
+
+impl Inner {
+    fn open(options: StoreOptions) -> Result<Inner, StorageError> {
+        let directory = options.data_dir.clone();
+        let create = std::fs::create_dir_all(&directory);
+        create.map_err(|error| io_error("create the data directory", &directory, &error))?;
+        let lock = lock_directory(&directory)?;
+        let identity = open_identity(&options)?;
+        let database = directory.join("rocksdb");
+        let exists = database.join("CURRENT").exists();
+        let watermark = open_watermark(&options, exists)?;
+        let kept_log = KeptLog::keep(&directory, &database)?;
+        let memory = SharedMemory::new(&options);
+        let (db, tables) = open_database(&options, &memory, &database, watermark.sequence() == 0)?;
+        let watermark = check_watermark(&options, &db, watermark, kept_log)?;
+        let hints = Hints::open(&directory.join("hints"), options.hint_segment_bytes, options.hint_total_bytes)?;
+        let mut cached_read_options = ReadOptions::default();
+        cached_read_options.set_read_tier(ReadTier::BlockCache);
+        let mut synced_write_options = WriteOptions::default();
+        synced_write_options.set_sync(true);
+        Ok(Inner {
+            memory,
+            tables: ArcSwap::from_pointee(tables),
+            writer: Mutex::new(Writer::default()),
+            watermark: Mutex::new(watermark),
+            hints,
+            synced_sequence: AtomicU64::new(db.latest_sequence_number()),
+            db,
+            read_options: ReadOptions::default(),
+            cached_read_options,
+            write_options: WriteOptions::default(),
+            synced_write_options,
+            disk_is_full: AtomicBool::new(is_full(&options)),
+            identity: Mutex::new(identity),
+            background: Background::default(),
+            poison: Mutex::new(None),
+            poisoned: AtomicBool::new(false),
+            options,
+            _lock: lock,
+        })
+    }
+
+    pub(crate) fn local_family(&self) -> Result<Arc<rocksdb::BoundColumnFamily<'_>>, StorageError> {
+        let family = self.db.cf_handle(LOCAL);
+        family.ok_or_else(|| StorageError::Corrupt("the node's own records are missing".to_owned()))
+    }
+
+    pub(crate) fn table(&self, id: TableId) -> Result<Arc<Table>, StorageError> {
+        let tables = self.tables.load();
+        tables.get(&id).cloned().ok_or_else(|| unknown_table(id))
+    }
+
+    /// Closes the store for writing after `error`, and gives it back.
+    pub(crate) fn poison(&self, error: StorageError) -> StorageError {
+        tracing::error!(%error, "storage is closed for writing");
+        self.poison.lock().get_or_insert_with(|| error.clone());
+        self.poisoned.store(true, Ordering::Release);
+        error
+    }
+
+    /// # Errors
+    /// When the store is closed for writing.
+    pub(crate) fn check_open(&self) -> Result<(), StorageError> {
+        if !self.poisoned.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let reason = self.poison.lock().as_ref().map_or_else(String::new, ToString::to_string);
+        Err(StorageError::Closed(reason))
+    }
+
+    /// Notes that the log is synced up to what was last written, and has the watermark follow. The caller
+    /// holds the writer's lock: nothing has been written since.
+    pub(crate) fn note_synced(&self) {
+        self.synced_sequence.store(self.db.latest_sequence_number(), Ordering::Release);
+        if !self.background.work.swap(true, Ordering::AcqRel) {
+            // Taking the lock makes sure that the thread either sees the flag or is waiting already.
+            drop(self.background.stop.lock());
+            self.background.woken.notify_one();
+        }
+    }
+
+    fn set_tables(&self, wanted: &[TableId]) -> Result<(), StorageError> {
+        let _writer = self.writer.lock();
+        self.check_open()?;
+        let old = self.tables.load_full();
+        let mut tables = BTreeMap::new();
+        for id in wanted {
+            let table = match old.get(id) {
+                Some(table) => Arc::clone(table),
+                None => Arc::new(self.create_table(*id)?),
+            };
+            tables.insert(*id, table);
+        }
+        let dropped: Vec<Arc<Table>> = old.values().filter(|table| !tables.contains_key(&table.id)).cloned().collect();
+        self.tables.store(Arc::new(tables));
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        // Logs that only the dropped tables need go with them, and the sequence numbers in them: without
+        // this flush the next start would find less than the watermark says.
+        let local = self.local_family()?;
+        let flushed = self.db.put_cf_opt(&local, OWN_RECORD, b"", &self.synced_write_options);
+        flushed.and_then(|()| self.db.flush_cf(&local)).map_err(|error| rocksdb_error("flush", &error))?;
+        for table in dropped {
+            let drop = self.db.drop_cf(&table.name);
+            drop.map_err(|error| rocksdb_error("drop a table", &error))?;
+        }
+        self.note_synced();
+        Ok(())
+    }
+
+    fn create_table(&self, id: TableId) -> Result<Table, StorageError> {
+        let name = family_name(id);
+        // It is there already when an earlier call failed between its steps.
+        if self.db.cf_handle(&name).is_none() {
+            let create = self.db.create_cf(&name, &table_options(&self.options, &self.memory));
+            create.map_err(|error| rocksdb_error("create a table", &error))?;
+        }
+        Ok(Table { id, name, has_deletions: AtomicBool::new(false) })
+    }
+
+    /// Follows the synced sequence number with the watermark, syncs periodically if so configured, and
+    /// watches the free space, until the store is dropped.
+    fn run_background(&self) {
+        let period = match self.options.durability {
+            Durability::Group => None,
+            Durability::Periodic(period) => Some(period.max(WRITE_INTERVAL)),
+        };
+        let mut last_sync = Instant::now();
+        let mut last_guard = Instant::now();
+        loop {
+            let stop = self.wait_for_work(period.unwrap_or(GUARD_INTERVAL).min(GUARD_INTERVAL));
+            let due = period.is_some_and(|period| last_sync.elapsed() >= period);
+            if (stop || due) && self.check_open().is_ok() {
+                // A failure has closed the store and been logged.
+                let _ = self.sync_if_needed();
+                last_sync = Instant::now();
+            }
+            let pause = self.write_watermark();
+            if stop {
+                return;
+            }
+            if last_guard.elapsed() >= GUARD_INTERVAL {
+                self.disk_is_full.store(is_full(&self.options), Ordering::Relaxed);
+                last_guard = Instant::now();
+            }
+            if let Some(pause) = pause {
+                let mut stop = self.background.stop.lock();
+                self.background.woken.wait_while_for(&mut stop, |stop| !*stop, pause);
+            }
+        }
+    }
+
+    /// Waits for something to do, at most `limit`; true when the store is being dropped.
+    fn wait_for_work(&self, limit: Duration) -> bool {
+        let mut stop = self.background.stop.lock();
+        if !*stop && !self.background.work.load(Ordering::Acquire) {
+            self.background.woken.wait_for(&mut stop, limit);
+        }
+        *stop
+    }
+
+    /// Brings the watermark up to date; the time until the next write of it when one was written.
+    fn write_watermark(&self) -> Option<Duration> {
+        self.background.work.swap(false, Ordering::AcqRel);
+        let synced = self.synced_sequence.load(Ordering::Acquire);
+        let mut watermark = self.watermark.lock();
+        if synced <= watermark.sequence() || self.poisoned.load(Ordering::Acquire) {
+            return None;
+        }
+        let start = Instant::now();
+        if let Err(error) = watermark.write(synced) {
+            self.poison(error);
+        }
+        // On a disk that syncs slowly the watermark must not take the time of the log.
+        Some(WRITE_INTERVAL.max(4 * start.elapsed()))
+    }
+
+    fn status(&self) -> StoreStatus {
+        let figure = |family: &str, property: &str| {
+            let family = self.db.cf_handle(family)?;
+            self.db.property_int_value_cf(&family, property).ok().flatten()
+        };
+        let tables: Vec<TableStatus> = self.tables.load().values().map(|table| TableStatus {
+            id: table.id,
+            keys: figure(&table.name, "rocksdb.estimate-num-keys").unwrap_or(0),
+            file_bytes: figure(&table.name, "rocksdb.total-sst-files-size").unwrap_or(0),
+            memtable_bytes: figure(&table.name, "rocksdb.size-all-mem-tables").unwrap_or(0),
+            level_zero_files: figure(&table.name, "rocksdb.num-files-at-level0").unwrap_or(0),
+        }).collect();
+        let pending = self.tables.load().values().map(|table| {
+            figure(&table.name, "rocksdb.estimate-pending-compaction-bytes").unwrap_or(0)
+        }).sum();
+        StoreStatus {
+            block_cache_bytes: self.memory.cache.get_usage() as u64,
+            memtable_bytes: self.memory.write_buffers.get_usage() as u64,
+            log_bytes: log_files(&self.options.data_dir.join("rocksdb")).iter().map(|(_, bytes)| bytes).sum(),
+            hint_bytes: self.hints.total_bytes(),
+            pending_compaction_bytes: pending,
+            latest_sequence: self.db.latest_sequence_number(),
+            synced_sequence: self.synced_sequence.load(Ordering::Acquire),
+            closed: self.poison.lock().as_ref().map(ToString::to_string),
+            tables,
+        }
+    }
+}
+
+pub(crate) fn unknown_table(id: TableId) -> StorageError {
+    StorageError::Invalid(format!("table {id} is not known to this node's storage"))
+}
+
+fn other_cluster(directory: &Path, own: u128, other: u128) -> StorageError {
+    StorageError::Invalid(format!(
+        "the data directory {} belongs to cluster {}, not to cluster {}",
+        directory.display(),
+        NodeId(own),
+        NodeId(other)
+    ))
+}
+
+fn family_name(id: TableId) -> String {
+    format!("t_{:032x}", id.0)
+}
+
+fn table_of_family(name: &str) -> Option<TableId> {
+    let digits = name.strip_prefix("t_").filter(|digits| digits.len() == 32)?;
+    u128::from_str_radix(digits, 16).ok().map(TableId)
+}
+
+fn lock_directory(directory: &Path) -> Result<File, StorageError> {
+    let path = directory.join("LOCK");
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = open.map_err(|error| io_error("open for writing", &path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StorageError::Io(format!(
+            "the data directory {} is in use by another process or another node of this one",
+            directory.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(io_error("lock", &path, &error)),
+    }
+}
+
+fn open_identity(options: &StoreOptions) -> Result<Identity, StorageError> {
+    let directory = &options.data_dir;
+    if let Some(identity) = Identity::read(directory)? {
+        return match (identity.cluster, options.expected_cluster) {
+            (Some(own), Some(expected)) if own != expected => Err(other_cluster(directory, own, expected)),
+            _ => Ok(identity),
+        };
+    }
+    if directory.join("rocksdb").join("CURRENT").exists() {
+        return Err(StorageError::Corrupt(format!(
+            "{} holds data but no file IDENTITY that says whose",
+            directory.display()
+        )));
+    }
+    let identity = Identity { node: options.new_node, cluster: None };
+    identity.write(directory)?;
+    Ok(identity)
+}
+
+/// The watermark as found, or a new one for a new directory.
+fn open_watermark(options: &StoreOptions, database_exists: bool) -> Result<Watermark, StorageError> {
+    let directory = &options.data_dir;
+    let found = match Watermark::open(directory) {
+        Err(StorageError::Corrupt(reason)) if options.accept_data_loss => {
+            tracing::warn!(reason, "data loss is accepted");
+            None
+        }
+        found => found?,
+    };
+    match found {
+        Some(watermark) if database_exists || watermark.sequence() == 0 => Ok(watermark),
+        Some(watermark) if !options.accept_data_loss => Err(StorageError::Corrupt(format!(
+            "the database in {} is missing, but writes up to sequence {} were acknowledged as durable",
+            directory.display(),
+            watermark.sequence()
+        ))),
+        None if database_exists && !options.accept_data_loss => Err(StorageError::Corrupt(format!(
+            "the file WATERMARK in {} is missing: nothing says what was acknowledged as durable",
+            directory.display()
+        ))),
+        _ => Watermark::create(directory, 0),
+    }
+}
+
+/// Opens RocksDB with every column family that it has.
+fn open_database(
+    options: &StoreOptions,
+    memory: &SharedMemory,
+    path: &Path,
+    may_create: bool,
+) -> Result<(DB, BTreeMap<TableId, Arc<Table>>), StorageError> {
+    let failed = |error: rocksdb::Error| rocksdb_error(&format!("cannot open the database {}", path.display()), &error);
+    let mut database = database_options(options, memory);
+    database.create_if_missing(may_create);
+    database.create_missing_column_families(true);
+    let names = if path.join("CURRENT").exists() {
+        DB::list_cf(&Options::default(), path).map_err(failed)?
+    } else {
+        Vec::new()
+    };
+    let mut families = vec![
+        ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, local_options(memory)),
+        ColumnFamilyDescriptor::new(LOCAL, local_options(memory)),
+    ];
+    let mut tables = Vec::new();
+    for name in names {
+        if let Some(id) = table_of_family(&name) {
+            families.push(ColumnFamilyDescriptor::new(name.clone(), table_options(options, memory)));
+            tables.push((id, name));
+        } else if name != LOCAL && name != rocksdb::DEFAULT_COLUMN_FAMILY_NAME {
+            return Err(StorageError::Corrupt(format!("{} has an unknown column family '{name}'", path.display())));
+        }
+    }
+    let db = DB::open_cf_descriptors(&database, path, families).map_err(failed)?;
+    let mut listed = BTreeMap::new();
+    for (id, name) in tables {
+        let has_deletions = AtomicBool::new(has_deletions(&db, &name)?);
+        listed.insert(id, Arc::new(Table { id, name, has_deletions }));
+    }
+    Ok((db, listed))
+}
+
+/// True when the table has a record in the region of deletions.
+fn has_deletions(db: &DB, name: &str) -> Result<bool, StorageError> {
+    let family = db.cf_handle(name).ok_or_else(|| StorageError::Corrupt(format!("{name} is missing")))?;
+    let mut read_options = ReadOptions::default();
+    read_options.set_total_order_seek(true);
+    read_options.set_iterate_upper_bound(vec![layout::ROWS]);
+    let mut iterator = db.raw_iterator_cf_opt(&family, read_options);
+    iterator.seek_to_first();
+    iterator.status().map_err(|error| rocksdb_error("read deletions", &error))?;
+    Ok(iterator.valid())
+}
+
+/// Refuses less than was synced.
+fn check_watermark(
+    options: &StoreOptions,
+    db: &DB,
+    watermark: Watermark,
+    kept_log: KeptLog,
+) -> Result<Watermark, StorageError> {
+    let (found, synced) = (db.latest_sequence_number(), watermark.sequence());
+    if found >= synced {
+        kept_log.discard()?;
+        return Ok(watermark);
+    }
+    let kept = kept_log.preserve();
+    if !options.accept_data_loss {
+        return Err(StorageError::Corrupt(format!(
+            "the log in {} ends at sequence {found} but {synced} was acknowledged as durable: {} writes are missing; \
+             {kept}; rebuild this node from its peers, or start it once with the override that accepts the loss",
+            options.data_dir.display(),
+            synced - found
+        )));
+    }
+    tracing::warn!(found, synced, kept, "writes that were acknowledged as durable are missing; the loss is accepted");
+    Watermark::create(&options.data_dir, found)
+}
+
+/// Hard links to the log files from before RocksDB recovered them: it deletes them after recovery, and what
+/// lies behind the damage with them.
+struct KeptLog {
+    directory: PathBuf,
+    damaged: PathBuf,
+}
+
+impl KeptLog {
+    fn keep(data_dir: &Path, database: &Path) -> Result<KeptLog, StorageError> {
+        let kept = KeptLog { directory: data_dir.join("log-before-recovery"), damaged: data_dir.join("damaged-log") };
+        // Of a start that was interrupted before the check: still needed.
+        if !kept.directory.exists() {
+            let create = std::fs::create_dir(&kept.directory);
+            create.map_err(|error| io_error("create", &kept.directory, &error))?;
+        }
+        for (path, _) in log_files(database) {
+            let Some(name) = path.file_name() else { continue };
+            // A file system without hard links keeps nothing; the check works all the same.
+            if let Err(error) = std::fs::hard_link(&path, kept.directory.join(name)) {
+                tracing::debug!(%error, ?path, "the log is not kept over recovery");
+            }
+        }
+        Ok(kept)
+    }
+
+    fn discard(&self) -> Result<(), StorageError> {
+        let remove = std::fs::remove_dir_all(&self.directory);
+        remove.map_err(|error| io_error("remove", &self.directory, &error))
+    }
+
+    /// Keeps the files for good; says where they are.
+    fn preserve(&self) -> String {
+        if !self.damaged.exists() && log_files(&self.directory).is_empty() {
+            return "no log file was found".to_owned();
+        }
+        if !self.damaged.exists() && std::fs::rename(&self.directory, &self.damaged).is_err() {
+            return format!("the log as it was found is kept in {}", self.directory.display());
+        }
+        format!("the log as it was found is kept in {}", self.damaged.display())
+    }
+}
+
+/// RocksDB's log files and their sizes in bytes.
+fn log_files(database: &Path) -> Vec<(PathBuf, u64)> {
+    let Ok(entries) = std::fs::read_dir(database) else { return Vec::new() };
+    let logs = entries.flatten().filter(|entry| entry.path().extension().is_some_and(|extension| extension == "log"));
+    logs.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?.len()))).collect()
+}
+
+/// True when the file system has less free space than the options ask for.
+fn is_full(options: &StoreOptions) -> bool {
+    match rustix::fs::statvfs(&options.data_dir) {
+        Ok(space) => space.f_bavail.saturating_mul(space.f_frsize) < options.free_bytes_min,
+        Err(error) => {
+            tracing::warn!(%error, "cannot tell the free space of the data directory");
+            false
+        }
+    }
+}
