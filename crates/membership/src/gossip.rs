@@ -1,0 +1,408 @@
+//! Who is alive: heartbeats spread by gossip, and a failure detector over the times between them. Gossip
+//! decides nothing else: members, tokens and schema come from the log alone.
+//!
+//! Invariants:
+//! * G1: only members are known, so the table is bounded by the log.
+//! * G2: of one node only a newer heartbeat replaces an older one, whatever the order of arrival.
+//! * G3: a message is bounded, however many members there are.
+//! * G4: a node that fell silent is alive again at the first newer heartbeat; one that this node cannot
+//!   reach, only at a sign of life received directly: that others reach it is no use to this node.
+//! * G5: a pause of this node's own process is not taken for a silence of the others.
+//! * Integer arithmetic only.
+
+use crate::io::{HEARTBEATS_MAX, Heartbeat};
+use model::{Epoch, Instant, NodeId, Rng};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Time between two rounds.
+pub const ROUND: Duration = Duration::from_secs(1);
+
+const JITTER: Duration = Duration::from_millis(100);
+
+/// Nodes told in a round.
+pub const FANOUT: usize = 3;
+
+/// Nodes told in the first round after a start, so that it is known soon.
+const FANOUT_FIRST: usize = 10;
+
+/// Of the heartbeats of a message, how many are those that changed last; the rest takes turns.
+const RECENT: usize = 200;
+
+/// A node is not taken for dead before it was silent for so long.
+pub const SILENCE_MIN: Duration = Duration::from_secs(4);
+
+/// Nor for longer than this, however rarely it is heard.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// A node is taken for dead when it was silent for so many times its mean interval.
+const SILENCE_INTERVALS: u32 = 8;
+
+/// Time for a node that the transport cannot reach to answer a probe.
+pub const PROBE: Duration = Duration::from_millis(500);
+
+/// Most probes at once.
+const PROBES_MAX: usize = 64;
+
+/// A round so late means that this process stood still.
+const PAUSE: Duration = Duration::from_millis(1_500);
+
+/// What this node thinks of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Liveness {
+    /// Not heard of since this node started.
+    Unknown,
+    Alive,
+    /// Silent for too long.
+    Silent,
+    /// The transport could not reach it and it did not answer a probe.
+    Unreachable,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    nonce: u64,
+    until: Instant,
+    /// Whether the node is taken for dead when it does not answer.
+    accused: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Peer {
+    heartbeat: Heartbeat,
+    liveness: Liveness,
+    /// The last sign of life.
+    heard: Option<Instant>,
+    /// The last newer heartbeat.
+    beaten: Option<Instant>,
+    /// Exponentially weighted mean time between newer heartbeats, in microseconds.
+    interval_micros: u64,
+    /// When its heartbeat changed last, in changes of this node's table.
+    changed: u64,
+    probe: Option<Probe>,
+}
+
+impl Peer {
+    fn new() -> Peer {
+        Peer {
+            heartbeat: Heartbeat::default(),
+            liveness: Liveness::Unknown,
+            heard: None,
+            beaten: None,
+            interval_micros: ROUND.as_micros() as u64,
+            changed: 0,
+            probe: None,
+        }
+    }
+
+    fn silence_allowed(&self) -> Duration {
+        let intervals = Duration::from_micros(self.interval_micros).saturating_mul(SILENCE_INTERVALS);
+        intervals.clamp(SILENCE_MIN, SILENCE_MAX)
+    }
+}
+
+/// What a round says and to whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    /// The nodes to tell.
+    pub targets: Vec<NodeId>,
+    /// What to tell them.
+    pub heartbeats: Vec<(NodeId, Heartbeat)>,
+}
+
+/// What came out of a message's heartbeats.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// Probes to send: `(node, nonce)`.
+    pub probes: Vec<(NodeId, u64)>,
+    /// The others know of a later start of this node than this one: its generation must go above.
+    pub own_generation: Option<u64>,
+}
+
+/// The heartbeat table of one node.
+#[derive(Clone, Debug)]
+pub struct Gossip {
+    id: NodeId,
+    own: Heartbeat,
+    peers: BTreeMap<NodeId, Peer>,
+    changes: u64,
+    /// Whose turn it is among those that did not change lately.
+    turn: NodeId,
+    rounds: u64,
+    /// When the next round is due; `None` until started.
+    next_round: Option<Instant>,
+}
+
+impl Gossip {
+    /// A table that knows nobody. `generation` is this node's.
+    #[must_use]
+    pub fn new(id: NodeId, generation: u64) -> Gossip {
+        let own = Heartbeat { generation, version: 0, epoch: Epoch(0) };
+        Gossip { id, own, peers: BTreeMap::new(), changes: 0, turn: NodeId(0), rounds: 0, next_round: None }
+    }
+
+    /// The members changed: forgets who left and gets to know who came. The first ones to come are told at
+    /// once.
+    pub fn set_members(&mut self, members: impl Iterator<Item = NodeId>, now: Instant) {
+        let was_alone = self.peers.is_empty();
+        let members: BTreeSet<NodeId> = members.filter(|id| *id != self.id).collect();
+        self.peers.retain(|id, _| members.contains(id));
+        for id in members {
+            self.peers.entry(id).or_insert_with(Peer::new);
+        }
+        if self.next_round.is_none() || (was_alone && !self.peers.is_empty()) {
+            self.next_round = Some(now);
+            self.rounds = 0;
+        }
+    }
+
+    /// Whether a node is taken for alive.
+    #[must_use]
+    pub fn is_alive(&self, id: NodeId) -> bool {
+        id == self.id || self.peers.get(&id).is_some_and(|peer| peer.liveness == Liveness::Alive)
+    }
+
+    /// The members taken for alive and this node.
+    #[must_use]
+    pub fn alive(&self) -> BTreeSet<NodeId> {
+        let peers = self.peers.iter().filter(|(_, peer)| peer.liveness == Liveness::Alive);
+        peers.map(|(id, _)| *id).chain([self.id]).collect()
+    }
+
+    /// A node's last heartbeat, and the time since its last sign of life.
+    #[must_use]
+    pub fn peer(&self, id: NodeId, now: Instant) -> (Heartbeat, Option<Duration>) {
+        if id == self.id {
+            return (self.own, Some(Duration::ZERO));
+        }
+        let peer = self.peers.get(&id);
+        peer.map_or((Heartbeat::default(), None), |peer| (peer.heartbeat, peer.heard.map(|heard| now - heard)))
+    }
+
+    /// The generation of this start.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.own.generation
+    }
+
+    /// Begins a new life, above what the others know of.
+    pub fn set_generation(&mut self, generation: u64) {
+        self.own.generation = generation;
+    }
+
+    /// This node has applied an epoch.
+    pub fn set_epoch(&mut self, epoch: Epoch) {
+        self.own.epoch = epoch;
+    }
+
+    /// A member said that it has applied an epoch.
+    pub fn on_epoch(&mut self, id: NodeId, epoch: Epoch) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.heartbeat.epoch = peer.heartbeat.epoch.max(epoch);
+        }
+    }
+
+    /// The last epoch that a member is known to have applied.
+    #[must_use]
+    pub fn epoch_of(&self, id: NodeId) -> Epoch {
+        if id == self.id {
+            return self.own.epoch;
+        }
+        self.peers.get(&id).map_or(Epoch(0), |peer| peer.heartbeat.epoch)
+    }
+
+    /// A message came from a member itself. It may be an old one, so it does not bring back a node that
+    /// is taken for dead.
+    pub fn on_direct(&mut self, id: NodeId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        match peer.liveness {
+            Liveness::Unknown | Liveness::Alive => {
+                peer.liveness = Liveness::Alive;
+                peer.heard = Some(now);
+            }
+            Liveness::Silent | Liveness::Unreachable => {}
+        }
+    }
+
+    /// Takes over what is newer in a message from `from`.
+    pub fn merge(&mut self, from: NodeId, heartbeats: &[(NodeId, Heartbeat)], now: Instant, rng: &mut Rng) -> Merged {
+        let mut merged = Merged::default();
+        let mut probes = self.peers.values().filter(|peer| peer.probe.is_some()).count();
+        for (id, heartbeat) in heartbeats {
+            if *id == self.id {
+                if heartbeat.generation > self.own.generation {
+                    merged.own_generation = merged.own_generation.max(Some(heartbeat.generation));
+                }
+                continue;
+            }
+            let Some(peer) = self.peers.get_mut(id) else { continue };
+            if !heartbeat.is_newer_than(&peer.heartbeat) {
+                continue;
+            }
+            let epoch = peer.heartbeat.epoch.max(heartbeat.epoch);
+            peer.heartbeat = Heartbeat { epoch, ..*heartbeat };
+            self.changes += 1;
+            peer.changed = self.changes;
+            let direct = *id == from;
+            match peer.liveness {
+                Liveness::Alive | Liveness::Silent => peer.beat(now),
+                Liveness::Unknown | Liveness::Unreachable if direct => peer.beat(now),
+                // Others know it; whether this node reaches it is to be seen.
+                Liveness::Unknown | Liveness::Unreachable => {
+                    if peer.probe.is_none() && probes < PROBES_MAX {
+                        probes += 1;
+                        let nonce = rng.next_u64();
+                        peer.probe = Some(Probe { nonce, until: now + PROBE, accused: false });
+                        merged.probes.push((*id, nonce));
+                    }
+                    peer.beaten = Some(now);
+                }
+            }
+            if direct {
+                peer.probe = None;
+            }
+        }
+        merged
+    }
+
+    /// What this node knows that is newer than what a message said; its own heartbeat first.
+    pub fn answer(&mut self, heartbeats: &[(NodeId, Heartbeat)]) -> Vec<(NodeId, Heartbeat)> {
+        let theirs: BTreeMap<NodeId, Heartbeat> = heartbeats.iter().copied().collect();
+        let mut answer = vec![(self.id, self.beat())];
+        let newer = self.peers.iter().filter(|(id, peer)| match theirs.get(id) {
+            Some(known) => peer.heartbeat.is_newer_than(known),
+            None => peer.liveness == Liveness::Alive,
+        });
+        let mut newer: Vec<(NodeId, Heartbeat)> = newer.map(|(id, peer)| (*id, peer.heartbeat)).collect();
+        if newer.len() >= HEARTBEATS_MAX {
+            // Not always the same ones.
+            let start = self.own.version as usize % newer.len();
+            newer.rotate_left(start);
+            newer.truncate(HEARTBEATS_MAX - 1);
+        }
+        answer.extend(newer);
+        answer
+    }
+
+    fn beat(&mut self) -> Heartbeat {
+        self.own.version += 1;
+        self.own
+    }
+
+    /// The transport says that it cannot reach a member. Returns the nonce of a probe to send.
+    pub fn on_unreachable(&mut self, id: NodeId, now: Instant, rng: &mut Rng) -> Option<u64> {
+        let peer = self.peers.get_mut(&id)?;
+        if let Some(probe) = &mut peer.probe {
+            probe.accused = true;
+            return None;
+        }
+        if peer.liveness != Liveness::Alive {
+            return None;
+        }
+        let nonce = rng.next_u64();
+        peer.probe = Some(Probe { nonce, until: now + PROBE, accused: true });
+        Some(nonce)
+    }
+
+    /// A member answered a probe.
+    pub fn on_probe_answer(&mut self, id: NodeId, nonce: u64, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.probe.is_some_and(|probe| probe.nonce == nonce) {
+            peer.probe = None;
+            peer.liveness = Liveness::Alive;
+            peer.heard = Some(now);
+        }
+    }
+
+    /// What is due: the end of probes, and a round of gossip with its look at who is silent.
+    pub fn on_time(&mut self, now: Instant, rng: &mut Rng) -> Option<Round> {
+        for peer in self.peers.values_mut() {
+            let Some(probe) = peer.probe.filter(|probe| probe.until <= now) else { continue };
+            peer.probe = None;
+            if probe.accused && peer.liveness == Liveness::Alive {
+                peer.liveness = Liveness::Unreachable;
+            }
+        }
+        let due = self.next_round.filter(|due| *due <= now)?;
+        let late = now - due;
+        // Not all nodes at one moment, though they may have started so.
+        let jitter = Duration::from_micros(rng.below(JITTER.as_micros() as u64));
+        self.next_round = Some(now + (ROUND - JITTER / 2 + jitter));
+        for peer in self.peers.values_mut() {
+            if late >= PAUSE {
+                peer.heard = peer.heard.map(|heard| (heard + late).min(now));
+            }
+            let silent = peer.heard.is_none_or(|heard| now - heard >= peer.silence_allowed());
+            if peer.liveness == Liveness::Alive && silent {
+                peer.liveness = Liveness::Silent;
+            }
+        }
+        let targets = self.targets(rng);
+        let round = Round { targets, heartbeats: self.heartbeats() };
+        self.rounds += 1;
+        Some(round)
+    }
+
+    /// When [`Gossip::on_time`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let probes = self.peers.values().filter_map(|peer| peer.probe.map(|probe| probe.until));
+        probes.chain(self.next_round).min()
+    }
+
+    fn targets(&self, rng: &mut Rng) -> Vec<NodeId> {
+        let dead = |peer: &Peer| matches!(peer.liveness, Liveness::Silent | Liveness::Unreachable);
+        let mut targets: Vec<NodeId> = self.peers.iter().filter(|(_, peer)| !dead(peer)).map(|(id, _)| *id).collect();
+        let dead: Vec<NodeId> = self.peers.iter().filter(|(_, peer)| dead(peer)).map(|(id, _)| *id).collect();
+        let alive = targets.len() as u64;
+        rng.shuffle(&mut targets);
+        targets.truncate(if self.rounds == 0 { FANOUT_FIRST } else { FANOUT });
+        // The more are dead, the likelier one of them is tried (Cassandra's rule).
+        if !dead.is_empty() && rng.below(alive + 1) < dead.len() as u64 {
+            targets.push(dead[rng.index(dead.len())]);
+        }
+        targets
+    }
+
+    /// This node's own, those that changed last, and of the others those whose turn it is.
+    fn heartbeats(&mut self) -> Vec<(NodeId, Heartbeat)> {
+        let mut heartbeats = vec![(self.id, self.beat())];
+        let known = || self.peers.iter().filter(|(_, peer)| peer.changed > 0);
+        if self.peers.len() < HEARTBEATS_MAX {
+            heartbeats.extend(known().map(|(id, peer)| (*id, peer.heartbeat)));
+            return heartbeats;
+        }
+        let mut by_change: Vec<(u64, NodeId)> = known().map(|(id, peer)| (peer.changed, *id)).collect();
+        by_change.sort_unstable_by(|a, b| b.cmp(a));
+        let recent: BTreeSet<NodeId> = by_change.iter().take(RECENT).map(|(_, id)| *id).collect();
+        let rest = HEARTBEATS_MAX - 1 - recent.len();
+        let mut others: Vec<NodeId> = by_change.iter().skip(RECENT).map(|(_, id)| *id).collect();
+        others.sort_unstable();
+        let start = others.partition_point(|id| *id <= self.turn);
+        others.rotate_left(start);
+        others.truncate(rest);
+        if let Some(last) = others.last() {
+            self.turn = *last;
+        }
+        heartbeats.extend(recent.iter().chain(&others).map(|id| (*id, self.peers[id].heartbeat)));
+        heartbeats
+    }
+}
+
+impl Peer {
+    /// A newer heartbeat of a node that counts as alive by it.
+    fn beat(&mut self, now: Instant) {
+        if let (Liveness::Alive, Some(last)) = (self.liveness, self.beaten) {
+            let sample = u64::try_from((now - last).as_micros()).unwrap_or(u64::MAX);
+            let sample = sample.min(SILENCE_MAX.as_micros() as u64);
+            self.interval_micros = (self.interval_micros * 7 + sample) / 8;
+        }
+        self.liveness = Liveness::Alive;
+        self.heard = Some(now);
+        self.beaten = Some(now);
+    }
+}
+
+#[cfg(test)]
+#[path = "gossip_tests.rs"]
+mod gossip_tests;
