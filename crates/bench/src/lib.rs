@@ -34,6 +34,7 @@ pub enum Task {
         /// Reads in a hundred operations
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
         read_percent: u8,
+        /// The rest
         #[command(flatten)]
         options: LoadOptions,
     },

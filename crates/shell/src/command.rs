@@ -8,7 +8,7 @@ use thiserror::Error;
 
 /// A command of the shell.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Command {
+pub(crate) enum Command {
     /// `HELP [topic]`.
     Help,
     /// `EXIT` or `QUIT`.
@@ -31,7 +31,7 @@ pub enum Command {
 
 /// What to describe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Describe {
+pub(crate) enum Describe {
     /// Nodes and their tokens.
     Cluster,
     /// Names of all keyspaces.
@@ -50,7 +50,7 @@ pub enum Describe {
 
 /// A setting of PAGING.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Paging {
+pub(crate) enum Paging {
     /// This many rows at a time.
     Rows(u32),
     /// Everything at once.
@@ -61,7 +61,7 @@ pub enum Paging {
 
 /// `COPY table [(columns)] FROM 'file' [WITH ...]`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Copy {
+pub(crate) struct Copy {
     /// The keyspace, if named.
     pub keyspace: Option<String>,
     /// The table.
@@ -76,7 +76,7 @@ pub struct Copy {
 
 /// The options of COPY FROM that are honoured.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CopyOptions {
+pub(crate) struct CopyOptions {
     /// True when the first line names the columns.
     pub header: bool,
     /// Between fields.
@@ -116,7 +116,7 @@ impl Default for CopyOptions {
 /// Why a command is not one.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
-pub struct CommandError(String);
+pub(crate) struct CommandError(String);
 
 fn wrong(message: impl Into<String>) -> CommandError {
     CommandError(message.into())
@@ -126,7 +126,7 @@ fn wrong(message: impl Into<String>) -> CommandError {
 ///
 /// # Errors
 /// When it is a command and not well formed, or a command of cqlsh that is not supported.
-pub fn parse(text: &str) -> Result<Option<Command>, CommandError> {
+pub(crate) fn parse(text: &str) -> Result<Option<Command>, CommandError> {
     let tokens = tokens(text)?;
     let Some(first) = tokens.first().and_then(Token::word) else { return Ok(None) };
     let rest = &tokens[1..];
@@ -166,7 +166,7 @@ pub fn parse(text: &str) -> Result<Option<Command>, CommandError> {
 
 /// True when `text` starts with a command word, so that a line is complete without a semicolon.
 #[must_use]
-pub fn is_command(text: &str) -> bool {
+pub(crate) fn is_command(text: &str) -> bool {
     !matches!(parse(text), Ok(None))
 }
 
@@ -232,7 +232,9 @@ fn words(tokens: &[Token]) -> Result<Vec<String>, CommandError> {
     let mut joined = false;
     for token in tokens {
         match token {
-            Token::Word(word) if joined => words.last_mut().expect("a dot follows a word").push_str(&word.to_lowercase()),
+            Token::Word(word) if joined => {
+                words.last_mut().expect("a dot follows a word").push_str(&word.to_lowercase())
+            }
             Token::Identifier(name) if joined => words.last_mut().expect("a dot follows a word").push_str(name),
             Token::Word(word) => words.push(word.to_lowercase()),
             Token::Identifier(name) | Token::Quoted(name) => words.push(name.clone()),
@@ -400,7 +402,10 @@ mod tests {
     #[test]
     fn describe_takes_names_and_kinds() {
         assert_eq!(parsed("desc tables"), Command::Describe(Describe::Tables));
-        assert_eq!(parsed("DESCRIBE TABLE ks.\"T\""), Command::Describe(Describe::Table(Some("ks".into()), "T".into())));
+        assert_eq!(
+            parsed("DESCRIBE TABLE ks.\"T\""),
+            Command::Describe(Describe::Table(Some("ks".into()), "T".into()))
+        );
         assert_eq!(parsed("describe Demo"), Command::Describe(Describe::Name("demo".into())));
         assert!(parse("describe a b c").is_err());
     }

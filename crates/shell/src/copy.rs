@@ -20,7 +20,7 @@ const SHOWN_ERRORS_MAX: usize = 10;
 
 /// Why a COPY did not run to its end.
 #[derive(Debug, Error)]
-pub enum CopyError {
+pub(crate) enum CopyError {
     /// The file cannot be read.
     #[error("cannot read {name}: {cause}")]
     File {
@@ -42,7 +42,7 @@ pub enum CopyError {
 
 /// What a COPY did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Rows that were acknowledged.
     pub imported: u64,
     /// Rows that failed.
@@ -67,7 +67,7 @@ impl<R: Read> Read for Counted<R> {
 ///
 /// # Errors
 /// When the file or the table does not fit, or too many lines fail.
-pub async fn copy_from(connection: &Connection, copy: &Copy, out: &mut dyn Write) -> Result<Summary, CopyError> {
+pub(crate) async fn copy_from(connection: &Connection, copy: &Copy, out: &mut dyn Write) -> Result<Summary, CopyError> {
     let name = copy.file.clone().unwrap_or_else(|| "STDIN".to_owned());
     let file_error = |cause| CopyError::File { name: name.clone(), cause };
     let (input, bytes): (Box<dyn Read + Send>, Option<u64>) = match &copy.file {
@@ -128,7 +128,8 @@ async fn import<R: Read>(
     let names = columns.iter().map(|column| query::quote_name(column)).collect::<Vec<_>>().join(", ");
     let using = copy.options.ttl.map_or(String::new(), |ttl| format!(" USING TTL {ttl}"));
     let insert = connection.prepare(&format!("INSERT INTO {table} ({names}) VALUES ({markers}){using}")).await?;
-    let parameters = insert.parameters();
+    let parameters: Vec<Column> =
+        insert.parameters().iter().map(|spec| (spec.name.clone(), spec.cql_type.clone())).collect();
     let skip = usize::try_from(copy.options.skip_rows).unwrap_or(usize::MAX);
     let take = copy.options.max_rows.map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
     let rows = reader.records().skip(skip).take(take).map(|record| {

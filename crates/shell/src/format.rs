@@ -23,7 +23,7 @@ pub enum Format {
 
 /// A result in memory.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rows {
+pub(crate) struct Rows {
     /// Name and type of each column.
     pub columns: Vec<(String, CqlType)>,
     /// The values in their wire form; `None` is null.
@@ -34,7 +34,7 @@ pub struct Rows {
 ///
 /// # Errors
 /// When `out` cannot be written, or a value is not one of its column's type.
-pub fn write_rows(out: &mut dyn Write, result: &Rows, format: Format, expanded: bool) -> io::Result<()> {
+pub(crate) fn write_rows(out: &mut dyn Write, result: &Rows, format: Format, expanded: bool) -> io::Result<()> {
     match format {
         Format::Table if expanded => write_expanded(out, result),
         Format::Table => write_table(out, result),
@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn a_table_aligns_numbers_right_and_hides_control_characters() {
-        let lines = [" name        | delay", "-------------+-------", " a,\"b\"       |    -7", " line\\nbreak |  null"];
+        let lines =
+            [" name        | delay", "-------------+-------", " a,\"b\"       |    -7", " line\\nbreak |  null"];
         assert_eq!(written(Format::Table, false), lines.join("\n") + "\n\n(2 rows)\n");
     }
 

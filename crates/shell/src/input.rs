@@ -7,7 +7,7 @@ use crate::command;
 
 /// The next thing in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next<'a> {
+pub(crate) enum Next<'a> {
     /// A command or a statement without its semicolon, and what comes after.
     Item(&'a str, &'a str),
     /// An item that has begun and may go on.
@@ -18,7 +18,7 @@ pub enum Next<'a> {
 
 /// Takes the first command or statement off `text`.
 #[must_use]
-pub fn next(text: &str) -> Next<'_> {
+pub(crate) fn next(text: &str) -> Next<'_> {
     let text = skip_blanks(text);
     if text.is_empty() {
         return Next::Nothing;
@@ -28,7 +28,11 @@ pub fn next(text: &str) -> Next<'_> {
     let line_is_command = command::is_command(text[..semicolon.unwrap_or(text.len()).min(first_line)].trim_end());
     let first_word = text.split(|character: char| !character.is_alphanumeric()).next().unwrap_or_default();
     let goes_on = ["copy", "source"].contains(&first_word.to_ascii_lowercase().as_str());
-    let end = if line_is_command && !goes_on { Some(semicolon.map_or(first_line, |at| at.min(first_line))) } else { semicolon };
+    let end = if line_is_command && !goes_on {
+        Some(semicolon.map_or(first_line, |at| at.min(first_line)))
+    } else {
+        semicolon
+    };
     match end {
         Some(end) => Next::Item(text[..end].trim_end(), text.get(end + 1..).unwrap_or("")),
         None => Next::Unfinished(text.trim_end()),
@@ -57,7 +61,8 @@ fn skip_blanks(mut text: &str) -> &str {
 fn end_of_statement(text: &str) -> Option<usize> {
     let mut at = 0;
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
-        let skipped = |opening: usize, closing: &str| rest[opening..].find(closing).map(|end| opening + end + closing.len());
+        let skipped =
+            |opening: usize, closing: &str| rest[opening..].find(closing).map(|end| opening + end + closing.len());
         let step = match rest.as_bytes() {
             [b';', ..] => return Some(at),
             [b'\'', ..] => skipped(1, "'")?,

@@ -5,12 +5,12 @@
 //! * In a script the first statement that fails ends the shell, with exit code 1 and the place of the error.
 //! * The shell speaks to the cluster only through `client`, like any application.
 
-pub mod command;
+mod command;
 mod connection;
-pub mod copy;
+mod copy;
 mod describe;
-pub mod format;
-pub mod input;
+mod format;
+mod input;
 mod session;
 mod terminal;
 

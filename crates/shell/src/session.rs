@@ -8,7 +8,7 @@ use crate::describe::describe;
 use crate::format::{Format, Rows, write_rows};
 use crate::input::{self, Next};
 use crate::{EXIT_FAILED, EXIT_OK, ShellOptions, terminal};
-use model::{Consistency, RequestError};
+use model::RequestError;
 use std::io::{self, Write};
 use thiserror::Error;
 
@@ -20,7 +20,7 @@ const SOURCE_DEPTH_MAX: usize = 16;
 
 /// Why a command or statement failed.
 #[derive(Debug, Error)]
-pub enum ItemError {
+pub(crate) enum ItemError {
     /// The command is not well formed, or a file cannot be read.
     #[error("{0}")]
     Usage(String),
@@ -37,7 +37,7 @@ pub enum ItemError {
 
 /// What follows an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow {
+pub(crate) enum Flow {
     /// The next item.
     Continue,
     /// The end of the shell.
@@ -45,12 +45,10 @@ pub enum Flow {
 }
 
 /// A shell's state.
-pub struct Session {
+pub(crate) struct Session {
     connection: Connection,
-    /// The keyspace in use.
-    pub keyspace: Option<String>,
-    consistency: Consistency,
-    page_rows: u32,
+    /// Rows asked for at a time; `None` for as many as the server gives.
+    page_rows: Option<u32>,
     format: Format,
     expanded: bool,
     depth: usize,
@@ -61,26 +59,18 @@ impl Session {
     ///
     /// # Errors
     /// When the cluster cannot be reached.
-    pub async fn connect(options: &ShellOptions) -> Result<Session, ConnectionError> {
-        let connection = Connection::connect(&options.host).await?;
-        Ok(Session {
-            connection,
-            keyspace: options.keyspace.clone(),
-            consistency: Consistency::default(),
-            page_rows: PAGE_ROWS,
-            format: options.format,
-            expanded: false,
-            depth: 0,
-        })
+    pub(crate) async fn connect(options: &ShellOptions) -> Result<Session, ConnectionError> {
+        let connection = Connection::connect(&options.host, options.keyspace.as_deref()).await?;
+        Ok(Session { connection, page_rows: Some(PAGE_ROWS), format: options.format, expanded: false, depth: 0 })
     }
 
     /// The connection to the cluster.
-    pub fn connection(&self) -> &Connection {
+    pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }
 
     /// Executes a whole script and returns the exit code; stops at the first failure.
-    pub async fn run_script(&mut self, text: &str) -> u8 {
+    pub(crate) async fn run_script(&mut self, text: &str) -> u8 {
         let mut rest = text;
         loop {
             let item = match input::next(rest) {
@@ -109,7 +99,7 @@ impl Session {
     ///
     /// # Errors
     /// When it fails.
-    pub async fn run_item(&mut self, item: &str, out: &mut dyn Write) -> Result<Flow, ItemError> {
+    pub(crate) async fn run_item(&mut self, item: &str, out: &mut dyn Write) -> Result<Flow, ItemError> {
         match command::parse(item).map_err(|error| ItemError::Usage(error.to_string()))? {
             Some(command) => self.run_command(command, out).await,
             None => self.run_statement(item, out).await.map(|()| Flow::Continue),
@@ -122,9 +112,9 @@ impl Session {
             Command::Exit => return Ok(Flow::Exit),
             Command::Clear => out.write_all(b"\x1b[H\x1b[2J")?,
             Command::Consistency(level) => {
-                self.consistency = level.unwrap_or(self.consistency);
+                self.connection.set_consistency(level.unwrap_or(self.connection.consistency()));
                 if level.is_none() {
-                    writeln!(out, "Current consistency level is {}.", self.consistency)?;
+                    writeln!(out, "Current consistency level is {}.", self.connection.consistency())?;
                 }
             }
             Command::Expand(switch) => {
@@ -134,21 +124,19 @@ impl Session {
                 }
             }
             Command::Paging(None) => match self.page_rows {
-                u32::MAX => writeln!(out, "Paging is off.")?,
-                rows => writeln!(out, "Paging asks for {rows} rows at a time.")?,
+                None => writeln!(out, "Paging is off.")?,
+                Some(rows) => writeln!(out, "Paging asks for {rows} rows at a time.")?,
             },
             Command::Paging(Some(paging)) => {
                 self.page_rows = match paging {
-                    Paging::Rows(rows) => rows,
-                    Paging::On => PAGE_ROWS,
-                    Paging::Off => u32::MAX,
+                    Paging::Rows(rows) => Some(rows),
+                    Paging::On => Some(PAGE_ROWS),
+                    Paging::Off => None,
                 }
             }
-            Command::Describe(what) => describe(&self.connection, &what, self.keyspace.as_deref(), out).await?,
+            Command::Describe(what) => describe(&self.connection, &what, out).await?,
             Command::Source(file) => return self.source(&file, out).await,
-            Command::Copy(mut copy) => {
-                copy.keyspace = copy.keyspace.or_else(|| self.keyspace.clone());
-                self.connection.set_consistency(self.consistency);
+            Command::Copy(copy) => {
                 copy_from(&self.connection, &copy, out).await?;
             }
         }
@@ -185,18 +173,11 @@ impl Session {
     }
 
     async fn run_statement(&mut self, statement: &str, out: &mut dyn Write) -> Result<(), ItemError> {
-        self.connection.set_consistency(self.consistency);
         let mut paging_state = None;
         let mut result = Rows::default();
         loop {
-            let keyspace = self.keyspace.as_deref();
-            let outcome = self.connection.execute(statement, keyspace, self.page_rows, paging_state.take()).await?;
-            match outcome {
+            match self.connection.execute(statement, self.page_rows, paging_state.take()).await? {
                 Outcome::Done => return Ok(()),
-                Outcome::Keyspace(name) => {
-                    self.keyspace = Some(name);
-                    return Ok(());
-                }
                 Outcome::Rows(rows, next) => {
                     if result.columns.is_empty() {
                         result.columns = rows.columns;
@@ -213,9 +194,9 @@ impl Session {
 }
 
 /// The message of an error; for a syntax error with the line of the statement and a caret under the place.
-pub fn explain(item: &str, error: &ItemError) -> String {
-    let ItemError::Connection(ConnectionError::Client(cause)) = error else { return error.to_string() };
-    let Some(RequestError::Syntax { line, column, .. }) = cause.request_error() else { return error.to_string() };
+pub(crate) fn explain(item: &str, error: &ItemError) -> String {
+    let ItemError::Connection(cause) = error else { return error.to_string() };
+    let Some(RequestError::Syntax { line, column, .. }) = cause.request() else { return error.to_string() };
     let Some(text) = item.lines().nth((*line as usize).saturating_sub(1)) else { return error.to_string() };
     // Tabs before the place are kept, so that the caret stands right however wide they are.
     let before = text.chars().take((*column as usize).saturating_sub(1));

@@ -1,13 +1,15 @@
 //! The shell at a terminal: editing, history, completion, and where messages go.
 
-use crate::connection::Topology;
 use crate::input::{self, Next};
 use crate::session::{Flow, Session, explain};
 use crate::{EXIT_FAILED, EXIT_OK};
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
 use rustyline::history::DefaultHistory;
-use rustyline::{Context, Editor, Helper, Highlighter, Hinter, Validator};
+use rustyline::validate::Validator;
+use rustyline::{Context, Editor, Helper};
 use std::io;
 use std::path::PathBuf;
 
@@ -19,15 +21,62 @@ pub(crate) fn error(message: &str) {
 
 /// Words that complete anywhere.
 const WORDS: [&str; 44] = [
-    "ALLOW FILTERING", "AND", "ASC", "BY", "CLUSTERING ORDER BY", "CONSISTENCY", "COPY", "CREATE", "DELETE", "DESC",
-    "DESCRIBE", "DROP", "EXISTS", "EXIT", "EXPAND", "FROM", "HEADER", "HELP", "IF", "INSERT INTO", "INTO", "KEY",
-    "KEYSPACE", "KEYSPACES", "LIMIT", "NOT", "NULL", "ORDER BY", "PAGING", "PRIMARY KEY", "QUORUM", "REPLICATION",
-    "SELECT", "SET", "SOURCE", "TABLE", "TABLES", "TIMESTAMP", "TTL", "UPDATE", "USE", "USING", "VALUES", "WHERE",
+    "ALLOW FILTERING",
+    "AND",
+    "ASC",
+    "BY",
+    "CLUSTERING ORDER BY",
+    "CONSISTENCY",
+    "COPY",
+    "CREATE",
+    "DELETE",
+    "DESC",
+    "DESCRIBE",
+    "DROP",
+    "EXISTS",
+    "EXIT",
+    "EXPAND",
+    "FROM",
+    "HEADER",
+    "HELP",
+    "IF",
+    "INSERT INTO",
+    "INTO",
+    "KEY",
+    "KEYSPACE",
+    "KEYSPACES",
+    "LIMIT",
+    "NOT",
+    "NULL",
+    "ORDER BY",
+    "PAGING",
+    "PRIMARY KEY",
+    "QUORUM",
+    "REPLICATION",
+    "SELECT",
+    "SET",
+    "SOURCE",
+    "TABLE",
+    "TABLES",
+    "TIMESTAMP",
+    "TTL",
+    "UPDATE",
+    "USE",
+    "USING",
+    "VALUES",
+    "WHERE",
 ];
 
-#[derive(Helper, Highlighter, Hinter, Validator)]
 struct Completion {
     names: Vec<String>,
+}
+
+impl Helper for Completion {}
+impl Highlighter for Completion {}
+impl Validator for Completion {}
+
+impl Hinter for Completion {
+    type Hint = String;
 }
 
 impl Completer for Completion {
@@ -65,7 +114,7 @@ pub(crate) async fn interact(session: &mut Session) -> u8 {
     let mut pending = String::new();
     loop {
         editor.set_helper(Some(Completion { names: names(session).await }));
-        let prompt = match (&session.keyspace, pending.is_empty()) {
+        let prompt = match (session.connection().keyspace(), pending.is_empty()) {
             (_, false) => "   ... ".to_owned(),
             (Some(keyspace), true) => format!("helenus:{keyspace}> "),
             (None, true) => "helenus> ".to_owned(),
@@ -123,10 +172,12 @@ async fn run_pending(
 
 async fn greet(session: &Session) {
     match session.connection().topology().await {
-        Ok(Topology { cluster_id, nodes, release, .. }) => error(&format!(
-            "Helenus {release}, cluster {cluster_id}, {} node{}. HELP shows the commands, EXIT ends.",
-            nodes.len(),
-            if nodes.len() == 1 { "" } else { "s" }
+        Ok(topology) => error(&format!(
+            "Helenus {}, cluster {}, {} node{}. HELP shows the commands, EXIT ends.",
+            topology.release,
+            topology.cluster_id,
+            topology.nodes.len(),
+            if topology.nodes.len() == 1 { "" } else { "s" }
         )),
         Err(cause) => error(&cause.to_string()),
     }
@@ -136,12 +187,11 @@ async fn greet(session: &Session) {
 async fn names(session: &Session) -> Vec<String> {
     let Ok(topology) = session.connection().topology().await else { return Vec::new() };
     let mut names = Vec::new();
-    for keyspace in &topology.keyspaces {
-        names.push(keyspace.name.clone());
-        for table in &keyspace.tables {
-            names.push(table.name.clone());
-            names.push(format!("{}.{}", keyspace.name, table.name));
-            names.extend(table.columns.iter().map(|(name, _)| name.clone()));
+    for (keyspace, described) in topology.keyspaces.iter() {
+        names.push(keyspace.clone());
+        for (table, described) in &described.tables {
+            names.extend([table.clone(), format!("{keyspace}.{table}")]);
+            names.extend(described.columns.iter().map(|column| column.name.clone()));
         }
     }
     names.sort();
