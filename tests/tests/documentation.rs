@@ -23,7 +23,7 @@ fn blocks(text: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_statements_of_the_cql_page_do_what_it_says() {
+fn the_statements_of_the_manual_do_what_it_says() {
     let mut cluster = Cluster::start(3);
     let (mut executed, mut refused) = (0, 0);
     for (language, text) in blocks(&page("cql.md")) {
@@ -43,7 +43,13 @@ fn the_statements_of_the_cql_page_do_what_it_says() {
             _ => {}
         }
     }
-    assert!(executed >= 8 && refused >= 4, "the page has lost its blocks: {executed} and {refused}");
+    let getting_started = blocks(&page("getting-started.md"));
+    for (_, text) in getting_started.iter().filter(|(language, _)| language == "cql") {
+        let output = cluster.node(0).cql(text);
+        assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+        executed += 1;
+    }
+    assert!(executed >= 9 && refused >= 4, "the page has lost its blocks: {executed} and {refused}");
 }
 
 #[test]
