@@ -1,1 +1,61 @@
-//! placeholder
+//! The production driver: the same `Member` and `Shard` that the simulator runs, under tokio, RocksDB, real
+//! sockets and real clocks.
+//!
+//! ```text
+//! client stream -> execute_stream -> execute (statement, values -> plan) -> shard_loop --+-> storage_writer
+//!                                        |                                   ^    |      |-> read_cached, read_pool
+//!                                        +-> member_loop (schema)            |    |      +-> peers -> other nodes
+//! other nodes  -> peer_service --------------------------------------------> +    +-> answer to the client
+//! ```
+//!
+//! Invariants:
+//! * Only [`clock`] reads clocks, and only once per batch of inputs.
+//! * Every queue is bounded. Towards a client a full queue is an `Overloaded` error, towards another node a
+//!   lost message; no loop waits for another one's room, but for the streams that feed the loops.
+//! * A panic in any thread, and a store that failed to sync, end the process.
+//! * Ports and directories are refused with the reason and an exit code of their own ([`Exit`]).
+//!
+//! Threads: the runtime's workers run sockets and loops, as many as there are shards (on few processors one
+//! worker per node is cheapest); one thread writes to storage; a few read what is not in memory; RocksDB has
+//! its own.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this crate is the boundary to the world: clocks, threads, sockets and files"
+)]
+
+mod admin_service;
+mod boot;
+mod client_service;
+mod clock;
+pub mod config;
+mod dev;
+mod entropy;
+mod execute;
+mod execute_stream;
+mod exit;
+mod logging;
+mod member_loop;
+mod metrics;
+mod peer_link;
+mod peer_service;
+mod peers;
+mod read_pool;
+mod run;
+mod shard_loop;
+mod statements;
+mod storage_writer;
+
+pub use boot::{Node, StartOptions};
+pub use dev::{Cluster, DevOptions, NODES_MAX as DEV_NODES_MAX};
+pub use exit::{Exit, ServerError, abort_on_panic};
+pub use logging::start_log;
+pub use run::{run_dev, run_node};
+
+/// The gRPC services as generated; their messages are those of `api` and `peer`.
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated; the protocol files document it")]
+mod wire {
+    tonic::include_proto!("helenus.client.v1");
+    tonic::include_proto!("helenus.peer.v1");
+}

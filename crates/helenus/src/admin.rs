@@ -1,0 +1,209 @@
+//! `helenus admin`: what one node knows of itself and of its cluster.
+
+use clap::{Args, Subcommand};
+use client::ClientError;
+use client::admin::{Admin, DurabilityMode, InfoResponse, RingResponse, StatusResponse};
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::{Value, json};
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Exit code: the node cannot be reached.
+const UNREACHABLE: u8 = 3;
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Options of `admin`.
+#[derive(Debug, Args)]
+pub(crate) struct AdminArguments {
+    #[command(subcommand)]
+    question: Question,
+    /// Node to ask: HOST or HOST:PORT
+    #[arg(long, global = true, default_value = "127.0.0.1")]
+    host: String,
+    /// One JSON object instead of a table
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Question {
+    /// Every node, and whether it is up
+    Status,
+    /// Who owns which part of the ring
+    Ring,
+    /// The node itself
+    Info,
+}
+
+/// The answer in both forms.
+struct Answer {
+    json: Value,
+    text: String,
+}
+
+/// Asks, and writes the answer to standard output.
+pub(crate) fn run(arguments: &AdminArguments) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return crate::failed(&error),
+    };
+    let answer = match runtime.block_on(ask(&arguments.host, arguments.question)) {
+        Ok(answer) => answer,
+        Err(error) => {
+            crate::report(&error.to_string());
+            let refused = matches!(error, ClientError::Request(_));
+            return if refused { ExitCode::FAILURE } else { ExitCode::from(UNREACHABLE) };
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    let written = if arguments.json { writeln!(out, "{}", answer.json) } else { writeln!(out, "{}", answer.text) };
+    match written.and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read it has read enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => crate::failed(&error),
+    }
+}
+
+async fn ask(host: &str, question: Question) -> Result<Answer, ClientError> {
+    let mut admin = Admin::connect(host, TIMEOUT).await?;
+    Ok(match question {
+        Question::Status => show_status(&admin.status().await?),
+        Question::Ring => show_ring(&admin.ring().await?),
+        Question::Info => show_info(&admin.info().await?),
+    })
+}
+
+/// A table with this header; the columns at these positions hold numbers.
+fn table(header: &[&str], numbers: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header.to_vec());
+    for position in numbers {
+        if let Some(column) = table.column_mut(*position) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn up_or_down(up: bool) -> &'static str {
+    if up { "up" } else { "down" }
+}
+
+fn percent(per_mille: u32) -> String {
+    format!("{}.{} %", per_mille / 10, per_mille % 10)
+}
+
+fn show_status(status: &StatusResponse) -> Answer {
+    let header = ["state", "address", "data centre", "rack", "tokens", "owns", "epoch", "hints for it", "node"];
+    let mut rows = table(&header, &[4, 5, 6, 7]);
+    for node in &status.nodes {
+        rows.add_row([
+            up_or_down(node.up).to_owned(),
+            node.client_address.clone(),
+            node.data_center.clone(),
+            node.rack.clone(),
+            node.tokens.to_string(),
+            percent(node.ownership_per_mille),
+            node.epoch.to_string(),
+            node.pending_hints.to_string(),
+            node.id.clone(),
+        ]);
+    }
+    let nodes = status.nodes.iter().map(|node| {
+        json!({
+            "id": node.id,
+            "up": node.up,
+            "client_address": node.client_address,
+            "internode_address": node.internode_address,
+            "data_center": node.data_center,
+            "rack": node.rack,
+            "tokens": node.tokens,
+            "ownership_per_mille": node.ownership_per_mille,
+            "epoch": node.epoch,
+            "pending_hints": node.pending_hints,
+        })
+    });
+    let nodes: Vec<Value> = nodes.collect();
+    let cluster = if status.cluster_id.is_empty() { "none yet" } else { status.cluster_id.as_str() };
+    Answer {
+        text: format!("cluster {cluster}, epoch {}\n{}", status.epoch, rows.trim_fmt()),
+        json: json!({ "cluster_id": status.cluster_id, "epoch": status.epoch, "nodes": nodes }),
+    }
+}
+
+fn show_ring(ring: &RingResponse) -> Answer {
+    let mut rows = table(&["token", "state", "address", "data centre", "rack", "node"], &[0]);
+    for entry in &ring.entries {
+        rows.add_row([
+            entry.token.to_string(),
+            up_or_down(entry.up).to_owned(),
+            entry.client_address.clone(),
+            entry.data_center.clone(),
+            entry.rack.clone(),
+            entry.node_id.clone(),
+        ]);
+    }
+    let entries = ring.entries.iter().map(|entry| {
+        json!({
+            // As text: a token has 64 bits, more than a number of JSON keeps.
+            "token": entry.token.to_string(),
+            "node_id": entry.node_id,
+            "up": entry.up,
+            "client_address": entry.client_address,
+            "data_center": entry.data_center,
+            "rack": entry.rack,
+        })
+    });
+    let entries: Vec<Value> = entries.collect();
+    Answer {
+        text: format!("epoch {}\n{}", ring.epoch, rows.trim_fmt()),
+        json: json!({ "epoch": ring.epoch, "entries": entries }),
+    }
+}
+
+fn show_info(info: &InfoResponse) -> Answer {
+    let storage = info.storage.unwrap_or_default();
+    let durability = match info.durability() {
+        DurabilityMode::Sync => "group",
+        DurabilityMode::Periodic => "periodic",
+        DurabilityMode::Unspecified => "unknown",
+    };
+    let json = json!({
+        "version": info.version,
+        "node_id": info.node_id,
+        "cluster_id": info.cluster_id,
+        "client_address": info.client_address,
+        "internode_address": info.internode_address,
+        "data_center": info.data_center,
+        "rack": info.rack,
+        "data_directory": info.data_directory,
+        "uptime_millis": info.uptime_millis,
+        "epoch": info.epoch,
+        "voters": info.voters,
+        "shards": info.shards,
+        "durability": durability,
+        "requests_served": info.requests_served,
+        "requests_failed": info.requests_failed,
+        "hints_written": info.hints_written,
+        "hints_delivered": info.hints_delivered,
+        "read_repairs": info.read_repairs,
+        "table_bytes": storage.table_bytes,
+        "log_bytes": storage.log_bytes,
+        "hint_bytes": storage.hint_bytes,
+        "memtable_bytes": storage.memtable_bytes,
+        "block_cache_bytes": storage.block_cache_bytes,
+        "estimated_records": storage.estimated_records,
+    });
+    let mut rows = table(&[], &[]);
+    for (name, value) in json.as_object().into_iter().flatten() {
+        let value = match value {
+            Value::String(text) => text.clone(),
+            Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+            other => other.to_string(),
+        };
+        rows.add_row([name.replace('_', " "), value]);
+    }
+    Answer { text: rows.trim_fmt(), json }
+}

@@ -1,0 +1,211 @@
+//! What operators ask of a node: answered from what the node knows itself, whatever the state of others.
+
+use crate::client_service::{RELEASE, status};
+use crate::config::{Config, Durability};
+use crate::member_loop::{MemberInput, Published};
+use crate::metrics::Metrics;
+use crate::shard_loop::ShardInput;
+use crate::wire::admin_server;
+use ::api::proto::client::v1 as proto;
+use membership::{ClusterView, MemberStatus};
+use model::{NodeId, RequestError, Token};
+use node::ShardStatus;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use storage::{Store, StoreStatus};
+use tokio::sync::{mpsc, oneshot};
+use tonic::{Request, Response, Status};
+
+/// How long a loop may take to say how it is.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Serves the admin API.
+#[derive(Clone)]
+pub(crate) struct AdminService {
+    /// The node's settings.
+    pub(crate) config: Arc<Config>,
+    /// This node.
+    pub(crate) own: NodeId,
+    /// For figures of storage.
+    pub(crate) store: Arc<Store>,
+    /// For counters.
+    pub(crate) metrics: Arc<Metrics>,
+    /// Every shard's inbox.
+    pub(crate) shards: Vec<mpsc::Sender<ShardInput>>,
+    /// Membership's inbox.
+    pub(crate) member: mpsc::Sender<MemberInput>,
+    /// The node's picture of the cluster.
+    pub(crate) published: Arc<Published>,
+    /// When the node started.
+    pub(crate) started: std::time::Instant,
+}
+
+/// Asks a loop for its status.
+async fn ask<I, T>(inbox: &mpsc::Sender<I>, input: impl FnOnce(oneshot::Sender<T>) -> I) -> Result<T, Status> {
+    let (reply, answer) = oneshot::channel();
+    let asked = async {
+        inbox.send(input(reply)).await.ok()?;
+        answer.await.ok()
+    };
+    let answered = tokio::time::timeout(STATUS_TIMEOUT, asked).await;
+    let late = || status(&RequestError::Overloaded("a loop does not say how it is".to_owned()));
+    let stopping = || status(&RequestError::NotServing("it is shutting down".to_owned()));
+    answered.map_err(|_| late())?.ok_or_else(stopping)
+}
+
+/// How many of 1,000 parts of the ring have each node as their first replica.
+fn ownership(view: &ClusterView) -> BTreeMap<NodeId, u32> {
+    let ring = view.ring();
+    let mut widths: BTreeMap<NodeId, u128> = BTreeMap::new();
+    let Some((last, _)) = ring.last() else { return BTreeMap::new() };
+    let mut previous = *last;
+    for (token, owner) in ring {
+        // The ring is a circle of 2^64 positions: a difference modulo that is a width. One token alone owns all.
+        let width = match token.0.wrapping_sub(previous.0) as u64 {
+            0 => 1 << 64,
+            width => u128::from(width),
+        };
+        *widths.entry(*owner).or_default() += width;
+        previous = *token;
+    }
+    widths.into_iter().map(|(owner, width)| (owner, ((width * 1_000 + (1 << 63)) >> 64) as u32)).collect()
+}
+
+impl AdminService {
+    async fn member(&self) -> Result<MemberStatus, Status> {
+        ask(&self.member, MemberInput::Status).await
+    }
+
+    async fn shards(&self) -> Result<Vec<ShardStatus>, Status> {
+        let mut statuses = Vec::with_capacity(self.shards.len());
+        for shard in &self.shards {
+            statuses.push(ask(shard, ShardInput::Status).await?);
+        }
+        Ok(statuses)
+    }
+
+    async fn storage(&self) -> Result<(StoreStatus, BTreeMap<NodeId, u64>), Status> {
+        let store = self.store.clone();
+        // It looks into folders.
+        let read = tokio::task::spawn_blocking(move || (store.status(), store.pending_hints()));
+        read.await.map_err(|_| status(&RequestError::NotServing("it is shutting down".to_owned())))
+    }
+}
+
+fn uuid_or_empty(id: Option<u128>) -> String {
+    id.map(|id| NodeId(id).to_string()).unwrap_or_default()
+}
+
+#[tonic::async_trait]
+impl admin_server::Admin for AdminService {
+    async fn status(&self, _: Request<proto::StatusRequest>) -> Result<Response<proto::StatusResponse>, Status> {
+        let member = self.member().await?;
+        let (_, hints) = self.storage().await?;
+        let owned = ownership(&self.published.view.load());
+        let node = |node: &membership::NodeStatus| proto::NodeStatus {
+            id: node.id.to_string(),
+            client_address: node.addresses.client.to_string(),
+            internode_address: node.addresses.internode.to_string(),
+            data_center: node.data_center.clone(),
+            rack: node.rack.clone(),
+            up: node.alive,
+            ownership_per_mille: owned.get(&node.id).copied().unwrap_or(0),
+            tokens: u32::try_from(node.tokens).unwrap_or(u32::MAX),
+            epoch: node.heartbeat.epoch.0,
+            pending_hints: hints.get(&node.id).copied().unwrap_or(0),
+        };
+        Ok(Response::new(proto::StatusResponse {
+            cluster_id: uuid_or_empty(member.cluster_id),
+            epoch: member.epoch.0,
+            nodes: member.nodes.iter().map(node).collect(),
+        }))
+    }
+
+    async fn ring(&self, _: Request<proto::RingRequest>) -> Result<Response<proto::RingResponse>, Status> {
+        let (view, alive) = (self.published.view.load(), self.published.alive.load());
+        let entry = |(Token(token), owner): &(Token, NodeId)| {
+            let member = view.members.get(owner)?;
+            Some(proto::RingEntry {
+                token: *token,
+                node_id: owner.to_string(),
+                client_address: member.addresses.client.to_string(),
+                data_center: member.data_center.clone(),
+                rack: member.rack.clone(),
+                up: alive.contains(owner),
+            })
+        };
+        let entries = view.ring().iter().filter_map(entry).collect();
+        Ok(Response::new(proto::RingResponse { epoch: view.epoch.0, entries }))
+    }
+
+    async fn info(&self, _: Request<proto::InfoRequest>) -> Result<Response<proto::InfoResponse>, Status> {
+        let member = self.member().await?;
+        let shards = self.shards().await?;
+        let (storage, _) = self.storage().await?;
+        let sum = |figure: fn(&ShardStatus) -> u64| shards.iter().map(figure).sum();
+        let voters = member.nodes.iter().filter(|node| node.voter).map(|node| node.id.to_string()).collect();
+        let durability = match self.config.durability {
+            Durability::Group => proto::DurabilityMode::Sync,
+            Durability::Periodic(_) => proto::DurabilityMode::Periodic,
+        };
+        let succeeded = self.metrics.requests_succeeded.sum();
+        let failed = self.metrics.requests_failed.sum() + self.metrics.requests_overloaded.sum();
+        Ok(Response::new(proto::InfoResponse {
+            version: RELEASE.to_owned(),
+            node_id: self.own.to_string(),
+            cluster_id: uuid_or_empty(member.cluster_id),
+            client_address: self.config.grpc_advertise.to_string(),
+            internode_address: self.config.internode_advertise.to_string(),
+            data_center: self.config.data_center.clone(),
+            rack: self.config.rack.clone(),
+            data_directory: self.config.data_dir.display().to_string(),
+            uptime_millis: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            epoch: member.epoch.0,
+            voters,
+            shards: u32::from(self.config.shards),
+            durability: durability.into(),
+            requests_served: succeeded + failed,
+            requests_failed: failed,
+            hints_written: sum(|shard| shard.hints_written),
+            hints_delivered: sum(|shard| shard.hints_delivered),
+            read_repairs: sum(|shard| shard.read_repairs),
+            storage: Some(proto::StorageInfo {
+                table_bytes: storage.tables.iter().map(|table| table.file_bytes).sum(),
+                log_bytes: storage.log_bytes,
+                hint_bytes: storage.hint_bytes,
+                memtable_bytes: storage.memtable_bytes,
+                block_cache_bytes: storage.block_cache_bytes,
+                estimated_records: storage.tables.iter().map(|table| table.keys).sum(),
+            }),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use membership::{MemberInfo, NodeAddresses};
+    use model::Epoch;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn shares_of_the_ring_add_up_whatever_the_tokens() {
+        let addresses = NodeAddresses { internode: ([127, 0, 0, 1], 1).into(), client: ([127, 0, 0, 1], 2).into() };
+        let member = |id: u128, tokens: &[i64]| MemberInfo {
+            id: NodeId(id),
+            addresses,
+            data_center: "dc1".to_owned(),
+            rack: "rack1".to_owned(),
+            tokens: tokens.iter().map(|token| Token(*token)).collect(),
+        };
+        let shares = |members: Vec<MemberInfo>| {
+            let members = members.into_iter().map(|member| (member.id, member)).collect();
+            ownership(&ClusterView::new(Epoch(1), 1, Arc::default(), members, BTreeSet::new()))
+        };
+        assert_eq!(shares(vec![member(1, &[7])]), BTreeMap::from([(NodeId(1), 1_000)]));
+        let halves = shares(vec![member(1, &[i64::MIN + 1]), member(2, &[1])]);
+        assert_eq!(halves, BTreeMap::from([(NodeId(1), 500), (NodeId(2), 500)]));
+        assert!(shares(Vec::new()).is_empty());
+    }
+}

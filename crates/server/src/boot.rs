@@ -1,0 +1,413 @@
+//! One node from its start to its end.
+//!
+//! Order of a start: addresses are bound, so that a port in use is found before the data directory is
+//! touched; the store is opened and checked; membership and the shards take up where they were; the loops
+//! and the two servers run; requests are served from when the node is a member of its cluster.
+//!
+//! Order of an end: clients are told, by the health service and by `NotServing`; streams end when what was
+//! taken from them is answered; the servers and loops stop; what waits is written and synced.
+
+use crate::admin_service::AdminService;
+use crate::client_service::ClientService;
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError, Durability};
+use crate::entropy::{random_u64, random_u128};
+use crate::execute::{Executor, Phase};
+use crate::exit::{Exit, ServerError};
+use crate::member_loop::{self, MemberLoop, Published, exit_of};
+use crate::metrics::Metrics;
+use crate::peer_link::STREAM_WINDOW_BYTES;
+use crate::peer_service::PeerService;
+use crate::peers::{LinkEvents, Local, Peers};
+use crate::read_pool::ReadPool;
+use crate::shard_loop::{self, ShardLoop};
+use crate::storage_writer::{StorageWriter, WriteQueue};
+use crate::wire::{admin_server::AdminServer, helenus_server::HelenusServer, peer_server::PeerServer};
+use arc_swap::ArcSwap;
+use membership::{ClusterView, Member, MemberConfig, NodeAddresses};
+use model::limits::MESSAGE_BYTES_MAX;
+use model::local::prefix;
+use model::schema::Schema;
+use model::{Epoch, NodeId};
+use node::storage::{Storage, StorageError};
+use node::{Recovered, Shard, ShardConfig};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use storage::{Store, StoreOptions};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle as TaskHandle;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+/// The client API's name to the health service; the empty name stands for the whole node.
+const HEALTH_NAMES: [&str; 2] = ["", "helenus.client.v1.Helenus"];
+/// For how long a draining node still answers new requests, with `NotServing`, so that clients go elsewhere.
+const DRAIN_NOTICE: Duration = Duration::from_millis(200);
+/// For how long a draining node waits for the requests that it has taken on.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// For how long connections may take to close once nothing is in work.
+const CLOSE_MAX: Duration = Duration::from_millis(200);
+
+/// What only the operator can decide, for one start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StartOptions {
+    /// Open the store with what is left when less is found than was acknowledged as durable.
+    pub accept_data_loss: bool,
+}
+
+/// A running node.
+pub struct Node {
+    client_address: SocketAddr,
+    id: NodeId,
+    executor: Arc<Executor>,
+    published: Arc<Published>,
+    health: HealthReporter,
+    drain: watch::Sender<bool>,
+    end_of_calls: mpsc::Receiver<()>,
+    stop_servers: Vec<oneshot::Sender<()>>,
+    servers: Vec<TaskHandle<()>>,
+    loops: Vec<TaskHandle<()>>,
+    writes: Arc<WriteQueue>,
+    threads: Vec<JoinHandle<()>>,
+    store: Arc<Store>,
+}
+
+/// A listening socket.
+async fn bind(address: SocketAddr, purpose: &'static str) -> Result<TcpIncoming, ServerError> {
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|cause| ServerError::Address { address, purpose, reason: cause.to_string() })?;
+    Ok(TcpIncoming::from(listener).with_nodelay(Some(true)))
+}
+
+fn failure(what: &str) -> impl Fn(std::io::Error) -> ServerError + '_ {
+    move |cause| ServerError::Failure(format!("{what}: {cause}"))
+}
+
+/// Opens the store; a long recovery does not hold up the other tasks.
+async fn open_store(config: &Config, options: StartOptions) -> Result<Store, ServerError> {
+    let new_node = NodeId(random_u128().map_err(failure("no random node id"))?);
+    let store_options = StoreOptions {
+        block_cache_bytes: config.block_cache_bytes,
+        write_buffer_bytes: config.write_buffer_bytes,
+        accept_data_loss: options.accept_data_loss,
+        // Syncs are this driver's: it answers what each has made durable.
+        durability: storage::Durability::Group,
+        ..StoreOptions::new(&config.data_dir, new_node)
+    };
+    let opened = tokio::task::spawn_blocking(move || Store::open(store_options)).await;
+    let opened = opened.map_err(|cause| ServerError::Failure(format!("opening the store: {cause}")))?;
+    opened.map_err(|error| data_directory(config, &error))
+}
+
+fn data_directory(config: &Config, error: &StorageError) -> ServerError {
+    ServerError::DataDirectory { path: config.data_dir.display().to_string(), reason: error.to_string() }
+}
+
+/// The cluster before there is one.
+fn empty_view() -> Arc<ClusterView> {
+    let (schema, members) = (Arc::new(Schema::default()), BTreeMap::new());
+    Arc::new(ClusterView::new(Epoch(0), 0, schema, members, BTreeSet::new()))
+}
+
+fn shard_config(config: &Config, own: NodeId, index: u16) -> ShardConfig {
+    let durability = match config.durability {
+        Durability::Group => node::Durability::Group,
+        Durability::Periodic(_) => node::Durability::Periodic,
+    };
+    let requests_max = (config.requests_max / u32::from(config.shards)).max(1) as usize;
+    ShardConfig { durability, requests_max, hint_window: config.hint_window, ..ShardConfig::new(own, index, config.shards) }
+}
+
+/// The two ends of every loop's inbox.
+struct Inboxes {
+    shards: Vec<mpsc::Sender<shard_loop::ShardInput>>,
+    shard_receivers: Vec<mpsc::Receiver<shard_loop::ShardInput>>,
+    member: mpsc::Sender<member_loop::MemberInput>,
+    member_receiver: mpsc::Receiver<member_loop::MemberInput>,
+}
+
+impl Inboxes {
+    fn new(shards: u16) -> Inboxes {
+        let channels = (0..shards).map(|_| mpsc::channel(shard_loop::INBOX_INPUTS_MAX));
+        let (shards, shard_receivers) = channels.unzip();
+        let (member, member_receiver) = mpsc::channel(member_loop::INBOX_INPUTS_MAX);
+        Inboxes { shards, shard_receivers, member, member_receiver }
+    }
+}
+
+impl Node {
+    /// Starts a node; it serves once [`Node::serving`] has returned.
+    ///
+    /// # Errors
+    /// When an address is in use, the data directory cannot be used, or the system gives no threads.
+    pub async fn start(config: Config, options: StartOptions) -> Result<Node, ServerError> {
+        let client_incoming = bind(config.grpc_listen, "clients (gRPC)").await?;
+        let internode_incoming = bind(config.internode_listen, "other nodes").await?;
+        let store = Arc::new(open_store(&config, options).await?);
+        let own = store.identity().node;
+        tracing::info!(
+            node = %own, client = %config.grpc_advertise, internode = %config.internode_advertise,
+            data = %config.data_dir.display(), "starting"
+        );
+        let clock = Clock::new();
+        let metrics = Arc::new(Metrics::default());
+        let inboxes = Inboxes::new(config.shards);
+        let published = Arc::new(Published {
+            view: ArcSwap::new(empty_view()),
+            alive: ArcSwap::default(),
+            joined: watch::Sender::new(false),
+        });
+        let local = Arc::new(Local {
+            node_id: own,
+            address: config.internode_advertise,
+            shards: config.shards,
+            cluster_id: parking_lot::Mutex::new(store.identity().cluster),
+        });
+        let events = Arc::new(LinkEvents {
+            shards: inboxes.shards.clone(),
+            member: inboxes.member.clone(),
+            seeds: config.seeds.clone(),
+        });
+        let peers = Arc::new(Peers::new(local, events, metrics.clone()));
+        let executor = Arc::new(Executor::new(
+            published.clone(),
+            inboxes.shards.clone(),
+            inboxes.member.clone(),
+            metrics.clone(),
+            config.request_timeout,
+            random_u64().map_err(failure("no random seed"))?,
+        ));
+        let end_of_calls = executor.count_calls();
+        let (drain, draining) = watch::channel(false);
+        let peer_service = PeerService {
+            peers: peers.clone(),
+            shards: inboxes.shards.clone(),
+            member: inboxes.member.clone(),
+            metrics: metrics.clone(),
+        };
+        let client_service = ClientService { executor: executor.clone(), own, drain: draining };
+        let admin_service = AdminService {
+            config: Arc::new(config.clone()),
+            own,
+            store: store.clone(),
+            metrics: metrics.clone(),
+            shards: inboxes.shards.clone(),
+            member: inboxes.member.clone(),
+            published: published.clone(),
+            started: std::time::Instant::now(),
+        };
+        let (health, health_service) = tonic_health::server::health_reporter();
+        set_health(&health, ServingStatus::NotServing).await;
+        let mut node = Node {
+            client_address: config.grpc_advertise,
+            id: own,
+            executor,
+            published,
+            health,
+            drain,
+            end_of_calls,
+            stop_servers: Vec::new(),
+            servers: Vec::new(),
+            loops: Vec::new(),
+            writes: Arc::new(WriteQueue::default()),
+            threads: Vec::new(),
+            store,
+        };
+        node.start_loops(&config, clock, inboxes, &peers, &metrics)?;
+        let peer_server = PeerServer::new(peer_service).max_decoding_message_size(2 * MESSAGE_BYTES_MAX);
+        node.serve(internode_incoming, server().add_service(peer_server));
+        let client_server = HelenusServer::new(client_service)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(usize::MAX);
+        let routes = server()
+            .add_service(client_server)
+            .add_service(AdminServer::new(admin_service))
+            .add_service(health_service)
+            .add_service(reflection()?);
+        node.serve(client_incoming, routes);
+        Ok(node)
+    }
+
+    fn start_loops(
+        &mut self,
+        config: &Config,
+        clock: Clock,
+        inboxes: Inboxes,
+        peers: &Arc<Peers>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<(), ServerError> {
+        let damaged = |error: StorageError| data_directory(config, &error);
+        let now = clock.now();
+        let seed = || random_u64().map_err(failure("no random seed"));
+        let records = self.store.local_records(prefix::MEMBERSHIP).map_err(damaged)?;
+        let member_config = MemberConfig {
+            id: self.id,
+            addresses: NodeAddresses { internode: config.internode_advertise, client: config.grpc_advertise },
+            data_center: config.data_center.clone(),
+            rack: config.rack.clone(),
+            num_tokens: config.num_tokens,
+            seeds: config.seeds.clone(),
+            holds_data: !self.store.status().tables.is_empty(),
+            expected_cluster: self.store.identity().cluster,
+        };
+        let member = Member::recover(member_config, &records, seed()?, now).map_err(|error| match exit_of(&error) {
+            Exit::DataDirectory => {
+                ServerError::DataDirectory { path: config.data_dir.display().to_string(), reason: error.to_string() }
+            }
+            Exit::Usage => ServerError::Config(vec![ConfigError {
+                subject: "membership".to_owned(),
+                message: error.to_string(),
+            }]),
+            _ => ServerError::Failure(error.to_string()),
+        })?;
+        let targets = self.store.hint_targets().map_err(damaged)?;
+        let records = self.store.local_records(prefix::NODE).map_err(damaged)?;
+        let recovered = Recovered::from_local_records(&records, targets).map_err(damaged)?;
+        let writer = StorageWriter {
+            storage: self.store.clone(),
+            queue: self.writes.clone(),
+            durability: config.durability,
+            shards: inboxes.shards.clone(),
+            member: inboxes.member.clone(),
+            metrics: metrics.clone(),
+        };
+        let thread = std::thread::Builder::new().name("storage-writer".to_owned()).spawn(move || writer.run());
+        self.threads.push(thread.map_err(failure("no thread for storage"))?);
+        let read_threads = usize::from(config.shards).clamp(2, 16);
+        let pool = ReadPool::start(read_threads, &self.store, &inboxes.shards, metrics);
+        let (reads, handles) = pool.map_err(failure("no threads for reads"))?;
+        self.threads.extend(handles);
+        let reads = Arc::new(reads);
+        for (index, inbox) in (0u16..).zip(inboxes.shard_receivers) {
+            let shard_config = shard_config(config, self.id, index);
+            let shard = Shard::new(shard_config, empty_view(), Arc::default(), recovered.clone(), seed()?, now);
+            let shard_loop = ShardLoop {
+                index,
+                shard,
+                own: self.id,
+                inbox,
+                clock,
+                store: self.store.clone(),
+                reads: reads.clone(),
+                writes: self.writes.clone(),
+                peers: peers.clone(),
+                member: inboxes.member.clone(),
+                metrics: metrics.clone(),
+            };
+            self.loops.push(tokio::spawn(shard_loop.run()));
+        }
+        let member_loop = MemberLoop {
+            member,
+            inbox: inboxes.member_receiver,
+            clock,
+            store: self.store.clone(),
+            writes: self.writes.clone(),
+            peers: peers.clone(),
+            shards: inboxes.shards,
+            published: self.published.clone(),
+            data_dir: config.data_dir.display().to_string(),
+        };
+        self.loops.push(tokio::spawn(member_loop.run()));
+        Ok(())
+    }
+
+    fn serve(&mut self, incoming: TcpIncoming, routes: tonic::transport::server::Router) {
+        let (stop, stopped) = oneshot::channel::<()>();
+        self.stop_servers.push(stop);
+        self.servers.push(tokio::spawn(async move {
+            let stopped = async { drop(stopped.await) };
+            if let Err(error) = routes.serve_with_incoming_shutdown(incoming, stopped).await {
+                tracing::error!(%error, "a server ended");
+            }
+        }));
+    }
+
+    /// Where clients reach the node.
+    #[must_use]
+    pub fn client_address(&self) -> SocketAddr {
+        self.client_address
+    }
+
+    /// Returns once the node is a member of its cluster and serves.
+    pub async fn serving(&self) {
+        let mut joined = self.published.joined.subscribe();
+        // The sender is in `self`: it cannot be gone.
+        let _ = joined.wait_for(|joined| *joined).await;
+        self.executor.set_phase(Phase::Serving);
+        set_health(&self.health, ServingStatus::Serving).await;
+        tracing::info!(client = %self.client_address, "serving");
+    }
+
+    /// Drains and stops the node; everything acknowledged is synced when it returns.
+    pub async fn stop(mut self) {
+        tracing::info!(client = %self.client_address, "stopping");
+        self.executor.set_phase(Phase::Draining);
+        set_health(&self.health, ServingStatus::NotServing).await;
+        self.executor.end_calls();
+        if tokio::time::timeout(DRAIN_NOTICE, self.end_of_calls.recv()).await.is_err() {
+            self.drain.send_replace(true);
+            if tokio::time::timeout(DRAIN_MAX, self.end_of_calls.recv()).await.is_err() {
+                tracing::warn!("requests are still in work; they are given up");
+            }
+        }
+        for stop in self.stop_servers.drain(..) {
+            let _ = stop.send(());
+        }
+        let deadline = tokio::time::Instant::now() + CLOSE_MAX;
+        for server in &mut self.servers {
+            if tokio::time::timeout_at(deadline, &mut *server).await.is_err() {
+                server.abort();
+            }
+        }
+        for task in self.loops.drain(..) {
+            task.abort();
+            // Ended when this returns: nothing more is written after the queue is closed.
+            let _ = task.await;
+        }
+        self.writes.close();
+        let (threads, store) = (std::mem::take(&mut self.threads), self.store.clone());
+        drop(self);
+        let finished = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                let _ = thread.join();
+            }
+            drop(store);
+        });
+        let _ = finished.await;
+        tracing::info!("stopped");
+    }
+}
+
+/// A server with this node's limits.
+fn server() -> Server {
+    Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(2 * STREAM_WINDOW_BYTES)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+}
+
+fn reflection() -> Result<impl tonic::codegen::Service<
+    tonic::codegen::http::Request<tonic::body::Body>,
+    Response = tonic::codegen::http::Response<tonic::body::Body>,
+    Error = std::convert::Infallible,
+    Future: Send + 'static,
+> + tonic::server::NamedService + Clone + Send + Sync + 'static, ServerError> {
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(::api::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1();
+    reflection.map_err(|cause| ServerError::Failure(format!("reflection: {cause}")))
+}
+
+async fn set_health(health: &HealthReporter, status: ServingStatus) {
+    for name in HEALTH_NAMES {
+        health.set_service_status(name, status).await;
+    }
+}

@@ -1,0 +1,225 @@
+//! The client API over gRPC: messages to statements, and answers to messages.
+//!
+//! Invariant: a failure is an `Error` message on a stream and a status with the same `Error` in its details
+//! on a unary call; nothing of it is lost either way.
+
+use crate::execute::{Answer, Executor, Options, Plan, SchemaChanged};
+use crate::execute_stream::{Answers, Columns};
+use crate::statements::{Statement, column_message};
+use crate::wire::helenus_server;
+use ::api::convert::{Bound as ApiBound, requested_consistency};
+use ::api::error::{status_code, status_details};
+use ::api::proto::client::v1 as proto;
+use ::api::rows::encode_row;
+use model::limits::PAGE_ROWS_DEFAULT;
+use model::{NodeId, RequestError, Token};
+use node::io::Response as ShardResponse;
+use query::BoundValue;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+/// The version that is shown to clients and operators.
+pub(crate) const RELEASE: &str = env!("CARGO_PKG_VERSION");
+
+/// Serves the client API.
+#[derive(Clone)]
+pub(crate) struct ClientService {
+    /// The node's front desk.
+    pub(crate) executor: Arc<Executor>,
+    /// This node.
+    pub(crate) own: NodeId,
+    /// True once streams are to end.
+    pub(crate) drain: watch::Receiver<bool>,
+}
+
+/// The status of a unary call that failed.
+pub(crate) fn status(error: &RequestError) -> Status {
+    Status::with_details(Code::from(status_code(error) as i32), error.to_string(), status_details(error))
+}
+
+/// What a request asks for, and the columns that its answer needs.
+///
+/// # Errors
+/// When it cannot be executed.
+pub(crate) fn plan(executor: &Executor, request: proto::ExecuteRequest) -> Result<(Plan, Columns), RequestError> {
+    use proto::execute_request::Statement as Text;
+    let view = executor.view()?;
+    let keyspace = Some(request.keyspace.as_str()).filter(|keyspace| !keyspace.is_empty());
+    let (statement, is_prepared) = match &request.statement {
+        Some(Text::Text(text)) => (executor.statements.prepare(text, keyspace, &view)?, false),
+        Some(Text::PreparedId(id)) => (executor.statements.find(id, &view)?, true),
+        None => return Err(RequestError::Invalid("the request names no statement".to_owned())),
+    };
+    let values = request.values.into_iter().map(bound_value).collect::<Result<Vec<_>, _>>()?;
+    let options = Options {
+        consistency: requested_consistency(request.consistency)?,
+        timestamp: request.timestamp_micros,
+        timeout: (request.timeout_millis > 0).then(|| Duration::from_millis(request.timeout_millis.into())),
+        page_rows: if request.page_rows == 0 { PAGE_ROWS_DEFAULT } else { request.page_rows },
+        paging_state: Some(request.paging_state).filter(|state| !state.is_empty()),
+    };
+    let plan = executor.plan(&statement, &values, options)?;
+    let columns = columns_of(&statement, is_prepared, &request.result_metadata_id);
+    Ok((plan, columns))
+}
+
+fn columns_of(statement: &Statement, is_prepared: bool, known: &[u8]) -> Columns {
+    let shape = &statement.shape;
+    if shape.columns.is_empty() {
+        Columns::None
+    } else if shape.metadata_id == known {
+        Columns::Known(shape.clone())
+    } else {
+        Columns::Sent(shape.clone(), is_prepared)
+    }
+}
+
+fn bound_value(value: proto::Value) -> Result<BoundValue, RequestError> {
+    Ok(match ApiBound::try_from(value)? {
+        ApiBound::Value(bytes) => BoundValue::Value(bytes),
+        ApiBound::Null => BoundValue::Null,
+        ApiBound::Unset => BoundValue::Unset,
+    })
+}
+
+/// The message for an answer.
+pub(crate) fn answer_message(answer: Answer, columns: &Columns) -> proto::ExecuteResponse {
+    use proto::execute_response::Result as Kind;
+    let kind = match answer {
+        Answer::Data(ShardResponse::Written) => Kind::Void(proto::Void {}),
+        Answer::Data(ShardResponse::Rows { rows, paging_state }) => {
+            let (columns, metadata_id) = match columns {
+                Columns::None => Default::default(),
+                Columns::Known(shape) => (Vec::new(), shape.metadata_id.clone()),
+                Columns::Sent(shape, true) => (shape.columns.clone(), shape.metadata_id.clone()),
+                Columns::Sent(shape, false) => (shape.columns.clone(), bytes::Bytes::new()),
+            };
+            let rows = rows.iter().map(|row| encode_row(row)).collect();
+            Kind::Rows(proto::Rows { columns, metadata_id, rows, paging_state })
+        }
+        Answer::Use(keyspace) => Kind::SetKeyspace(proto::SetKeyspace { keyspace }),
+        Answer::Schema(SchemaChanged { keyspace, table, created, epoch }) => {
+            let effect = match created {
+                Some(true) => proto::schema_change::Effect::Created,
+                Some(false) => proto::schema_change::Effect::Dropped,
+                None => proto::schema_change::Effect::None,
+            };
+            let table = table.unwrap_or_default();
+            Kind::SchemaChange(proto::SchemaChange { effect: effect.into(), keyspace, table, epoch: epoch.0 })
+        }
+    };
+    proto::ExecuteResponse { result: Some(kind), warnings: Vec::new() }
+}
+
+fn statement_message(statement: &Statement) -> proto::PrepareResponse {
+    let prepared = &statement.prepared;
+    let (kind, idempotent) = match prepared.kind() {
+        query::PreparedKind::Read => (proto::StatementKind::Read, true),
+        // Every write is a merge of states: again is as once. What is not comes with conditions, counters
+        // and lists.
+        query::PreparedKind::Write => (proto::StatementKind::Write, true),
+        query::PreparedKind::Schema => (proto::StatementKind::Schema, false),
+        query::PreparedKind::Use => (proto::StatementKind::Use, true),
+    };
+    let table = prepared.table();
+    proto::PrepareResponse {
+        id: statement.id_bytes(),
+        parameters: prepared.parameters().iter().map(column_message).collect(),
+        partition_key_indexes: prepared.partition_key_indexes().iter().map(|index| u32::from(*index)).collect(),
+        result_columns: statement.shape.columns.clone(),
+        result_metadata_id: if statement.shape.columns.is_empty() {
+            bytes::Bytes::new()
+        } else {
+            statement.shape.metadata_id.clone()
+        },
+        keyspace: table.map(|table| table.keyspace.clone()).unwrap_or_default(),
+        table: table.map(|table| table.name.clone()).unwrap_or_default(),
+        kind: kind.into(),
+        idempotent,
+    }
+}
+
+impl ClientService {
+    fn topology(&self, known_epoch: u64) -> Result<proto::TopologyResponse, RequestError> {
+        let view = self.executor.view()?;
+        let alive = self.executor.published.alive.load();
+        let mut tokens: BTreeMap<NodeId, Vec<i64>> = BTreeMap::new();
+        for (Token(token), owner) in view.ring() {
+            tokens.entry(*owner).or_default().push(*token);
+        }
+        let node = |member: &membership::MemberInfo| proto::Node {
+            id: member.id.to_string(),
+            client_address: member.addresses.client.to_string(),
+            native_address: String::new(),
+            internode_address: member.addresses.internode.to_string(),
+            data_center: member.data_center.clone(),
+            rack: member.rack.clone(),
+            tokens: tokens.get(&member.id).cloned().unwrap_or_default(),
+            up: alive.contains(&member.id),
+        };
+        let keyspace = |keyspace: &Arc<model::schema::Keyspace>| proto::Keyspace {
+            name: keyspace.name.clone(),
+            replication: Some((&keyspace.replication).into()),
+            tables: keyspace
+                .tables
+                .values()
+                .map(|table| proto::Table::new(table, query::describe_table(table)))
+                .collect(),
+            create_text: query::describe_keyspace(keyspace),
+        };
+        let is_known = known_epoch == view.epoch.0;
+        Ok(proto::TopologyResponse {
+            cluster_id: NodeId(view.cluster_id).to_string(),
+            epoch: view.epoch.0,
+            nodes: view.members.values().map(node).collect(),
+            keyspaces: if is_known { Vec::new() } else { view.schema.keyspaces().values().map(keyspace).collect() },
+            node_id: self.own.to_string(),
+            release: RELEASE.to_owned(),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl helenus_server::Helenus for ClientService {
+    type ExecuteStreamStream = Answers;
+
+    async fn execute(
+        &self,
+        request: Request<proto::ExecuteRequest>,
+    ) -> Result<Response<proto::ExecuteResponse>, Status> {
+        let _call = self.executor.call();
+        let (plan, columns) = plan(&self.executor, request.into_inner()).map_err(|error| status(&error))?;
+        let answer = self.executor.wait(plan).await.map_err(|error| status(&error))?;
+        Ok(Response::new(answer_message(answer, &columns)))
+    }
+
+    async fn execute_stream(
+        &self,
+        request: Request<Streaming<proto::ExecuteStreamRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let answers = crate::execute_stream::start(self.executor.clone(), request.into_inner(), self.drain.clone());
+        Ok(Response::new(answers))
+    }
+
+    async fn prepare(
+        &self,
+        request: Request<proto::PrepareRequest>,
+    ) -> Result<Response<proto::PrepareResponse>, Status> {
+        let proto::PrepareRequest { text, keyspace } = request.into_inner();
+        let keyspace = Some(keyspace.as_str()).filter(|keyspace| !keyspace.is_empty());
+        let prepared = self.executor.view().and_then(|view| self.executor.statements.prepare(&text, keyspace, &view));
+        let statement = prepared.map_err(|error| status(&error))?;
+        Ok(Response::new(statement_message(&statement)))
+    }
+
+    async fn topology(
+        &self,
+        request: Request<proto::TopologyRequest>,
+    ) -> Result<Response<proto::TopologyResponse>, Status> {
+        let known_epoch = request.into_inner().known_epoch;
+        self.topology(known_epoch).map(Response::new).map_err(|error| status(&error))
+    }
+}

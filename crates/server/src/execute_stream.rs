@@ -1,0 +1,143 @@
+//! One client's stream of requests and answers.
+//!
+//! Invariants:
+//! * Room for the answer is reserved before a request is taken from the stream: a client that does not read
+//!   its answers is not read from, and nobody else waits for it.
+//! * Every request that is taken is answered; then, once the client has ended its side or the node drains,
+//!   the stream ends.
+
+use crate::execute::{Answer, CallGuard, Executor, Plan};
+use crate::shard_loop::{Outcome, ReplyTo};
+use crate::statements::ResultShape;
+use ::api::proto::client::v1 as proto;
+use model::RequestError;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::Stream;
+use tonic::{Status, Streaming};
+
+use crate::client_service::{answer_message, plan};
+
+/// Requests of one stream that are in work or answered and not read.
+const STREAM_REQUESTS_MAX: usize = 4_096;
+
+/// What the answer to one request needs.
+pub(crate) struct Answered {
+    id: u64,
+    columns: Columns,
+    result: Result<Answer, RequestError>,
+}
+
+/// The columns of an answer, if it has rows.
+#[derive(Clone)]
+pub(crate) enum Columns {
+    /// No rows are returned.
+    None,
+    /// The client knows them.
+    Known(Arc<ResultShape>),
+    /// To be sent with the first page; with their id when the statement is prepared.
+    Sent(Arc<ResultShape>, bool),
+}
+
+/// Room on a client's stream for the answer to one request.
+pub(crate) struct Reply {
+    permit: mpsc::OwnedPermit<Answered>,
+    id: u64,
+    columns: Columns,
+}
+
+impl Reply {
+    /// Answers with what a shard says.
+    pub(crate) fn send(self, outcome: Outcome) {
+        self.answer(outcome.map(Answer::Data));
+    }
+
+    fn answer(self, result: Result<Answer, RequestError>) {
+        let Reply { permit, id, columns } = self;
+        permit.send(Answered { id, columns, result });
+    }
+}
+
+/// The answers of one stream as messages.
+pub(crate) struct Answers {
+    answered: mpsc::Receiver<Answered>,
+    _call: CallGuard,
+}
+
+impl Stream for Answers {
+    type Item = Result<proto::ExecuteStreamResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.answered.poll_recv(context).map(|answered| {
+            answered.map(|Answered { id, columns, result }| {
+                use proto::execute_stream_response::Outcome;
+                let outcome = match result {
+                    Ok(answer) => Outcome::Response(answer_message(answer, &columns)),
+                    Err(error) => Outcome::Error((&error).into()),
+                };
+                Ok(proto::ExecuteStreamResponse { id, outcome: Some(outcome) })
+            })
+        })
+    }
+}
+
+/// Starts to execute what `requests` brings until it ends or `drain` becomes true.
+pub(crate) fn start(
+    executor: Arc<Executor>,
+    requests: Streaming<proto::ExecuteStreamRequest>,
+    drain: watch::Receiver<bool>,
+) -> Answers {
+    let (answers, answered) = mpsc::channel(STREAM_REQUESTS_MAX);
+    let call = executor.call();
+    tokio::spawn(take_in(executor, requests, drain, answers));
+    Answers { answered, _call: call }
+}
+
+async fn take_in(
+    executor: Arc<Executor>,
+    mut requests: Streaming<proto::ExecuteStreamRequest>,
+    mut drain: watch::Receiver<bool>,
+    answers: mpsc::Sender<Answered>,
+) {
+    let stop = drain.wait_for(|drain| *drain);
+    tokio::pin!(stop);
+    loop {
+        // The client is gone when the receiver of its answers is.
+        let Ok(permit) = answers.clone().reserve_owned().await else { return };
+        let request = tokio::select! {
+            biased;
+            request = requests.message() => request,
+            _ = &mut stop => return,
+        };
+        match request {
+            Ok(Some(proto::ExecuteStreamRequest { id, execute })) => {
+                let reply = Reply { permit, id, columns: Columns::None };
+                execute_one(&executor, execute, reply);
+            }
+            Ok(None) => return,
+            Err(status) => {
+                tracing::debug!(%status, "a client's stream broke");
+                return;
+            }
+        }
+    }
+}
+
+fn execute_one(executor: &Arc<Executor>, request: Option<proto::ExecuteRequest>, mut reply: Reply) {
+    let request = request.ok_or_else(|| RequestError::Invalid("the request is missing".to_owned()));
+    match request.and_then(|request| plan(executor, request)) {
+        Err(error) => reply.answer(Err(error)),
+        Ok((Plan::Done(answer), _)) => reply.answer(Ok(answer)),
+        Ok((Plan::Shard(token, request), columns)) => {
+            reply.columns = columns;
+            executor.submit(token, request, ReplyTo::Stream(reply));
+        }
+        Ok((plan @ Plan::Schema(_), _)) => {
+            // Bounded as the stream's requests are: each holds a permit.
+            let executor = executor.clone();
+            tokio::spawn(async move { reply.answer(executor.wait(plan).await) });
+        }
+    }
+}

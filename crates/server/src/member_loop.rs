@@ -1,0 +1,214 @@
+//! The loop of membership: steps `Member` with what arrives and carries out what it asks for.
+//!
+//! Invariants:
+//! * A view is published only after storage has its tables, so that no shard meets a table that storage
+//!   does not know; and before the change that made it is answered, so that who created a table can use it
+//!   on the same node at once.
+//! * Views and the set of living nodes are never lost on their way to a shard.
+
+use crate::clock::Clock;
+use crate::exit::{Exit, stop_process};
+use crate::peers::Peers;
+use crate::shard_loop::ShardInput;
+use crate::storage_writer::WriteQueue;
+use arc_swap::ArcSwap;
+use membership::{ClusterView, Effect, Input, Member, MemberError, MemberStatus, Message};
+use model::schema::SchemaChange;
+use model::{Epoch, NodeId, RequestError};
+use node::storage::{Storage, StorageError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use storage::Store;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Inputs that may wait before the loop.
+pub(crate) const INBOX_INPUTS_MAX: usize = 4_096;
+const BATCH_INPUTS_MAX: usize = 64;
+/// Schema changes that may wait for their decision on one node.
+const PROPOSALS_MAX: usize = 1_024;
+
+/// What arrives at membership.
+pub(crate) enum MemberInput {
+    /// A node says something.
+    Message {
+        /// Where it listens for other nodes.
+        from: SocketAddr,
+        /// What.
+        message: Message,
+    },
+    /// Storage answers.
+    Stored {
+        /// The write.
+        op: u64,
+        /// Its outcome.
+        result: Result<(), StorageError>,
+    },
+    /// A client wants the schema changed.
+    Propose {
+        /// How.
+        change: SchemaChange,
+        /// Gets the epoch that includes the change.
+        reply: oneshot::Sender<Result<Epoch, RequestError>>,
+    },
+    /// Nothing reaches the node that listens there.
+    Unreachable(SocketAddr),
+    /// A shard has heard of an epoch that this node does not have.
+    CatchUp {
+        /// Who has it.
+        from: NodeId,
+        /// Which.
+        epoch: Epoch,
+    },
+    /// Somebody wants to know how membership is.
+    Status(oneshot::Sender<MemberStatus>),
+}
+
+/// What a node knows of its cluster now, for everybody who only reads.
+pub(crate) struct Published {
+    /// The view; its storage has its tables.
+    pub(crate) view: ArcSwap<ClusterView>,
+    /// The nodes taken to be alive, this one among them.
+    pub(crate) alive: ArcSwap<BTreeSet<NodeId>>,
+    /// True from when the node is a member of a cluster.
+    pub(crate) joined: watch::Sender<bool>,
+}
+
+/// Membership and the world that it acts on.
+pub(crate) struct MemberLoop {
+    /// The logic.
+    pub(crate) member: Member,
+    /// What arrives.
+    pub(crate) inbox: mpsc::Receiver<MemberInput>,
+    /// Every clock is read here.
+    pub(crate) clock: Clock,
+    /// For the tables of the schema, and the cluster's id.
+    pub(crate) store: Arc<Store>,
+    /// For membership's own records.
+    pub(crate) writes: Arc<WriteQueue>,
+    /// For messages.
+    pub(crate) peers: Arc<Peers>,
+    /// Every shard's inbox.
+    pub(crate) shards: Vec<mpsc::Sender<ShardInput>>,
+    /// Where everybody else reads views.
+    pub(crate) published: Arc<Published>,
+    /// Where the data is, for messages to the operator.
+    pub(crate) data_dir: String,
+}
+
+type Proposals = BTreeMap<u64, oneshot::Sender<Result<Epoch, RequestError>>>;
+
+impl MemberLoop {
+    /// Runs until every sender of its inbox is gone.
+    pub(crate) async fn run(mut self) {
+        let mut batch = Vec::with_capacity(BATCH_INPUTS_MAX);
+        let mut effects = Vec::new();
+        let mut proposals = Proposals::new();
+        let mut last_request = 0;
+        loop {
+            self.carry_out(&mut effects, &mut proposals).await;
+            let wake = self.member.deadline().map_or_else(|| model::Instant(u64::MAX), |at| at);
+            tokio::select! {
+                biased;
+                count = self.inbox.recv_many(&mut batch, BATCH_INPUTS_MAX) => if count == 0 { return },
+                () = tokio::time::sleep_until(self.clock.timer(wake)) => {}
+            }
+            let now = self.clock.now();
+            if self.member.deadline().is_some_and(|at| at <= now.monotonic) {
+                self.member.step(now, Input::Wake, &mut effects);
+            }
+            for input in batch.drain(..) {
+                let input = match input {
+                    MemberInput::Message { from, message } => Input::Message { from, message },
+                    MemberInput::Stored { op, result } => {
+                        Input::Stored { op, result: result.map_err(|error| error.to_string()) }
+                    }
+                    MemberInput::Propose { reply, .. } if proposals.len() >= PROPOSALS_MAX => {
+                        let error = RequestError::Overloaded("too many schema changes wait".to_owned());
+                        let _ = reply.send(Err(error));
+                        continue;
+                    }
+                    MemberInput::Propose { change, reply } => {
+                        last_request += 1;
+                        proposals.insert(last_request, reply);
+                        Input::Propose { request: last_request, change }
+                    }
+                    MemberInput::Unreachable(address) => Input::Unreachable(address),
+                    MemberInput::CatchUp { from, epoch } => Input::CatchUp { from, epoch },
+                    MemberInput::Status(reply) => {
+                        let _ = reply.send(self.member.status());
+                        continue;
+                    }
+                };
+                self.member.step(now, input, &mut effects);
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, effects: &mut Vec<Effect>, proposals: &mut Proposals) {
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Send { to, message } => self.peers.send_control(to, message),
+                Effect::Store { op, write } => self.writes.push_member(op, write),
+                Effect::View(view) => self.publish(view).await,
+                Effect::Alive(alive) => {
+                    self.published.alive.store(alive.clone());
+                    self.tell_shards(|| ShardInput::Alive(alive.clone())).await;
+                }
+                Effect::Decided { request, result } => {
+                    if let Some(reply) = proposals.remove(&request) {
+                        // A client that is gone does not undo the decision.
+                        let _ = reply.send(result);
+                    }
+                }
+                Effect::Fatal(error) => stop_process(exit_of(&error), &format!("{}: {error}", self.data_dir)),
+            }
+        }
+    }
+
+    async fn publish(&self, view: Arc<ClusterView>) {
+        let tables: Vec<_> = view.schema.tables().keys().copied().collect();
+        let (store, cluster) = (self.store.clone(), view.cluster_id);
+        // Creating a table writes files: the other tasks of this thread must not wait for it.
+        let prepared = tokio::task::spawn_blocking(move || {
+            store.set_cluster(cluster)?;
+            store.set_tables(&tables)
+        });
+        match prepared.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let message = format!("storage cannot take over the schema of epoch {}: {error}", view.epoch.0);
+                stop_process(Exit::Failure, &message);
+            }
+            // The runtime is being shut down.
+            Err(_) => return,
+        }
+        *self.peers.local.cluster_id.lock() = Some(view.cluster_id);
+        self.published.view.store(view.clone());
+        self.tell_shards(|| ShardInput::View(view.clone())).await;
+        self.peers.retain(&view);
+        if !self.published.joined.send_replace(true) {
+            tracing::info!(cluster = %NodeId(view.cluster_id), epoch = view.epoch.0, "joined");
+        }
+        tracing::debug!(epoch = view.epoch.0, members = view.members.len(), "view published");
+    }
+
+    async fn tell_shards(&self, input: impl Fn() -> ShardInput) {
+        for shard in &self.shards {
+            // A loop that is gone needs no view.
+            let _ = shard.send(input()).await;
+        }
+    }
+}
+
+/// What the operator has to look at.
+pub(crate) fn exit_of(error: &MemberError) -> Exit {
+    match error {
+        MemberError::Config(_) | MemberError::SettingChanged { .. } => Exit::Usage,
+        MemberError::OtherCluster { .. }
+        | MemberError::UnknownData
+        | MemberError::Removed { .. }
+        | MemberError::Corrupt(_) => Exit::DataDirectory,
+        MemberError::JoinRefused { .. } | MemberError::Storage(_) => Exit::Failure,
+    }
+}

@@ -1,0 +1,324 @@
+//! One loop per shard: it takes a batch of inputs, reads the clock once, steps the shard with each, and
+//! carries out what the shard asks for.
+//!
+//! Invariants:
+//! * The loop never waits for anything but its inbox and its deadline: queues to storage and to other nodes
+//!   are asked without waiting, and a refusal is an input or a lost message. So whoever waits for room in
+//!   the inbox cannot wait for ever.
+//! * Storage gets a shard's writes in the order in which the shard asked for them.
+//! * Every request gets exactly one answer, but when the process stops.
+
+use crate::clock::Clock;
+use crate::member_loop::MemberInput;
+use crate::metrics::Metrics;
+use crate::peers::{PeerSender, Peers};
+use crate::read_pool::{ReadJob, ReadPool};
+use crate::storage_writer::WriteQueue;
+use membership::ClusterView;
+use model::{NodeId, RequestError};
+use node::io::{Effect, Envelope, Input, OpId, Request, RequestId, Response, StorageRequest, Stored};
+use node::storage::{StorageError, Write};
+use node::{Shard, ShardStatus};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use storage::Store;
+use tokio::sync::{mpsc, oneshot};
+
+/// Inputs that may wait before a loop.
+pub(crate) const INBOX_INPUTS_MAX: usize = 16_384;
+/// Inputs taken in one batch, under one reading of the clock.
+const BATCH_INPUTS_MAX: usize = 256;
+
+/// What arrives at a shard's loop.
+pub(crate) enum ShardInput {
+    /// A client asks.
+    Request {
+        /// What.
+        request: Request,
+        /// Where the answer goes.
+        reply: ReplyTo,
+    },
+    /// A node says something.
+    Message {
+        /// Who.
+        from: NodeId,
+        /// What.
+        envelope: Envelope,
+    },
+    /// Storage answers.
+    Stored(Stored),
+    /// There is a new view; storage has its tables.
+    View(Arc<ClusterView>),
+    /// These nodes are alive.
+    Alive(Arc<BTreeSet<NodeId>>),
+    /// Nothing reaches this node.
+    Unreachable(NodeId),
+    /// Somebody wants to know how the shard is.
+    Status(oneshot::Sender<ShardStatus>),
+}
+
+/// The result of a request.
+pub(crate) type Outcome = Result<Response, RequestError>;
+
+/// Where an answer goes.
+pub(crate) enum ReplyTo {
+    /// To the one who waits for it.
+    One(oneshot::Sender<Outcome>),
+    /// Onto a client's stream, in which room is reserved.
+    Stream(crate::execute_stream::Reply),
+}
+
+impl ReplyTo {
+    /// Gives the answer; a client that is gone is not an error.
+    pub(crate) fn send(self, outcome: Outcome) {
+        match self {
+            ReplyTo::One(sender) => drop(sender.send(outcome)),
+            ReplyTo::Stream(reply) => reply.send(outcome),
+        }
+    }
+}
+
+/// Requests in work, by their id: the low half is the position, the high half how often it was used, so that a
+/// late answer cannot go to the wrong client.
+#[derive(Default)]
+struct Pending {
+    slots: Vec<(u32, Option<ReplyTo>)>,
+    free: Vec<u32>,
+}
+
+impl Pending {
+    fn insert(&mut self, reply: ReplyTo) -> RequestId {
+        let position = self.free.pop().unwrap_or_else(|| {
+            self.slots.push((0, None));
+            (self.slots.len() - 1) as u32
+        });
+        let slot = &mut self.slots[position as usize];
+        slot.0 = slot.0.wrapping_add(1);
+        slot.1 = Some(reply);
+        RequestId(u64::from(slot.0) << 32 | u64::from(position))
+    }
+
+    fn take(&mut self, id: RequestId) -> Option<ReplyTo> {
+        let position = id.0 as u32;
+        let slot = self.slots.get_mut(position as usize)?;
+        if slot.0 != (id.0 >> 32) as u32 {
+            return None;
+        }
+        let reply = slot.1.take()?;
+        self.free.push(position);
+        Some(reply)
+    }
+}
+
+/// A shard and the world that it acts on.
+pub(crate) struct ShardLoop {
+    /// Its index among the node's shards.
+    pub(crate) index: u16,
+    /// The logic.
+    pub(crate) shard: Shard,
+    /// This node.
+    pub(crate) own: NodeId,
+    /// What arrives.
+    pub(crate) inbox: mpsc::Receiver<ShardInput>,
+    /// Every clock is read here.
+    pub(crate) clock: Clock,
+    /// For reads that are answered from memory.
+    pub(crate) store: Arc<Store>,
+    /// For reads that are not.
+    pub(crate) reads: Arc<ReadPool>,
+    /// For writes.
+    pub(crate) writes: Arc<WriteQueue>,
+    /// For messages.
+    pub(crate) peers: Arc<Peers>,
+    /// Membership, to be told that this node lags.
+    pub(crate) member: mpsc::Sender<MemberInput>,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// What the loop keeps between inputs of a batch.
+#[derive(Default)]
+struct Scratch {
+    pending: Pending,
+    effects: Vec<Effect>,
+    /// Answers that are there at once; they are stepped before the batch ends.
+    answers: VecDeque<Input>,
+    writes: Vec<(OpId, Write)>,
+    refused: Vec<OpId>,
+    senders: BTreeMap<NodeId, PeerSender>,
+}
+
+impl ShardLoop {
+    /// Runs until every sender of its inbox is gone.
+    pub(crate) async fn run(mut self) {
+        let mut batch = Vec::with_capacity(BATCH_INPUTS_MAX);
+        let mut scratch = Scratch::default();
+        let far = self.clock.timer(model::Instant(u64::MAX));
+        let timer = tokio::time::sleep_until(far);
+        tokio::pin!(timer);
+        let mut armed = far;
+        loop {
+            let deadline = self.shard.deadline().map_or(far, |at| self.clock.timer(at));
+            // A timer that fires early costs one empty wake; setting it for every batch costs more.
+            if deadline < armed {
+                timer.as_mut().reset(deadline);
+                armed = deadline;
+            }
+            let woken = tokio::select! {
+                biased;
+                count = self.inbox.recv_many(&mut batch, BATCH_INPUTS_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                    false
+                }
+                () = timer.as_mut() => true,
+            };
+            let now = self.clock.now();
+            if woken || self.shard.deadline().is_some_and(|at| at <= now.monotonic) {
+                self.step(now, Input::Wake, &mut scratch);
+            }
+            if woken {
+                // Re-armed above for whatever is due next.
+                timer.as_mut().reset(far);
+                armed = far;
+            }
+            for input in batch.drain(..) {
+                self.on_input(now, input, &mut scratch);
+            }
+            self.settle(now, &mut scratch);
+        }
+    }
+
+    fn on_input(&mut self, now: model::Now, input: ShardInput, scratch: &mut Scratch) {
+        let input = match input {
+            ShardInput::Request { request, reply } => Input::Request { id: scratch.pending.insert(reply), request },
+            ShardInput::Message { from, envelope } => Input::Message { from, envelope },
+            ShardInput::Stored(stored) => Input::Stored(stored),
+            ShardInput::View(view) => {
+                scratch.senders = self.peers.senders(&view);
+                Input::View(view)
+            }
+            ShardInput::Alive(alive) => Input::Alive(alive),
+            ShardInput::Unreachable(node) => Input::Unreachable(node),
+            ShardInput::Status(reply) => {
+                let _ = reply.send(self.shard.status());
+                return;
+            }
+        };
+        self.step(now, input, scratch);
+    }
+
+    fn step(&mut self, now: model::Now, input: Input, scratch: &mut Scratch) {
+        let mut effects = std::mem::take(&mut scratch.effects);
+        self.shard.step(now, input, &mut effects);
+        for effect in effects.drain(..) {
+            self.route(effect, scratch);
+        }
+        scratch.effects = effects;
+    }
+
+    /// Hands over the batch's writes, and steps the answers that are there at once until there are none.
+    fn settle(&mut self, now: model::Now, scratch: &mut Scratch) {
+        loop {
+            if !scratch.writes.is_empty() {
+                self.writes.push(&mut scratch.writes, &mut scratch.refused);
+                self.metrics.storage_overloaded.add(scratch.refused.len() as u64);
+                for op in scratch.refused.drain(..) {
+                    let stored = Stored::Failed { op, error: StorageError::Overloaded };
+                    scratch.answers.push_back(Input::Stored(stored));
+                }
+            }
+            if scratch.answers.is_empty() && scratch.writes.is_empty() {
+                return;
+            }
+            while let Some(input) = scratch.answers.pop_front() {
+                self.step(now, input, scratch);
+            }
+        }
+    }
+
+    fn route(&self, effect: Effect, scratch: &mut Scratch) {
+        match effect {
+            Effect::Reply { id, result } => {
+                let reply = scratch.pending.take(id).expect("a shard answers each request once");
+                let counter = match &result {
+                    Ok(_) => &self.metrics.requests_succeeded,
+                    Err(RequestError::Overloaded(_)) => &self.metrics.requests_overloaded,
+                    Err(_) => &self.metrics.requests_failed,
+                };
+                counter.add(1);
+                reply.send(result);
+            }
+            Effect::Send { to, envelope } if to == self.own => {
+                scratch.answers.push_back(Input::Message { from: to, envelope });
+            }
+            Effect::Send { to, envelope } => match scratch.senders.get(&to) {
+                Some(sender) => sender.send(envelope),
+                None => self.metrics.messages_dropped.add(1),
+            },
+            Effect::Store { op, request } => self.store(op, request, scratch),
+            Effect::CatchUp { from, epoch } => {
+                // Lost when membership has much to do: the next message of that epoch asks again.
+                let _ = self.member.try_send(MemberInput::CatchUp { from, epoch });
+            }
+        }
+    }
+
+    fn store(&self, op: OpId, request: StorageRequest, scratch: &mut Scratch) {
+        let write = match request {
+            StorageRequest::Apply(mutation) => Write::Apply(mutation),
+            StorageRequest::Local(write) => Write::Local(write),
+            StorageRequest::Hint { target, mutation } => Write::Hint { target, mutation },
+            StorageRequest::HintsDelivered { target, through } => Write::HintsDelivered { target, through },
+            StorageRequest::Read(command) => {
+                match self.store.read_cached(&command) {
+                    Some(result) => {
+                        self.metrics.reads_cached.add(1);
+                        let stored = match result {
+                            Ok(data) => Stored::Read { op, data },
+                            Err(error) => Stored::Failed { op, error },
+                        };
+                        scratch.answers.push_back(Input::Stored(stored));
+                    }
+                    None => self.read(ReadJob::Partition { shard: self.index, op, command }, scratch),
+                }
+                return;
+            }
+            StorageRequest::ReadHints { target, after, bytes_limit } => {
+                self.read(ReadJob::Hints { shard: self.index, op, target, after, bytes_limit }, scratch);
+                return;
+            }
+        };
+        scratch.writes.push((op, write));
+    }
+
+    fn read(&self, job: ReadJob, scratch: &mut Scratch) {
+        let op = job.op();
+        if !self.reads.submit(job) {
+            self.metrics.storage_overloaded.add(1);
+            let stored = Stored::Failed { op, error: StorageError::Overloaded };
+            scratch.answers.push_back(Input::Stored(stored));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_finds_its_request_once_and_a_late_one_none() {
+        let mut pending = Pending::default();
+        let reply = || ReplyTo::One(oneshot::channel().0);
+        let (first, second) = (pending.insert(reply()), pending.insert(reply()));
+        assert!(pending.take(first).is_some());
+        assert!(pending.take(first).is_none());
+        let third = pending.insert(reply());
+        assert_ne!(first, third);
+        assert_eq!(first.0 as u32, third.0 as u32, "positions are used again");
+        assert!(pending.take(first).is_none());
+        assert!(pending.take(second).is_some());
+        assert!(pending.take(third).is_some());
+    }
+}
