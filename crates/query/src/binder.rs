@@ -4,7 +4,7 @@
 
 use crate::ast::{Delete, Insert, Name, Select, Statement, TableName, Term, TermKind, Update, Using};
 use crate::definition::{create_keyspace, create_table, drop_keyspace, drop_table};
-use crate::operand::{ColumnSpec, Operand, constant};
+use crate::operand::{BoundValue, ColumnSpec, Operand, constant};
 use crate::parser::Parsed;
 use crate::prepared::{Plan, Prepared};
 use crate::read::{ReadPlan, ResultSource};
@@ -101,10 +101,11 @@ impl Binder<'_> {
         cql_type: &CqlType,
     ) -> Result<Operand, RequestError> {
         match &term.kind {
-            TermKind::Null => Ok(Operand::Null),
+            TermKind::Null => Ok(Operand::Constant(BoundValue::Null)),
             TermKind::Literal(literal) => {
                 let value = constant(literal, receiver, cql_type);
-                value.map(Operand::Constant).map_err(|message| self.source.invalid(term.at, message))
+                let value = value.map(|wire| Operand::Constant(BoundValue::Value(wire)));
+                value.map_err(|message| self.source.invalid(term.at, message))
             }
             TermKind::Marker { index, name } => {
                 self.parameters[usize::from(*index)] = Some(ColumnSpec {
@@ -207,7 +208,7 @@ impl Binder<'_> {
                 return Err(self.source.invalid(name.at, message));
             }
             self.check_written(column, name, &mut seen, "The column names contains duplicates")?;
-            cells.push((column.id, Operand::Null));
+            cells.push((column.id, Operand::Constant(BoundValue::Null)));
         }
         let restrictions = Restrictions::of(self, &table, StatementKind::Delete, &delete.relations)?;
         let key = restrictions.rows_of_partition(self.source)?;

@@ -35,10 +35,8 @@ pub enum BoundValue {
 /// A term of a prepared statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Operand {
-    /// A constant in wire form.
-    Constant(Bytes),
-    /// `null`.
-    Null,
+    /// A constant in wire form, or `null`.
+    Constant(BoundValue),
     /// The parameter of this index.
     Parameter(u16),
 }
@@ -68,10 +66,9 @@ impl<'a> Arguments<'a> {
     ///
     /// # Errors
     /// When the bound value is too large or not of the parameter's type.
-    pub(crate) fn value(&self, operand: &Operand) -> Result<BoundValue, RequestError> {
+    pub(crate) fn value(&self, operand: &'a Operand) -> Result<&'a BoundValue, RequestError> {
         let index = match operand {
-            Operand::Constant(value) => return Ok(BoundValue::Value(value.clone())),
-            Operand::Null => return Ok(BoundValue::Null),
+            Operand::Constant(value) => return Ok(value),
             Operand::Parameter(index) => usize::from(*index),
         };
         let (value, parameter) = (&self.values[index], &self.parameters[index]);
@@ -88,14 +85,14 @@ impl<'a> Arguments<'a> {
                 RequestError::Invalid(format!("Invalid value for \"{name}\" of type {cql_type}: {error}"))
             })?;
         }
-        Ok(value.clone())
+        Ok(value)
     }
 
     /// The value of `operand`, which restricts the key column `column`.
     ///
     /// # Errors
     /// As [`Arguments::value`], and when it is null or unset.
-    pub(crate) fn key_value(&self, operand: &Operand, column: &str) -> Result<Bytes, RequestError> {
+    pub(crate) fn key_value(&self, operand: &'a Operand, column: &str) -> Result<&'a Bytes, RequestError> {
         match self.value(operand)? {
             BoundValue::Value(value) => Ok(value),
             BoundValue::Null => {
@@ -107,18 +104,18 @@ impl<'a> Arguments<'a> {
 
     /// The value of an `int` operand that is not a column: `None` when it is null, the outer `None`
     /// when it is unset or not given.
-    pub(crate) fn int(&self, operand: Option<&Operand>) -> Result<Option<Option<i32>>, RequestError> {
+    pub(crate) fn int(&self, operand: Option<&'a Operand>) -> Result<Option<Option<i32>>, RequestError> {
         self.number(operand, |bytes| bytes.try_into().map(i32::from_be_bytes).ok())
     }
 
     /// The same of a `bigint` operand.
-    pub(crate) fn bigint(&self, operand: Option<&Operand>) -> Result<Option<Option<i64>>, RequestError> {
+    pub(crate) fn bigint(&self, operand: Option<&'a Operand>) -> Result<Option<Option<i64>>, RequestError> {
         self.number(operand, |bytes| bytes.try_into().map(i64::from_be_bytes).ok())
     }
 
     fn number<T>(
         &self,
-        operand: Option<&Operand>,
+        operand: Option<&'a Operand>,
         read: impl FnOnce(&[u8]) -> Option<T>,
     ) -> Result<Option<Option<T>>, RequestError> {
         let Some(operand) = operand else { return Ok(None) };
@@ -126,7 +123,7 @@ impl<'a> Arguments<'a> {
             BoundValue::Unset => Ok(None),
             BoundValue::Null => Ok(Some(None)),
             // An empty int is null, as in Cassandra.
-            BoundValue::Value(bytes) => Ok(Some(read(&bytes))),
+            BoundValue::Value(bytes) => Ok(Some(read(bytes))),
         }
     }
 }

@@ -63,6 +63,27 @@ impl Prepared {
         Prepared { parameters, partition_key_indexes, plan }
     }
 
+    /// What the statement does.
+    #[must_use]
+    pub fn kind(&self) -> PreparedKind {
+        match &self.plan {
+            Plan::Write(_) => PreparedKind::Write,
+            Plan::Read(_) => PreparedKind::Read,
+            Plan::Schema(_) => PreparedKind::Schema,
+            Plan::Use(_) => PreparedKind::Use,
+        }
+    }
+
+    /// The table that the statement reads or writes, as it was when the statement was prepared.
+    #[must_use]
+    pub fn table(&self) -> Option<&Arc<Table>> {
+        match &self.plan {
+            Plan::Write(plan) => Some(plan.table()),
+            Plan::Read(plan) => Some(&plan.table),
+            Plan::Schema(_) | Plan::Use(_) => None,
+        }
+    }
+
     /// The bind markers in the order of the text. A named marker that stands twice is two parameters.
     #[must_use]
     pub fn parameters(&self) -> &[ColumnSpec] {
@@ -88,32 +109,7 @@ impl Prepared {
     /// The table that the statement reads or writes: when it changes, this must be prepared again.
     #[must_use]
     pub fn tables(&self) -> Option<TableId> {
-        match &self.plan {
-            Plan::Write(plan) => Some(plan.table().id),
-            Plan::Read(plan) => Some(plan.table.id),
-            Plan::Schema(_) | Plan::Use(_) => None,
-        }
-    }
-
-    /// What the statement does.
-    #[must_use]
-    pub fn kind(&self) -> PreparedKind {
-        match &self.plan {
-            Plan::Write(_) => PreparedKind::Write,
-            Plan::Read(_) => PreparedKind::Read,
-            Plan::Schema(_) => PreparedKind::Schema,
-            Plan::Use(_) => PreparedKind::Use,
-        }
-    }
-
-    /// The table that the statement reads or writes, as it was when it was prepared.
-    #[must_use]
-    pub fn table(&self) -> Option<&Arc<Table>> {
-        match &self.plan {
-            Plan::Write(plan) => Some(plan.table()),
-            Plan::Read(plan) => Some(&plan.table),
-            Plan::Schema(_) | Plan::Use(_) => None,
-        }
+        self.table().map(|table| table.id)
     }
 
     /// The statement with `values`, one for each parameter.

@@ -1,7 +1,7 @@
 //! Statements against a schema, values against parameters, and broken statements of every kind.
 
 use crate::fixture::{bound, cases, error, int, prepare_in, read, sample, schema, table, text, write};
-use crate::{Bound, BoundValue, ColumnSpec, prepare};
+use crate::{Bound, BoundValue, ColumnSpec, PreparedKind, prepare};
 use bytes::Bytes;
 use model::limits::{STATEMENT_BYTES_MAX, VALUE_BYTES_MAX};
 use model::schema::Schema;
@@ -72,6 +72,10 @@ fn parameters_have_the_names_and_types_of_what_they_are_for() {
     let insert = prepare_in(&schema, "INSERT INTO t (k) VALUES (1)");
     assert_eq!((insert.result_columns(), insert.tables()), (&[][..], Some(table(&schema, "t").id)));
     assert_eq!(prepare_in(&schema, "USE ks").tables(), None);
+    assert_eq!(insert.table(), Some(table(&schema, "t")));
+    let kinds =
+        [&insert, &select, &prepare_in(&schema, "DROP TABLE t"), &prepare_in(&schema, "USE ks")].map(|it| it.kind());
+    assert_eq!(kinds, [PreparedKind::Write, PreparedKind::Read, PreparedKind::Schema, PreparedKind::Use]);
 }
 
 #[test]

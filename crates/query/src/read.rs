@@ -34,7 +34,7 @@ pub(crate) struct ReadPlan {
 }
 
 impl ReadPlan {
-    pub(crate) fn bind(self: &Arc<ReadPlan>, arguments: Arguments<'_>) -> Result<BoundRead, RequestError> {
+    pub(crate) fn bind<'a>(self: &'a Arc<ReadPlan>, arguments: Arguments<'a>) -> Result<BoundRead, RequestError> {
         let components = self.key.partition_values(&self.table, arguments)?;
         let partition = PartitionKey::from_components(&components)?;
         let slice = match self.key.rows(&self.table, arguments)? {

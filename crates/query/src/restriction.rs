@@ -303,35 +303,43 @@ impl KeyPlan {
     pub(crate) fn partition_parameters(&self) -> Vec<u16> {
         let parameter = |operand: &Operand| match operand {
             Operand::Parameter(index) => Some(*index),
-            Operand::Constant(_) | Operand::Null => None,
+            Operand::Constant(_) => None,
         };
         let parameters: Option<Vec<u16>> = self.partition.iter().map(parameter).collect();
         parameters.unwrap_or_default()
     }
 
     /// The values of the partition key's columns.
-    pub(crate) fn partition_values(&self, table: &Table, arguments: Arguments<'_>) -> Result<Vec<Bytes>, RequestError> {
+    pub(crate) fn partition_values<'a>(
+        &'a self,
+        table: &Table,
+        arguments: Arguments<'a>,
+    ) -> Result<Vec<Bytes>, RequestError> {
         let columns = table.partition_key().zip(&self.partition);
-        columns.map(|(column, operand)| arguments.key_value(operand, &column.name)).collect()
+        columns.map(|(column, operand)| arguments.key_value(operand, &column.name).cloned()).collect()
     }
 
     /// The partition.
-    pub(crate) fn partition(&self, table: &Table, arguments: Arguments<'_>) -> Result<PartitionKey, RequestError> {
+    pub(crate) fn partition<'a>(
+        &'a self,
+        table: &Table,
+        arguments: Arguments<'a>,
+    ) -> Result<PartitionKey, RequestError> {
         // The one component of most keys needs no vector.
         if let ([operand], Some(column)) = (self.partition.as_slice(), table.columns.first()) {
             let value = arguments.key_value(operand, &column.name)?;
-            return PartitionKey::from_components(std::slice::from_ref(&value));
+            return PartitionKey::from_components(std::slice::from_ref(value));
         }
         PartitionKey::from_components(&self.partition_values(table, arguments)?)
     }
 
     /// The rows of the partition.
-    pub(crate) fn rows(&self, table: &Table, arguments: Arguments<'_>) -> Result<Rows, RequestError> {
+    pub(crate) fn rows<'a>(&'a self, table: &Table, arguments: Arguments<'a>) -> Result<Rows, RequestError> {
         let plan = &self.clustering;
         let mut columns = table.clustering();
         let mut prefix = Vec::with_capacity(plan.equal.len() + 1);
         for (operand, column) in plan.equal.iter().zip(&mut columns) {
-            prefix.push(arguments.key_value(operand, &column.name)?);
+            prefix.push(arguments.key_value(operand, &column.name)?.clone());
         }
         let Some(column) = columns.next() else {
             return Ok(Rows::One(encode_clustering(table, &prefix)?));
@@ -339,7 +347,7 @@ impl KeyPlan {
         if prefix.is_empty() && plan.lower.is_none() && plan.upper.is_none() {
             return Ok(Rows::All);
         }
-        let end = |end: &Option<RangeEnd>| -> Result<Option<(Bytes, bool)>, RequestError> {
+        let end = |end: &'a Option<RangeEnd>| -> Result<Option<(&'a Bytes, bool)>, RequestError> {
             let Some(RangeEnd { operand, inclusive }) = end else { return Ok(None) };
             Ok(Some((arguments.key_value(operand, &column.name)?, *inclusive)))
         };
@@ -347,10 +355,10 @@ impl KeyPlan {
         if matches!(column.kind, ColumnKind::Clustering(_, ClusteringOrder::Descending)) {
             std::mem::swap(&mut first, &mut last);
         }
-        let mut bound = |value: Option<(Bytes, bool)>, side: BoundSide, opposite: BoundSide| match value {
+        let mut bound = |value: Option<(&Bytes, bool)>, side: BoundSide, opposite: BoundSide| match value {
             None => encode_bound(table, &prefix, side),
             Some((value, inclusive)) => {
-                prefix.push(value);
+                prefix.push(value.clone());
                 let encoded = encode_bound(table, &prefix, if inclusive { side } else { opposite });
                 prefix.pop();
                 encoded

@@ -65,14 +65,14 @@ impl WritePlan {
         &self.key
     }
 
-    pub(crate) fn bind(&self, arguments: Arguments<'_>) -> Result<BoundWrite, RequestError> {
+    pub(crate) fn bind<'a>(&'a self, arguments: Arguments<'a>) -> Result<BoundWrite, RequestError> {
         let table = &self.table;
         let partition = self.key.partition(table, arguments)?;
         let rows = self.key.rows(table, arguments)?;
         let mut cells = Vec::with_capacity(self.cells.len());
         for (column, operand) in &self.cells {
             match arguments.value(operand)? {
-                BoundValue::Value(value) => cells.push((*column, Some(value))),
+                BoundValue::Value(value) => cells.push((*column, Some(value.clone()))),
                 BoundValue::Null => cells.push((*column, None)),
                 BoundValue::Unset => {}
             }
@@ -89,7 +89,7 @@ impl WritePlan {
     }
 
     /// The time to live in seconds; 0 for none.
-    fn time_to_live(&self, arguments: Arguments<'_>) -> Result<u32, RequestError> {
+    fn time_to_live<'a>(&'a self, arguments: Arguments<'a>) -> Result<u32, RequestError> {
         let Expiration::Given(operand) = &self.time_to_live else {
             return Ok(self.table.options.default_time_to_live);
         };
@@ -108,7 +108,7 @@ impl WritePlan {
         }
     }
 
-    fn timestamp(&self, arguments: Arguments<'_>) -> Result<Option<i64>, RequestError> {
+    fn timestamp<'a>(&'a self, arguments: Arguments<'a>) -> Result<Option<i64>, RequestError> {
         match arguments.bigint(self.timestamp.as_ref())? {
             None => Ok(None),
             Some(None) => Err(RequestError::Invalid("Invalid null value of timestamp".to_owned())),
