@@ -5,6 +5,7 @@ use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_sequence};
 use crate::deletion::PartitionDeletions;
 use crate::id::TableId;
 use crate::key::PartitionKey;
+use crate::read::Slice;
 use crate::row::{Row, encoded_is_live};
 use bytes::Bytes;
 
@@ -52,14 +53,18 @@ impl Record {
         Record { key: RecordKey::Deletions, value: deletions.to_bytes() }
     }
 
-    /// Checks that the value is what its key says. A replica does so before it stores bytes that came
-    /// from another node: a value that cannot be merged would poison the store.
+    /// Checks that the value is what its key says, and that a clustering key is one that reads of a whole
+    /// partition find. A replica does so before it stores bytes that came from another node: a value that
+    /// cannot be merged would poison the store.
     ///
     /// # Errors
     /// When it is not.
     pub fn validate(&self) -> Result<(), CodecError> {
         match &self.key {
             RecordKey::Deletions => PartitionDeletions::from_bytes(&self.value).map(|_| ()),
+            RecordKey::Row(clustering) if !Slice::all().contains(clustering) => {
+                Err(CodecError::Invalid("clustering key"))
+            }
             RecordKey::Static | RecordKey::Row(_) => encoded_is_live(&self.value, 0).map(|_| ()),
         }
     }
@@ -164,7 +169,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn record() -> impl Strategy<Value = Record> {
-        let clustering = prop::collection::vec(any::<u8>(), 0..4).prop_map(Bytes::from);
+        let clustering = prop::collection::vec(any::<u8>(), 0..4)
+            .prop_map(|rest| Bytes::from([&[0x40][..], &rest].concat()));
         prop_oneof![
             deletions().prop_map(|deletions| Record::deletions(&deletions)),
             row().prop_map(|row| Record { key: RecordKey::Static, value: row.to_bytes() }),
@@ -239,8 +245,11 @@ mod tests {
         record.key = RecordKey::Deletions;
         assert!(record.validate().is_err());
         record.value = Bytes::new();
-        for key in [RecordKey::Deletions, RecordKey::Static, RecordKey::Row(Bytes::new())] {
+        for key in [RecordKey::Deletions, RecordKey::Static, RecordKey::Row(Bytes::from_static(&[0x38]))] {
             assert!(Record { key, value: Bytes::new() }.validate().is_err());
+        }
+        for clustering in [&[][..], &[0x08], &[0x1f, 0x38], &[0x60]] {
+            assert!(Record::row(Bytes::from_static(clustering), &row).validate().is_err(), "{clustering:?}");
         }
         assert!(merge_values(false, &row.to_bytes(), &Bytes::from_static(&[9])).is_err());
     }

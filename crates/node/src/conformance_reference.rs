@@ -1,0 +1,215 @@
+//! The reference of the conformance suite: what every store holds, as decoded rows in ordered maps, and
+//! random histories for it.
+
+use bytes::Bytes;
+use model::codec::{Decode, Encode};
+use model::deletion::{Deletion, PartitionDeletions};
+use model::read::Slice;
+use model::row::Expiry;
+use model::{
+    Cell, CellState, ColumnId, Liveness, Mutation, PartitionKey, ReadCommand, ReadData, Record, RecordKey, Rng, Row,
+    TableId,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A store in the most naive form.
+#[derive(Default)]
+pub(super) struct Reference {
+    partitions: BTreeMap<(TableId, Bytes), Partition>,
+}
+
+#[derive(Default)]
+struct Partition {
+    deletions: PartitionDeletions,
+    static_row: Row,
+    rows: BTreeMap<Bytes, Row>,
+}
+
+impl Reference {
+    /// Merges a mutation.
+    pub(super) fn apply(&mut self, mutation: &Mutation) {
+        let partition = self.partitions.entry((mutation.table, mutation.partition.bytes.clone())).or_default();
+        for record in &mutation.records {
+            let row = || Row::from_bytes(&record.value).unwrap();
+            match &record.key {
+                RecordKey::Deletions => {
+                    let deletions = PartitionDeletions::from_bytes(&record.value).unwrap();
+                    partition.deletions = partition.deletions.merge(&deletions);
+                }
+                RecordKey::Static => partition.static_row = std::mem::take(&mut partition.static_row).merge(row()),
+                RecordKey::Row(clustering) => {
+                    let stored = partition.rows.remove(clustering).unwrap_or_default();
+                    partition.rows.insert(clustering.clone(), stored.merge(row()));
+                }
+            }
+        }
+    }
+
+    /// Reads by looking at everything.
+    pub(super) fn read(&self, command: &ReadCommand) -> ReadData {
+        let empty = Partition::default();
+        let partition = self.partitions.get(&(command.table, command.partition.bytes.clone())).unwrap_or(&empty);
+        let mut data = ReadData::default();
+        if command.static_row {
+            let mut row = partition.static_row.clone();
+            partition.deletions.partition().into_iter().for_each(|deletion| row.delete(deletion));
+            data.static_row = (!row.is_empty()).then(|| row.to_bytes());
+        }
+        let mut rows: Vec<(Bytes, Row)> = Vec::new();
+        for (clustering, row) in &partition.rows {
+            let mut row = row.clone();
+            partition.deletions.covering(clustering).into_iter().for_each(|deletion| row.delete(deletion));
+            if !row.is_empty() && command.slices.iter().any(|slice| slice.contains(clustering)) {
+                rows.push((clustering.clone(), row));
+            }
+        }
+        if command.reversed {
+            rows.reverse();
+        }
+        let (mut live, mut bytes) = (0, 0);
+        for (clustering, row) in rows {
+            let encoded = row.to_bytes();
+            live += u32::from(row.is_live(i64::from(command.now_seconds)));
+            bytes += clustering.len() + encoded.len();
+            data.rows.push((clustering.clone(), encoded));
+            if live >= command.row_limit || bytes as u64 >= u64::from(command.bytes_limit) {
+                data.more = command.after(&clustering, 1).is_some();
+                break;
+            }
+        }
+        data.deletions = read_part(&partition.deletions, command, data.rows.last().filter(|_| data.more));
+        data
+    }
+}
+
+/// The deletions in what was read, by taking every range apart at every slice.
+fn read_part(all: &PartitionDeletions, command: &ReadCommand, last: Option<&(Bytes, Bytes)>) -> PartitionDeletions {
+    let mut part = all.partition().map_or_else(PartitionDeletions::default, PartitionDeletions::of_partition);
+    for range in all.ranges() {
+        for slice in &command.slices {
+            let (mut start, mut end) = (range.start.clone().max(slice.start.clone()), range.end.clone());
+            end = end.min(slice.end.clone());
+            match last {
+                Some((last, _)) if command.reversed => start = start.max(last.clone()),
+                Some((last, _)) => end = end.min(Bytes::from([last, &[0][..]].concat())),
+                None => {}
+            }
+            part = part.merge(&PartitionDeletions::of_range(start, end, range.deletion));
+        }
+    }
+    part
+}
+
+fn random_partition(rng: &mut Rng) -> PartitionKey {
+    let names: [&[u8]; 8] = [b"", b"a", b"aa", b"b", b"\x00", b"\xff\xff", b"a\x00", b"some longer partition key"];
+    PartitionKey::new(Bytes::from_static(names[rng.index(names.len())]))
+}
+
+/// Among them keys that are prefixes of others.
+fn random_clustering(rng: &mut Rng) -> Bytes {
+    let mut key = vec![0x40, rng.below(12) as u8];
+    if rng.chance(300) {
+        key.extend_from_slice(&[0x40, rng.below(4) as u8]);
+    }
+    if rng.chance(900) {
+        key.push(0x38);
+    }
+    if rng.chance(30) { Bytes::from_static(&[0x38]) } else { Bytes::from(key) }
+}
+
+fn random_timestamp(rng: &mut Rng) -> i64 {
+    match rng.below(20) {
+        0 => i64::MIN,
+        1 => i64::MAX,
+        _ => rng.below(40) as i64,
+    }
+}
+
+fn random_deletion(rng: &mut Rng) -> Deletion {
+    // Not the largest timestamp: nothing would ever be seen again.
+    let timestamp = random_timestamp(rng).min(20 + rng.below(20) as i64);
+    Deletion { timestamp, local_seconds: rng.below(3) as u32 }
+}
+
+fn random_expiry(rng: &mut Rng) -> Expiry {
+    Expiry { ttl_seconds: rng.below(3) as u32, at_seconds: 90 + rng.below(20) as u32 }
+}
+
+fn random_row(rng: &mut Rng) -> Row {
+    let cell = |rng: &mut Rng| {
+        let length = if rng.chance(20) { 3_000 } else { rng.below(12) };
+        let value = Bytes::from(vec![rng.below(3) as u8; length as usize]);
+        let state = match rng.below(4) {
+            0 => CellState::Tombstone(rng.below(3) as u32),
+            1 => CellState::Expiring(random_expiry(rng), Some(value)),
+            _ => CellState::Live(value),
+        };
+        (ColumnId(rng.below(5) as u32), Cell { timestamp: random_timestamp(rng), state })
+    };
+    let cells = (0..rng.below(4)).map(|_| cell(rng)).collect();
+    let liveness = rng.chance(500).then(|| {
+        let expiry = rng.chance(300).then(|| random_expiry(rng));
+        Liveness { timestamp: random_timestamp(rng), expiry }
+    });
+    let deletion = rng.chance(100).then(|| random_deletion(rng));
+    Row::new(liveness, deletion, cells)
+}
+
+/// A mutation of one of a few partitions.
+pub(super) fn random_mutation(rng: &mut Rng, table: TableId) -> Arc<Mutation> {
+    let partition = random_partition(rng);
+    let mut records = BTreeMap::new();
+    for _ in 0..rng.between(1, 4) {
+        let record = match rng.below(20) {
+            0 => Record::deletions(&PartitionDeletions::of_partition(random_deletion(rng))),
+            1..=2 => {
+                let (start, end) = (random_clustering(rng), random_clustering(rng));
+                Record::deletions(&PartitionDeletions::of_range(start, end, random_deletion(rng)))
+            }
+            3..=4 => Record { key: RecordKey::Static, value: random_row(rng).to_bytes() },
+            _ => Record::row(random_clustering(rng), &random_row(rng)),
+        };
+        records.insert(record.key.clone(), record);
+    }
+    Arc::new(Mutation { table, partition, records: records.into_values().collect() })
+}
+
+/// A read of one of the same partitions.
+pub(super) fn random_command(rng: &mut Rng, table: TableId) -> ReadCommand {
+    let after = |key: &Bytes| Bytes::from([key, &[0][..]].concat());
+    let mut slices = Vec::new();
+    match rng.below(4) {
+        0 => slices.push(Slice::all()),
+        1 => {
+            let start = random_clustering(rng);
+            slices.push(Slice { end: after(&start), start });
+        }
+        kind => {
+            let mut cuts: Vec<Bytes> = (0..rng.between(1, 3) * 2).map(|_| random_clustering(rng)).collect();
+            cuts.sort();
+            cuts.dedup();
+            if kind == 2 {
+                // A key and the zero byte after it may be a key itself: slices would overlap.
+                let points = cuts.iter().map(|cut| Slice { start: cut.clone(), end: after(cut) });
+                slices.extend(points);
+            } else {
+                slices.extend(cuts.chunks_exact(2).map(|pair| Slice { start: pair[0].clone(), end: pair[1].clone() }));
+            }
+        }
+    }
+    slices.dedup_by(|next, previous| next.start < previous.end);
+    if slices.is_empty() {
+        slices.push(Slice::all());
+    }
+    ReadCommand {
+        table,
+        partition: random_partition(rng),
+        slices,
+        reversed: rng.chance(400),
+        static_row: rng.chance(500),
+        row_limit: if rng.chance(500) { rng.between(1, 8) as u32 } else { u32::MAX },
+        bytes_limit: if rng.chance(200) { rng.between(1, 200) as u32 } else { u32::MAX },
+        now_seconds: 85 + rng.below(30) as u32,
+    }
+}
