@@ -217,13 +217,6 @@ fn check_mutation(mutation: &Mutation) -> Result<(), StorageError> {
     if mutation.bytes() > MUTATION_BYTES_MAX {
         return Err(invalid(format!("{} bytes are more than {MUTATION_BYTES_MAX}", mutation.bytes())));
     }
-    for record in &mutation.records {
-        if let RecordKey::Row(clustering) = &record.key
-            && !layout::is_clustering(clustering)
-        {
-            return Err(invalid("a clustering key is not encoded".to_owned()));
-        }
-    }
     Ok(())
 }
 
