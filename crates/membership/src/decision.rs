@@ -395,17 +395,17 @@ impl Member {
             self.proposals.retry_at = self.now + PAUSE_FIRST * 2;
             return Checked::Later;
         }
-        let result = match self.log.state().validate_schema(&proposal.change) {
+        let (request, started) = (proposal.request, proposal.started);
+        match self.log.state().validate_schema(&proposal.change) {
             Ok(true) => {
                 let change = Arc::new(Change::Schema(proposal.change.clone()));
                 return Checked::Propose(Entry { id: proposal.id, change });
             }
-            Ok(false) => Ok(self.epoch()),
-            Err(error) => Err(error),
-        };
-        let request = proposal.request;
+            // Nothing to decide, but what the client wants to rely on must be as widely known as if there were.
+            Ok(false) => self.await_agreement(request, self.epoch(), started),
+            Err(error) => self.effects.push(Effect::Decided { request, result: Err(error) }),
+        }
         self.proposals.queue.pop_front();
-        self.effects.push(Effect::Decided { request, result });
         Checked::Answered
     }
 
@@ -500,9 +500,14 @@ impl Member {
     pub(crate) fn on_own_decided(&mut self, epoch: Epoch, id: u128) {
         let Some(at) = self.proposals.queue.iter().position(|proposal| proposal.id == id) else { return };
         if let Some(Proposal { request, started, .. }) = self.proposals.queue.remove(at) {
-            let remind = self.now + REMIND;
-            self.proposals.agreements.push(Agreement { request, epoch, started, applied: self.now, remind });
+            self.await_agreement(request, epoch, started);
         }
+    }
+
+    fn await_agreement(&mut self, request: u64, epoch: Epoch, started: Instant) {
+        let (applied, remind) = (self.now, self.now + REMIND);
+        self.proposals.agreements.push(Agreement { request, epoch, started, applied, remind });
+        self.proposals.reports_changed = true;
     }
 
     fn expire_proposals(&mut self) {
@@ -546,7 +551,8 @@ impl Member {
         let applied = members.keys().filter(|id| has_applied(id)).count();
         let majority = applied >= Consistency::Quorum.required(members.len());
         let all_alive = members.keys().all(|id| has_applied(id) || !self.gossip.is_alive(*id));
-        if all_alive || (majority && agreement.applied + AGREEMENT_PATIENCE <= self.now) {
+        // Never less than a majority, whoever is alive: a quorum of replicas must meet those that know.
+        if majority && (all_alive || agreement.applied + AGREEMENT_PATIENCE <= self.now) {
             return Some(Ok(agreement.epoch));
         }
         let timed_out = agreement.started + CHANGE_TIMEOUT <= self.now;

@@ -157,7 +157,13 @@ impl Member {
     /// Whether a message is to be looked at: it is of this node's cluster, or of none, or of the one that
     /// this node is about to join.
     pub(crate) fn admit(&mut self, from: SocketAddr, message: &Message) -> bool {
-        let Some(theirs) = message.cluster else { return true };
+        let Some(theirs) = message.cluster else {
+            // A node without a cluster may ask for one, or to found one: it is told of this one.
+            let asks =
+                matches!(message.body, Body::Prepare { slot, .. } | Body::Accept { slot, .. } if slot == Epoch(1));
+            let discovers = matches!(message.body, Body::Discover { .. } | Body::Discovered { .. });
+            return self.cluster().is_none() || asks || discovers;
+        };
         let said_by_member = message.epoch > Epoch(0) || matches!(message.body, Body::Committed { .. });
         match self.cluster() {
             None => said_by_member && self.adopt(from, theirs),

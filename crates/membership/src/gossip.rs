@@ -13,6 +13,7 @@
 use crate::io::{HEARTBEATS_MAX, Heartbeat};
 use model::{Epoch, Instant, NodeId, Rng};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Time between two rounds.
@@ -79,7 +80,6 @@ struct Peer {
     interval_micros: u64,
     /// When its heartbeat changed last, in changes of this node's table.
     changed: u64,
-    probe: Option<Probe>,
 }
 
 impl Peer {
@@ -91,7 +91,6 @@ impl Peer {
             beaten: None,
             interval_micros: ROUND.as_micros() as u64,
             changed: 0,
-            probe: None,
         }
     }
 
@@ -125,6 +124,10 @@ pub struct Gossip {
     id: NodeId,
     own: Heartbeat,
     peers: BTreeMap<NodeId, Peer>,
+    /// The peers whose liveness is `Alive`, and this node.
+    alive: Arc<BTreeSet<NodeId>>,
+    /// At most [`PROBES_MAX`].
+    probes: BTreeMap<NodeId, Probe>,
     changes: u64,
     /// Whose turn it is among those that did not change lately.
     turn: NodeId,
@@ -138,7 +141,17 @@ impl Gossip {
     #[must_use]
     pub fn new(id: NodeId, generation: u64) -> Gossip {
         let own = Heartbeat { generation, version: 0, epoch: Epoch(0) };
-        Gossip { id, own, peers: BTreeMap::new(), changes: 0, turn: NodeId(0), rounds: 0, next_round: None }
+        Gossip {
+            id,
+            own,
+            peers: BTreeMap::new(),
+            alive: Arc::new(BTreeSet::from([id])),
+            probes: BTreeMap::new(),
+            changes: 0,
+            turn: NodeId(0),
+            rounds: 0,
+            next_round: None,
+        }
     }
 
     /// The members changed: forgets who left and gets to know who came. The first ones to come are told at
@@ -147,6 +160,10 @@ impl Gossip {
         let was_alone = self.peers.is_empty();
         let members: BTreeSet<NodeId> = members.filter(|id| *id != self.id).collect();
         self.peers.retain(|id, _| members.contains(id));
+        self.probes.retain(|id, _| members.contains(id));
+        if !self.alive.iter().all(|id| members.contains(id) || *id == self.id) {
+            Arc::make_mut(&mut self.alive).retain(|id| members.contains(id) || *id == self.id);
+        }
         for id in members {
             self.peers.entry(id).or_insert_with(Peer::new);
         }
@@ -159,14 +176,13 @@ impl Gossip {
     /// Whether a node is taken for alive.
     #[must_use]
     pub fn is_alive(&self, id: NodeId) -> bool {
-        id == self.id || self.peers.get(&id).is_some_and(|peer| peer.liveness == Liveness::Alive)
+        self.alive.contains(&id)
     }
 
-    /// The members taken for alive and this node.
+    /// The members taken for alive and this node. Another `Arc` whenever it has changed.
     #[must_use]
-    pub fn alive(&self) -> BTreeSet<NodeId> {
-        let peers = self.peers.iter().filter(|(_, peer)| peer.liveness == Liveness::Alive);
-        peers.map(|(id, _)| *id).chain([self.id]).collect()
+    pub fn alive(&self) -> &Arc<BTreeSet<NodeId>> {
+        &self.alive
     }
 
     /// A node's last heartbeat, and the time since its last sign of life.
@@ -214,20 +230,31 @@ impl Gossip {
     /// A message came from a member itself. It may be an old one, so it does not bring back a node that
     /// is taken for dead.
     pub fn on_direct(&mut self, id: NodeId, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        match peer.liveness {
-            Liveness::Unknown | Liveness::Alive => {
-                peer.liveness = Liveness::Alive;
-                peer.heard = Some(now);
-            }
-            Liveness::Silent | Liveness::Unreachable => {}
+        match self.peers.get_mut(&id) {
+            Some(peer) if peer.liveness == Liveness::Alive => peer.heard = Some(now),
+            Some(peer) if peer.liveness == Liveness::Unknown => self.revive(id, now),
+            _ => {}
+        }
+    }
+
+    fn revive(&mut self, id: NodeId, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.liveness = Liveness::Alive;
+            peer.heard = Some(now);
+            Arc::make_mut(&mut self.alive).insert(id);
+        }
+    }
+
+    fn bury(&mut self, id: NodeId, liveness: Liveness) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.liveness = liveness;
+            Arc::make_mut(&mut self.alive).remove(&id);
         }
     }
 
     /// Takes over what is newer in a message from `from`.
     pub fn merge(&mut self, from: NodeId, heartbeats: &[(NodeId, Heartbeat)], now: Instant, rng: &mut Rng) -> Merged {
         let mut merged = Merged::default();
-        let mut probes = self.peers.values().filter(|peer| peer.probe.is_some()).count();
         for (id, heartbeat) in heartbeats {
             if *id == self.id {
                 if heartbeat.generation > self.own.generation {
@@ -239,27 +266,24 @@ impl Gossip {
             if !heartbeat.is_newer_than(&peer.heartbeat) {
                 continue;
             }
-            let epoch = peer.heartbeat.epoch.max(heartbeat.epoch);
-            peer.heartbeat = Heartbeat { epoch, ..*heartbeat };
             self.changes += 1;
-            peer.changed = self.changes;
+            peer.take_over(heartbeat, self.changes, now);
             let direct = *id == from;
-            match peer.liveness {
-                Liveness::Alive | Liveness::Silent => peer.beat(now),
-                Liveness::Unknown | Liveness::Unreachable if direct => peer.beat(now),
-                // Others know it; whether this node reaches it is to be seen.
-                Liveness::Unknown | Liveness::Unreachable => {
-                    if peer.probe.is_none() && probes < PROBES_MAX {
-                        probes += 1;
-                        let nonce = rng.next_u64();
-                        peer.probe = Some(Probe { nonce, until: now + PROBE, accused: false });
-                        merged.probes.push((*id, nonce));
-                    }
-                    peer.beaten = Some(now);
-                }
-            }
             if direct {
-                peer.probe = None;
+                self.probes.remove(id);
+            }
+            match peer.liveness {
+                Liveness::Alive => peer.heard = Some(now),
+                Liveness::Silent => self.revive(*id, now),
+                Liveness::Unknown | Liveness::Unreachable if direct => self.revive(*id, now),
+                // Others know it; whether this node reaches it is to be seen (G4).
+                Liveness::Unknown | Liveness::Unreachable => {
+                    if !self.probes.contains_key(id) && self.probes.len() < PROBES_MAX {
+                        let probe = Probe { nonce: rng.next_u64(), until: now + PROBE, accused: false };
+                        self.probes.insert(*id, probe);
+                        merged.probes.push((*id, probe.nonce));
+                    }
+                }
             }
         }
         merged
@@ -291,36 +315,34 @@ impl Gossip {
 
     /// The transport says that it cannot reach a member. Returns the nonce of a probe to send.
     pub fn on_unreachable(&mut self, id: NodeId, now: Instant, rng: &mut Rng) -> Option<u64> {
-        let peer = self.peers.get_mut(&id)?;
-        if let Some(probe) = &mut peer.probe {
+        if let Some(probe) = self.probes.get_mut(&id) {
             probe.accused = true;
             return None;
         }
-        if peer.liveness != Liveness::Alive {
+        let alive = self.peers.get(&id).is_some_and(|peer| peer.liveness == Liveness::Alive);
+        if !alive || self.probes.len() >= PROBES_MAX {
             return None;
         }
         let nonce = rng.next_u64();
-        peer.probe = Some(Probe { nonce, until: now + PROBE, accused: true });
+        self.probes.insert(id, Probe { nonce, until: now + PROBE, accused: true });
         Some(nonce)
     }
 
     /// A member answered a probe.
     pub fn on_probe_answer(&mut self, id: NodeId, nonce: u64, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.probe.is_some_and(|probe| probe.nonce == nonce) {
-            peer.probe = None;
-            peer.liveness = Liveness::Alive;
-            peer.heard = Some(now);
+        if self.probes.get(&id).is_some_and(|probe| probe.nonce == nonce) {
+            self.probes.remove(&id);
+            self.revive(id, now);
         }
     }
 
     /// What is due: the end of probes, and a round of gossip with its look at who is silent.
     pub fn on_time(&mut self, now: Instant, rng: &mut Rng) -> Option<Round> {
-        for peer in self.peers.values_mut() {
-            let Some(probe) = peer.probe.filter(|probe| probe.until <= now) else { continue };
-            peer.probe = None;
-            if probe.accused && peer.liveness == Liveness::Alive {
-                peer.liveness = Liveness::Unreachable;
+        while let Some((id, probe)) = self.probes.iter().find(|(_, probe)| probe.until <= now) {
+            let (id, accused) = (*id, probe.accused);
+            self.probes.remove(&id);
+            if accused && self.is_alive(id) {
+                self.bury(id, Liveness::Unreachable);
             }
         }
         let due = self.next_round.filter(|due| *due <= now)?;
@@ -328,14 +350,18 @@ impl Gossip {
         // Not all nodes at one moment, though they may have started so.
         let jitter = Duration::from_micros(rng.below(JITTER.as_micros() as u64));
         self.next_round = Some(now + (ROUND - JITTER / 2 + jitter));
-        for peer in self.peers.values_mut() {
+        let mut silent = Vec::new();
+        for (id, peer) in &mut self.peers {
             if late >= PAUSE {
                 peer.heard = peer.heard.map(|heard| (heard + late).min(now));
             }
-            let silent = peer.heard.is_none_or(|heard| now - heard >= peer.silence_allowed());
-            if peer.liveness == Liveness::Alive && silent {
-                peer.liveness = Liveness::Silent;
+            let spoke = peer.heard.is_some_and(|heard| now - heard < peer.silence_allowed());
+            if peer.liveness == Liveness::Alive && !spoke {
+                silent.push(*id);
             }
+        }
+        for id in silent {
+            self.bury(id, Liveness::Silent);
         }
         let targets = self.targets(rng);
         let round = Round { targets, heartbeats: self.heartbeats() };
@@ -346,8 +372,7 @@ impl Gossip {
     /// When [`Gossip::on_time`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let probes = self.peers.values().filter_map(|peer| peer.probe.map(|probe| probe.until));
-        probes.chain(self.next_round).min()
+        self.probes.values().map(|probe| probe.until).chain(self.next_round).min()
     }
 
     fn targets(&self, rng: &mut Rng) -> Vec<NodeId> {
@@ -390,15 +415,15 @@ impl Gossip {
 }
 
 impl Peer {
-    /// A newer heartbeat of a node that counts as alive by it.
-    fn beat(&mut self, now: Instant) {
+    /// A newer heartbeat; while the node is alive the time since the last one says how often it is heard.
+    fn take_over(&mut self, heartbeat: &Heartbeat, changes: u64, now: Instant) {
         if let (Liveness::Alive, Some(last)) = (self.liveness, self.beaten) {
             let sample = u64::try_from((now - last).as_micros()).unwrap_or(u64::MAX);
             let sample = sample.min(SILENCE_MAX.as_micros() as u64);
             self.interval_micros = (self.interval_micros * 7 + sample) / 8;
         }
-        self.liveness = Liveness::Alive;
-        self.heard = Some(now);
+        self.heartbeat = Heartbeat { epoch: self.heartbeat.epoch.max(heartbeat.epoch), ..*heartbeat };
+        self.changed = changes;
         self.beaten = Some(now);
     }
 }

@@ -19,6 +19,9 @@ pub const SEEDS_MAX: usize = 64;
 /// Most heartbeats in one gossip message.
 pub const HEARTBEATS_MAX: usize = 300;
 
+/// Highest generation: the number of starts of one node.
+pub const GENERATION_MAX: u64 = u32::MAX as u64;
+
 /// Encoded bytes after which a page of log entries ends.
 pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -365,7 +368,7 @@ impl Decode for Heartbeat {
     fn decode(reader: &mut Reader) -> Result<Heartbeat, CodecError> {
         let (generation, version) = (reader.varint()?, reader.varint()?);
         // Room to count up: a broken peer must not make a node's heartbeats the last ones for ever.
-        if generation > u64::from(u32::MAX) || version > u64::MAX >> 8 {
+        if generation > GENERATION_MAX || version > u64::MAX >> 8 {
             return Err(CodecError::Invalid("heartbeat"));
         }
         Ok(Heartbeat { generation, version, epoch: read_slot(reader)? })
@@ -478,7 +481,13 @@ fn put_attempt(out: &mut Vec<u8>, slot: Epoch, ballot: Ballot) {
 }
 
 fn read_attempt(reader: &mut Reader) -> Result<(Epoch, Ballot), CodecError> {
-    Ok((read_slot(reader)?, Ballot::decode(reader)?))
+    Ok((read_slot(reader)?, read_ballot(reader)?))
+}
+
+/// Ballots come with room above them too: without it a proposer could not get above one.
+fn read_ballot(reader: &mut Reader) -> Result<Ballot, CodecError> {
+    let ballot = Ballot::decode(reader)?;
+    if ballot.round > u64::MAX >> 2 { Err(CodecError::Invalid("ballot")) } else { Ok(ballot) }
 }
 
 impl Body {
@@ -528,7 +537,7 @@ impl Decode for Body {
             }
             7 => {
                 let (slot, ballot) = read_attempt(reader)?;
-                Body::Refused { slot, ballot, promised: Ballot::decode(reader)? }
+                Body::Refused { slot, ballot, promised: read_ballot(reader)? }
             }
             8 => Body::Committed { slot: read_slot(reader)?, entry: Entry::decode(reader)? },
             9 => Body::Applied,

@@ -17,7 +17,7 @@ fn address() -> impl Strategy<Value = SocketAddr> {
 }
 
 fn ballot() -> impl Strategy<Value = Ballot> {
-    (any::<u64>(), any::<u128>()).prop_map(|(round, node)| Ballot { round, node: NodeId(node) })
+    (0..1u64 << 62, any::<u128>()).prop_map(|(round, node)| Ballot { round, node: NodeId(node) })
 }
 
 fn slot() -> impl Strategy<Value = Epoch> {

@@ -284,6 +284,14 @@ impl Log {
     }
 }
 
+/// The local records of a node that has applied these entries, for [`crate::Member::recover`]: how a
+/// simulation begins with a cluster that exists.
+#[must_use]
+pub fn records(entries: &[Entry]) -> Vec<(Bytes, Bytes)> {
+    let slots = (1..).map(Epoch);
+    slots.zip(entries).map(|(slot, entry)| (record::Key::Entry(slot).to_bytes(), record::value(entry))).collect()
+}
+
 /// Local records of this crate: a key under [`prefix::MEMBERSHIP`], and a value that starts with a format
 /// version.
 pub(crate) mod record {

@@ -6,7 +6,8 @@ use crate::decision::Proposals;
 use crate::discovery::Discovery;
 use crate::gossip::Gossip;
 use crate::io::{
-    Body, Effect, Heartbeat, Input, MemberConfig, MemberError, MemberStatus, Message, NodeStatus, SEEDS_MAX,
+    Body, Effect, GENERATION_MAX, Heartbeat, Input, MemberConfig, MemberError, MemberStatus, Message, NodeStatus,
+    SEEDS_MAX,
 };
 use crate::learning::CatchUp;
 use crate::log::record::{self, Key};
@@ -120,7 +121,7 @@ impl Member {
         config.seeds.sort_unstable();
         config.seeds.dedup();
         let recovered = Recovered::read(records, config.id)?;
-        let (log, generation) = (recovered.log, recovered.generation + 1);
+        let (log, generation) = (recovered.log, recovered.generation.saturating_add(1).min(GENERATION_MAX));
         if let (Some(own), Some(expected)) = (log.state().cluster_id, config.expected_cluster)
             && own != expected
         {
@@ -455,9 +456,9 @@ impl Member {
                 self.send(address, Body::Probe { nonce });
             }
         }
-        if let Some(seen) = merged.own_generation.filter(|seen| *seen >= self.generation) {
+        if let Some(seen) = merged.own_generation.filter(|seen| (self.generation..GENERATION_MAX).contains(seen)) {
             // The records were lost but the id was kept: go above what the others remember.
-            self.generation = seen.saturating_add(1);
+            self.generation = seen + 1;
             let records = vec![(Key::Generation.to_bytes(), Some(record::value(&self.generation)))];
             self.store(records, Afterwards::Generation(self.generation));
         }
@@ -489,17 +490,17 @@ impl Member {
             return;
         }
         let alive = self.gossip.alive();
-        if alive != *self.alive {
-            self.alive = Arc::new(alive);
+        if !Arc::ptr_eq(alive, &self.alive) && *alive != self.alive {
             self.proposals.reports_changed = true;
         }
+        self.alive = alive.clone();
         if let Some(view) = &self.view
             && self.published.0.as_ref().is_none_or(|published| published.epoch < view.epoch)
         {
             self.published.0 = Some(view.clone());
             self.effects.push(Effect::View(view.clone()));
         }
-        if self.published.1.as_ref() != Some(&self.alive) {
+        if self.published.1.as_ref().is_none_or(|told| !Arc::ptr_eq(told, &self.alive) && *told != self.alive) {
             self.published.1 = Some(self.alive.clone());
             self.effects.push(Effect::Alive(self.alive.clone()));
         }

@@ -26,11 +26,18 @@ impl Placement {
         replication: &Replication,
     ) -> Placement {
         let mut placement = Placement::default();
+        let topology = match replication {
+            Replication::Simple { .. } => None,
+            Replication::NetworkTopology { factors } => Some(Topology::new(ring, members, factors)),
+        };
         for index in 0..ring.len() {
-            let clockwise = ring[index..].iter().chain(&ring[..index]).map(|(_, node)| *node);
-            let replicas = match replication {
-                Replication::Simple { factor } => simple(clockwise, *factor, members.len()),
-                Replication::NetworkTopology { factors } => network_topology(clockwise, factors, members),
+            let clockwise = (index..ring.len()).chain(0..index);
+            let replicas = match (&topology, replication) {
+                (None, Replication::Simple { factor }) => {
+                    simple(clockwise.map(|index| ring[index].1), *factor, members.len())
+                }
+                (Some(topology), _) => topology.replicas(ring, clockwise),
+                (None, Replication::NetworkTopology { .. }) => Vec::new(),
             };
             placement.stride = replicas.len();
             placement.replicas.extend(replicas);
@@ -62,55 +69,79 @@ fn simple(clockwise: impl Iterator<Item = NodeId>, factor: u32, nodes: usize) ->
     replicas
 }
 
-/// What one data centre still lacks.
-struct Lack<'a> {
-    replicas: usize,
-    racks_met: BTreeSet<&'a str>,
-    /// How many nodes of racks already met may be taken, since there are fewer racks than replicas.
-    rack_repeats: usize,
+/// Where the nodes of a ring stand, by numbers.
+struct Topology {
+    /// For each token its owner's data centre, as an index of `wanted`, and rack; `None` when nothing is
+    /// wanted of that data centre.
+    places: Vec<Option<(usize, usize)>>,
+    /// What is wanted of each data centre.
+    wanted: Vec<Wanted>,
 }
 
-/// For each data centre, nodes on racks not met yet; and as many on racks already met, first come first
-/// served, as there are racks too few (Cassandra's `NetworkTopologyStrategy.DatacenterEndpoints`).
-fn network_topology(
-    clockwise: impl Iterator<Item = NodeId>,
-    factors: &BTreeMap<String, u32>,
-    members: &BTreeMap<NodeId, MemberInfo>,
-) -> Vec<NodeId> {
-    let mut lacks: BTreeMap<&str, Lack<'_>> = BTreeMap::new();
-    for (data_center, factor) in factors {
-        let nodes = || members.values().filter(|member| member.data_center == *data_center);
-        let racks: BTreeSet<&str> = nodes().map(|member| member.rack.as_str()).collect();
-        let factor = *factor as usize;
-        let replicas = factor.min(nodes().count());
-        if replicas > 0 {
-            let rack_repeats = factor.saturating_sub(racks.len());
-            lacks.insert(data_center, Lack { replicas, racks_met: BTreeSet::new(), rack_repeats });
-        }
-    }
-    let mut chosen = Vec::new();
-    for node in clockwise {
-        if lacks.is_empty() {
-            break;
-        }
-        let Some(member) = members.get(&node) else { continue };
-        let Some(lack) = lacks.get_mut(member.data_center.as_str()) else { continue };
-        if chosen.contains(&node) {
-            continue;
-        }
-        if !lack.racks_met.insert(&member.rack) {
-            if lack.rack_repeats == 0 {
+/// What is wanted of a data centre, or still is.
+#[derive(Clone)]
+struct Wanted {
+    replicas: usize,
+    /// How many nodes of racks already met may be taken, since there are fewer racks than replicas.
+    rack_repeats: usize,
+    racks_met: Vec<usize>,
+}
+
+impl Topology {
+    fn new(
+        ring: &[(Token, NodeId)],
+        members: &BTreeMap<NodeId, MemberInfo>,
+        factors: &BTreeMap<String, u32>,
+    ) -> Topology {
+        let (mut wanted, mut place_of) = (Vec::new(), BTreeMap::new());
+        for (data_center, factor) in factors {
+            let nodes: Vec<&MemberInfo> =
+                members.values().filter(|member| member.data_center == *data_center).collect();
+            let racks: BTreeSet<&str> = nodes.iter().map(|member| member.rack.as_str()).collect();
+            let racks: Vec<&str> = racks.into_iter().collect();
+            let factor = *factor as usize;
+            let replicas = factor.min(nodes.len());
+            if replicas == 0 {
                 continue;
             }
-            lack.rack_repeats -= 1;
+            for node in nodes {
+                let rack = racks.partition_point(|rack| *rack < node.rack.as_str());
+                place_of.insert(node.id, (wanted.len(), rack));
+            }
+            let rack_repeats = factor.saturating_sub(racks.len());
+            wanted.push(Wanted { replicas, rack_repeats, racks_met: Vec::new() });
         }
-        chosen.push(node);
-        lack.replicas -= 1;
-        if lack.replicas == 0 {
-            lacks.remove(member.data_center.as_str());
-        }
+        let places = ring.iter().map(|(_, node)| place_of.get(node).copied()).collect();
+        Topology { places, wanted }
     }
-    chosen
+
+    /// For each data centre, nodes on racks not met yet; and as many on racks already met, first come first
+    /// served, as there are racks too few (Cassandra's `NetworkTopologyStrategy.DatacenterEndpoints`).
+    fn replicas(&self, ring: &[(Token, NodeId)], clockwise: impl Iterator<Item = usize>) -> Vec<NodeId> {
+        let mut wanted = self.wanted.clone();
+        let total: usize = wanted.iter().map(|wanted| wanted.replicas).sum();
+        let mut chosen = Vec::with_capacity(total);
+        for index in clockwise {
+            if chosen.len() == total {
+                break;
+            }
+            let (Some((data_center, rack)), node) = (self.places[index], ring[index].1) else { continue };
+            let wanted = &mut wanted[data_center];
+            if wanted.replicas == 0 || chosen.contains(&node) {
+                continue;
+            }
+            if !wanted.racks_met.contains(&rack) {
+                wanted.racks_met.push(rack);
+            } else if wanted.rack_repeats > 0 {
+                wanted.rack_repeats -= 1;
+            } else {
+                continue;
+            }
+            chosen.push(node);
+            wanted.replicas -= 1;
+        }
+        chosen
+    }
 }
 
 #[cfg(test)]
