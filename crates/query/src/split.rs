@@ -16,27 +16,30 @@ pub struct StatementText<'a> {
 
 /// Splits a text at the semicolons that end statements: not at those in strings, quoted names,
 /// comments and batches. Empty statements are left out. What is not CQL is kept in its statement.
-#[must_use]
-pub fn split_statements(text: &str) -> Vec<StatementText<'_>> {
+/// Reads no further than the statement that it has given.
+pub fn split_statements(text: &str) -> impl Iterator<Item = StatementText<'_>> {
     let mut lexer = Lexer::new(text);
-    let mut statements = Vec::new();
+    std::iter::from_fn(move || next_statement(&mut lexer, text))
+}
+
+fn next_statement<'a>(lexer: &mut Lexer<'a>, text: &'a str) -> Option<StatementText<'a>> {
+    let mut batch = Batch::No;
     let mut start = None;
     let mut end = 0;
-    let mut batch = Batch::No;
     loop {
         let token = lexer.next_token();
-        let (from, to) = (token.start.0, token.end.0);
+        let (from, to) = (token.start.0 as usize, token.end.0 as usize);
         let piece = |start: usize, end: usize, complete: bool| {
             let whole = StatementText { text: text.get(start..end).unwrap_or(""), offset: start, complete };
             (start < end).then_some(whole)
         };
         match token.kind {
-            TokenKind::End => {
-                statements.extend(start.and_then(|start| piece(start, end, false)));
-                return statements;
-            }
+            TokenKind::End => return start.and_then(|start| piece(start, end, false)),
             TokenKind::Symbol(";") if batch != Batch::Inside => {
-                statements.extend(start.and_then(|start| piece(start, from, true)));
+                let found = start.and_then(|start| piece(start, from, true));
+                if found.is_some() {
+                    return found;
+                }
                 (start, batch) = (None, Batch::No);
             }
             _ => {
@@ -75,7 +78,7 @@ mod tests {
     use super::*;
 
     fn texts(text: &str) -> Vec<(&str, usize, bool)> {
-        split_statements(text).into_iter().map(|part| (part.text, part.offset, part.complete)).collect()
+        split_statements(text).map(|part| (part.text, part.offset, part.complete)).collect()
     }
 
     #[test]

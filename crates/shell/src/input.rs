@@ -59,22 +59,8 @@ fn skip_blanks(mut text: &str) -> &str {
 
 /// Where the semicolon is that ends the statement at the start of `text`.
 fn end_of_statement(text: &str) -> Option<usize> {
-    let mut at = 0;
-    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
-        let skipped =
-            |opening: usize, closing: &str| rest[opening..].find(closing).map(|end| opening + end + closing.len());
-        let step = match rest.as_bytes() {
-            [b';', ..] => return Some(at),
-            [b'\'', ..] => skipped(1, "'")?,
-            [b'"', ..] => skipped(1, "\"")?,
-            [b'$', b'$', ..] => skipped(2, "$$")?,
-            [b'/', b'*', ..] => skipped(2, "*/")?,
-            [b'-', b'-', ..] | [b'/', b'/', ..] => skipped(2, "\n")?,
-            _ => rest.chars().next().map_or(1, char::len_utf8),
-        };
-        at += step;
-    }
-    None
+    let first = query::split_statements(text).next()?;
+    first.complete.then(|| first.offset + first.text.len())
 }
 
 #[cfg(test)]
