@@ -57,6 +57,18 @@ mod proto {
     tonic::include_proto!("helenus.client.v1");
 }
 
+/// The generated gRPC servers, for the fake nodes of tests.
+#[cfg(test)]
+mod servers {
+    #![allow(missing_docs, unreachable_pub, dead_code, clippy::all, reason = "generated")]
+    include!(concat!(env!("OUT_DIR"), "/servers/helenus.client.v1.rs"));
+}
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod session_tests;
+
 pub use admin::Admin;
 pub use error::ClientError;
 pub use model::error::Applied;
