@@ -45,7 +45,9 @@ pub struct ShardConfig {
     pub refusal_retry_after: Duration,
     /// Timestamps further in the future of the wall clock than this are refused.
     pub timestamp_future_max: Duration,
-    /// How far ahead of the wall clock server timestamps are reserved on disk.
+    /// How far ahead of the wall clock server timestamps are reserved on disk. A shard that takes a write at
+    /// least every half of this never waits for a reservation; one that is restarted within this time gives
+    /// timestamps that are ahead of the wall clock by what is left of it.
     pub timestamp_reserve: Duration,
     /// For how long after a replica was seen dead hints are written for it.
     pub hint_window: Duration,
@@ -85,7 +87,7 @@ impl ShardConfig {
             peer_response_after: Duration::from_millis(50),
             refusal_retry_after: Duration::from_millis(250),
             timestamp_future_max: Duration::from_secs(24 * 60 * 60),
-            timestamp_reserve: Duration::from_secs(10),
+            timestamp_reserve: Duration::from_secs(2),
             // Cassandra's max_hint_window.
             hint_window: Duration::from_secs(3 * 60 * 60),
             hints_in_flight_max: 128,

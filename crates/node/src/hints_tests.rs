@@ -1,1 +1,267 @@
+//! Hints over a cluster: written, delivered, re-routed, and kept across restarts of either side.
 
+use crate::io::{Input, Message, WritePurpose};
+use crate::test_cluster::{ALL, Cluster, Flight, ONE, QUORUM, TABLE, TIMEOUT, node, schema, view};
+use crate::{Envelope, OpId, Refusal, ShardStatus, StorageRequest};
+use model::Epoch;
+use std::time::Duration;
+
+fn insert(c: u32) -> String {
+    format!("INSERT INTO t (k, c, v) VALUES ('p', {c}, 'x')")
+}
+
+const SELECT: &str = "SELECT c FROM t WHERE k = 'p'";
+const LONG: Duration = Duration::from_secs(300);
+
+fn hints_kept(cluster: &Cluster) -> usize {
+    cluster.nodes.values().flat_map(|node| node.store.hints.values()).map(|hints| hints.len()).sum()
+}
+
+/// Node 3 misses `count` writes.
+fn missed(count: u32) -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.kill(3);
+    for c in 0..count {
+        cluster.written(1 + u128::from(c) % 2, &insert(c), QUORUM);
+    }
+    assert_eq!(hints_kept(&cluster), count as usize);
+    cluster
+}
+
+#[test]
+fn a_node_that_comes_back_gets_what_it_missed() {
+    let mut cluster = missed(300);
+    cluster.restart(3);
+    cluster.run();
+    assert_eq!(hints_kept(&cluster), 0);
+    cluster.kill(1);
+    cluster.kill(2);
+    assert_eq!(cluster.rows(3, SELECT, ONE).len(), 300);
+    let delivered = |status: ShardStatus| (status.hints_delivered, status.hint_targets_pending);
+    assert_eq!((delivered(cluster.status(1)), delivered(cluster.status(2))), ((150, 0), (150, 0)));
+}
+
+#[test]
+fn hints_survive_a_restart_of_the_node_that_keeps_them() {
+    let mut cluster = missed(10);
+    cluster.kill(1);
+    cluster.restart(3);
+    cluster.restart(1);
+    cluster.advance(LONG);
+    assert_eq!(hints_kept(&cluster), 0);
+    assert!(cluster.agree(&[1, 2, 3]));
+}
+
+#[test]
+fn both_sides_may_restart_while_hints_are_on_their_way() {
+    for cut in 1..60 {
+        let mut cluster = missed(20);
+        cluster.restart(3);
+        for _ in 0..cut {
+            let Some(flight) = cluster.flights.pop_front() else { break };
+            cluster.deliver(flight);
+        }
+        let victim = 1 + cut % 3;
+        cluster.kill(victim);
+        cluster.restart(victim);
+        cluster.advance(LONG);
+        assert_eq!(hints_kept(&cluster), 0, "cut after {cut}");
+        assert!(cluster.agree(&[1, 2, 3]), "cut after {cut}");
+        cluster.assert_idle();
+    }
+}
+
+#[test]
+fn hints_that_get_lost_are_sent_again_and_none_is_forgotten_before() {
+    let mut cluster = missed(30);
+    let mut count = 0u32;
+    cluster.lose = Box::new(move |_, _, message| {
+        count += 1;
+        matches!(message, Message::Write { purpose: WritePurpose::Hint, .. } | Message::Written { .. })
+            && count % 3 == 0
+    });
+    cluster.restart(3);
+    cluster.run();
+    assert!(hints_kept(&cluster) > 0, "H1: lost ones are kept");
+    cluster.lose = Box::new(|_, _, _| false);
+    cluster.advance(LONG);
+    assert_eq!(hints_kept(&cluster), 0);
+    assert!(cluster.agree(&[1, 2, 3]));
+}
+
+#[test]
+fn at_most_so_many_hints_are_on_their_way() {
+    let mut cluster = Cluster::with(|config| config.hints_in_flight_max = 4);
+    cluster.kill(3);
+    for c in 0..40 {
+        cluster.written(1, &insert(c), QUORUM);
+    }
+    cluster.restart(3);
+    let hints = |flight: &&Flight| {
+        matches!(flight, Flight::Message { envelope, .. }
+            if matches!(envelope.message, Message::Write { purpose: WritePurpose::Hint, .. }))
+    };
+    let mut most = 0;
+    while let Some(flight) = cluster.flights.pop_front() {
+        cluster.deliver(flight);
+        most = most.max(cluster.flights.iter().filter(hints).count());
+    }
+    assert_eq!(most, 4);
+    assert_eq!(hints_kept(&cluster), 0);
+}
+
+#[test]
+fn many_small_pages_are_delivered_in_full() {
+    let mut cluster = Cluster::with(|config| config.hint_page_bytes = 1);
+    cluster.kill(3);
+    for c in 0..20 {
+        cluster.written(1, &insert(c), QUORUM);
+    }
+    cluster.restart(3);
+    cluster.run();
+    assert_eq!(hints_kept(&cluster), 0);
+    assert!(cluster.agree(&[1, 2, 3]));
+}
+
+#[test]
+fn hints_for_a_node_that_was_alive_all_the_time_are_delivered_soon() {
+    let mut cluster = Cluster::new();
+    cluster.lose = Box::new(|_, to, _| to == node(3));
+    cluster.written(1, &insert(1), QUORUM);
+    cluster.advance(TIMEOUT);
+    assert_eq!(hints_kept(&cluster), 1);
+    cluster.lose = Box::new(|_, _, _| false);
+    cluster.advance(Duration::from_secs(10));
+    assert_eq!(hints_kept(&cluster), 0);
+    assert!(cluster.agree(&[1, 2, 3]));
+}
+
+#[test]
+fn a_target_that_stays_away_is_not_asked_all_the_time() {
+    let mut cluster = missed(1);
+    cluster.advance(LONG);
+    assert!(cluster.nodes[&node(1)].shard.deadline().is_none(), "nothing to wake for");
+    cluster.restart(3);
+    let asked = std::rc::Rc::new(std::cell::Cell::new(0));
+    let count = asked.clone();
+    cluster.lose = Box::new(move |_, to, message| {
+        count.set(count.get() + u32::from(matches!(message, Message::Write { .. })));
+        to == node(3)
+    });
+    cluster.advance(Duration::from_secs(3_600));
+    assert!((40..80).contains(&asked.get()), "about once a minute, not {} times", asked.get());
+    assert_eq!(hints_kept(&cluster), 1);
+}
+
+#[test]
+fn no_hints_are_written_beyond_the_window() {
+    let mut cluster = Cluster::with(|config| config.hint_window = Duration::from_secs(60));
+    cluster.kill(3);
+    cluster.written(1, &insert(1), QUORUM);
+    cluster.advance(Duration::from_secs(61));
+    cluster.written(1, &insert(2), QUORUM);
+    assert_eq!(hints_kept(&cluster), 1);
+    assert_eq!(cluster.status(1).hints_dropped, 1);
+    // A node that was seen alive in between has a new window.
+    cluster.restart(3);
+    cluster.kill(3);
+    cluster.written(1, &insert(3), QUORUM);
+    assert_eq!(cluster.status(1).hints_written, 2);
+}
+
+#[test]
+fn hints_of_a_dropped_table_are_discarded() {
+    let mut cluster = missed(4);
+    cluster.publish(view(11, &[1, 2, 3], schema(3, &[])));
+    cluster.restart(3);
+    cluster.advance(LONG);
+    assert_eq!(hints_kept(&cluster), 0);
+    assert_eq!(cluster.status(1).hints_discarded + cluster.status(2).hints_discarded, 4);
+    assert!(cluster.nodes[&node(3)].store.partitions.is_empty());
+}
+
+#[test]
+fn hints_for_a_node_that_owns_the_partition_no_more_go_to_those_that_do() {
+    // R64: node 3 leaves for good, node 4 comes in its place.
+    let mut cluster = Cluster::of(&[1, 2, 3, 4], 3, |_| {});
+    let key = (0..1_000u32)
+        .map(|key| format!("p{key}"))
+        .find(|key| {
+            let replicas = cluster.view.replicas("ks", model::Token::of(key.as_bytes()));
+            replicas.contains(&node(3)) && !replicas.contains(&node(4))
+        })
+        .unwrap();
+    cluster.kill(3);
+    for c in 0..5 {
+        let text = format!("INSERT INTO t (k, c, v) VALUES ('{key}', {c}, 'x')");
+        cluster.written(1, &text, QUORUM);
+    }
+    assert_eq!(hints_kept(&cluster), 5);
+    cluster.publish(view(11, &[1, 2, 4], schema(3, &[TABLE])));
+    cluster.advance(LONG);
+    assert_eq!(hints_kept(&cluster), 0);
+    assert_eq!(cluster.status(1).hints_delivered, 5);
+    let select = format!("SELECT c FROM t WHERE k = '{key}'");
+    assert_eq!(cluster.rows(4, &select, ONE).len(), 5);
+}
+
+#[test]
+fn a_hint_that_its_target_finds_invalid_does_not_stop_the_others() {
+    let mut cluster = missed(6);
+    cluster.restart(3);
+    let mut refused = 0;
+    while let Some(flight) = cluster.flights.pop_front() {
+        match &flight {
+            Flight::Message { from, to, envelope: Envelope { message: Message::Write { op, purpose, .. }, .. } }
+                if *purpose == WritePurpose::Hint && refused < 2 =>
+            {
+                refused += 1;
+                let message = Message::Refused { op: *op, reason: Refusal::Invalid };
+                let envelope = Envelope { epoch: Epoch(10), message };
+                cluster.flights.push_back(Flight::Message { from: *to, to: *from, envelope });
+            }
+            _ => cluster.deliver(flight),
+        }
+    }
+    assert_eq!(hints_kept(&cluster), 0);
+    assert_eq!(cluster.status(1).hints_discarded + cluster.status(2).hints_discarded, 2);
+    assert_eq!(cluster.rows(3, SELECT, ONE).len(), 4);
+}
+
+#[test]
+fn a_shard_among_several_looks_for_the_hints_of_the_others() {
+    let mut cluster = Cluster::with(|config| config.shards = 2);
+    // As another shard of node 1 would have written it.
+    cluster.plant(&[1, 2], &insert(1), 7);
+    let query::Bound::Write(write) = cluster.bind(&insert(1)) else { panic!() };
+    let mutation = std::sync::Arc::new(write.mutation(7, model::WallMicros(0)).unwrap());
+    let request = StorageRequest::Hint { target: node(3), mutation };
+    cluster.deliver(Flight::Storage { at: node(1), op: OpId(1 << 48 | 5), request });
+    assert_eq!(hints_kept(&cluster), 1);
+    cluster.advance(Duration::from_secs(30));
+    assert_eq!(hints_kept(&cluster), 0);
+    assert_eq!(cluster.rows(3, SELECT, ONE), ["1"]);
+}
+
+#[test]
+fn an_overloaded_coordinator_keeps_its_own_miss_as_a_hint_too() {
+    let mut cluster = Cluster::new();
+    cluster.written(1, &insert(0), ALL);
+    // The coordinator's own store refuses one write.
+    cluster.written(2, &insert(1), ALL);
+    let request = cluster.write(1, &insert(2), QUORUM);
+    while let Some(flight) = cluster.flights.pop_front() {
+        match flight {
+            Flight::Storage { at, op, request: StorageRequest::Apply(_) } if at == node(1) => {
+                let error = crate::StorageError::Overloaded;
+                cluster.step(at, Input::Stored(crate::Stored::Failed { op, error }));
+            }
+            other => cluster.deliver(other),
+        }
+    }
+    assert_eq!(cluster.reply(request), Some(Ok(crate::Response::Written)));
+    assert_eq!(cluster.nodes[&node(1)].store.hints.len(), 1);
+    cluster.advance(LONG);
+    assert_eq!(hints_kept(&cluster), 0);
+    assert!(cluster.agree(&[1, 2, 3]));
+}

@@ -12,6 +12,8 @@
 //! The protocols are described, with numbered invariants, in `docs/protocol/write.md`, `read.md` and `hints.md`.
 
 pub mod config;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod coordinator;
 mod hints;
 pub mod io;
@@ -19,6 +21,8 @@ pub mod planted;
 mod replica;
 mod shard;
 pub mod storage;
+#[cfg(test)]
+mod test_cluster;
 mod timers;
 pub mod timestamp;
 

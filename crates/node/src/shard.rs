@@ -257,9 +257,7 @@ impl Shard {
             Input::Unreachable(node) => self.on_unreachable(&mut out, node),
             Input::Wake => {}
         }
-        while let Some(message) = self.local.pop_front() {
-            self.on_local(&mut out, message);
-        }
+        self.settle(&mut out);
     }
 
     // ---- Timers ----
@@ -281,14 +279,19 @@ impl Shard {
             self.poll_hints_at = Some(now + self.config.hint_poll_every);
             self.view.members.keys().for_each(|node| self.hints.note(*node, now));
         }
+        self.settle(out);
+    }
+
+    /// Does what has become due within the shard: its messages to itself, and hints.
+    fn settle(&mut self, out: &mut Out<'_>) {
         loop {
+            while let Some(message) = self.local.pop_front() {
+                self.on_local(out, message);
+            }
             let (view, alive, node) = (&self.view, &self.alive, self.config.node);
             let is_reachable = |target| is_reachable(view, alive, node, target);
-            let Some(actions) = self.hints.wake(now, &self.config, is_reachable) else { break };
+            let Some(actions) = self.hints.wake(out.now.monotonic, &self.config, is_reachable) else { return };
             self.carry_out(out, actions);
-        }
-        while let Some(message) = self.local.pop_front() {
-            self.on_local(out, message);
         }
     }
 
@@ -886,11 +889,10 @@ impl Shard {
         let (mutation, consistency) = (write.mutation.clone(), write.consistency());
         let Some(table) = view.schema.table(mutation.table) else {
             // Nobody can read it any more, so nobody needs a hint.
-            let request = write.abandon();
-            if let Some(request) = request {
+            let answer = write.abandon();
+            if let Some((request, failure)) = answer {
                 self.writes_unanswered -= 1;
-                let message = "the table was dropped while the write was in flight".to_owned();
-                self.reply(out, request, Err(RequestError::NotFound(message)));
+                self.reply(out, request, Err(failure));
             }
             return self.end_write(out, op);
         };

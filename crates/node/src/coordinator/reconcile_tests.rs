@@ -1,1 +1,189 @@
+//! The laws of reconciliation over random replicas: what is taken is right, and repairs make it so everywhere.
 
+use super::*;
+use crate::test_cluster::{Partition, everything};
+use model::read::Slice;
+use model::row::Expiry;
+use model::{Cell, ColumnId, Liveness, Mutation, PartitionKey, TableId};
+use proptest::prelude::*;
+
+fn key(position: u8) -> Bytes {
+    Bytes::from(vec![0x40, position])
+}
+
+fn partition_key() -> PartitionKey {
+    PartitionKey::new(Bytes::from_static(b"k"))
+}
+
+fn deletion() -> impl Strategy<Value = Deletion> {
+    (0i64..6, 0u32..3).prop_map(|(timestamp, local_seconds)| Deletion { timestamp, local_seconds })
+}
+
+fn row() -> impl Strategy<Value = Row> {
+    let expiry =
+        prop::option::of((1u32..3, 5u32..15).prop_map(|(ttl_seconds, at_seconds)| Expiry { ttl_seconds, at_seconds }));
+    let liveness =
+        prop::option::of((0i64..6, expiry.clone()).prop_map(|(timestamp, expiry)| Liveness { timestamp, expiry }));
+    let value = prop_oneof![Just(Bytes::from_static(b"a")), Just(Bytes::from_static(b"b"))];
+    let cell = (0i64..6, value, expiry, any::<bool>()).prop_map(|(timestamp, value, expiry, dead)| match expiry {
+        _ if dead => Cell::tombstone(timestamp, 1),
+        Some(expiry) => Cell::expiring(timestamp, value, expiry),
+        None => Cell::live(timestamp, value),
+    });
+    let cells =
+        prop::collection::vec((0u32..2).prop_map(ColumnId).prop_flat_map(move |id| (Just(id), cell.clone())), 0..3);
+    (liveness, prop::option::weighted(0.2, deletion()), cells)
+        .prop_map(|(liveness, deletion, cells)| Row::new(liveness, deletion, cells))
+}
+
+/// A mutation of some records, as a client or a repair makes them.
+fn mutation() -> impl Strategy<Value = Mutation> {
+    let range = (0u8..8, 0u8..8, deletion())
+        .prop_map(|(start, end, deletion)| PartitionDeletions::of_range(key(start), key(end), deletion));
+    let deletions = prop_oneof![5 => range, 1 => deletion().prop_map(PartitionDeletions::of_partition)];
+    let record = prop_oneof![
+        1 => deletions.prop_map(|deletions| Record { key: RecordKey::Deletions, value: deletions.to_bytes() }),
+        1 => row().prop_map(|row| Record { key: RecordKey::Static, value: row.to_bytes() }),
+        6 => (0u8..8, row()).prop_map(|(position, row)| Record::row(key(position), &row)),
+    ];
+    record.prop_map(|record| Mutation { table: TableId(1), partition: partition_key(), records: vec![record] })
+}
+
+fn command() -> impl Strategy<Value = ReadCommand> {
+    (any::<bool>(), any::<bool>(), 1u32..5, prop_oneof![Just(u32::MAX), 1u32..200], 0u8..4, 4u8..9).prop_map(
+        |(reversed, static_row, row_limit, bytes_limit, start, end)| {
+            let slice = Slice { start: key(start), end: key(end) };
+            let command = everything(TableId(1), &partition_key());
+            let slices = vec![slice];
+            ReadCommand { slices, reversed, static_row, row_limit, bytes_limit, now_seconds: 10, ..command }
+        },
+    )
+}
+
+/// Three replicas, each with its share of some writes, and one that has all of them.
+fn replicas() -> impl Strategy<Value = (Vec<Partition>, Partition)> {
+    prop::collection::vec((mutation(), 1u8..8), 0..14).prop_map(|writes| {
+        let mut replicas = vec![Partition::default(); 3];
+        let mut all = Partition::default();
+        for (mutation, holders) in writes {
+            all.apply(&mutation);
+            for (index, replica) in replicas.iter_mut().enumerate() {
+                if holders & (1 << index) != 0 {
+                    replica.apply(&mutation);
+                }
+            }
+        }
+        (replicas, all)
+    })
+}
+
+/// What a reader sees: live rows, with what of them has not expired.
+fn visible(rows: &[(Bytes, Row)], now_seconds: u32) -> Vec<(Bytes, Vec<(ColumnId, Bytes)>)> {
+    let now = i64::from(now_seconds);
+    let values = |row: &Row| {
+        row.cells().iter().filter_map(|(id, cell)| cell.value(now).map(|value| (*id, value.clone()))).collect()
+    };
+    rows.iter().filter(|(_, row)| row.is_live(now)).map(|(key, row)| (key.clone(), values(row))).collect()
+}
+
+fn decoded(data: &ReadData) -> Vec<(Bytes, Row)> {
+    data.rows.iter().map(|(key, row)| (key.clone(), Row::from_bytes(row).unwrap())).collect()
+}
+
+fn is_covered(command: &ReadCommand, end: Option<&Bytes>, key: &Bytes) -> bool {
+    end.is_none_or(|end| !precedes(command, end, key))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn what_is_taken_is_what_one_replica_with_every_write_would_answer(
+        (replicas, all) in replicas(),
+        command in command(),
+    ) {
+        let answers: Vec<ReadData> = replicas.iter().map(|replica| replica.read(&command)).collect();
+        prop_assert!(answers.iter().all(|data| is_well_formed(&command, data)));
+        let merged = reconcile(&command, &answers.iter().collect::<Vec<_>>()).unwrap();
+        let whole = ReadCommand { row_limit: u32::MAX, bytes_limit: u32::MAX, ..command.clone() };
+        let mut expected = decoded(&all.read(&whole));
+        expected.retain(|(key, _)| is_covered(&command, merged.end.as_ref(), key));
+        prop_assert_eq!(visible(&merged.rows, 10), visible(&expected, 10));
+        // A limited answer always gets further, so a read comes to its end.
+        prop_assert!(merged.end.is_none_or(|end| command.after(&end, 1).is_none_or(|rest| rest.slices != command.slices)));
+    }
+
+    #[test]
+    fn after_its_repairs_every_replica_answers_alike_up_to_the_end(
+        (mut replicas, _) in replicas(),
+        command in command(),
+    ) {
+        let answers: Vec<ReadData> = replicas.iter().map(|replica| replica.read(&command)).collect();
+        let merged = reconcile(&command, &answers.iter().collect::<Vec<_>>()).unwrap();
+        for (replica, records) in replicas.iter_mut().zip(merged.repairs) {
+            let mutation = Mutation { table: command.table, partition: partition_key(), records };
+            prop_assert_eq!(mutation.validate(), Ok(()));
+            replica.apply(&mutation);
+        }
+        let whole = ReadCommand { row_limit: u32::MAX, bytes_limit: u32::MAX, ..command.clone() };
+        let again: Vec<ReadData> = replicas.iter().map(|replica| replica.read(&whole)).collect();
+        let normal = |data: &ReadData| {
+            let mut rows = decoded(data);
+            rows.retain(|(key, _)| is_covered(&command, merged.end.as_ref(), key));
+            rows.iter_mut().for_each(|(_, row)| row.drop_expired_values(10));
+            let mut static_row = data.static_row.as_ref().map(|row| Row::from_bytes(row).unwrap()).unwrap_or_default();
+            static_row.drop_expired_values(10);
+            let deletions = clipped(&command, merged.end.as_ref(), &data.deletions);
+            if let Some(deletion) = deletions.partition() {
+                static_row.delete(deletion);
+            }
+            (rows, static_row, deletions)
+        };
+        let first = normal(&again[0]);
+        prop_assert!(again.iter().all(|data| normal(data) == first));
+        // Reading on where nothing is lacking any more finds nothing to repair up to there.
+        if merged.end.is_none() {
+            let again = reconcile(&whole, &again.iter().collect::<Vec<_>>()).unwrap();
+            prop_assert!(again.repairs.iter().all(Vec::is_empty));
+        }
+    }
+
+    #[test]
+    fn equal_digests_mean_nothing_to_repair((replicas, _) in replicas(), command in command()) {
+        let answers: Vec<ReadData> = replicas.iter().map(|replica| replica.read(&command)).collect();
+        let digests: Vec<u128> =
+            answers.iter().map(|data| model::digest::digest(data, command.now_seconds).unwrap()).collect();
+        if digests.windows(2).all(|pair| pair[0] == pair[1]) {
+            let merged = reconcile(&command, &answers.iter().collect::<Vec<_>>()).unwrap();
+            prop_assert!(merged.repairs.iter().all(Vec::is_empty));
+        }
+    }
+}
+
+#[test]
+fn an_answer_out_of_order_outside_the_slices_or_without_an_end_is_not_well_formed() {
+    let command =
+        ReadCommand { slices: vec![Slice { start: key(2), end: key(6) }], ..everything(TableId(1), &partition_key()) };
+    let data = |positions: &[u8], more| ReadData {
+        rows: positions.iter().map(|position| (key(*position), Row::default().to_bytes())).collect(),
+        more,
+        ..ReadData::default()
+    };
+    assert!(is_well_formed(&command, &data(&[2, 3, 5], true)));
+    assert!(is_well_formed(&command, &data(&[], false)));
+    for (positions, more) in [(&[3, 2][..], false), (&[2, 2], false), (&[1, 3], false), (&[3, 6], false), (&[], true)] {
+        assert!(!is_well_formed(&command, &data(positions, more)), "{positions:?}");
+    }
+    let reversed = ReadCommand { reversed: true, ..command };
+    assert!(is_well_formed(&reversed, &data(&[5, 3, 2], false)));
+    assert!(!is_well_formed(&reversed, &data(&[2, 3], false)));
+}
+
+#[test]
+fn a_row_that_is_not_one_names_its_answer() {
+    let command = everything(TableId(1), &partition_key());
+    let data = |row: &'static [u8]| ReadData { rows: vec![(key(1), Bytes::from_static(row))], ..ReadData::default() };
+    let good = ReadData { rows: vec![(key(1), Row::default().to_bytes())], ..ReadData::default() };
+    assert_eq!(reconcile(&command, &[&good, &data(b"nonsense")]).unwrap_err(), 1);
+    assert_eq!(reconcile(&command, &[&data(b"nonsense"), &good]).unwrap_err(), 0);
+}

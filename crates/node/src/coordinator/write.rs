@@ -102,9 +102,17 @@ impl WriteOp {
     }
 
     /// Its table is gone: whom to tell, if nobody was told, and no replica misses it.
-    pub(crate) fn abandon(&mut self) -> Option<RequestId> {
+    pub(crate) fn abandon(&mut self) -> Option<(RequestId, RequestError)> {
+        let (count, asked) = (self.tracker.worst(), self.replicas.len());
         self.replicas.clear();
-        self.request.take()
+        // Not an error that denies any effect: replicas may have it, and serve it until they learn of the drop.
+        let failure = RequestError::WriteFailure {
+            consistency: self.consistency,
+            received: count.acknowledged as u32,
+            required: count.required as u32,
+            failures: asked.saturating_sub(count.acknowledged) as u32,
+        };
+        self.request.take().map(|request| (request, failure))
     }
 
     /// True when `node` was asked and has neither acknowledged nor refused for good.
