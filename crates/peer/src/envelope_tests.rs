@@ -166,6 +166,24 @@ fn a_mutation_is_decoded_without_copying_its_values() {
     assert!(wire.as_ptr_range().contains(&mutation.records[0].value.as_ptr()));
 }
 
+#[test]
+fn membership_messages_go_over_the_wire_whole() {
+    let seed = "127.0.0.1:7000".parse().unwrap();
+    let heartbeat = membership::Heartbeat { generation: 3, version: 4, epoch: Epoch(5) };
+    let bodies = [
+        membership::Body::Discover { seeds: vec![seed] },
+        membership::Body::Mismatch,
+        membership::Body::Fetch { after: Epoch(8) },
+        membership::Body::Gossip { heartbeats: vec![(NodeId(2), heartbeat)] },
+    ];
+    for body in bodies {
+        let message = membership::Message { sender: NodeId(1), cluster: Some(7), epoch: Epoch(9), body };
+        let wire = encode_membership(&message).encode_to_vec();
+        let decoded = decode(proto::Envelope::decode(wire.as_slice()).unwrap());
+        assert_eq!(decoded, Ok(Payload::Membership(message)));
+    }
+}
+
 proptest! {
     #[test]
     fn messages_round_trip_alone_and_in_frames(messages in prop::collection::vec((any::<u64>(), any_message()), 0..5)) {
