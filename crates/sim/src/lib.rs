@@ -1,1 +1,29 @@
-//! placeholder
+//! The deterministic driver: the production [`node::Shard`] and [`membership::Member`] under one heap of events, with a
+//! simulated network, disks, clocks and faults, clients that speak CQL, and oracles that judge.
+//!
+//! Invariants:
+//! * One seed gives one run, bit for bit: the hash of the trace says so. There is no thread, clock or random number
+//!   here but those of the simulation.
+//! * The production code is driven through the same surface as by the server, and only through it: inputs,
+//!   effects, the `Storage` trait, the codecs of messages.
+//! * Every fault is survivable: what an oracle reports is a defect of the code, or of the simulator.
+//!
+//! Map: [`world`] events, [`network`], [`disk`], [`clock`], [`fault`] what the world is made of; [`workload`] the
+//! clients; [`oracle`] what must hold; [`simulation`] one run of one seed; [`trace`] its record; [`cli`] the command
+//! `helenus sim`. The page `docs/protocol/simulation.md` tells how to use and extend it.
+
+pub mod cli;
+pub mod clock;
+pub mod disk;
+pub mod fault;
+mod machine;
+pub mod network;
+pub mod oracle;
+pub mod simulation;
+pub mod story;
+pub mod trace;
+pub mod workload;
+pub mod world;
+
+pub use simulation::{Failure, Options, Report, run};
+pub use world::{Build, Occurrence, World};

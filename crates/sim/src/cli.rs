@@ -1,0 +1,195 @@
+//! The command `helenus sim`: runs seeds, says how fast, and of a seed that fails tells the story and how to run it
+//! again.
+//!
+//! What is printed about time comes from the machine's clock; nothing in a run does.
+
+use crate::simulation::{self, Failure, Options, Report};
+use clap::{Args, ValueEnum};
+use node::Planted;
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// Exit code when no seed fails.
+pub const EXIT_CLEAN: u8 = 0;
+/// Exit code when the options cannot be.
+pub const EXIT_USAGE: u8 = 2;
+/// Exit code when the code under test panics.
+pub const EXIT_CRASH: u8 = 127;
+/// Exit code when something does not happen that must happen in time.
+pub const EXIT_LIVENESS: u8 = 128;
+/// Exit code when something happens that must never happen.
+pub const EXIT_CORRECTNESS: u8 = 129;
+
+/// What is told of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogKind {
+    /// The result only.
+    None,
+    /// When a seed fails, the state changes of each node.
+    #[default]
+    Short,
+    /// Every event of every seed.
+    Full,
+}
+
+/// Runs the deterministic simulator: whole clusters of the production code under faults, judged by oracles. Exit
+/// code 0: clean; 127: the code panicked; 128: something did not happen in time; 129: something wrong happened.
+#[derive(Args, Clone, Debug)]
+pub struct SimOptions {
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How many seeds, one after the other; it ends at the first that fails.
+    #[arg(long, default_value_t = 1)]
+    pub seeds: u64,
+    /// Nodes of each cluster, 1 to 1000; 3 to 5, as drawn, when not given.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub nodes: Option<u16>,
+    /// Simulated seconds of work under faults.
+    #[arg(long, default_value_t = 12)]
+    pub seconds: u64,
+    /// What to tell of a run.
+    #[arg(long, value_enum, default_value_t = LogKind::Short)]
+    pub log: LogKind,
+    /// Run with this planted bug: quorum-minus-one, hint-dropped, read-repair-skipped, acknowledge-before-sync or
+    /// stale-epoch-accepted. Only in builds with the feature `planted`.
+    #[arg(long, value_name = "BUG")]
+    pub planted: Option<String>,
+}
+
+/// The planted bug of this name.
+///
+/// # Errors
+/// When there is none, or the build has no planted bugs.
+pub fn planted(name: &str) -> Result<Planted, String> {
+    let found = Planted::ALL.into_iter().find(|bug| planted_name(*bug) == name);
+    let names: Vec<&str> = Planted::ALL.into_iter().map(planted_name).collect();
+    let bug = found.ok_or_else(|| format!("there is no planted bug '{name}': it is one of {}", names.join(", ")))?;
+    if cfg!(feature = "planted") {
+        Ok(bug)
+    } else {
+        Err("planted bugs are not compiled in: build with the feature 'planted' of the crate 'sim'".to_owned())
+    }
+}
+
+/// The name of a planted bug on the command line.
+#[must_use]
+pub fn planted_name(bug: Planted) -> &'static str {
+    match bug {
+        Planted::QuorumMinusOne => "quorum-minus-one",
+        Planted::HintDropped => "hint-dropped",
+        Planted::ReadRepairSkipped => "read-repair-skipped",
+        Planted::AcknowledgeBeforeSync => "acknowledge-before-sync",
+        Planted::StaleEpochAccepted => "stale-epoch-accepted",
+    }
+}
+
+/// Runs the seeds. Results go to `out`, progress to `progress`. Returns the exit code.
+///
+/// # Errors
+/// When one of them cannot be written to.
+pub fn run(options: &SimOptions, out: &mut dyn Write, progress: &mut dyn Write) -> io::Result<u8> {
+    let planted = match options.planted.as_deref().map(planted).transpose() {
+        Ok(planted) => planted,
+        Err(message) => {
+            writeln!(progress, "error: {message}")?;
+            return Ok(EXIT_USAGE);
+        }
+    };
+    let started = now();
+    let (mut events, mut simulated, mut operations, mut faults) = (0u64, 0u64, 0u64, 0u64);
+    for seed in options.seed..options.seed.saturating_add(options.seeds) {
+        let run = Options {
+            seed,
+            machines: options.nodes.map(usize::from),
+            seconds: options.seconds,
+            planted,
+            full: options.log == LogKind::Full,
+        };
+        let began = now();
+        let report = simulation::run(&run);
+        for line in &report.full {
+            writeln!(out, "{line}")?;
+        }
+        events += report.events;
+        simulated += report.simulated * report.machines as u64;
+        operations += report.succeeded + report.failed;
+        faults += report.faults;
+        writeln!(progress, "{}", summary(&report, now().duration_since(began)))?;
+        if let Some(failure) = &report.failure {
+            return tell_failure(options, &report, failure, out);
+        }
+    }
+    let elapsed = now().duration_since(started);
+    writeln!(
+        out,
+        "{} seeds clean: {events} events, {} events/s, {operations} requests, {faults} faults, {} node-seconds \
+         simulated in {:.1} s",
+        options.seeds,
+        per_second(events, elapsed),
+        simulated / 1_000_000,
+        elapsed.as_secs_f64()
+    )?;
+    Ok(EXIT_CLEAN)
+}
+
+fn summary(report: &Report, elapsed: Duration) -> String {
+    format!(
+        "seed {} {}: {} nodes, {} events, {} events/s, {} requests ok, {} not, {} schema changes, {} faults, {} s \
+         simulated, trace {:032x}",
+        report.seed,
+        if report.failure.is_some() { "FAILED" } else { "clean" },
+        report.machines,
+        report.events,
+        per_second(report.events, elapsed),
+        report.succeeded,
+        report.failed,
+        report.schema_changes,
+        report.faults,
+        report.simulated / 1_000_000,
+        report.hash
+    )
+}
+
+fn tell_failure(options: &SimOptions, report: &Report, failure: &Failure, out: &mut dyn Write) -> io::Result<u8> {
+    if options.log != LogKind::None {
+        writeln!(out, "{}", report.story)?;
+    }
+    let (kind, code) = match failure {
+        Failure::Crash(_) => ("crash", EXIT_CRASH),
+        Failure::Liveness(_) => ("liveness", EXIT_LIVENESS),
+        Failure::Correctness(_) => ("correctness", EXIT_CORRECTNESS),
+    };
+    writeln!(out, "seed {} fails ({kind}): {}", report.seed, failure.violation())?;
+    let nodes = options.nodes.map(|nodes| format!(" --nodes {nodes}")).unwrap_or_default();
+    let planted = options.planted.as_ref().map(|name| format!(" --planted {name}")).unwrap_or_default();
+    let (seed, seconds) = (report.seed, options.seconds);
+    writeln!(out, "replay: helenus sim --seed {seed}{nodes} --seconds {seconds}{planted}")?;
+    Ok(code)
+}
+
+fn per_second(events: u64, elapsed: Duration) -> u64 {
+    let micros = elapsed.as_micros().max(1);
+    u64::try_from(u128::from(events) * 1_000_000 / micros).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the speed of a run is reported and decides nothing in it")]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_bugs_are_refused_and_known_ones_need_the_feature() {
+        assert!(planted("no-such-bug").unwrap_err().contains("hint-dropped"));
+        for bug in Planted::ALL {
+            match planted(planted_name(bug)) {
+                Ok(found) => assert!(cfg!(feature = "planted") && found == bug),
+                Err(message) => assert!(!cfg!(feature = "planted") && message.contains("not compiled in")),
+            }
+        }
+    }
+}

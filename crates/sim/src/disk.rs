@@ -1,0 +1,347 @@
+//! The simulated disk: `node::Storage` on ordered maps, with what a crash takes away.
+//!
+//! Three layers, as of a machine with a write-ahead log and a page cache:
+//! * the *log*: writes that the operating system has but that are not synced. They survive the death of the
+//!   process; a power loss keeps a random prefix of them;
+//! * *durable*: what a sync has made safe; nothing takes it away (but dropping its table);
+//! * *visible*: what reads see.
+//!
+//! Invariants:
+//! * Visible is durable plus a prefix of the log: of the commits without sync. A staged group
+//!   ([`SimDisk::stage`]) is not visible before [`SimDisk::finish_sync`].
+//! * After [`SimDisk::crash`], visible equals durable, and both are what was durable before plus a prefix of
+//!   the log: everything of it unless the power was lost. Opening syncs what it recovers, as RocksDB does
+//!   when it turns a recovered log into a table file.
+//! * A failed sync closes the disk for writing until the next crash.
+
+use bytes::Bytes;
+use model::answer::Answer;
+use model::codec::{CodecError, Decode};
+use model::deletion::PartitionDeletions;
+use model::local::LocalWrite;
+use model::mutation::merge_values;
+use model::read::Slice;
+use model::{Mutation, NodeId, PartitionKey, ReadCommand, ReadData, RecordKey, Rng, TableId};
+use node::{HintPosition, Storage, StorageError, Write};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// A partition's records: encoded states, as mutations carry them.
+type Records = BTreeMap<RecordKey, Bytes>;
+
+/// Everything that one layer holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Contents {
+    partitions: BTreeMap<TableId, BTreeMap<PartitionKey, Records>>,
+    local: BTreeMap<Bytes, Bytes>,
+    hints: BTreeMap<NodeId, Hints>,
+}
+
+/// One target's hints. Positions are never used twice, even when all hints are delivered.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Hints {
+    last: u64,
+    waiting: BTreeMap<HintPosition, Arc<Mutation>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    durable: Contents,
+    visible: Contents,
+    log: VecDeque<Write>,
+    /// Writes of the log, from its front, that are visible.
+    shown: usize,
+    tables: BTreeSet<TableId>,
+    full: bool,
+    closed: bool,
+}
+
+/// One machine's disk.
+#[derive(Debug, Default)]
+pub struct SimDisk {
+    state: Mutex<State>,
+}
+
+impl SimDisk {
+    /// An empty disk.
+    #[must_use]
+    pub fn new() -> SimDisk {
+        SimDisk::default()
+    }
+
+    /// Hands a group of writes to the operating system: they are in the log, and neither visible nor safe.
+    /// One result for each; what fails is not in the log.
+    ///
+    /// # Errors
+    /// When the disk is closed.
+    pub fn stage(&self, group: &[Write]) -> Result<Vec<Result<(), StorageError>>, StorageError> {
+        self.state.lock().stage(group)
+    }
+
+    /// Makes everything in the log durable and visible.
+    ///
+    /// # Errors
+    /// When the disk is closed.
+    pub fn finish_sync(&self) -> Result<(), StorageError> {
+        self.state.lock().sync()
+    }
+
+    /// The sync that is under way fails: nobody knows what is safe, and the disk takes no more writes.
+    pub fn fail_sync(&self) -> StorageError {
+        self.state.lock().closed = true;
+        StorageError::Io("simulated: the sync failed".to_owned())
+    }
+
+    /// Fills the disk, or frees space on it. A full disk refuses every write and goes on reading.
+    pub fn set_full(&self, full: bool) {
+        self.state.lock().full = full;
+    }
+
+    /// The process dies and the disk is opened again. With `power_loss`, only a random prefix of the log is
+    /// left. Returns the number of writes lost.
+    pub fn crash(&self, power_loss: bool, rng: &mut Rng) -> usize {
+        let state = &mut *self.state.lock();
+        let kept = if power_loss { rng.below(state.log.len() as u64 + 1) as usize } else { state.log.len() };
+        let lost = state.log.len() - kept;
+        state.log.truncate(kept);
+        state.closed = false;
+        if lost > 0 && state.shown > kept {
+            state.visible = state.durable.clone();
+            state.shown = 0;
+        }
+        state.sync().expect("the disk is open");
+        lost
+    }
+
+    /// Writes that a power loss could take away now.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        self.state.lock().log.len()
+    }
+
+    /// Hints that wait, for all targets.
+    #[must_use]
+    pub fn hints_waiting(&self) -> usize {
+        self.state.lock().visible.hints.values().map(|hints| hints.waiting.len()).sum()
+    }
+
+    /// The stored state of one partition, record by record, as reads see it: what the oracles compare.
+    #[must_use]
+    pub fn records(&self, table: TableId, partition: &PartitionKey) -> Vec<(RecordKey, Bytes)> {
+        let state = self.state.lock();
+        let records = state.visible.partitions.get(&table).and_then(|partitions| partitions.get(partition));
+        records.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    /// The tables that are listed.
+    #[must_use]
+    pub fn tables(&self) -> Vec<TableId> {
+        self.state.lock().tables.iter().copied().collect()
+    }
+
+    /// The keys of all partitions of a table.
+    #[must_use]
+    pub fn partitions(&self, table: TableId) -> Vec<PartitionKey> {
+        let state = self.state.lock();
+        state.visible.partitions.get(&table).into_iter().flat_map(|partitions| partitions.keys().cloned()).collect()
+    }
+}
+
+impl State {
+    fn stage(&mut self, group: &[Write]) -> Result<Vec<Result<(), StorageError>>, StorageError> {
+        if self.closed {
+            return Err(StorageError::Closed("simulated: an earlier sync failed".to_owned()));
+        }
+        let mut results = Vec::with_capacity(group.len());
+        for write in group {
+            let result = self.check(write);
+            if result.is_ok() {
+                self.log.push_back(write.clone());
+            }
+            results.push(result);
+        }
+        Ok(results)
+    }
+
+    fn check(&self, write: &Write) -> Result<(), StorageError> {
+        if self.full {
+            return Err(StorageError::Full("simulated: no space is left".to_owned()));
+        }
+        let invalid = |why: String| Err(StorageError::Invalid(why));
+        match write {
+            Write::Apply(mutation) if !self.tables.contains(&mutation.table) => {
+                invalid(format!("table {} is not listed", mutation.table))
+            }
+            Write::Apply(mutation) | Write::Hint { mutation, .. } => {
+                mutation.validate().or_else(|error| invalid(error.to_string()))
+            }
+            Write::Local(_) | Write::HintsDelivered { .. } => Ok(()),
+        }
+    }
+
+    /// Makes the whole log visible, but not durable.
+    fn show(&mut self) {
+        for write in self.log.iter().skip(self.shown) {
+            self.visible.apply(write, &self.tables);
+        }
+        self.shown = self.log.len();
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        if self.closed {
+            return Err(StorageError::Closed("simulated: an earlier sync failed".to_owned()));
+        }
+        self.show();
+        for write in self.log.drain(..) {
+            self.durable.apply(&write, &self.tables);
+        }
+        self.shown = 0;
+        Ok(())
+    }
+}
+
+impl Contents {
+    /// Applies a write; one to a table dropped since it was logged has no effect.
+    fn apply(&mut self, write: &Write, tables: &BTreeSet<TableId>) {
+        match write {
+            Write::Apply(mutation) => {
+                if tables.contains(&mutation.table) {
+                    self.merge(mutation);
+                }
+            }
+            Write::Local(LocalWrite { records }) => {
+                for (key, value) in records {
+                    match value {
+                        Some(value) => self.local.insert(key.clone(), value.clone()),
+                        None => self.local.remove(key),
+                    };
+                }
+            }
+            Write::Hint { target, mutation } => {
+                let hints = self.hints.entry(*target).or_default();
+                hints.last += 1;
+                hints.waiting.insert(HintPosition(hints.last), mutation.clone());
+            }
+            Write::HintsDelivered { target, through } => {
+                if let Some(hints) = self.hints.get_mut(target) {
+                    hints.waiting.retain(|position, _| position > through);
+                }
+            }
+        }
+    }
+
+    fn merge(&mut self, mutation: &Mutation) {
+        let partitions = self.partitions.entry(mutation.table).or_default();
+        let records = partitions.entry(mutation.partition.clone()).or_default();
+        for record in &mutation.records {
+            let merged = match records.get(&record.key) {
+                None => record.value.clone(),
+                Some(stored) => merge_values(record.key == RecordKey::Deletions, stored, &record.value)
+                    .expect("every record was checked when it was logged"),
+            };
+            records.insert(record.key.clone(), merged);
+        }
+    }
+}
+
+impl Storage for SimDisk {
+    fn commit(&self, group: &[Write], sync: bool) -> Result<Vec<Result<(), StorageError>>, StorageError> {
+        let mut state = self.state.lock();
+        let results = state.stage(group)?;
+        if sync {
+            state.sync()?;
+        } else {
+            state.show();
+        }
+        Ok(results)
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        self.finish_sync()
+    }
+
+    fn read(&self, command: &ReadCommand) -> Result<ReadData, StorageError> {
+        let state = self.state.lock();
+        if !state.tables.contains(&command.table) {
+            return Err(StorageError::Invalid(format!("table {} is not listed", command.table)));
+        }
+        let partitions = state.visible.partitions.get(&command.table);
+        match partitions.and_then(|partitions| partitions.get(&command.partition)) {
+            Some(records) => {
+                read_records(records, command).map_err(|error| StorageError::Corrupt(error.to_string()))
+            }
+            None => Ok(ReadData::default()),
+        }
+    }
+
+    fn local(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        Ok(self.state.lock().visible.local.get(key).cloned())
+    }
+
+    fn local_records(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+        let state = self.state.lock();
+        let from = state.visible.local.range(Bytes::copy_from_slice(prefix)..);
+        let records = from.take_while(|(key, _)| key.starts_with(prefix));
+        Ok(records.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn hints(
+        &self,
+        target: NodeId,
+        after: Option<HintPosition>,
+        bytes_limit: u32,
+    ) -> Result<Vec<(HintPosition, Arc<Mutation>)>, StorageError> {
+        let state = self.state.lock();
+        let Some(hints) = state.visible.hints.get(&target) else { return Ok(Vec::new()) };
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for (position, mutation) in hints.waiting.iter().filter(|(position, _)| Some(**position) > after) {
+            bytes += mutation.bytes();
+            if bytes > bytes_limit as usize && !found.is_empty() {
+                break;
+            }
+            found.push((*position, mutation.clone()));
+        }
+        Ok(found)
+    }
+
+    fn hint_targets(&self) -> Result<Vec<NodeId>, StorageError> {
+        let state = self.state.lock();
+        let targets = state.visible.hints.iter().filter(|(_, hints)| !hints.waiting.is_empty());
+        Ok(targets.map(|(target, _)| *target).collect())
+    }
+
+    fn set_tables(&self, tables: &[TableId]) -> Result<(), StorageError> {
+        let state = &mut *self.state.lock();
+        state.tables = tables.iter().copied().collect();
+        for contents in [&mut state.durable, &mut state.visible] {
+            contents.partitions.retain(|table, _| state.tables.contains(table));
+        }
+        Ok(())
+    }
+}
+
+/// What the records of one partition answer to a command.
+fn read_records(records: &Records, command: &ReadCommand) -> Result<ReadData, CodecError> {
+    let deletions = match records.get(&RecordKey::Deletions) {
+        Some(stored) => PartitionDeletions::from_bytes(stored)?,
+        None => PartitionDeletions::default(),
+    };
+    let mut answer = Answer::new(command, deletions);
+    if let Some(stored) = records.get(&RecordKey::Static) {
+        answer.set_static_row(stored)?;
+    }
+    let in_slice = |slice: &Slice| RecordKey::Row(slice.start.clone())..RecordKey::Row(slice.end.clone());
+    let mut rows: Vec<_> = command.slices.iter().flat_map(|slice| records.range(in_slice(slice))).collect();
+    if command.reversed {
+        rows.reverse();
+    }
+    for (key, stored) in rows {
+        if let RecordKey::Row(clustering) = key
+            && !answer.push(clustering, stored)?
+        {
+            break;
+        }
+    }
+    Ok(answer.finish())
+}

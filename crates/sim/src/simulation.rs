@@ -1,0 +1,610 @@
+//! One run of one seed: a cluster boots, clients work while faults come and go, everything is healed, and the
+//! oracles judge.
+//!
+//! ```text
+//! boot ---> work under faults ---> heal ---> hints drain ---> every node serves ---> replicas agree
+//!   all have joined     |            |            |                 |                     |
+//!                 safety oracles   10 s      hinted handoff     liveness             convergence
+//! ```
+//! Two phases, as in TigerBeetle's simulator: under faults nothing wrong may happen; once they end, everything
+//! right must happen, within a bounded time.
+
+use crate::clock::TrueTime;
+use crate::fault::{FaultPlan, FaultStep};
+use crate::oracle::acknowledged::Acknowledged;
+use crate::oracle::book::{Action, Book, Column, Outcome, ROWS, Register};
+use crate::oracle::dropped::Dropped;
+use crate::oracle::metadata::{Effective, Metadata};
+use crate::oracle::monotonic::Monotonic;
+use crate::oracle::{Violation, convergence, handoff};
+use crate::trace::Subject;
+use crate::workload::{
+    Flight, KEYSPACE, Mix, Place, ReadFlight, Sending, TABLES, Workload, Writing, create_table, schema_change, seen,
+};
+use crate::world::{Build, Occurrence, World};
+use model::error::Applied;
+use model::{Consistency, Epoch, RequestError, Rng, TableId};
+use node::{Durability, Planted, RequestId, Response};
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Decides everything.
+    pub seed: u64,
+    /// Nodes; drawn when not given.
+    pub machines: Option<usize>,
+    /// Simulated seconds of work under faults.
+    pub seconds: u64,
+    /// The bug to run with; only where the feature `planted` is compiled in.
+    pub planted: Option<Planted>,
+    /// Keep every event in words.
+    pub full: bool,
+}
+
+impl Options {
+    /// A run of `seed` as the tests do it.
+    #[must_use]
+    pub fn of_seed(seed: u64) -> Options {
+        Options { seed, machines: None, seconds: 12, planted: None, full: false }
+    }
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Something happened that must never happen.
+    Correctness(Violation),
+    /// Something did not happen that must happen in time.
+    Liveness(Violation),
+    /// The code under test panicked.
+    Crash(Violation),
+}
+
+impl Failure {
+    /// What the oracle says.
+    #[must_use]
+    pub fn violation(&self) -> &Violation {
+        match self {
+            Failure::Correctness(violation) | Failure::Liveness(violation) | Failure::Crash(violation) => violation,
+        }
+    }
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// Nodes.
+    pub machines: usize,
+    /// The hash of everything that happened.
+    pub hash: u128,
+    /// Events handled.
+    pub events: u64,
+    /// Simulated time in microseconds.
+    pub simulated: TrueTime,
+    /// Faults injected.
+    pub faults: u64,
+    /// Writes and reads that succeeded.
+    pub succeeded: u64,
+    /// Writes and reads that did not.
+    pub failed: u64,
+    /// Schema changes that succeeded.
+    pub schema_changes: u64,
+    /// What went wrong, if anything.
+    pub failure: Option<Failure>,
+    /// The story of the run, for people; empty when nothing went wrong.
+    pub story: String,
+    /// Every event in words, if asked for.
+    pub full: Vec<String>,
+}
+
+/// Token of the timer of the next fault; clients have their index.
+const FAULT_TIMER: u64 = 1 << 32;
+
+/// All nodes have joined within this time after the start.
+const BOOT_MICROS: u64 = 120_000_000;
+
+/// Once everything is healed, everything must work after this time.
+const GRACE_MICROS: u64 = 10_000_000;
+
+/// Hints are delivered within this time: they are tried again after at most 64 seconds.
+const HINTS_MICROS: u64 = 200_000_000;
+
+/// Once everything is healed, a request at ALL succeeds within this time.
+const SERVED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Lines of the story in a report.
+const STORY_LINES: usize = 400;
+
+/// The state of a run.
+pub struct Simulation {
+    world: World,
+    plan: FaultPlan,
+    workload: Workload,
+    flights: BTreeMap<RequestId, (usize, Flight)>,
+    book: Book,
+    acknowledged: Acknowledged,
+    monotonic: Monotonic,
+    dropped: Dropped,
+    metadata: Metadata,
+    /// Machines whose disk has refused writes.
+    refused_writes: Vec<bool>,
+    clients_work: bool,
+    failure: Option<Failure>,
+    succeeded: u64,
+    failed: u64,
+    schema_changes: u64,
+    /// The last error of a request, for reports.
+    last_error: Option<RequestError>,
+}
+
+/// The client that the run itself is: for what no client of the workload asks.
+const NOBODY: usize = usize::MAX >> 1;
+
+/// Runs one seed.
+#[must_use]
+pub fn run(options: &Options) -> Report {
+    let mut simulation = Simulation::draw(options);
+    // What is left of a simulation that panicked is only told of.
+    let phases = AssertUnwindSafe(|| simulation.phases(options.seconds * 1_000_000));
+    let outcome = std::panic::catch_unwind(phases);
+    match outcome {
+        Ok(Ok(())) => {}
+        Ok(Err(failure)) => drop(simulation.failure.get_or_insert(failure)),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            let text = text.unwrap_or_else(|| "without a message".to_owned());
+            simulation.failure = Some(Failure::Crash(Violation::new("panic", text)));
+        }
+    }
+    simulation.report(options)
+}
+
+impl Simulation {
+    /// Draws cluster, faults and clients.
+    fn draw(options: &Options) -> Simulation {
+        let mut rng = Rng::new(options.seed);
+        let machines = options.machines.unwrap_or_else(|| [3, 3, 3, 4, 5][rng.index(5)]);
+        let replicas = if machines >= 3 { 3 } else { machines };
+        let build = draw_build(&mut rng, machines, options.planted);
+        let plan = FaultPlan::draw(rng.fork(), machines, build.durability);
+        let mix = Mix::draw(&mut rng, replicas);
+        let world = World::new(build, plan.network.clone(), rng.next_u64(), options.full);
+        Simulation {
+            world,
+            plan,
+            workload: Workload::new(mix, rng.fork()),
+            flights: BTreeMap::new(),
+            book: Book::default(),
+            acknowledged: Acknowledged::new(replicas),
+            monotonic: Monotonic::new(replicas),
+            dropped: Dropped::new(machines),
+            metadata: Metadata::new(machines, KEYSPACE),
+            refused_writes: vec![false; machines],
+            clients_work: false,
+            failure: None,
+            succeeded: 0,
+            failed: 0,
+            schema_changes: 0,
+            last_error: None,
+        }
+    }
+
+    fn report(self, options: &Options) -> Report {
+        let story = if self.failure.is_some() { self.world.trace.story(STORY_LINES) } else { String::new() };
+        Report {
+            seed: options.seed,
+            machines: self.world.build().machines,
+            hash: self.world.trace.hash(),
+            events: self.world.handled(),
+            simulated: self.world.time(),
+            faults: self.plan.injected,
+            succeeded: self.succeeded,
+            failed: self.failed,
+            schema_changes: self.schema_changes,
+            failure: self.failure,
+            story,
+            full: self.world.trace.full().to_vec(),
+        }
+    }
+
+    fn phases(&mut self, under_faults: u64) -> Result<(), Failure> {
+        let described = format!("{:?} {:?} {:?}", self.world.build(), self.workload.mix, self.plan);
+        self.tell(described);
+        self.boot()?;
+        self.create_schema()?;
+        self.tell("work under faults".to_owned());
+        self.start_clients();
+        self.plan_fault();
+        let until = self.world.time() + under_faults;
+        self.advance(until, |_| false)?;
+        self.clients_work = false;
+        self.heal()?;
+        self.drain_hints()?;
+        handoff::check(&self.world, &self.book, KEYSPACE, &self.refused_writes).map_err(Failure::Correctness)?;
+        self.serve_everywhere()?;
+        convergence::check(&self.world, KEYSPACE, self.workload.mix.partitions).map_err(Failure::Correctness)
+    }
+
+    fn tell(&mut self, text: String) {
+        let time = self.world.time();
+        self.world.trace.tell(time, Subject::World, text);
+    }
+
+    /// Handles events until `until`, or until `enough`; true when enough.
+    fn advance(&mut self, until: TrueTime, enough: impl Fn(&Simulation) -> bool) -> Result<bool, Failure> {
+        loop {
+            if enough(self) {
+                return Ok(true);
+            }
+            if !self.world.step(until) {
+                return Ok(false);
+            }
+            while let Some(occurrence) = self.world.occurred() {
+                self.occurred(occurrence);
+            }
+            if let Some(failure) = self.failure.take() {
+                return Err(failure);
+            }
+        }
+    }
+
+    fn must(&self, done: bool, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        if done { Ok(()) } else { Err(Failure::Liveness(Violation::new("liveness", text()))) }
+    }
+
+    /// All processes start, in some seeds under faults; all nodes join.
+    fn boot(&mut self) -> Result<(), Failure> {
+        let machines = self.world.build().machines;
+        let mut rng = Rng::new(self.world.trace.events() ^ self.plan.interval);
+        for machine in 0..machines {
+            self.world.schedule_fault(rng.below(1_000_000), FaultStep::Start(machine));
+        }
+        if rng.chance(250) {
+            self.plan_fault();
+            let until = self.world.time() + 8_000_000;
+            self.advance(until, |_| false)?;
+            self.world.heal();
+        }
+        let all_joined = |simulation: &Simulation| {
+            let joined = |machine| simulation.world.view(machine).is_some_and(|view| view.members.len() == machines);
+            (0..machines).all(joined)
+        };
+        let joined = self.advance(self.world.time() + BOOT_MICROS, all_joined)?;
+        self.must(joined, || format!("not all of {machines} nodes have joined {} s after the start", BOOT_MICROS / 1_000_000))
+    }
+
+    fn create_schema(&mut self) -> Result<(), Failure> {
+        let replicas = self.workload.mix.replicas;
+        let keyspace = format!(
+            "CREATE KEYSPACE IF NOT EXISTS {KEYSPACE} WITH replication = \
+             {{'class': 'SimpleStrategy', 'replication_factor': {replicas}}}"
+        );
+        let statements = [keyspace].into_iter().chain(TABLES.iter().map(|name| create_table(name, true)));
+        for (index, statement) in statements.enumerate() {
+            self.last_error = None;
+            let change = schema_change(&statement, TableId(index as u128));
+            let flight = Flight::Create { name: String::new(), id: TableId(0), if_not_exists: true };
+            let machine = self.workload.choose_machine(self.world.build().machines);
+            self.propose(NOBODY, machine, change, flight);
+            let answered = self.advance(self.world.time() + BOOT_MICROS, |simulation| simulation.flights.is_empty())?;
+            let error = self.last_error.clone();
+            self.must(answered && error.is_none(), || format!("'{statement}' without faults: {error:?}"))?;
+        }
+        let knows = |simulation: &Simulation| {
+            let machines = 0..simulation.world.build().machines;
+            let tables = |machine| simulation.world.view(machine).map_or(0, |view| view.schema.tables().len());
+            machines.into_iter().all(|machine| tables(machine) == TABLES.len())
+        };
+        let known = self.advance(self.world.time() + GRACE_MICROS, knows)?;
+        self.must(known, || "not every node knows the schema".to_owned())
+    }
+
+    fn start_clients(&mut self) {
+        self.clients_work = true;
+        for client in 0..self.workload.count() {
+            let think = self.workload.think(client);
+            self.world.set_timer(think, client as u64);
+        }
+    }
+
+    fn plan_fault(&mut self) {
+        if let Some(pause) = self.plan.pause() {
+            self.world.set_timer(pause, FAULT_TIMER);
+        }
+    }
+
+    /// Ends all faults and gives the cluster its time; then nobody waits for an answer, and all have one log.
+    fn heal(&mut self) -> Result<(), Failure> {
+        self.plan.kinds.clear();
+        self.world.heal();
+        let until = self.world.time() + GRACE_MICROS;
+        self.advance(until, |_| false)?;
+        let waiting = self.flights.values().next().cloned();
+        self.must(waiting.is_none(), || format!("never answered: {waiting:?}"))?;
+        let epochs: Vec<Option<Epoch>> =
+            (0..self.world.build().machines).map(|machine| self.world.view(machine).map(|view| view.epoch)).collect();
+        let equal = epochs.iter().all(|epoch| epoch.is_some() && *epoch == epochs[0]);
+        self.must(equal, || format!("{} s after healing the nodes are at {epochs:?}", GRACE_MICROS / 1_000_000))
+    }
+
+    fn drain_hints(&mut self) -> Result<(), Failure> {
+        self.tell("wait for hints".to_owned());
+        let waiting = |simulation: &Simulation| -> Vec<usize> {
+            let machines = 0..simulation.world.build().machines;
+            machines.map(|machine| simulation.world.disk(machine).hints_waiting()).collect()
+        };
+        let until = self.world.time() + HINTS_MICROS;
+        // Writes that still wait for a replica become hints when their time is over.
+        let settled = self.world.time() + 2 * u64::try_from(self.workload.mix.timeout.as_micros()).unwrap_or(0);
+        self.advance(until, |simulation| {
+            simulation.world.time() > settled && waiting(simulation).iter().all(|count| *count == 0)
+        })?;
+        let left = waiting(self);
+        let seconds = HINTS_MICROS / 1_000_000;
+        self.must(left.iter().all(|count| *count == 0), || format!("{seconds} s after healing, hints wait: {left:?}"))
+    }
+
+    /// Every node coordinates a write and, of every partition of every table, a read at ALL.
+    fn serve_everywhere(&mut self) -> Result<(), Failure> {
+        self.tell("serve everywhere".to_owned());
+        self.last_error = None;
+        // The shortest timeouts are there to be missed.
+        self.workload.mix.timeout = SERVED_WITHIN;
+        let machines = self.world.build().machines;
+        for machine in 0..machines {
+            let Some(view) = self.world.view(machine).cloned() else { continue };
+            let row = machine as i32 % ROWS;
+            let (action, consistency) = (Action::Update(row, Column::V), Consistency::All);
+            let writing = Writing { table: TABLES[0], partition: 0, action, consistency };
+            let place = self.place(machine);
+            let sending = self.workload.write(0, &view.schema, &mut self.book, place, &writing);
+            self.send(NOBODY, machine, sending);
+        }
+        let done = self.advance(self.world.time() + GRACE_MICROS, |simulation| simulation.flights.is_empty())?;
+        self.check_served(done)?;
+        for machine in 0..machines {
+            let Some(view) = self.world.view(machine).cloned() else { continue };
+            for table in TABLES {
+                for partition in 0..self.workload.mix.partitions {
+                    let time = self.world.time();
+                    let sending = self.workload.read_all(table, partition, &view.schema, time);
+                    self.send(NOBODY, machine, sending);
+                }
+            }
+            let done = self.advance(self.world.time() + GRACE_MICROS, |simulation| simulation.flights.is_empty())?;
+            self.check_served(done)?;
+        }
+        Ok(())
+    }
+
+    fn check_served(&mut self, answered: bool) -> Result<(), Failure> {
+        let error = self.last_error.clone();
+        self.must(answered && error.is_none(), || format!("after healing a request at ALL failed: {error:?}"))
+    }
+
+    fn place(&self, machine: usize) -> Place {
+        Place { machine, incarnation: self.world.incarnation(machine), time: self.world.time() }
+    }
+
+    fn occurred(&mut self, occurrence: Occurrence) {
+        let result = match occurrence {
+            Occurrence::Timer(FAULT_TIMER) => {
+                self.inject();
+                Ok(())
+            }
+            Occurrence::Timer(client) => {
+                self.client_acts(client as usize);
+                Ok(())
+            }
+            Occurrence::Replied { id, result } => self.replied(id, result),
+            Occurrence::Decided { id, result } => self.decided(id, result),
+            Occurrence::Lost(id) => {
+                if let Some((client, _)) = self.flights.remove(&id) {
+                    self.failed += 1;
+                    self.rest(client);
+                }
+                Ok(())
+            }
+            Occurrence::Logged(mutation) => self.book.logged(&mutation),
+            Occurrence::Published(machine, view) => {
+                let time = self.world.time();
+                for table in view.schema.tables().values() {
+                    self.dropped.published(table.id, &table.name, time);
+                }
+                self.metadata.publish(machine, &view)
+            }
+            Occurrence::Stopped { expected: true, .. } => Ok(()),
+            Occurrence::Stopped { machine, reason, .. } => {
+                Err(Violation::new("membership", format!("node {machine} stopped by itself: {reason}")))
+            }
+            Occurrence::Wrong(violation) => Err(violation),
+        };
+        if let Err(violation) = result {
+            self.failure.get_or_insert(Failure::Correctness(violation));
+        }
+    }
+
+    fn inject(&mut self) {
+        if self.plan.kinds.is_empty() {
+            return;
+        }
+        for (delay, step) in self.plan.next_fault() {
+            if let FaultStep::DiskFull(machine, true) = step {
+                self.refused_writes[machine] = true;
+            }
+            self.world.schedule_fault(delay, step);
+        }
+        self.plan_fault();
+    }
+
+    /// The client thinks, then asks again.
+    fn rest(&mut self, client: usize) {
+        if client != NOBODY {
+            let think = self.workload.think(client);
+            self.world.set_timer(think, client as u64);
+        }
+    }
+
+    fn client_acts(&mut self, client: usize) {
+        if !self.clients_work {
+            return;
+        }
+        let machine = self.workload.choose_machine(self.world.build().machines);
+        let place = self.place(machine);
+        let sending = match self.world.view(machine).cloned() {
+            Some(view) => self.workload.next(client, &view.schema, &mut self.book, place),
+            None => None,
+        };
+        self.send(client, machine, sending);
+    }
+
+    fn propose(&mut self, client: usize, machine: usize, change: model::schema::SchemaChange, flight: Flight) {
+        match self.world.propose(machine, change) {
+            Some(id) => drop(self.flights.insert(id, (client, flight))),
+            None => self.rest(client),
+        }
+    }
+
+    fn send(&mut self, client: usize, machine: usize, sending: Option<Sending>) {
+        let (partition, request, mut flight) = match sending {
+            None => return self.rest(client),
+            Some(Sending::Propose(change, flight)) => return self.propose(client, machine, change, flight),
+            Some(Sending::Request(partition, request, flight)) => (partition, request, flight),
+        };
+        if let Flight::Read(read) = &mut flight
+            && read.started == self.world.time()
+        {
+            let register = |row, column| Register { table: read.table, partition: read.partition, row, column };
+            let (first, last) = (register(0, Column::Row), register(ROWS, Column::W));
+            let acknowledged = self.acknowledged.snapshot(first, last, read.replicas);
+            read.floors = (acknowledged, self.monotonic.snapshot(first, last, read.replicas));
+        }
+        match self.world.request(machine, partition.token, request) {
+            Some(id) => drop(self.flights.insert(id, (client, flight))),
+            None => {
+                // Nobody listens: the request never left the client.
+                if let Flight::Write(attempt) = flight {
+                    let ended = self.book.end(attempt, Outcome::Refused);
+                    ended.expect("nothing of it can be logged");
+                }
+                self.rest(client);
+            }
+        }
+    }
+
+    fn replied(&mut self, id: RequestId, result: Result<Response, RequestError>) -> Result<(), Violation> {
+        let Some((client, flight)) = self.flights.remove(&id) else { return Ok(()) };
+        let time = self.world.time();
+        match &result {
+            Ok(_) => self.succeeded += 1,
+            Err(error) => {
+                self.failed += 1;
+                self.last_error = Some(error.clone());
+            }
+        }
+        match (flight, result) {
+            (Flight::Write(attempt), Ok(Response::Written)) => {
+                self.rest(client);
+                self.book.end(attempt, Outcome::Acknowledged(time))?;
+                self.acknowledged.acknowledge(&self.book, attempt);
+                let entry = self.book.attempt(attempt);
+                let check = self.dropped.check(entry.table, entry.started, entry.required, "a write");
+                check
+            }
+            (Flight::Write(attempt), Err(error)) => {
+                self.rest(client);
+                match error.applied() {
+                    Applied::No => self.book.end(attempt, Outcome::Refused),
+                    Applied::Maybe => Ok(()),
+                }
+            }
+            (Flight::Read(flight), Ok(Response::Rows { rows, paging_state })) => {
+                self.read_answered(client, *flight, &rows, paging_state)
+            }
+            (Flight::Read(_), Err(_)) => {
+                self.rest(client);
+                Ok(())
+            }
+            (flight, result) => {
+                Err(Violation::new("replies", format!("{flight:?} was answered with {result:?}")))
+            }
+        }
+    }
+
+    fn read_answered(
+        &mut self,
+        client: usize,
+        mut flight: ReadFlight,
+        rows: &[Vec<Option<bytes::Bytes>>],
+        paging_state: Option<bytes::Bytes>,
+    ) -> Result<(), Violation> {
+        let time = self.world.time();
+        let (seen, rest) = seen(&flight, rows, paging_state.is_some())?;
+        self.acknowledged.check(&self.book, &flight.floors.0, &seen, time)?;
+        self.monotonic.check(&self.book, &flight.floors.1, &seen, flight.replicas, time)?;
+        self.dropped.check(flight.table, flight.started, flight.replicas, "a read")?;
+        flight.rows = rest;
+        flight.limit = flight.limit.map(|limit| limit - rows.len());
+        match paging_state {
+            Some(state) if flight.limit != Some(0) => {
+                let machine = self.workload.choose_machine(self.world.build().machines);
+                let sending = self.workload.page(flight, Some(state));
+                self.send(client, machine, Some(sending));
+            }
+            _ => self.rest(client),
+        }
+        Ok(())
+    }
+
+    fn decided(&mut self, id: RequestId, result: Result<Epoch, RequestError>) -> Result<(), Violation> {
+        let Some((client, flight)) = self.flights.remove(&id) else { return Ok(()) };
+        self.rest(client);
+        let time = self.world.time();
+        let epoch = match result {
+            Ok(epoch) => epoch,
+            Err(error) => {
+                self.last_error = Some(error);
+                return Ok(());
+            }
+        };
+        self.schema_changes += 1;
+        match flight {
+            Flight::Create { name, .. } if name.is_empty() => Ok(()),
+            Flight::Create { name, id, if_not_exists } => {
+                let id = (!if_not_exists).then_some(id);
+                self.metadata.acknowledge(epoch, Effective::Exists(name, id), time)
+            }
+            Flight::Drop { name, started } => {
+                self.dropped.acknowledged(&name, started, time);
+                self.metadata.acknowledge(epoch, Effective::Gone(name), time)
+            }
+            flight => Err(Violation::new("replies", format!("{flight:?} was decided"))),
+        }
+    }
+}
+
+/// Draws how the machines of a run are built.
+fn draw_build(rng: &mut Rng, machines: usize, planted: Option<Planted>) -> Build {
+    let mut chosen = |choices: &[u64]| choices[rng.index(choices.len())];
+    Build {
+        machines,
+        seeds: machines.min(3),
+        shards_max: chosen(&[1, 1, 2, 4]) as u16,
+        tokens: chosen(&[1, 4, 16]) as u32,
+        durability: if chosen(&[0, 0, 0, 1]) == 1 { Durability::Periodic } else { Durability::Group },
+        batched: chosen(&[0, 0, 50, 500]),
+        batched_for: chosen(&[1_000, 20_000]),
+        late: chosen(&[0, 1_000, 50_000]),
+        skew: chosen(&[0, 50_000, 5_000_000]),
+        drift_ppm: chosen(&[0, 100, 5_000]),
+        sync_mean: chosen(&[200, 2_000, 20_000]),
+        unreachable_noticed: chosen(&[0, 500, 1_000]),
+        planted,
+    }
+}

@@ -1,0 +1,513 @@
+//! The clients: what they ask, in CQL, and how their answers are read back into what the oracles know.
+//!
+//! A client is a closed loop: it asks one node, waits for the answer, thinks for a moment, asks again. Every value
+//! is unique and spells its attempt; every deletion has a timestamp of the client's that nobody else uses. There are
+//! few partitions and rows, so that requests meet.
+//!
+//! Invariants:
+//! * Statements go through `query::prepare` with the schema that the asked node has, as in production; sometimes a
+//!   client goes on using what it prepared long ago.
+//! * Table `t0` exists from the beginning to the end; the others come and go under the same names.
+
+use crate::clock::TrueTime;
+use crate::oracle::Violation;
+use crate::oracle::book::{Action, Attempt, AttemptId, Book, Column, Outcome, ROWS, Register};
+use crate::oracle::floors::{Seen, Snapshot};
+use bytes::Bytes;
+use model::schema::{Schema, SchemaChange};
+use model::{Consistency, PartitionKey, RequestError, Rng, TableId};
+use node::Request;
+use query::{Bound, BoundRead, BoundValue, BoundWrite, Prepared};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The keyspace of all tables.
+pub const KEYSPACE: &str = "k";
+
+/// The tables. The first one stays; the others come and go.
+pub const TABLES: [&str; 3] = ["t0", "t1", "t2"];
+
+/// What a run's clients are like.
+#[derive(Clone, Debug)]
+pub struct Mix {
+    /// Clients that read and write.
+    pub clients: usize,
+    /// Clients that create and drop tables.
+    pub administrators: usize,
+    /// Partition keys `0..partitions`.
+    pub partitions: i32,
+    /// Replicas of each partition.
+    pub replicas: usize,
+    /// Mean pause between two requests of a client in microseconds.
+    pub think: u64,
+    /// How long requests may take.
+    pub timeout: Duration,
+    /// Of a thousand requests, how many are reads.
+    pub reads: u64,
+    /// Of a thousand requests, how many are at QUORUM.
+    pub quorum: u64,
+    /// Of a thousand requests of ordinary clients, how many go to the tables that come and go.
+    pub churned: u64,
+    /// Worst offset of a client's clock in microseconds.
+    pub skew: u64,
+}
+
+impl Mix {
+    /// Draws the clients of a run.
+    #[must_use]
+    pub fn draw(rng: &mut Rng, replicas: usize) -> Mix {
+        let mut chosen = |choices: &[u64]| choices[rng.index(choices.len())];
+        Mix {
+            clients: chosen(&[3, 6, 10]) as usize,
+            administrators: chosen(&[0, 1, 2, 2]) as usize,
+            partitions: chosen(&[1, 2, 5]) as i32,
+            replicas,
+            think: chosen(&[2_000, 10_000, 40_000]),
+            timeout: Duration::from_millis(chosen(&[100, 500, 2_000])),
+            reads: chosen(&[300, 500, 700]),
+            quorum: chosen(&[500, 800, 1000]),
+            churned: chosen(&[50, 300, 600]),
+            skew: chosen(&[0, 10_000, 1_000_000]),
+        }
+    }
+}
+
+/// A request on its way, with what is needed to judge its answer.
+#[derive(Clone, Debug)]
+pub enum Flight {
+    /// A write.
+    Write(AttemptId),
+    /// A read.
+    Read(Box<ReadFlight>),
+    /// CREATE TABLE.
+    Create {
+        /// The table.
+        name: String,
+        /// The id drawn for it.
+        id: TableId,
+        /// Whether the statement said IF NOT EXISTS.
+        if_not_exists: bool,
+    },
+    /// DROP TABLE.
+    Drop {
+        /// The table.
+        name: String,
+        /// When it was sent.
+        started: TrueTime,
+    },
+}
+
+/// A read on its way; also of its second and later pages.
+#[derive(Clone, Debug)]
+pub struct ReadFlight {
+    /// The statement.
+    pub read: Arc<BoundRead>,
+    /// At this level.
+    pub consistency: Consistency,
+    /// Replicas that agree on the answer.
+    pub replicas: usize,
+    /// The table.
+    pub table: TableId,
+    /// The partition key.
+    pub partition: i32,
+    /// Rows that it asks for, in the order of the answer, without those that earlier pages have covered.
+    pub rows: Vec<i32>,
+    /// LIMIT minus the rows of earlier pages.
+    pub limit: Option<usize>,
+    /// When the first page was asked for.
+    pub started: TrueTime,
+    /// What it may not fall below: of acknowledged writes, and of earlier reads.
+    pub floors: (Snapshot, Snapshot),
+}
+
+/// Something that a client is about to send.
+pub enum Sending {
+    /// To a shard: the request, and what to remember of it.
+    Request(PartitionKey, Request, Flight),
+    /// To the member.
+    Propose(SchemaChange, Flight),
+}
+
+/// A statement that some client has prepared.
+struct Kept {
+    prepared: Arc<Prepared>,
+    text: String,
+}
+
+/// All clients of a run.
+pub struct Workload {
+    /// What they are like.
+    pub mix: Mix,
+    rng: Rng,
+    kept: BTreeMap<(usize, String), Kept>,
+    timestamps: BTreeSet<i64>,
+    skews: Vec<i64>,
+}
+
+impl Workload {
+    /// The clients of a run.
+    #[must_use]
+    pub fn new(mix: Mix, mut rng: Rng) -> Workload {
+        let skew = |rng: &mut Rng| rng.between(0, 2 * mix.skew) as i64 - mix.skew as i64;
+        let skews = (0..mix.clients).map(|_| skew(&mut rng)).collect();
+        Workload { mix, rng, kept: BTreeMap::new(), timestamps: BTreeSet::new(), skews }
+    }
+
+    /// Clients and administrators.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.mix.clients + self.mix.administrators
+    }
+
+    /// The pause before a client's next request.
+    pub fn think(&mut self, client: usize) -> u64 {
+        let administrator = client >= self.mix.clients;
+        crate::network::geometric(&mut self.rng, if administrator { 700_000 } else { self.mix.think }) + 1
+    }
+
+    /// The machine that a client asks next.
+    pub fn choose_machine(&mut self, machines: usize) -> usize {
+        self.rng.index(machines)
+    }
+
+    /// A timestamp near `time` that nobody has used.
+    fn timestamp(&mut self, client: usize, time: TrueTime) -> i64 {
+        let skew = self.skews.get(client).copied().unwrap_or(0);
+        let mut timestamp = crate::clock::WALL_ORIGIN + time as i64 + skew;
+        while !self.timestamps.insert(timestamp) {
+            timestamp += 1;
+        }
+        timestamp
+    }
+
+    /// What `client` asks a node that has this schema; `None` when it has nothing to ask it now. The attempt is in
+    /// the book when this returns.
+    pub fn next(&mut self, client: usize, schema: &Schema, book: &mut Book, place: Place) -> Option<Sending> {
+        if client >= self.mix.clients {
+            return self.administrate(place.time);
+        }
+        let churned = self.rng.chance(self.mix.churned);
+        let table = TABLES[if churned { self.rng.between(1, TABLES.len() as u64 - 1) as usize } else { 0 }];
+        let partition = self.rng.below(self.mix.partitions as u64) as i32;
+        let consistency = self.consistency();
+        if self.rng.chance(self.mix.reads) {
+            let read = self.read(client, table, partition, schema)?;
+            return Some(self.send_read(read, partition, consistency, place.time));
+        }
+        let action = self.action();
+        self.write(client, schema, book, place, &Writing { table, partition, action, consistency })
+    }
+
+    fn consistency(&mut self) -> Consistency {
+        if self.rng.chance(self.mix.quorum) {
+            return Consistency::Quorum;
+        }
+        let mut levels = vec![Consistency::One, Consistency::All];
+        if self.mix.replicas >= 2 {
+            levels.push(Consistency::Two);
+        }
+        levels[self.rng.index(levels.len())]
+    }
+
+    fn action(&mut self) -> Action {
+        let row = self.rng.below(ROWS as u64) as i32;
+        let column = if self.rng.chance(500) { Column::V } else { Column::W };
+        match self.rng.below(100) {
+            0..40 => Action::Insert(row),
+            40..75 => Action::Update(row, column),
+            75..83 => Action::DeleteColumn(row, column),
+            83..91 => Action::DeleteRow(row),
+            91..97 => {
+                let from = self.rng.below(ROWS as u64) as i32;
+                Action::DeleteRange(from, self.rng.between(from as u64 + 1, ROWS as u64) as i32)
+            }
+            _ => Action::DeletePartition,
+        }
+    }
+
+    /// The statement of this text, prepared against `schema` or, once in a while, long ago.
+    fn prepare(&mut self, client: usize, text: String, schema: &Schema) -> Result<Arc<Prepared>, RequestError> {
+        let key = (client, text.clone());
+        if let Some(kept) = self.kept.get(&key)
+            && self.rng.chance(500)
+        {
+            assert_eq!(kept.text, text);
+            return Ok(kept.prepared.clone());
+        }
+        let prepared = Arc::new(query::prepare(&text, schema, Some(KEYSPACE))?);
+        self.kept.insert(key, Kept { prepared: prepared.clone(), text });
+        Ok(prepared)
+    }
+
+    /// A write as the client wants it.
+    pub fn write(
+        &mut self,
+        client: usize,
+        schema: &Schema,
+        book: &mut Book,
+        place: Place,
+        writing: &Writing,
+    ) -> Option<Sending> {
+        let own_timestamp = writing.action.deletes() || self.rng.chance(400);
+        let timestamp = own_timestamp.then(|| self.timestamp(client, place.time));
+        // Half of them in the statement, half beside it.
+        let using = timestamp.filter(|_| self.rng.chance(500));
+        let (text, values) = self.statement(writing, using, book.next_id());
+        let prepared = self.prepare(client, text, schema).ok()?;
+        let bound = match prepared.bind(&values) {
+            Ok(Bound::Write(write)) => write,
+            other => unreachable!("a write is bound to a write, not {other:?}"),
+        };
+        let required = writing.consistency.required(self.mix.replicas);
+        let id = book.enter(Attempt {
+            table: bound.table().id,
+            partition: writing.partition,
+            action: writing.action,
+            required,
+            machine: place.machine,
+            incarnation: place.incarnation,
+            started: place.time,
+            outcome: Outcome::Unknown,
+            timestamp,
+            logged: false,
+        });
+        Some(self.send_write(bound, writing.consistency, timestamp, id))
+    }
+
+    fn send_write(
+        &self,
+        write: BoundWrite,
+        consistency: Consistency,
+        timestamp: Option<i64>,
+        id: AttemptId,
+    ) -> Sending {
+        let timestamp = timestamp.filter(|_| write.timestamp().is_none());
+        let partition = write.partition().clone();
+        let request = Request::Write { write, consistency, timestamp, timeout: self.mix.timeout };
+        Sending::Request(partition, request, Flight::Write(id))
+    }
+
+    /// The text and the values of a write.
+    fn statement(&mut self, writing: &Writing, using: Option<i64>, id: AttemptId) -> (String, Vec<BoundValue>) {
+        let Writing { table, partition, action, .. } = writing;
+        let int = |value: i32| BoundValue::Value(Bytes::copy_from_slice(&value.to_be_bytes()));
+        let written = |column: Column| BoundValue::Value(Bytes::from(Book::value(id, column)));
+        let clause = if using.is_some() { " USING TIMESTAMP ?" } else { "" };
+        let stamp = using.map(|timestamp| BoundValue::Value(Bytes::copy_from_slice(&timestamp.to_be_bytes())));
+        let stamp = stamp.into_iter();
+        let p = int(*partition);
+        match *action {
+            Action::Insert(row) => {
+                let text = format!("INSERT INTO {table} (p, c, v, w) VALUES (?, ?, ?, ?){clause}");
+                let values = [p, int(row), written(Column::V), written(Column::W)].into_iter().chain(stamp);
+                (text, values.collect())
+            }
+            Action::Update(row, column) => {
+                let text = format!("UPDATE {table}{clause} SET {} = ? WHERE p = ? AND c = ?", column.name());
+                (text, stamp.chain([written(column), p, int(row)]).collect())
+            }
+            Action::DeleteColumn(row, column) if self.rng.chance(500) => {
+                let text = format!("UPDATE {table}{clause} SET {} = null WHERE p = ? AND c = ?", column.name());
+                (text, stamp.chain([p, int(row)]).collect())
+            }
+            Action::DeleteColumn(row, column) => {
+                let text = format!("DELETE {} FROM {table}{clause} WHERE p = ? AND c = ?", column.name());
+                (text, stamp.chain([p, int(row)]).collect())
+            }
+            Action::DeleteRow(row) => {
+                (format!("DELETE FROM {table}{clause} WHERE p = ? AND c = ?"), stamp.chain([p, int(row)]).collect())
+            }
+            Action::DeleteRange(from, to) => {
+                let text = format!("DELETE FROM {table}{clause} WHERE p = ? AND c >= ? AND c < ?");
+                (text, stamp.chain([p, int(from), int(to)]).collect())
+            }
+            Action::DeletePartition => {
+                (format!("DELETE FROM {table}{clause} WHERE p = ?"), stamp.chain([p]).collect())
+            }
+        }
+    }
+
+    /// A SELECT: of the whole partition, a slice or one row, in either order, perhaps with a limit.
+    fn read(&mut self, client: usize, table: &str, partition: i32, schema: &Schema) -> Option<Reading> {
+        let mut text = format!("SELECT c, v, w FROM {table} WHERE p = ?");
+        let mut rows: Vec<i32> = (0..ROWS).collect();
+        match self.rng.below(4) {
+            0 => {
+                let row = self.rng.below(ROWS as u64) as i32;
+                text.push_str(&format!(" AND c = {row}"));
+                rows = vec![row];
+            }
+            1 => {
+                let from = self.rng.below(ROWS as u64) as i32;
+                let to = self.rng.between(from as u64 + 1, ROWS as u64) as i32;
+                text.push_str(&format!(" AND c >= {from} AND c < {to}"));
+                rows = (from..to).collect();
+            }
+            _ => {}
+        }
+        if self.rng.chance(300) {
+            text.push_str(" ORDER BY c DESC");
+            rows.reverse();
+        }
+        let limit = self.rng.chance(200).then(|| self.rng.between(1, ROWS as u64) as usize);
+        if let Some(limit) = limit {
+            text.push_str(&format!(" LIMIT {limit}"));
+        }
+        let prepared = self.prepare(client, text, schema).ok()?;
+        let key = BoundValue::Value(Bytes::copy_from_slice(&partition.to_be_bytes()));
+        match prepared.bind(&[key]) {
+            Ok(Bound::Read(read)) => Some(Reading { read: Arc::new(read), rows, limit }),
+            other => unreachable!("a read is bound to a read, not {other:?}"),
+        }
+    }
+
+    /// A read of a whole partition, for the final checks.
+    pub fn read_all(&mut self, table: &str, partition: i32, schema: &Schema, time: TrueTime) -> Option<Sending> {
+        let text = format!("SELECT c, v, w FROM {table} WHERE p = {partition}");
+        let prepared = query::prepare(&text, schema, Some(KEYSPACE)).ok()?;
+        let Ok(Bound::Read(read)) = prepared.bind(&[]) else { return None };
+        let reading = Reading { read: Arc::new(read), rows: (0..ROWS).collect(), limit: None };
+        Some(self.send_read(reading, partition, Consistency::All, time))
+    }
+
+    fn send_read(&mut self, reading: Reading, partition: i32, consistency: Consistency, time: TrueTime) -> Sending {
+        let Reading { read, rows, limit } = reading;
+        let flight = ReadFlight {
+            consistency,
+            replicas: consistency.required(self.mix.replicas),
+            table: read.table().id,
+            partition,
+            rows,
+            limit,
+            started: time,
+            floors: Default::default(),
+            read,
+        };
+        self.page(flight, None)
+    }
+
+    /// The request for a page of a read.
+    pub fn page(&mut self, flight: ReadFlight, paging_state: Option<Bytes>) -> Sending {
+        let request = Request::Read {
+            read: flight.read.clone(),
+            consistency: flight.consistency,
+            page_rows: if self.rng.chance(300) { self.rng.between(1, 3) as u32 } else { 5_000 },
+            paging_state,
+            timeout: self.mix.timeout,
+        };
+        Sending::Request(flight.read.partition().clone(), request, Flight::Read(Box::new(flight)))
+    }
+
+    /// What an administrator asks.
+    fn administrate(&mut self, time: TrueTime) -> Option<Sending> {
+        let name = TABLES[self.rng.between(1, TABLES.len() as u64 - 1) as usize].to_owned();
+        if self.rng.chance(500) {
+            let if_exists = if self.rng.chance(500) { "IF EXISTS " } else { "" };
+            let change = schema_change(&format!("DROP TABLE {if_exists}{name}"), TableId(0));
+            return Some(Sending::Propose(change, Flight::Drop { name, started: time }));
+        }
+        let if_not_exists = self.rng.chance(500);
+        let id = TableId(self.rng.next_u128());
+        let change = schema_change(&create_table(&name, if_not_exists), id);
+        Some(Sending::Propose(change, Flight::Create { name, id, if_not_exists }))
+    }
+}
+
+/// Where and when a client asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The machine that it asks.
+    pub machine: usize,
+    /// The process there.
+    pub incarnation: u64,
+    /// Now.
+    pub time: TrueTime,
+}
+
+/// A write as a client wants it.
+#[derive(Clone, Debug)]
+pub struct Writing<'a> {
+    /// The table's name.
+    pub table: &'a str,
+    /// The partition key.
+    pub partition: i32,
+    /// What to do.
+    pub action: Action,
+    /// At this level.
+    pub consistency: Consistency,
+}
+
+struct Reading {
+    read: Arc<BoundRead>,
+    rows: Vec<i32>,
+    limit: Option<usize>,
+}
+
+/// The CQL that creates a table of the workload.
+#[must_use]
+pub fn create_table(name: &str, if_not_exists: bool) -> String {
+    let condition = if if_not_exists { "IF NOT EXISTS " } else { "" };
+    format!("CREATE TABLE {condition}{name} (p int, c int, v text, w text, PRIMARY KEY (p, c))")
+}
+
+/// The change that a schema statement makes, as any node would bind it.
+///
+/// # Panics
+/// When `text` is not a schema statement.
+#[must_use]
+pub fn schema_change(text: &str, id: TableId) -> SchemaChange {
+    let prepared = query::prepare(text, &Schema::default(), Some(KEYSPACE));
+    match prepared.and_then(|prepared| prepared.bind(&[])) {
+        Ok(Bound::Schema(request)) => request.change(id),
+        other => panic!("'{text}' is no schema statement: {other:?}"),
+    }
+}
+
+/// What a page of a read says of each register that it covers, and which rows it leaves for later pages.
+///
+/// # Errors
+/// When it has rows that were not asked for, or in another order.
+pub fn seen(
+    flight: &ReadFlight,
+    rows: &[Vec<Option<Bytes>>],
+    more: bool,
+) -> Result<(Vec<(Register, Seen)>, Vec<i32>), Violation> {
+    let wrong = |what: &str| Violation::new("answers", format!("{what}: {rows:?} for {flight:?}"));
+    if flight.limit.is_some_and(|limit| rows.len() > limit) {
+        return Err(wrong("more rows than LIMIT"));
+    }
+    let mut seen = Vec::new();
+    let mut asked = flight.rows.iter().copied();
+    let register = |row: i32, column: Column| Register { table: flight.table, partition: flight.partition, row, column };
+    let absent = |seen: &mut Vec<(Register, Seen)>, row: i32| {
+        seen.extend(Column::ALL.map(|column| (register(row, column), Seen::Nothing)));
+    };
+    for answered in rows {
+        let [Some(clustering), values @ ..] = answered.as_slice() else { return Err(wrong("a row without key")) };
+        let clustering: [u8; 4] = clustering.as_ref().try_into().map_err(|_| wrong("a key that is no int"))?;
+        let row = i32::from_be_bytes(clustering);
+        loop {
+            match asked.next() {
+                None => return Err(wrong("a row that was not asked for, or is out of order")),
+                Some(next) if next == row => break,
+                Some(next) => absent(&mut seen, next),
+            }
+        }
+        for (column, value) in [Column::V, Column::W].into_iter().zip(values) {
+            seen.push(match value {
+                Some(value) => (register(row, column), Seen::Value(String::from_utf8_lossy(value).into_owned())),
+                None => (register(row, column), Seen::Nothing),
+            });
+        }
+        if values.iter().all(Option::is_none) {
+            seen.push((register(row, Column::Row), Seen::Mark));
+        }
+    }
+    let rest: Vec<i32> = asked.collect();
+    if more || flight.limit == Some(rows.len()) {
+        return Ok((seen, rest));
+    }
+    rest.into_iter().for_each(|row| absent(&mut seen, row));
+    Ok((seen, Vec::new()))
+}
