@@ -31,12 +31,15 @@ pub struct ShardConfig {
     /// Most client requests in flight; more are refused as overloaded. As many writes that are answered
     /// and still wait for the last replicas are kept besides; beyond that the oldest become hints.
     pub requests_max: usize,
-    /// Most bytes of mutations that the coordinator keeps in memory; more are refused as overloaded.
+    /// Most bytes of mutations that the coordinator keeps in memory, and of answers to reads: beyond either
+    /// new requests are refused as overloaded.
     pub request_bytes_max: usize,
     /// Most operations that this replica executes for coordinators at one time; more are refused.
     pub replica_ops_max: usize,
     /// Most requests of peers with a newer view that wait for this node to catch up; more are refused.
     pub parked_max: usize,
+    /// Most bytes of such requests.
+    pub parked_bytes_max: usize,
     /// How long such a request waits before it is refused.
     pub catch_up_timeout: Duration,
     /// When a spare replica is asked instead of one that has not answered a read.
@@ -83,6 +86,7 @@ impl ShardConfig {
             request_bytes_max: 256 * 1024 * 1024,
             replica_ops_max: 65_536,
             parked_max: 4_096,
+            parked_bytes_max: 64 * 1024 * 1024,
             catch_up_timeout: Duration::from_secs(1),
             peer_response_after: Duration::from_millis(50),
             refusal_retry_after: Duration::from_millis(250),

@@ -78,7 +78,7 @@ fn hints_that_get_lost_are_sent_again_and_none_is_forgotten_before() {
     cluster.lose = Box::new(move |_, _, message| {
         count += 1;
         matches!(message, Message::Write { purpose: WritePurpose::Hint, .. } | Message::Written { .. })
-            && count % 3 == 0
+            && count.is_multiple_of(3)
     });
     cluster.restart(3);
     cluster.run();
@@ -182,7 +182,7 @@ fn hints_of_a_dropped_table_are_discarded() {
 
 #[test]
 fn hints_for_a_node_that_owns_the_partition_no_more_go_to_those_that_do() {
-    // R64: node 3 leaves for good, node 4 comes in its place.
+    // CASSANDRA-5902: node 3 leaves for good, node 4 comes in its place.
     let mut cluster = Cluster::of(&[1, 2, 3, 4], 3, |_| {});
     let key = (0..1_000u32)
         .map(|key| format!("p{key}"))

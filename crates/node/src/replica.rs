@@ -14,7 +14,7 @@ use model::{Epoch, Instant, Mutation, NodeId, TableId, Token};
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::config::ShardConfig;
-use crate::io::{Envelope, OpId, Refusal};
+use crate::io::{Envelope, Message, OpId, Refusal};
 use crate::planted::Planted;
 
 /// A write that storage has been asked for.
@@ -68,6 +68,8 @@ pub(crate) struct Replica {
     reads: BTreeMap<OpId, ReplicaRead>,
     /// Requests in the order in which their patience ends.
     parked: VecDeque<Parked>,
+    /// Size of their mutations.
+    parked_bytes: usize,
 }
 
 impl Replica {
@@ -84,7 +86,8 @@ impl Replica {
         let owned = known.is_some_and(|table| view.replicas(&table.keyspace, token).contains(&config.node));
         let stale = config.is_planted(Planted::StaleEpochAccepted) && sender < view.epoch;
         if !owned && !stale {
-            return if sender > view.epoch && self.parked.len() < config.parked_max {
+            let room = self.parked.len() < config.parked_max && self.parked_bytes < config.parked_bytes_max;
+            return if sender > view.epoch && room {
                 Admission::Park
             } else {
                 Admission::Refuse(Refusal::NotReplica(view.epoch))
@@ -125,17 +128,21 @@ impl Replica {
 
     /// Lets a request wait until `deadline`, which is no earlier than those that wait already.
     pub(crate) fn park(&mut self, from: NodeId, envelope: Envelope, deadline: Instant) {
+        self.parked_bytes += bytes(&envelope.message);
         self.parked.push_back(Parked { from, envelope, deadline });
     }
 
     /// Everything that waits for a view.
     pub(crate) fn unpark(&mut self) -> VecDeque<Parked> {
+        self.parked_bytes = 0;
         std::mem::take(&mut self.parked)
     }
 
     /// A request that has waited long enough.
     pub(crate) fn give_up(&mut self, now: Instant) -> Option<Parked> {
-        self.parked.pop_front_if(|parked| parked.deadline <= now)
+        let parked = self.parked.pop_front_if(|parked| parked.deadline <= now)?;
+        self.parked_bytes -= bytes(&parked.envelope.message);
+        Some(parked)
     }
 
     /// When the first request has waited long enough.
@@ -151,6 +158,14 @@ impl Replica {
     /// Requests that wait for a view.
     pub(crate) fn waiting(&self) -> usize {
         self.parked.len()
+    }
+}
+
+/// The size of what a request carries.
+fn bytes(message: &Message) -> usize {
+    match message {
+        Message::Write { mutation, .. } => mutation.bytes(),
+        _ => 0,
     }
 }
 

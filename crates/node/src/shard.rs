@@ -38,6 +38,8 @@ pub struct ShardStatus {
     pub writes_lingering: usize,
     /// Bytes of the mutations of writes in flight.
     pub write_bytes: usize,
+    /// Bytes of replicas' answers that reads in flight keep.
+    pub read_bytes: usize,
     /// Operations in progress for coordinators, this shard's own included.
     pub replica_ops: usize,
     /// Requests of peers that wait for a newer view.
@@ -145,6 +147,8 @@ pub struct Shard {
     writes_unanswered: usize,
     write_bytes: usize,
     reads: BTreeMap<OpId, Box<ReadOp>>,
+    /// Bytes of answers that reads keep.
+    read_bytes: usize,
     /// Read repairs on their way: the read that waits for each.
     repairs: BTreeMap<OpId, OpId>,
     replica: Replica,
@@ -194,6 +198,7 @@ impl Shard {
             writes_unanswered: 0,
             write_bytes: 0,
             reads: BTreeMap::new(),
+            read_bytes: 0,
             repairs: BTreeMap::new(),
             replica: Replica::default(),
             records: VecDeque::new(),
@@ -230,6 +235,7 @@ impl Shard {
             requests_in_flight: self.requests_in_flight(),
             writes_lingering: self.writes.len() - self.writes_unanswered,
             write_bytes: self.write_bytes,
+            read_bytes: self.read_bytes,
             replica_ops: self.replica.in_progress(),
             parked: self.replica.waiting(),
             hint_targets_pending: self.hints.targets(),
@@ -395,7 +401,8 @@ impl Shard {
         for op in self.writes.iter().filter_map(waits).collect::<Vec<_>>() {
             self.on_write_missed(out, op, node);
         }
-        for op in self.reads.keys().copied().collect::<Vec<_>>() {
+        let reads = self.reads.iter().filter(|(_, read)| read.awaits(node));
+        for op in reads.map(|(op, _)| *op).collect::<Vec<_>>() {
             self.with_read(out, op, |read| read.on_refused(node, false));
         }
         let actions = self.hints.on_unreachable(node, out.now.monotonic, &self.config);
@@ -928,6 +935,9 @@ impl Shard {
         deadline: Instant,
     ) -> Result<bool, RequestError> {
         check_table(&self.view, read.table())?;
+        if self.read_bytes > self.config.request_bytes_max {
+            return Err(RequestError::Overloaded(format!("{} bytes of answers are in flight", self.read_bytes)));
+        }
         let (page, last) = Page::start(&read, page_rows, paging_state)?;
         if read.is_empty() {
             return Ok(false);
@@ -993,6 +1003,7 @@ impl Shard {
                     step = read.after_repairs_sent();
                 }
                 ReadStep::Finish(result) => {
+                    self.read_bytes -= read.counted_bytes;
                     self.timers.cancel(Timer::Read(known_as), read.timer);
                     self.forget_repairs(&mut read);
                     return self.reply(out, read.request, result);
@@ -1002,6 +1013,9 @@ impl Shard {
         if !read.is_repairing() {
             self.forget_repairs(&mut read);
         }
+        let bytes = read.held_bytes();
+        self.read_bytes = self.read_bytes - read.counted_bytes + bytes;
+        read.counted_bytes = bytes;
         let wake_at = read.wake_at();
         if (known_as, read.timer) != (read.op, wake_at) {
             self.timers.cancel(Timer::Read(known_as), read.timer);

@@ -691,3 +691,73 @@ proptest! {
         }
     }
 }
+
+/// Each planted bug breaks the rule that it names, and nothing breaks it without.
+#[cfg(feature = "planted")]
+mod planted {
+    use super::*;
+
+    fn with(bug: Option<Planted>) -> Cluster {
+        match bug {
+            None => Cluster::new(),
+            Some(Planted::QuorumMinusOne) => Cluster::with(|config| config.planted = Some(Planted::QuorumMinusOne)),
+            Some(Planted::HintDropped) => Cluster::with(|config| config.planted = Some(Planted::HintDropped)),
+            Some(Planted::ReadRepairSkipped) => {
+                Cluster::with(|config| config.planted = Some(Planted::ReadRepairSkipped))
+            }
+            Some(Planted::AcknowledgeBeforeSync) => {
+                Cluster::with(|config| config.planted = Some(Planted::AcknowledgeBeforeSync))
+            }
+            Some(Planted::StaleEpochAccepted) => {
+                Cluster::with(|config| config.planted = Some(Planted::StaleEpochAccepted))
+            }
+        }
+    }
+
+    /// True when the rule that `bug` breaks holds in a cluster that runs with `running`.
+    fn holds(bug: Planted, running: Option<Planted>) -> bool {
+        let mut cluster = with(running);
+        cluster.written(1, INSERT, ALL);
+        match bug {
+            Planted::QuorumMinusOne => {
+                cluster.kill(2);
+                cluster.kill(3);
+                let request = cluster.write(1, INSERT, QUORUM);
+                cluster.run();
+                cluster.reply(request) != Some(Ok(Response::Written))
+            }
+            Planted::HintDropped => {
+                cluster.kill(3);
+                cluster.written(1, INSERT, ALL_BUT_ONE);
+                cluster.nodes[&node(1)].store.hints.len() == 1
+            }
+            Planted::ReadRepairSkipped => {
+                cluster.plant(&[1], "INSERT INTO t (k, c, v) VALUES ('p', 2, 'y')", 9);
+                cluster.rows(1, SELECT, ALL);
+                cluster.agree(&[1, 2, 3])
+            }
+            Planted::AcknowledgeBeforeSync => {
+                (1..=3).for_each(|id| cluster.nodes.get_mut(&node(id)).unwrap().slow_storage = true);
+                let request = cluster.write(1, INSERT, ALL);
+                cluster.run();
+                cluster.reply(request).is_none()
+            }
+            Planted::StaleEpochAccepted => {
+                let envelope = peer_write(&cluster, 5, 10);
+                cluster.publish(view(11, &[1, 2, 3], schema(3, &[])));
+                let effects = answers(&mut cluster, Input::Message { from: node(1), envelope });
+                refusals(&effects) == [Refusal::NotReplica(Epoch(11))]
+            }
+        }
+    }
+
+    const ALL_BUT_ONE: Consistency = Consistency::Two;
+
+    #[test]
+    fn each_planted_bug_breaks_its_own_rule() {
+        for bug in Planted::ALL {
+            assert!(holds(bug, None), "{bug:?}");
+            assert!(!holds(bug, Some(bug)), "{bug:?}");
+        }
+    }
+}

@@ -560,6 +560,7 @@ impl Cluster {
             assert_eq!(status.requests_in_flight, 0, "{id}");
             assert_eq!(status.writes_lingering, 0, "{id}");
             assert_eq!(status.write_bytes, 0, "{id}");
+            assert_eq!(status.read_bytes, 0, "{id}");
             assert_eq!(status.replica_ops, 0, "{id}");
             assert_eq!(status.parked, 0, "{id}");
         }

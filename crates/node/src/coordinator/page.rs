@@ -120,6 +120,11 @@ impl Page {
         Some(next)
     }
 
+    /// Bytes of the rows so far, at most a row more than a page may have.
+    pub(crate) fn bytes(&self) -> usize {
+        PAGE_BYTES_MAX - self.bytes_left
+    }
+
     /// Rows that still fit, at most.
     pub(crate) fn row_limit(&self) -> u32 {
         self.limit_left.map_or(self.rows_left, |left| left.min(self.rows_left))

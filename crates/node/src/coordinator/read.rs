@@ -122,6 +122,8 @@ pub(crate) struct ReadOp {
     spares: Vec<NodeId>,
     /// The ids of the repairs sent in this round.
     pub(crate) repair_ops: Vec<OpId>,
+    /// Bytes of answers that it keeps, as the shard counts them.
+    pub(crate) counted_bytes: usize,
     /// True to run with the planted bug of this name.
     skip_repair: bool,
 }
@@ -154,6 +156,7 @@ impl ReadOp {
             contacts: Vec::new(),
             spares: Vec::new(),
             repair_ops: Vec::new(),
+            counted_bytes: 0,
             skip_repair,
         }
     }
@@ -161,6 +164,28 @@ impl ReadOp {
     /// When it must be woken.
     pub(crate) fn wake_at(&self) -> Instant {
         self.attempt_at.map_or(self.deadline, |at| at.min(self.deadline))
+    }
+
+    /// Bytes of answers that it keeps: those of this round, and the page.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let rows = |data: &ReadData| data.rows.iter().map(|(key, row)| key.len() + row.len()).sum::<usize>();
+        let data = self.contacts.iter().map(|contact| match &contact.answer {
+            Answer::Data(data) => rows(data),
+            Answer::Waiting | Answer::Retry | Answer::Failed | Answer::Digest(_) => 0,
+        });
+        data.sum::<usize>() + self.page.bytes()
+    }
+
+    /// True when `node` was asked and has not answered.
+    pub(crate) fn awaits(&self, node: NodeId) -> bool {
+        match &self.phase {
+            Phase::Repair { repairs, .. } => {
+                repairs.iter().any(|repair| repair.node == node && !repair.outstanding.is_empty())
+            }
+            Phase::Digests | Phase::Full => {
+                self.contacts.iter().any(|contact| contact.node == node && matches!(contact.answer, Answer::Waiting))
+            }
+        }
     }
 
     /// True when another replica could be asked.

@@ -57,7 +57,7 @@ fn replicas_that_differ_are_merged_and_repaired() {
 
 #[test]
 fn a_value_read_at_quorum_is_read_at_quorum_ever_after() {
-    // R22: on one replica of three; whichever quorum reads it, no later quorum may miss it.
+    // CASSANDRA-10726: on one replica of three; whichever quorum reads it, no later quorum may miss it.
     for (holder, reader, gone) in [(1, 1, 1), (2, 2, 2), (3, 3, 3), (1, 2, 1), (2, 1, 2)] {
         let mut cluster = Cluster::new();
         cluster.plant(&[holder], &insert(1, "x"), 10);
@@ -77,7 +77,7 @@ fn a_value_read_at_quorum_is_read_at_quorum_ever_after() {
 
 #[test]
 fn the_answer_waits_for_the_repairs() {
-    // R23: acknowledgements of repairs are held back.
+    // CASSANDRA-13115: acknowledgements of repairs are held back.
     let mut cluster = Cluster::new();
     cluster.plant(&[1], &insert(1, "x"), 10);
     cluster.kill(3);
@@ -235,7 +235,7 @@ fn a_replica_whose_store_fails_or_answers_nonsense_is_replaced() {
 
 #[test]
 fn a_limit_over_replicas_with_different_deletions_is_exact() {
-    // R25: each replica has deleted what the other still has.
+    // CASSANDRA-9460 and its family: each replica has deleted what the other still has.
     for (text, expected) in [(SELECT, ["5 v5", "6 v6"]), (REVERSED, ["6 v6", "5 v5"])] {
         for page_rows in [1, 2, 3, 10] {
             let mut cluster = Cluster::new();
@@ -261,7 +261,7 @@ fn a_limit_over_replicas_with_different_deletions_is_exact() {
 
 #[test]
 fn a_limit_over_range_tombstones_on_one_replica_is_exact_in_both_directions() {
-    // R26: a range deletion that only one replica has, read towards it from either side.
+    // CASSANDRA-14513: a range deletion that only one replica has, read towards it from either side.
     for (text, expected) in [(SELECT, vec!["1 v", "2 v", "8 v", "9 v"]), (REVERSED, vec!["9 v", "8 v", "2 v", "1 v"])] {
         for page_rows in 1..=5 {
             let mut cluster = Cluster::new();
@@ -279,7 +279,7 @@ fn a_limit_over_range_tombstones_on_one_replica_is_exact_in_both_directions() {
 
 #[test]
 fn a_partition_deletion_and_a_range_deletion_of_one_timestamp_converge() {
-    // R28: in either order on different replicas.
+    // CASSANDRA-16453: in either order on different replicas.
     let mut cluster = Cluster::new();
     cluster.kill(3);
     for c in 1..=4 {
@@ -294,7 +294,7 @@ fn a_partition_deletion_and_a_range_deletion_of_one_timestamp_converge() {
 
 #[test]
 fn a_read_of_one_column_repairs_whole_rows() {
-    // R24: the other column is stale too.
+    // CASSANDRA-10655: the other column is stale too.
     let mut cluster = Cluster::new();
     cluster.kill(3);
     cluster.plant(&[1], "INSERT INTO t (k, c, v, w) VALUES ('p', 1, 'x', 'y')", 10);
@@ -351,6 +351,26 @@ fn a_page_ends_at_its_bytes() {
     assert!((3..6).contains(&rows.len()), "{}", rows.len());
     assert!(state.is_some());
     assert_eq!(cluster.rows(1, SELECT, QUORUM).len(), 10);
+}
+
+#[test]
+fn bytes_of_answers_in_flight_are_bounded() {
+    let mut cluster = Cluster::with(|config| config.request_bytes_max = 250 * 1024);
+    let big = "x".repeat(100 * 1024);
+    cluster.plant(&[1, 2, 3], &insert(1, &big), 10);
+    cluster.lose = Box::new(|_, to, message| to != node(1) && matches!(message, Message::Read { .. }));
+    let requests: Vec<u64> = (0..10)
+        .map(|_| {
+            let request = cluster.read(1, SELECT, QUORUM);
+            cluster.run();
+            request
+        })
+        .collect();
+    assert_eq!(cluster.status(1).requests_in_flight, 3);
+    assert_eq!(cluster.status(1).overloads, 7);
+    cluster.advance(TIMEOUT);
+    requests.into_iter().for_each(|request| assert!(cluster.reply(request).is_some()));
+    cluster.assert_idle();
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub(crate) fn reconcile(command: &ReadCommand, answers: &[&ReadData]) -> Result<
     let mut values: Vec<Option<&Bytes>> = Vec::with_capacity(answers.len());
     let mut rows = Vec::new();
     loop {
-        let keys = heads.iter_mut().filter_map(|head| head.peek().map(|row| &(**row).0));
+        let keys = heads.iter_mut().filter_map(|head| head.peek().map(|row| &row.0));
         let Some(key) = (if command.reversed { keys.max() } else { keys.min() }) else { break };
         if end.as_ref().is_some_and(|end| precedes(command, end, key)) {
             break;
