@@ -15,7 +15,7 @@
 //! |---|---|
 //! | no connection; nothing was sent | always |
 //! | unavailable, not serving, overloaded: nothing was done | always (once when overloaded) |
-//! | connection lost, no answer in time, replica timeout or failure, server error | reads, and writes that are idempotent |
+//! | connection lost, timeout, replica failure, server error | reads, and writes that are idempotent |
 //! | statement not valid, schema change undecided | never |
 //!
 //! A write is idempotent if it has a timestamp and neither condition, function, arithmetic nor list position: then the

@@ -114,7 +114,8 @@ macro_rules! integers {
         impl FromValue for $rust {
             fn from_value(cql_type: &CqlType, value: Option<&Bytes>) -> Result<Self, ValueError> {
                 let value = integer_from(stringify!($rust), cql_type, value)?;
-                <$rust>::try_from(value).map_err(|_| ValueError(format!("{value} is out of the range of {}", stringify!($rust))))
+                let range = |_| ValueError(format!("{value} is out of the range of {}", stringify!($rust)));
+                <$rust>::try_from(value).map_err(range)
             }
         }
     )*};

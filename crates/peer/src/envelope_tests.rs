@@ -219,7 +219,11 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_message_decodes_or_fails_without_panic(message in any_message(), at: prop::sample::Index, bit in 0u8..8) {
+    fn a_damaged_message_decodes_or_fails_without_panic(
+        message in any_message(),
+        at: prop::sample::Index,
+        bit in 0u8..8,
+    ) {
         let envelope = Envelope { epoch: Epoch(1), message };
         let mut wire = encode_node(&envelope).encode_to_vec();
         let at = at.index(wire.len());

@@ -189,7 +189,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn hellos_round_trip(version: u32, cluster: Option<u128>, node: u128, shards in 1u32..=65_536, class in 0usize..3) {
+        fn hellos_round_trip(
+            version: u32,
+            cluster: Option<u128>,
+            node: u128,
+            shards in 1u32..=65_536,
+            class in 0usize..3,
+        ) {
             let hello = Hello {
                 protocol_version: version,
                 shards,
