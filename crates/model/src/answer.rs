@@ -5,15 +5,15 @@
 use crate::codec::{CodecError, Decode, Encode};
 use crate::deletion::PartitionDeletions;
 use crate::read::{ReadCommand, ReadData, Slice};
-use crate::row::{Row, encoded_is_live};
+use crate::row::{Row, encoded_is_empty, encoded_is_live};
 use bytes::Bytes;
 
 /// Puts an answer together. Rows are pushed in reading order until [`Answer::push`] says that a limit is
 /// reached or the command's slices are exhausted.
 ///
 /// Rules:
-/// * What the partition's deletions cover is taken out of rows; a row of which nothing is left is not in
-///   the answer and counts for nothing.
+/// * What the partition's deletions cover is taken out of rows; a row of which nothing is left, or that was
+///   empty, is not in the answer and counts for nothing.
 /// * Rows that are not live are in the answer, count for the limit of bytes, and not for that of rows.
 /// * The read ends after the row that reaches a limit. `more` is then true unless the command itself
 ///   asks for nothing after that row; whether something is stored there is not looked at.
@@ -52,7 +52,7 @@ impl<'a> Answer<'a> {
     /// # Errors
     /// When it is not a row.
     pub fn set_static_row(&mut self, stored: &[u8]) -> Result<(), CodecError> {
-        if !self.command.static_row {
+        if !self.command.static_row || encoded_is_empty(stored) {
             return Ok(());
         }
         let stored = Bytes::copy_from_slice(stored);
@@ -75,6 +75,9 @@ impl<'a> Answer<'a> {
     pub fn push(&mut self, clustering: &[u8], stored: &[u8]) -> Result<bool, CodecError> {
         debug_assert!(!self.limit_reached, "the read has ended");
         debug_assert!(self.command.slices.iter().any(|slice| slice.contains(clustering)), "a row that was asked for");
+        if encoded_is_empty(stored) {
+            return Ok(true);
+        }
         let now_seconds = i64::from(self.command.now_seconds);
         let live = match self.deletions.covering(clustering) {
             None => {
@@ -221,6 +224,7 @@ mod tests {
         let tombstone = Row::deleted(deletion(9)).to_bytes();
         assert!(answer.push(b"\x40\x01", &tombstone).unwrap());
         assert!(answer.push(b"\x40\x02", &row(2)).unwrap());
+        assert!(answer.push(b"\x40\x02\x01", &Row::default().to_bytes()).unwrap());
         assert!(!answer.push(b"\x40\x03", &row(4)).unwrap());
         let data = answer.finish();
         assert_eq!(data.static_row, None);

@@ -468,6 +468,12 @@ pub fn encoded_is_live(bytes: &[u8], now_seconds: i64) -> Result<bool, CodecErro
     Ok(live)
 }
 
+/// True for the encoding of a row with nothing in it.
+#[must_use]
+pub fn encoded_is_empty(bytes: &[u8]) -> bool {
+    bytes == [FORMAT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
 fn walk_expiry(walker: &mut Walker) -> Result<Expiry, CodecError> {
     Ok(Expiry { ttl_seconds: walker.varint_u32()?, at_seconds: walker.varint_u32()? })
 }

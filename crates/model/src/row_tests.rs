@@ -80,6 +80,7 @@ proptest! {
     #[test]
     fn encoding_round_trips_and_is_canonical(a in row()) {
         let bytes = a.to_bytes();
+        prop_assert_eq!(encoded_is_empty(&bytes), a.is_empty());
         for now in [0, 9, 10, 11, i64::from(u32::MAX)] {
             prop_assert_eq!(encoded_is_live(&bytes, now), Ok(a.is_live(now)));
         }
