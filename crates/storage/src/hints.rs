@@ -295,12 +295,12 @@ impl Target {
             let path = segment.path(&target.directory);
             let is_last = index + 1 == firsts.len();
             let (bytes, last) = open_segment(&path, *first, is_last)?;
-            if bytes == 0 {
-                continue;
-            }
-            (segment.bytes, segment.visible) = (bytes, bytes);
-            target.segments.push_back(segment);
+            // Even when it is gone: the segment before it may end just below.
             target.next = target.next.max(*first).max(last + 1);
+            if bytes > 0 {
+                (segment.bytes, segment.visible) = (bytes, bytes);
+                target.segments.push_back(segment);
+            }
         }
         target.remove_delivered()?;
         Ok(target)

@@ -609,6 +609,8 @@ fn has_deletions(db: &DB, name: &str) -> Result<bool, StorageError> {
     let family = db.cf_handle(name).ok_or_else(|| StorageError::Corrupt(format!("{name} is missing")))?;
     let mut read_options = ReadOptions::default();
     read_options.set_total_order_seek(true);
+    // The first block of rows may be read on the way; it is no more likely than others to be asked for.
+    read_options.fill_cache(false);
     read_options.set_iterate_upper_bound(vec![layout::ROWS]);
     let mut iterator = db.raw_iterator_cf_opt(&family, read_options);
     iterator.seek_to_first();

@@ -1,1 +1,527 @@
-//! Tests of the whole store.
+//! Tests of the whole store: the contract, damage, and what only RocksDB can get wrong.
+
+use crate::options::StoreOptions;
+use crate::store::Store;
+use bytes::Bytes;
+use model::codec::Encode;
+use model::deletion::{Deletion, PartitionDeletions};
+use model::local::LocalWrite;
+use model::read::Slice;
+use model::row::Liveness;
+use model::{
+    Cell, ColumnId, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, Rng, Row, TableId,
+};
+use node::conformance::{self, Harness};
+use node::storage::{HintPosition, Storage, StorageError, Write};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use tempfile::TempDir;
+
+const TABLE: TableId = TableId(0xa1);
+
+/// Lengths of files whose ends need not be on disk, when they were last synced.
+type SyncedLengths = Arc<Mutex<BTreeMap<PathBuf, u64>>>;
+
+/// A store in a temporary directory; every crash goes on in a copy.
+struct StoreHarness {
+    root: TempDir,
+    generation: u32,
+    store: Weak<Store>,
+    synced: SyncedLengths,
+    rng: Rng,
+}
+
+/// The store as the suite gets it: notes what is synced.
+struct Watched {
+    store: Arc<Store>,
+    directory: PathBuf,
+    synced: SyncedLengths,
+}
+
+impl StoreHarness {
+    fn new() -> StoreHarness {
+        StoreHarness {
+            root: tempfile::tempdir().unwrap(),
+            generation: 0,
+            store: Weak::new(),
+            synced: SyncedLengths::default(),
+            rng: Rng::new(3),
+        }
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.root.path().join(self.generation.to_string())
+    }
+
+    /// Copies the directory as `length_of` says how long each file is, and goes on in the copy.
+    fn crash(&mut self, mut kept: impl FnMut(&Path, Vec<u8>) -> Vec<u8>) {
+        let store = self.store.upgrade().unwrap();
+        store.inner().db.cancel_all_background_work(true);
+        let from = self.directory();
+        self.generation += 1;
+        for path in files(&from) {
+            let to = self.directory().join(path.strip_prefix(&from).unwrap());
+            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+            let contents = std::fs::read(&path).unwrap();
+            std::fs::write(to, kept(&path, contents)).unwrap();
+        }
+    }
+}
+
+impl Harness for StoreHarness {
+    fn open(&mut self) -> Box<dyn Storage> {
+        let mut options = small_options(&self.directory());
+        options.hint_segment_bytes = 1_000;
+        let store = Arc::new(Store::open(options).unwrap());
+        self.store = Arc::downgrade(&store);
+        let watched = Watched { store, directory: self.directory(), synced: Arc::clone(&self.synced) };
+        watched.note_synced();
+        Box::new(watched)
+    }
+
+    fn crash_process(&mut self) {
+        self.crash(|_, contents| contents);
+    }
+
+    fn crash_power(&mut self) -> bool {
+        let (synced, mut rng) = (std::mem::take(&mut *self.synced.lock()), self.rng.fork());
+        self.crash(|path, mut contents| {
+            if is_unsynced(path) && !has_successor(path) {
+                let at_least = synced.get(path).copied().unwrap_or(0);
+                let length = rng.between(at_least.min(contents.len() as u64), contents.len() as u64);
+                contents.truncate(length as usize);
+                if rng.chance(300) {
+                    // Blocks that were allocated and never written.
+                    contents.extend((0..rng.below(200)).map(|_| rng.next_u64() as u8));
+                }
+            }
+            contents
+        });
+        true
+    }
+
+    fn disturb(&mut self, rng: &mut Rng) {
+        let store = self.store.upgrade().unwrap();
+        if rng.chance(700) { store.flush().unwrap() } else { store.compact().unwrap() }
+    }
+}
+
+impl Watched {
+    fn note_synced(&self) {
+        let unsynced = files(&self.directory).into_iter().filter(|path| is_unsynced(path));
+        let length = |path: PathBuf| std::fs::metadata(&path).ok().map(|metadata| (path, metadata.len()));
+        *self.synced.lock() = unsynced.filter_map(length).collect();
+    }
+}
+
+impl Storage for Watched {
+    fn commit(&self, group: &[Write], sync: bool) -> Result<Vec<Result<(), StorageError>>, StorageError> {
+        let results = self.store.commit(group, sync);
+        if sync {
+            self.note_synced();
+        }
+        results
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        self.store.sync()?;
+        self.note_synced();
+        Ok(())
+    }
+
+    fn read(&self, command: &ReadCommand) -> Result<ReadData, StorageError> {
+        let data = self.store.read(command)?;
+        if let Some(cached) = self.store.read_cached(command) {
+            assert_eq!(cached.unwrap(), data, "both ways to read agree");
+        }
+        Ok(data)
+    }
+
+    fn local(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        self.store.local(key)
+    }
+
+    fn local_records(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+        self.store.local_records(prefix)
+    }
+
+    fn hints(
+        &self,
+        target: NodeId,
+        after: Option<HintPosition>,
+        bytes_limit: u32,
+    ) -> Result<Vec<(HintPosition, Arc<Mutation>)>, StorageError> {
+        self.store.hints(target, after, bytes_limit)
+    }
+
+    fn hint_targets(&self) -> Result<Vec<NodeId>, StorageError> {
+        self.store.hint_targets()
+    }
+
+    fn set_tables(&self, tables: &[TableId]) -> Result<(), StorageError> {
+        self.store.set_tables(tables)?;
+        self.note_synced();
+        Ok(())
+    }
+}
+
+/// True for files that are appended to without a sync of each append.
+fn is_unsynced(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "log" || extension == "hints")
+}
+
+/// True for a file of hints that is not the last of its target: it was synced when it was closed.
+fn has_successor(path: &Path) -> bool {
+    let later = |other: &PathBuf| other.extension() == path.extension() && other.as_path() > path;
+    path.extension().is_some_and(|extension| extension == "hints") && files(path.parent().unwrap()).iter().any(later)
+}
+
+/// Every file below a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+fn small_options(directory: &Path) -> StoreOptions {
+    let mut options = StoreOptions::new(directory, NodeId(1));
+    options.block_cache_bytes = 4 << 20;
+    options.write_buffer_bytes = 2 << 20;
+    options.free_bytes_min = 0;
+    options
+}
+
+fn clustering(number: u32) -> Bytes {
+    Bytes::from([&[0x40][..], &number.to_be_bytes(), &[0x38]].concat())
+}
+
+fn row(timestamp: i64, value: &[u8]) -> Row {
+    let cell = Cell::live(timestamp, Bytes::copy_from_slice(value));
+    Row::new(Some(Liveness { timestamp, expiry: None }), None, vec![(ColumnId(1), cell)])
+}
+
+fn put(table: TableId, partition: &'static [u8], number: u32, row: &Row) -> Write {
+    let partition = PartitionKey::new(Bytes::from_static(partition));
+    let records = vec![Record::row(clustering(number), row)];
+    Write::Apply(Arc::new(Mutation { table, partition, records }))
+}
+
+fn all(table: TableId, partition: &'static [u8]) -> ReadCommand {
+    ReadCommand {
+        table,
+        partition: PartitionKey::new(Bytes::from_static(partition)),
+        slices: vec![Slice::all()],
+        reversed: false,
+        static_row: true,
+        row_limit: u32::MAX,
+        bytes_limit: u32::MAX,
+        now_seconds: 0,
+    }
+}
+
+fn commit(store: &Store, group: &[Write], sync: bool) {
+    for result in store.commit(group, sync).unwrap() {
+        result.unwrap();
+    }
+}
+
+/// A store with one table and `count` rows in one partition, each committed and synced alone.
+fn filled(directory: &Path, count: u32) -> Store {
+    let store = Store::open(small_options(directory)).unwrap();
+    store.set_tables(&[TABLE]).unwrap();
+    for number in 0..count {
+        commit(&store, &[put(TABLE, b"p", number, &row(1, b"value"))], true);
+    }
+    store
+}
+
+fn count(store: &Store) -> usize {
+    store.read(&all(TABLE, b"p")).unwrap().rows.len()
+}
+
+#[test]
+fn the_store_keeps_the_contract() {
+    conformance::run(&mut || Box::new(StoreHarness::new()));
+}
+
+#[test]
+fn other_histories_agree_with_the_reference() {
+    for seed in 2..5 {
+        conformance::differential(&mut || Box::new(StoreHarness::new()), seed, 4_000);
+    }
+}
+
+#[test]
+fn a_reader_never_sees_half_of_a_mutation() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = filled(directory.path(), 1);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for points in [true, false] {
+            let (store, stop) = (&store, &stop);
+            scope.spawn(move || {
+                let mut command = all(TABLE, b"q");
+                if points {
+                    let start = clustering(7);
+                    let end = Bytes::from([&start[..], &[0]].concat());
+                    command.slices = vec![Slice { start, end }];
+                }
+                while !stop.load(Ordering::Relaxed) {
+                    let data = store.read(&command).unwrap();
+                    // Every mutation deletes the partition and writes both rows anew.
+                    let rows: Vec<_> = data.rows.iter().map(|(_, row)| row.clone()).collect();
+                    let stamp = data.deletions.partition().map(|deletion| deletion.timestamp);
+                    let expected: Vec<Bytes> = stamp.map(|stamp| row(stamp + 1, b"v").to_bytes()).into_iter().collect();
+                    assert_eq!((data.static_row, rows), (expected.first().cloned(), expected));
+                }
+            });
+        }
+        for round in 0..4_000 {
+            let stamp = round * 2;
+            let deletion = Deletion { timestamp: stamp, local_seconds: 1 };
+            let value = row(stamp + 1, b"v").to_bytes();
+            let records = vec![
+                Record::deletions(&PartitionDeletions::of_partition(deletion)),
+                Record { key: RecordKey::Static, value: value.clone() },
+                Record { key: RecordKey::Row(clustering(7)), value },
+            ];
+            let partition = PartitionKey::new(Bytes::from_static(b"q"));
+            commit(&store, &[Write::Apply(Arc::new(Mutation { table: TABLE, partition, records }))], false);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_cached_read_answers_from_memory_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = filled(directory.path(), 50);
+    let mut point = all(TABLE, b"p");
+    point.slices = vec![Slice { start: clustering(3), end: Bytes::from([&clustering(3)[..], &[0]].concat()) }];
+    for command in [&point, &all(TABLE, b"p")] {
+        assert!(store.read_cached(command).is_some(), "in the memtable");
+    }
+    store.compact().unwrap();
+    drop(store);
+    let store = Store::open(small_options(directory.path())).unwrap();
+    for command in [&all(TABLE, b"p"), &point] {
+        assert!(store.read_cached(command).is_none() || command.slices == point.slices, "on disk");
+        let data = store.read(command).unwrap();
+        assert_eq!(store.read_cached(command), Some(Ok(data)), "in the cache");
+    }
+}
+
+#[test]
+fn a_value_that_cannot_be_merged_fails_its_reads_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = filled(directory.path(), 2);
+    let mut key = Vec::new();
+    let partition = PartitionKey::new(Bytes::from_static(b"p"));
+    crate::layout::put_record(&mut key, &partition, &RecordKey::Row(clustering(1)));
+    let family = store.inner().db.cf_handle(&store.inner().table(TABLE).unwrap().name).unwrap();
+    store.inner().db.merge_cf(&family, &key, b"garbage").unwrap();
+    assert!(matches!(store.read(&all(TABLE, b"p")), Err(StorageError::Corrupt(_))));
+    commit(&store, &[put(TABLE, b"q", 1, &row(1, b"v"))], true);
+    assert_eq!(store.read(&all(TABLE, b"q")).unwrap().rows.len(), 1);
+}
+
+/// The newest log file of a closed store.
+fn log_file(directory: &Path) -> PathBuf {
+    let logs = files(&directory.join("rocksdb")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "log"));
+    logs.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap()
+}
+
+#[test]
+fn a_log_that_lost_what_was_synced_is_refused_and_kept() {
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 4] = [
+        ("cut to half", |log| {
+            let file = std::fs::OpenOptions::new().write(true).open(log).unwrap();
+            file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+        }),
+        ("deleted", |log| std::fs::remove_file(log).unwrap()),
+        ("a bit flipped in the middle", |log| {
+            let mut bytes = std::fs::read(log).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 4;
+            std::fs::write(log, bytes).unwrap();
+        }),
+        ("the end zeroed", |log| {
+            let mut bytes = std::fs::read(log).unwrap();
+            let length = bytes.len();
+            bytes[length - 300..].fill(0);
+            std::fs::write(log, bytes).unwrap();
+        }),
+    ];
+    for (name, damage) in damages {
+        let directory = tempfile::tempdir().unwrap();
+        drop(filled(directory.path(), 200));
+        let log = log_file(directory.path());
+        damage(&log);
+        for _ in 0..2 {
+            let refused = Store::open(small_options(directory.path()));
+            let Err(StorageError::Corrupt(reason)) = refused else { panic!("{name}: {refused:?}") };
+            assert!(name == "deleted" || reason.contains("acknowledged as durable"), "{name}: {reason}");
+        }
+        let kept = directory.path().join("damaged-log");
+        assert!(name == "deleted" || kept.exists(), "{name}");
+        let options = StoreOptions { accept_data_loss: true, ..small_options(directory.path()) };
+        let store = Store::open(options).unwrap();
+        assert!(count(&store) < 200, "{name}");
+        commit(&store, &[put(TABLE, b"p", 1_000, &row(1, b"v"))], true);
+        drop(store);
+        let store = Store::open(small_options(directory.path())).unwrap();
+        assert_eq!(store.read(&all(TABLE, b"p")).unwrap().rows.last().unwrap().0, clustering(1_000), "{name}");
+    }
+}
+
+#[test]
+fn a_torn_end_that_was_never_synced_is_dropped_silently() {
+    for torn in [1u64, 7, 60] {
+        let mut harness = StoreHarness::new();
+        let storage = harness.open();
+        storage.set_tables(&[TABLE]).unwrap();
+        for number in 0..20 {
+            storage.commit(&[put(TABLE, b"p", number, &row(1, b"value"))], number < 15).unwrap();
+        }
+        harness.crash(|path, mut contents| {
+            if is_unsynced(path) && contents.len() as u64 > torn {
+                contents.truncate(contents.len() - torn as usize);
+                contents.extend_from_slice(&[0xab; 5]);
+            }
+            contents
+        });
+        drop(storage);
+        let store = Store::open(small_options(&harness.directory())).unwrap();
+        assert_eq!(count(&store), 19);
+    }
+}
+
+#[test]
+fn dropping_tables_does_not_look_like_a_loss() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..4u128 {
+        let store = Store::open(small_options(directory.path())).unwrap();
+        let tables: Vec<TableId> = (0..3).map(|number| TableId(round * 10 + number)).collect();
+        store.set_tables(&tables).unwrap();
+        for number in 0..100 {
+            commit(&store, &[put(tables[number as usize % 3], b"p", number, &row(1, &[7; 9_000]))], number % 10 == 9);
+        }
+        store.set_tables(&tables[..1]).unwrap();
+        assert_eq!(store.read(&all(tables[0], b"p")).unwrap().rows.len(), 34);
+        if round % 2 == 0 {
+            store.set_tables(&[]).unwrap();
+        }
+    }
+    Store::open(small_options(directory.path())).unwrap();
+}
+
+#[test]
+fn the_watermark_follows_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = filled(directory.path(), 30);
+    let status = store.status();
+    assert_eq!(status.synced_sequence, status.latest_sequence);
+    commit(&store, &[put(TABLE, b"p", 99, &row(1, b"v"))], false);
+    assert!(store.status().synced_sequence < store.status().latest_sequence);
+    store.sync().unwrap();
+    let synced = store.status().synced_sequence;
+    assert_eq!(synced, store.status().latest_sequence);
+    assert_eq!((store.status().tables.len(), store.status().closed), (1, None));
+    drop(store);
+    let watermark = crate::watermark::Watermark::open(directory.path()).unwrap().unwrap();
+    assert_eq!(watermark.sequence(), synced);
+}
+
+#[test]
+fn a_missing_database_or_watermark_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(filled(directory.path(), 3));
+    std::fs::rename(directory.path().join("rocksdb"), directory.path().join("aside")).unwrap();
+    assert!(matches!(Store::open(small_options(directory.path())), Err(StorageError::Corrupt(_))));
+    std::fs::rename(directory.path().join("aside"), directory.path().join("rocksdb")).unwrap();
+    std::fs::remove_file(directory.path().join("WATERMARK")).unwrap();
+    assert!(matches!(Store::open(small_options(directory.path())), Err(StorageError::Corrupt(_))));
+    let options = StoreOptions { accept_data_loss: true, ..small_options(directory.path()) };
+    assert_eq!(count(&Store::open(options).unwrap()), 3);
+    std::fs::remove_file(directory.path().join("IDENTITY")).unwrap();
+    assert!(matches!(Store::open(small_options(directory.path())), Err(StorageError::Corrupt(_))));
+}
+
+#[test]
+fn a_directory_belongs_to_one_node_of_one_cluster() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = small_options(directory.path());
+    let store = Store::open(options.clone()).unwrap();
+    assert_eq!(store.identity(), crate::Identity { node: NodeId(1), cluster: None });
+    let second = Store::open(options.clone());
+    assert!(matches!(&second, Err(StorageError::Io(reason)) if reason.contains("in use")), "{second:?}");
+    store.set_cluster(5).unwrap();
+    store.set_cluster(5).unwrap();
+    assert!(matches!(store.set_cluster(6), Err(StorageError::Invalid(_))));
+    drop(store);
+    let other = Store::open(StoreOptions { expected_cluster: Some(6), ..options.clone() });
+    assert!(matches!(&other, Err(StorageError::Invalid(reason)) if reason.contains("belongs to cluster")), "{other:?}");
+    let again = StoreOptions { expected_cluster: Some(5), new_node: NodeId(9), ..options.clone() };
+    assert_eq!(Store::open(again).unwrap().identity(), crate::Identity { node: NodeId(1), cluster: Some(5) });
+    std::fs::write(directory.path().join("IDENTITY"), "helenus data directory\nformat 9\n").unwrap();
+    let newer = Store::open(options);
+    assert!(matches!(&newer, Err(StorageError::Invalid(reason)) if reason.contains("newer version")), "{newer:?}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, b"").unwrap();
+    let refused = Store::open(small_options(&file.join("data")));
+    assert!(matches!(&refused, Err(StorageError::Io(reason)) if reason.contains("file/data")), "{refused:?}");
+}
+
+#[test]
+fn a_full_disk_refuses_user_data_and_goes_on_reading() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(filled(directory.path(), 3));
+    let options = StoreOptions { free_bytes_min: u64::MAX, ..small_options(directory.path()) };
+    let store = Store::open(options).unwrap();
+    let local = LocalWrite { records: vec![(Bytes::from_static(b"node/x"), Some(Bytes::from_static(b"1")))] };
+    let results = store.commit(&[put(TABLE, b"p", 9, &row(1, b"v")), Write::Local(local)], true).unwrap();
+    assert!(matches!(results[..], [Err(StorageError::Full(_)), Ok(())]), "{results:?}");
+    assert_eq!(count(&store), 3);
+}
+
+#[test]
+fn after_a_failed_write_nothing_more_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = filled(directory.path(), 1);
+    let (target, other) = (NodeId(2), put(TABLE, b"p", 5, &row(1, b"v")));
+    // The target's directory cannot be made.
+    std::fs::write(directory.path().join("hints").join(target.to_string()), b"").unwrap();
+    let Write::Apply(mutation) = other.clone() else { unreachable!() };
+    let failed = store.commit(&[other.clone(), Write::Hint { target, mutation }], true);
+    assert!(matches!(failed, Err(StorageError::Io(_))), "{failed:?}");
+    assert!(matches!(store.commit(&[other], true), Err(StorageError::Closed(_))));
+    assert!(matches!(store.sync(), Err(StorageError::Closed(_))));
+    assert!(store.status().closed.is_some());
+    assert_eq!(count(&store), 1, "reads go on");
+}
+
+#[test]
+fn a_period_syncs_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let period = std::time::Duration::from_millis(10);
+    let options = StoreOptions { durability: crate::Durability::Periodic(period), ..small_options(directory.path()) };
+    let store = Store::open(options).unwrap();
+    store.set_tables(&[TABLE]).unwrap();
+    commit(&store, &[put(TABLE, b"p", 1, &row(1, b"v"))], false);
+    let written = store.status().latest_sequence;
+    while store.status().synced_sequence < written {
+        std::thread::yield_now();
+    }
+}
