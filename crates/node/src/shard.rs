@@ -1032,9 +1032,10 @@ impl Shard {
         self.expect_answers(out, read);
     }
 
-    /// Has the read woken when spare replicas should be asked.
+    /// Has the read woken when other replicas should be asked.
     fn expect_answers(&self, out: &Out<'_>, read: &mut ReadOp) {
-        read.attempt_at = read.has_spares().then(|| out.now.monotonic + self.config.peer_response_after);
+        let more = read.has_spares() || read.is_retrying();
+        read.attempt_at = more.then(|| out.now.monotonic + self.config.peer_response_after);
     }
 
     fn forget_repairs(&mut self, read: &mut ReadOp) {

@@ -511,6 +511,25 @@ fn a_coordinator_tries_again_at_a_replica_that_is_behind() {
 }
 
 #[test]
+fn a_read_tries_again_at_a_replica_that_is_behind_when_nobody_else_answers() {
+    let mut cluster = Cluster::new();
+    cluster.written(1, INSERT, ALL);
+    let behind = view(9, &[1, 2, 3], schema(3, &[]));
+    let config = ShardConfig::new(node(2), 0, 1);
+    let shard = Shard::new(config, behind, Arc::default(), Recovered::default(), 5, cluster.wall(0));
+    cluster.nodes.get_mut(&node(2)).unwrap().shard = shard;
+    cluster.lose = Box::new(|_, to, _| to == node(3));
+    let request = cluster.read(1, SELECT, QUORUM);
+    cluster.advance(Duration::from_secs(2));
+    assert_eq!(cluster.reply(request), None);
+    let view = cluster.view.clone();
+    cluster.step(node(2), Input::View(view));
+    cluster.advance(Duration::from_secs(2));
+    assert_eq!(cluster.rows_of(request).0, [["x"]]);
+    cluster.assert_idle();
+}
+
+#[test]
 fn a_table_dropped_while_its_requests_are_in_flight_ends_them() {
     let mut cluster = Cluster::new();
     cluster.written(1, INSERT, ALL);

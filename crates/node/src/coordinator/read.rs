@@ -545,7 +545,12 @@ impl ReadOp {
         }
         let asks: Vec<Ask> =
             late.into_iter().filter_map(|digest| self.spares.pop().map(|spare| self.contact(spare, digest))).collect();
-        if asks.is_empty() { ReadStep::Wait } else { ReadStep::Ask(asks) }
+        match asks.is_empty() {
+            false => ReadStep::Ask(asks),
+            // Nobody else is left: the views may agree by now.
+            true if self.is_retrying() => ReadStep::Round,
+            true => ReadStep::Wait,
+        }
     }
 
     /// The command is read up to `position`, or to its end: answers or goes on.
