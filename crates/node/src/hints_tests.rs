@@ -90,6 +90,26 @@ fn hints_that_get_lost_are_sent_again_and_none_is_forgotten_before() {
 }
 
 #[test]
+fn hints_wait_for_the_first_view_of_a_node_that_starts() {
+    let mut cluster = missed(5);
+    let whole = cluster.view.clone();
+    cluster.kill(1);
+    cluster.restart(3);
+    // Node 1 starts before it knows of any cluster.
+    cluster.view = view(0, &[], std::sync::Arc::default());
+    cluster.restart(1);
+    cluster.view = whole.clone();
+    cluster.advance(LONG);
+    assert_eq!(cluster.status(1).hints_discarded, 0);
+    assert!(hints_kept(&cluster) > 0);
+    cluster.publish(whole);
+    cluster.announce();
+    cluster.advance(LONG);
+    assert_eq!(hints_kept(&cluster), 0);
+    assert_eq!(cluster.rows(3, SELECT, ONE).len(), 5);
+}
+
+#[test]
 fn at_most_so_many_hints_are_on_their_way() {
     let mut cluster = Cluster::with(|config| config.hints_in_flight_max = 4);
     cluster.kill(3);

@@ -96,7 +96,7 @@ enum Timer {
 enum Record {
     Ceiling,
     Hint(NodeId),
-    HintsDelivered,
+    HintsDelivered(NodeId),
 }
 
 /// A write that waits until a higher timestamp ceiling is durable.
@@ -605,7 +605,7 @@ impl Shard {
                         Record::Hint(target) if self.config.index == 0 => {
                             self.hints.note(target, out.now.monotonic + self.config.hint_backoff);
                         }
-                        Record::Hint(_) | Record::HintsDelivered => {}
+                        Record::Hint(_) | Record::HintsDelivered(_) => {}
                     }
                 }
             }
@@ -655,8 +655,11 @@ impl Shard {
                     self.fail_waiting(out, error);
                 }
                 Some((_, Record::Hint(_))) => self.counters.hints_failed += 1,
-                // They are delivered again, which changes nothing.
-                Some((_, Record::HintsDelivered)) | None => {}
+                // They are delivered again, which changes nothing, until storage forgets them.
+                Some((_, Record::HintsDelivered(target))) => {
+                    self.hints.note(target, out.now.monotonic + self.config.hint_backoff);
+                }
+                None => {}
             }
             return;
         }
@@ -1129,7 +1132,11 @@ impl Shard {
                     self.send(out, to, Message::Write { op, mutation, purpose });
                 }
                 HintAction::Forget { target, through } => {
-                    self.record(out, Record::HintsDelivered, StorageRequest::HintsDelivered { target, through });
+                    self.record(
+                        out,
+                        Record::HintsDelivered(target),
+                        StorageRequest::HintsDelivered { target, through },
+                    );
                 }
                 HintAction::Read { target, after } => {
                     let bytes_limit = self.config.hint_page_bytes.max(1);
@@ -1142,9 +1149,10 @@ impl Shard {
 }
 
 /// True when hints for `target` can be delivered: to itself while it is alive, to those who own its partitions
-/// once it has left.
+/// once it has left. Nobody can before this node has a view in which it is a member: hints would be
+/// discarded because their tables are not known yet.
 fn is_reachable(view: &ClusterView, alive: &BTreeSet<NodeId>, me: NodeId, target: NodeId) -> bool {
-    target == me || alive.contains(&target) || !view.members.contains_key(&target)
+    view.members.contains_key(&me) && (target == me || alive.contains(&target) || !view.members.contains_key(&target))
 }
 
 /// Replicas that must answer.
