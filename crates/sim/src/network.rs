@@ -101,6 +101,7 @@ impl Network {
     pub fn heal(&mut self) {
         self.blocked.clear();
         self.clogged.clear();
+        self.last_arrival.clear();
     }
 
     /// Decides the fate of a packet sent at `time`.

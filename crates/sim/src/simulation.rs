@@ -134,6 +134,7 @@ pub struct Simulation {
     /// Machines whose disk has refused writes.
     refused_writes: Vec<bool>,
     clients_work: bool,
+    faults_on: bool,
     failure: Option<Failure>,
     succeeded: u64,
     failed: u64,
@@ -187,6 +188,7 @@ impl Simulation {
             metadata: Metadata::new(machines, KEYSPACE),
             refused_writes: vec![false; machines],
             clients_work: false,
+            faults_on: false,
             failure: None,
             succeeded: 0,
             failed: 0,
@@ -220,6 +222,7 @@ impl Simulation {
         self.create_schema()?;
         self.tell("work under faults".to_owned());
         self.start_clients();
+        self.faults_on = true;
         self.plan_fault();
         let until = self.world.time() + under_faults;
         self.advance(until, |_| false)?;
@@ -266,9 +269,11 @@ impl Simulation {
             self.world.schedule_fault(rng.below(1_000_000), FaultStep::Start(machine));
         }
         if rng.chance(250) {
+            self.faults_on = true;
             self.plan_fault();
             let until = self.world.time() + 8_000_000;
             self.advance(until, |_| false)?;
+            self.faults_on = false;
             self.world.heal();
         }
         let all_joined = |simulation: &Simulation| {
@@ -321,7 +326,7 @@ impl Simulation {
 
     /// Ends all faults and gives the cluster its time; then nobody waits for an answer, and all have one log.
     fn heal(&mut self) -> Result<(), Failure> {
-        self.plan.kinds.clear();
+        self.faults_on = false;
         self.world.heal();
         let until = self.world.time() + GRACE_MICROS;
         self.advance(until, |_| false)?;
@@ -431,7 +436,7 @@ impl Simulation {
     }
 
     fn inject(&mut self) {
-        if self.plan.kinds.is_empty() {
+        if !self.faults_on {
             return;
         }
         for (delay, step) in self.plan.next_fault() {

@@ -137,6 +137,9 @@ enum Event {
 /// How often a node that acknowledges before the sync syncs.
 const PERIODIC_SYNC_MICROS: u64 = 200_000;
 
+/// No sync takes longer, however slow the disk.
+const SYNC_MICROS_MAX: u64 = 3_000_000;
+
 /// After this time a process that stopped by itself is started again.
 const SUPERVISOR_MICROS: u64 = 1_000_000;
 
@@ -364,6 +367,10 @@ impl World {
             machine.fail_next_sync = false;
             machine.disk.set_full(false);
             machine.clock.synchronize(self.time);
+            let (runs, incarnation) = (machine.runs, machine.incarnation);
+            if runs {
+                self.schedule(self.time, Event::Run { machine: index, incarnation });
+            }
             self.start(index);
         }
     }
@@ -613,7 +620,7 @@ impl World {
             membership::Effect::Alive(alive) => {
                 let machines: BTreeSet<usize> = alive.iter().filter_map(|id| self.by_id.get(id).copied()).collect();
                 self.trace.tell(self.time, Subject::Machine(index), format!("alive {machines:?}"));
-                self.tell_shards(index, |_| node::Input::Alive(alive.clone()));
+                self.tell_shards(index, || node::Input::Alive(alive.clone()));
             }
             membership::Effect::Decided { request, result } => {
                 let id = RequestId(request);
@@ -639,12 +646,14 @@ impl World {
         self.schedule(self.time + SUPERVISOR_MICROS, Event::Fault(FaultStep::Start(index)));
     }
 
-    /// Hands an input to every shard of a process, each after its own short delay.
-    fn tell_shards(&mut self, index: usize, input: impl Fn(u16) -> node::Input) {
-        let shards = self.machines[index].process.as_ref().map_or(0, |process| process.shards.len() as u16);
-        for shard in 0..shards {
-            let delay = self.rng.below(200);
-            self.schedule_letter(delay, index, Letter::Shard(shard, input(shard)));
+    /// Hands an input to every shard of a process, after a short delay but in the order of what it was told before.
+    fn tell_shards(&mut self, index: usize, input: impl Fn() -> node::Input) {
+        let delayed = self.time + self.rng.below(200);
+        let machine = &mut self.machines[index];
+        machine.told_until = machine.told_until.max(delayed);
+        let delay = machine.told_until - self.time;
+        for shard in 0..machine.shards {
+            self.schedule_letter(delay, index, Letter::Shard(shard, input()));
         }
     }
 
@@ -669,7 +678,7 @@ impl World {
             }
         }
         self.set_tables(index, true);
-        self.tell_shards(index, |_| node::Input::View(view.clone()));
+        self.tell_shards(index, || node::Input::View(view.clone()));
         let incarnation = self.machines[index].incarnation;
         let delay = self.rng.below(2_000_000);
         self.schedule(self.time + delay, Event::DropTables { machine: index, incarnation });
@@ -805,7 +814,7 @@ impl World {
         // This sync covers what was applied before.
         process.writes.unsynced.clear();
         let sync = self.build.sync_mean * self.machines[index].slowness;
-        let delay = geometric(&mut self.rng, sync) + sync / 8;
+        let delay = (geometric(&mut self.rng, sync) + sync / 8).min(SYNC_MICROS_MAX);
         let incarnation = self.machines[index].incarnation;
         self.schedule(self.time + delay, Event::Synced { machine: index, incarnation });
     }
