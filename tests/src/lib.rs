@@ -13,6 +13,7 @@
 
 pub mod power_cut;
 
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -280,10 +281,20 @@ impl Node {
         }
     }
 
-    /// Runs CQL through the shell and returns its outcome.
+    /// Runs CQL through the shell, on its standard input, and returns its outcome.
+    ///
+    /// # Panics
+    /// When the shell cannot be started.
     #[must_use]
     pub fn cql(&self, text: &str) -> Output {
-        output(&["shell", &self.address, "--format", "json", "-e", text])
+        let mut command = helenus(&["shell", &self.address, "--format", "json"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        let mut input = child.stdin.take().expect("standard input is piped");
+        // The shell may end before it has read everything.
+        let _ = input.write_all(text.as_bytes());
+        drop(input);
+        child.wait_with_output().expect("the process is ours")
     }
 
     /// Runs CQL through the shell and returns the JSON of its last result.

@@ -158,7 +158,7 @@ pub(crate) struct ShellArguments {
     #[arg(default_value = "127.0.0.1")]
     host: String,
     /// Execute these statements and end
-    #[arg(short = 'e', long, value_name = "CQL", conflicts_with = "file")]
+    #[arg(short = 'e', long, value_name = "CQL", conflicts_with = "file", allow_hyphen_values = true)]
     execute: Option<String>,
     /// Execute the statements of this file and end
     #[arg(short = 'f', long, value_name = "FILE")]
