@@ -3,7 +3,7 @@
 //! are checked to be prefixes of one log (M1).
 
 use crate::io::{Effect, Input, MemberConfig, MemberError, Message};
-use crate::log::{Change, NodeAddresses};
+use crate::log::{Change, Entry, Founder, MemberInfo, NodeAddresses, State};
 use crate::{ClusterView, Member};
 use bytes::Bytes;
 use model::codec::{Decode, Encode};
@@ -909,6 +909,101 @@ fn random_changes_under_faults_leave_one_log_and_no_answer_is_wrong() {
     }
     println!("{entries} entries, {answered} changes acknowledged in 250 runs");
     assert!(answered > 700);
+}
+
+/// All voters propose all the time while messages get lost and voters die within a round: slots where an
+/// entry is decided that nobody knows of yet, and others propose theirs.
+#[test]
+fn a_storm_of_proposals_and_crashes_leaves_one_log() {
+    let mut entries = 0;
+    for seed in 0..200 {
+        let mut rng = Rng::new(seed ^ 0x57);
+        let nodes = rng.between(3, 5) as usize;
+        let mut world = World::cluster(seed, CALM, nodes, nodes);
+        world.run_until(2 * SECOND, "a cluster", |world| world.all_see(nodes));
+        world.faults = Faults {
+            loss: rng.between(0, 300),
+            duplication: rng.below(300),
+            delay: (50, rng.between(500, 8_000)),
+            sync: (100, rng.between(200, 15_000)),
+            late_wake: 0,
+        };
+        for number in 0..400 {
+            world.run(rng.below(8 * MILLISECOND));
+            let index = rng.index(nodes);
+            match (&world.nodes[index].member, rng.below(10)) {
+                (Some(_), 0) => world.crash(index),
+                (Some(_), _) => {
+                    world.propose(index, create_keyspace(&format!("k{number}")));
+                }
+                (None, 0..=4) => world.start(index),
+                (None, _) => {}
+            }
+        }
+        world.peace();
+        entries += world.log.len();
+    }
+    println!("{entries} entries in 200 storms");
+    assert!(entries > 2_000, "{entries}");
+}
+
+#[test]
+fn seeds_that_list_different_seeds_found_nothing_and_say_so() {
+    let mut world = World::new(5, CALM);
+    world.add(2);
+    world.add(3);
+    world.start(0);
+    world.start(1);
+    world.run(5 * SECOND);
+    assert!(world.log.is_empty());
+    let waiting = world.nodes[0].member.as_ref().unwrap().status().waiting.unwrap();
+    assert!(waiting.contains("other seeds are configured at 127.0.0.2:7000"), "{waiting}");
+}
+
+#[test]
+fn a_node_that_lost_its_records_but_not_its_id_is_heard_again() {
+    let mut world = World::cluster(4, CALM, 3, 3);
+    world.run_until(SECOND, "a cluster", |world| world.all_see(3));
+    for _ in 0..5 {
+        world.crash(2);
+        world.start(2);
+        world.run(SECOND);
+    }
+    world.crash(2);
+    world.run(10 * SECOND);
+    world.nodes[2].disk.clear();
+    world.start(2);
+    world.run_until(5 * SECOND, "it is alive again", |world| world.all_see(3));
+    world.run(20 * SECOND);
+    assert!(world.all_see(3), "and stays so: {}", world.describe());
+}
+
+#[test]
+fn a_simulation_can_begin_with_a_cluster_that_exists() {
+    let mut world = World::new(9, CALM);
+    for _ in 0..30 {
+        world.add(3);
+    }
+    let founders = (0..3).map(|index| Founder { id: world.id(index), internode: address(index) }).collect();
+    let mut changes = vec![Change::Genesis { cluster_id: 5, founders }];
+    let mut state = State::default();
+    state.apply(&changes[0]);
+    for node in &world.nodes {
+        let config = node.config.clone();
+        let tokens = state.tokens_for(config.addresses.internode, &config.data_center, config.num_tokens);
+        let MemberConfig { id, addresses, data_center, rack, .. } = config;
+        changes.push(Change::Join { member: MemberInfo { id, addresses, data_center, rack, tokens }, is_seed: false });
+        state.apply(changes.last().unwrap());
+    }
+    let entries: Vec<Entry> = (1..).zip(changes).map(|(id, change)| Entry { id, change: Arc::new(change) }).collect();
+    let records = crate::log::records(&entries);
+    for index in 0..30 {
+        world.nodes[index].disk = records.iter().cloned().collect();
+        world.start(index);
+        assert_eq!(world.nodes[index].member.as_ref().unwrap().view().unwrap().members.len(), 30);
+    }
+    world.run_until(10 * SECOND, "all alive", |world| world.all_see(30));
+    assert!(world.change(17, create_keyspace("k")).is_ok());
 }
 
 impl World {
