@@ -47,6 +47,16 @@ impl<'a> Answer<'a> {
         }
     }
 
+    /// The answer to a command for the one row at `clustering` and nothing else, in a partition without
+    /// deletions: there is nothing to count, to clip or to take out.
+    #[must_use]
+    pub fn of_one_row(clustering: &Bytes, stored: &[u8]) -> ReadData {
+        if encoded_is_empty(stored) {
+            return ReadData::default();
+        }
+        ReadData { rows: vec![(clustering.clone(), Bytes::copy_from_slice(stored))], ..ReadData::default() }
+    }
+
     /// Takes the stored static row; ignored when the command does not ask for it.
     ///
     /// # Errors
@@ -238,6 +248,12 @@ mod tests {
         let command = command(&[(b"\x40\x01", b"\x40\x01\x00")], false, 1);
         let mut answer = Answer::new(&command, PartitionDeletions::default());
         assert!(!answer.push(b"\x40\x01", &row(2)).unwrap());
-        assert!(!answer.finish().more);
+        let data = answer.finish();
+        assert!(!data.more);
+        assert_eq!(data, Answer::of_one_row(&Bytes::from_static(b"\x40\x01"), &row(2)));
+        assert_eq!(
+            Answer::of_one_row(&Bytes::from_static(b"\x40\x01"), &Row::default().to_bytes()),
+            ReadData::default()
+        );
     }
 }

@@ -57,7 +57,7 @@ impl Inner {
                 }),
                 Write::HintsDelivered { target, through } => {
                     let delivered = self.hints.delivered(*target, *through, sync);
-                    delivered.or_else(|error| if sync { Err(self.poison(error)) } else { Err(error) })
+                    delivered.map_err(|error| if sync { self.poison(error) } else { error })
                 }
             };
             results.push(result);
@@ -193,9 +193,8 @@ impl Writer {
     fn merge_into(&mut self, batch: &mut WriteBatch, tables: &[(Arc<Table>, Family<'_>)]) {
         let keys = &self.keys;
         // Sorted keys also make the insertion into the memtable cheaper. Merging does not depend on order.
-        self.entries.sort_unstable_by(|a, b| {
-            a.table.cmp(&b.table).then_with(|| keys[a.key.clone()].cmp(&keys[b.key.clone()]))
-        });
+        self.entries
+            .sort_unstable_by(|a, b| a.table.cmp(&b.table).then_with(|| keys[a.key.clone()].cmp(&keys[b.key.clone()])));
         let same = |a: &Entry, b: &Entry| a.table == b.table && keys[a.key.clone()] == keys[b.key.clone()];
         for entries in self.entries.chunk_by(same) {
             let (family, key) = (&tables[entries[0].table].1, &keys[entries[0].key.clone()]);

@@ -68,13 +68,13 @@ pub fn rows(table: TableId, count: u64, columns: u32, value_bytes: usize, seed: 
     rows
 }
 
-/// Point reads of `rows`, in random order.
+/// Point reads of `rows`, in random order; each has its own memory, as one that was just received.
 #[must_use]
 pub fn point_reads(rows: &[Arc<Mutation>], seed: u64) -> Vec<ReadCommand> {
     let slice = Slice { start: Bytes::from_static(NO_CLUSTERING), end: Bytes::from_static(AFTER_NO_CLUSTERING) };
-    let command = |row: &Arc<Mutation>| ReadCommand {
+    let command = |row: &&Arc<Mutation>| ReadCommand {
         table: row.table,
-        partition: row.partition.clone(),
+        partition: PartitionKey::new(Bytes::copy_from_slice(&row.partition.bytes)),
         slices: vec![slice.clone()],
         reversed: false,
         static_row: false,
@@ -82,21 +82,16 @@ pub fn point_reads(rows: &[Arc<Mutation>], seed: u64) -> Vec<ReadCommand> {
         bytes_limit: 1 << 20,
         now_seconds: 1_800_000_000,
     };
-    let mut commands: Vec<_> = rows.iter().map(command).collect();
-    Rng::new(seed).shuffle(&mut commands);
-    commands
+    let mut rows: Vec<_> = rows.iter().collect();
+    Rng::new(seed).shuffle(&mut rows);
+    rows.iter().map(command).collect()
 }
 
 /// Commits `rows` to a store in groups.
 ///
 /// # Errors
 /// When a commit fails.
-pub fn store_writes(
-    store: &Store,
-    rows: &[Arc<Mutation>],
-    group: usize,
-    sync: bool,
-) -> Result<Measured, StorageError> {
+pub fn store_writes(store: &Store, rows: &[Arc<Mutation>], group: usize, sync: bool) -> Result<Measured, StorageError> {
     let writes: Vec<Write> = rows.iter().cloned().map(Write::Apply).collect();
     measure(rows.len(), || {
         for group in writes.chunks(group) {
@@ -165,7 +160,8 @@ impl BareDatabase {
         })
     }
 
-    /// Gets the values of the rows that `commands` ask for, without copying them.
+    /// Gets the values of the rows that `commands` ask for, each into memory of its own: a value that is
+    /// only pinned in the cache has not been fetched from memory yet.
     ///
     /// # Errors
     /// When RocksDB refuses or finds nothing.
@@ -180,7 +176,7 @@ impl BareDatabase {
         let family = self.db.cf_handle(FAMILY).ok_or(StorageError::Invalid("no family".to_owned()))?;
         measure(keys.len(), || {
             for key in &keys {
-                let value = self.db.get_pinned_cf_opt(&family, key, &options);
+                let value = self.db.get_cf_opt(&family, key, &options);
                 found(value.map_err(|error| rocksdb_error("read", &error))?.is_some())?;
             }
             Ok(())

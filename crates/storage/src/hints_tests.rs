@@ -121,7 +121,8 @@ fn delivered_segments_are_removed_and_space_comes_back() {
     let directory = tempfile::tempdir().unwrap();
     let hints = open(directory.path());
     write(&hints, 0..60);
-    let on_disk = |directory: &Path| segments(directory).iter().map(|p| std::fs::metadata(p).unwrap().len()).sum::<u64>();
+    let on_disk =
+        |directory: &Path| segments(directory).iter().map(|p| std::fs::metadata(p).unwrap().len()).sum::<u64>();
     assert_eq!(hints.total_bytes(), on_disk(directory.path()));
     let all = hints.read(NODE, None, u32::MAX).unwrap();
     for at in [5, 6, 30, 58] {

@@ -98,13 +98,10 @@ impl Read<'_> {
     }
 
     fn point(&self, options: &ReadOptions, clustering: &Bytes) -> Result<ReadData, Interrupted> {
-        let mut answer = Answer::new(self.command, PartitionDeletions::default());
         let mut key = self.partition_key(ROWS, clustering.len());
         key.extend_from_slice(clustering);
-        if let Some(row) = self.db.get_pinned_cf_opt(&self.family, &key, options)? {
-            answer.push(clustering, &row)?;
-        }
-        Ok(answer.finish())
+        let row = self.db.get_pinned_cf_opt(&self.family, &key, options)?;
+        Ok(row.map_or_else(ReadData::default, |row| Answer::of_one_row(clustering, &row)))
     }
 
     fn several_points(&self, options: &ReadOptions, with_deletions: bool) -> Result<ReadData, Interrupted> {

@@ -462,16 +462,24 @@ impl Inner {
             let family = self.db.cf_handle(family)?;
             self.db.property_int_value_cf(&family, property).ok().flatten()
         };
-        let tables: Vec<TableStatus> = self.tables.load().values().map(|table| TableStatus {
-            id: table.id,
-            keys: figure(&table.name, "rocksdb.estimate-num-keys").unwrap_or(0),
-            file_bytes: figure(&table.name, "rocksdb.total-sst-files-size").unwrap_or(0),
-            memtable_bytes: figure(&table.name, "rocksdb.size-all-mem-tables").unwrap_or(0),
-            level_zero_files: figure(&table.name, "rocksdb.num-files-at-level0").unwrap_or(0),
-        }).collect();
-        let pending = self.tables.load().values().map(|table| {
-            figure(&table.name, "rocksdb.estimate-pending-compaction-bytes").unwrap_or(0)
-        }).sum();
+        let tables: Vec<TableStatus> = self
+            .tables
+            .load()
+            .values()
+            .map(|table| TableStatus {
+                id: table.id,
+                keys: figure(&table.name, "rocksdb.estimate-num-keys").unwrap_or(0),
+                file_bytes: figure(&table.name, "rocksdb.total-sst-files-size").unwrap_or(0),
+                memtable_bytes: figure(&table.name, "rocksdb.size-all-mem-tables").unwrap_or(0),
+                level_zero_files: figure(&table.name, "rocksdb.num-files-at-level0").unwrap_or(0),
+            })
+            .collect();
+        let pending = self
+            .tables
+            .load()
+            .values()
+            .map(|table| figure(&table.name, "rocksdb.estimate-pending-compaction-bytes").unwrap_or(0))
+            .sum();
         StoreStatus {
             block_cache_bytes: self.memory.cache.get_usage() as u64,
             memtable_bytes: self.memory.write_buffers.get_usage() as u64,

@@ -333,7 +333,8 @@ fn a_value_that_cannot_be_merged_fails_its_reads_and_nothing_else() {
 
 /// The newest log file of a closed store.
 fn log_file(directory: &Path) -> PathBuf {
-    let logs = files(&directory.join("rocksdb")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "log"));
+    let logs =
+        files(&directory.join("rocksdb")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "log"));
     logs.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap()
 }
 
