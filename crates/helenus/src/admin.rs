@@ -170,7 +170,7 @@ fn show_info(info: &InfoResponse) -> Answer {
         DurabilityMode::Periodic => "periodic",
         DurabilityMode::Unspecified => "unknown",
     };
-    let json = json!({
+    let mut json = json!({
         "version": info.version,
         "node_id": info.node_id,
         "cluster_id": info.cluster_id,
@@ -196,6 +196,9 @@ fn show_info(info: &InfoResponse) -> Answer {
         "block_cache_bytes": storage.block_cache_bytes,
         "estimated_records": storage.estimated_records,
     });
+    if let Some(figures) = json.as_object_mut() {
+        figures.extend(info.counters.iter().map(|(name, sum)| (name.clone(), Value::from(*sum))));
+    }
     let mut rows = table(&[], &[]);
     for (name, value) in json.as_object().into_iter().flatten() {
         let value = match value {

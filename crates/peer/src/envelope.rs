@@ -155,6 +155,12 @@ impl Batch {
     /// A frame ends with the message that reaches this many bytes; one message may be larger by itself.
     pub const BYTES_MAX: usize = 64 * 1024;
 
+    /// An empty batch with room for so many messages.
+    #[must_use]
+    pub fn with_capacity(envelopes: usize) -> Batch {
+        Batch { envelopes: Vec::with_capacity(envelopes.min(Batch::ENVELOPES_MAX)), bytes: 0 }
+    }
+
     /// Adds a message.
     pub fn push(&mut self, envelope: proto::Envelope) {
         self.bytes += payload_bytes(&envelope);

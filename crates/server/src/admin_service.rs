@@ -73,6 +73,29 @@ fn ownership(view: &ClusterView) -> BTreeMap<NodeId, u32> {
 }
 
 impl AdminService {
+    /// What else the node counts, by name.
+    fn counters(&self, shards: &[ShardStatus]) -> BTreeMap<String, u64> {
+        let mut counters: BTreeMap<String, u64> =
+            self.metrics.named().map(|(name, sum)| (name.to_owned(), sum)).collect();
+        let mut add = |name: &str, figure: fn(&ShardStatus) -> u64| {
+            counters.insert(name.to_owned(), shards.iter().map(figure).sum());
+        };
+        add("shard_writes", |shard| shard.writes);
+        add("shard_reads", |shard| shard.reads);
+        add("shard_timeouts", |shard| shard.timeouts);
+        add("shard_unavailable", |shard| shard.unavailable);
+        add("shard_overloads", |shard| shard.overloads);
+        add("replica_writes", |shard| shard.replica_writes);
+        add("replica_reads", |shard| shard.replica_reads);
+        add("replica_refusals", |shard| shard.not_replica);
+        add("hints_dropped", |shard| shard.hints_dropped);
+        add("hints_failed", |shard| shard.hints_failed);
+        add("hints_discarded", |shard| shard.hints_discarded);
+        add("digest_mismatches", |shard| shard.digest_mismatches);
+        add("spare_replicas_asked", |shard| shard.spares_asked);
+        counters
+    }
+
     async fn member(&self) -> Result<MemberStatus, Status> {
         ask(&self.member, MemberInput::Status).await
     }
@@ -170,6 +193,7 @@ impl admin_server::Admin for AdminService {
             hints_written: sum(|shard| shard.hints_written),
             hints_delivered: sum(|shard| shard.hints_delivered),
             read_repairs: sum(|shard| shard.read_repairs),
+            counters: self.counters(&shards),
             storage: Some(proto::StorageInfo {
                 table_bytes: storage.tables.iter().map(|table| table.file_bytes).sum(),
                 log_bytes: storage.log_bytes,

@@ -121,7 +121,12 @@ fn shard_config(config: &Config, own: NodeId, index: u16) -> ShardConfig {
         Durability::Periodic(_) => node::Durability::Periodic,
     };
     let requests_max = (config.requests_max / u32::from(config.shards)).max(1) as usize;
-    ShardConfig { durability, requests_max, hint_window: config.hint_window, ..ShardConfig::new(own, index, config.shards) }
+    ShardConfig {
+        durability,
+        requests_max,
+        hint_window: config.hint_window,
+        ..ShardConfig::new(own, index, config.shards)
+    }
 }
 
 /// The two ends of every loop's inbox.
@@ -260,10 +265,9 @@ impl Node {
             Exit::DataDirectory => {
                 ServerError::DataDirectory { path: config.data_dir.display().to_string(), reason: error.to_string() }
             }
-            Exit::Usage => ServerError::Config(vec![ConfigError {
-                subject: "membership".to_owned(),
-                message: error.to_string(),
-            }]),
+            Exit::Usage => {
+                ServerError::Config(vec![ConfigError { subject: "membership".to_owned(), message: error.to_string() }])
+            }
             _ => ServerError::Failure(error.to_string()),
         })?;
         let targets = self.store.hint_targets().map_err(damaged)?;
@@ -393,12 +397,19 @@ fn server() -> Server {
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
 }
 
-fn reflection() -> Result<impl tonic::codegen::Service<
-    tonic::codegen::http::Request<tonic::body::Body>,
-    Response = tonic::codegen::http::Response<tonic::body::Body>,
-    Error = std::convert::Infallible,
-    Future: Send + 'static,
-> + tonic::server::NamedService + Clone + Send + Sync + 'static, ServerError> {
+fn reflection() -> Result<
+    impl tonic::codegen::Service<
+        tonic::codegen::http::Request<tonic::body::Body>,
+        Response = tonic::codegen::http::Response<tonic::body::Body>,
+        Error = std::convert::Infallible,
+        Future: Send + 'static,
+    > + tonic::server::NamedService
+    + Clone
+    + Send
+    + Sync
+    + 'static,
+    ServerError,
+> {
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(::api::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -411,3 +422,7 @@ async fn set_health(health: &HealthReporter, status: ServingStatus) {
         health.set_service_status(name, status).await;
     }
 }
+
+#[cfg(test)]
+#[path = "boot_tests.rs"]
+mod tests;

@@ -146,6 +146,8 @@ impl MemberLoop {
     }
 
     async fn carry_out(&mut self, effects: &mut Vec<Effect>, proposals: &mut Proposals) {
+        // Answers go last: the view that a change has made may stand behind its answer.
+        let mut answers = Vec::new();
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send { to, message } => self.peers.send_control(to, message),
@@ -155,13 +157,14 @@ impl MemberLoop {
                     self.published.alive.store(alive.clone());
                     self.tell_shards(|| ShardInput::Alive(alive.clone())).await;
                 }
-                Effect::Decided { request, result } => {
-                    if let Some(reply) = proposals.remove(&request) {
-                        // A client that is gone does not undo the decision.
-                        let _ = reply.send(result);
-                    }
-                }
+                Effect::Decided { request, result } => answers.push((request, result)),
                 Effect::Fatal(error) => stop_process(exit_of(&error), &format!("{}: {error}", self.data_dir)),
+            }
+        }
+        for (request, result) in answers {
+            if let Some(reply) = proposals.remove(&request) {
+                // A client that is gone does not undo the decision.
+                let _ = reply.send(result);
             }
         }
     }

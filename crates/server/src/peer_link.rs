@@ -171,7 +171,7 @@ impl Stream for Frames {
         waiting.bytes -= bytes;
         drop(waiting);
         frames.queue.sent.fetch_add(frames.taken.len() as u64, Ordering::Relaxed);
-        let mut batch = Batch::default();
+        let mut batch = Batch::with_capacity(frames.taken.len());
         for message in frames.taken.drain(..) {
             batch.push(match &message {
                 Outgoing::Node(envelope) => encode_node(envelope),
@@ -316,7 +316,11 @@ fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text = format!("{text}: {cause}");
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
         source = cause.source();
     }
     text

@@ -12,7 +12,6 @@ use crate::peers::Peers;
 use crate::shard_loop::ShardInput;
 use crate::wire::peer_server;
 use ::peer::{Hello, Payload, Priority, decode, proto::v1 as proto};
-use model::NodeId;
 use node::Shard;
 use node::io::{Envelope, Message};
 use std::net::SocketAddr;
@@ -96,6 +95,9 @@ impl PeerService {
         mut frames: Streaming<proto::Frame>,
         received: &AtomicU64,
     ) -> Status {
+        let stopping = || Status::unavailable("the node is stopping");
+        // A frame's messages, sorted by who gets them: one hand-over for each shard and frame.
+        let mut by_shard: Vec<Vec<Envelope>> = vec![Vec::new(); self.shards.len()];
         loop {
             let frame = match frames.message().await {
                 Ok(Some(frame)) => frame,
@@ -104,18 +106,28 @@ impl PeerService {
             };
             let count = frame.envelopes.len() as u64;
             for envelope in frame.envelopes {
-                let given = match decode(envelope) {
+                match decode(envelope) {
                     Ok(Payload::Node(envelope)) if hello.priority != Priority::Control => {
-                        self.give(hello.node_id, envelope).await
+                        if let Some(waiting) = by_shard.get_mut(self.shard_of(&envelope.message)) {
+                            waiting.push(envelope);
+                        }
                     }
                     Ok(Payload::Membership(message)) if hello.priority == Priority::Control => {
-                        self.member.send(MemberInput::Message { from, message }).await.is_ok()
+                        if self.member.send(MemberInput::Message { from, message }).await.is_err() {
+                            return stopping();
+                        }
                     }
                     Ok(_) => return self.refuse(from, "the message is of another class than its stream"),
                     Err(error) => return self.refuse(from, &error.to_string()),
-                };
-                if !given {
-                    return Status::unavailable("the node is stopping");
+                }
+            }
+            for (shard, envelopes) in self.shards.iter().zip(&mut by_shard) {
+                if !envelopes.is_empty() {
+                    let envelopes = std::mem::take(envelopes);
+                    let input = ShardInput::Messages { from: hello.node_id, envelopes };
+                    if shard.send(input).await.is_err() {
+                        return stopping();
+                    }
                 }
             }
             self.metrics.messages_received.add(count);
@@ -129,22 +141,18 @@ impl PeerService {
         Status::invalid_argument(reason.to_owned())
     }
 
-    /// To the shard that owns the partition, or that asked. False when the node is stopping.
-    async fn give(&self, from: NodeId, envelope: Envelope) -> bool {
+    /// The shard that owns the partition, or that asked. An answer to an earlier start of this node, which had
+    /// more shards, is for none.
+    fn shard_of(&self, message: &Message) -> usize {
         let shards = self.shards.len() as u16;
-        let index = match &envelope.message {
+        usize::from(match message {
             Message::Write { mutation, .. } => Shard::shard_of(mutation.partition.token, shards),
             Message::Read { command, .. } => Shard::shard_of(command.partition.token, shards),
             Message::Written { op }
             | Message::Data { op, .. }
             | Message::Digest { op, .. }
             | Message::Refused { op, .. } => op.shard(),
-        };
-        match self.shards.get(usize::from(index)) {
-            Some(shard) => shard.send(ShardInput::Message { from, envelope }).await.is_ok(),
-            // An answer to an earlier start of this node, which had more shards.
-            None => true,
-        }
+        })
     }
 }
 

@@ -25,9 +25,9 @@ use storage::Store;
 use tokio::sync::{mpsc, oneshot};
 
 /// Inputs that may wait before a loop.
-pub(crate) const INBOX_INPUTS_MAX: usize = 16_384;
-/// Inputs taken in one batch, under one reading of the clock.
-const BATCH_INPUTS_MAX: usize = 256;
+pub(crate) const INBOX_INPUTS_MAX: usize = 4_096;
+/// Inputs taken in one batch, under one reading of the clock. One may be a whole frame of messages.
+const BATCH_INPUTS_MAX: usize = 64;
 
 /// What arrives at a shard's loop.
 pub(crate) enum ShardInput {
@@ -39,11 +39,11 @@ pub(crate) enum ShardInput {
         reply: ReplyTo,
     },
     /// A node says something.
-    Message {
+    Messages {
         /// Who.
         from: NodeId,
-        /// What.
-        envelope: Envelope,
+        /// What, in its order.
+        envelopes: Vec<Envelope>,
     },
     /// Storage answers.
     Stored(Stored),
@@ -193,7 +193,12 @@ impl ShardLoop {
     fn on_input(&mut self, now: model::Now, input: ShardInput, scratch: &mut Scratch) {
         let input = match input {
             ShardInput::Request { request, reply } => Input::Request { id: scratch.pending.insert(reply), request },
-            ShardInput::Message { from, envelope } => Input::Message { from, envelope },
+            ShardInput::Messages { from, envelopes } => {
+                for envelope in envelopes {
+                    self.step(now, Input::Message { from, envelope }, scratch);
+                }
+                return;
+            }
             ShardInput::Stored(stored) => Input::Stored(stored),
             ShardInput::View(view) => {
                 scratch.senders = self.peers.senders(&view);

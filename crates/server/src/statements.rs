@@ -9,8 +9,8 @@ use ::api::convert::result_metadata_id;
 use ::api::proto::client::v1 as proto;
 use bytes::Bytes;
 use membership::ClusterView;
-use model::schema::Schema;
 use model::RequestError;
+use model::schema::Schema;
 use parking_lot::Mutex;
 use query::{ColumnSpec, Prepared};
 use std::collections::BTreeMap;
@@ -154,7 +154,6 @@ fn statement_id(text: &str, keyspace: Option<&str>) -> u128 {
     hasher.digest128()
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,9 +200,8 @@ mod tests {
     fn what_is_used_stays_and_what_is_not_goes() {
         let view = view(&["CREATE TABLE k.t (a int PRIMARY KEY, b int)"]);
         let cache = Statements::default();
-        let prepare = |number: usize| {
-            cache.prepare(&format!("SELECT * FROM k.t WHERE a = {number}"), None, &view).unwrap()
-        };
+        let prepare =
+            |number: usize| cache.prepare(&format!("SELECT * FROM k.t WHERE a = {number}"), None, &view).unwrap();
         let (used, unused) = (prepare(0), prepare(1));
         for number in 2..3 * GENERATION_STATEMENTS_MAX {
             prepare(number);
