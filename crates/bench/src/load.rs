@@ -148,7 +148,8 @@ impl Shared {
 
 impl Seen {
     fn new() -> Seen {
-        let latency = Histogram::new(3).expect("three significant digits are allowed");
+        // Bounds, since `saturating_record` never widens a histogram that has none. One hour in microseconds.
+        let latency = Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("the bounds are in order");
         Seen { latency, errors: BTreeMap::new() }
     }
 
