@@ -345,3 +345,7 @@ fn read_records(records: &Records, command: &ReadCommand) -> Result<ReadData, Co
     }
     Ok(answer.finish())
 }
+
+#[cfg(test)]
+#[path = "disk_tests.rs"]
+mod tests;

@@ -105,7 +105,10 @@ pub struct Report {
 /// Token of the timer of the next fault; clients have their index.
 const FAULT_TIMER: u64 = 1 << 32;
 
-/// All nodes have joined within this time after the start.
+/// Beyond this many nodes a cluster is started node by node.
+const CROWD: usize = 20;
+
+/// A few nodes have joined within this time after the start.
 const BOOT_MICROS: u64 = 120_000_000;
 
 /// Once everything is healed, everything must work after this time.
@@ -266,7 +269,9 @@ impl Simulation {
         let machines = self.world.build().machines;
         let mut rng = Rng::new(self.world.trace.events() ^ self.plan.interval);
         for machine in 0..machines {
-            self.world.schedule_fault(rng.below(1_000_000), FaultStep::Start(machine));
+            // A thousand nodes are not switched on by one person in one second.
+            let turn = if machines > CROWD { machine as u64 * 100_000 } else { 0 };
+            self.world.schedule_fault(turn + rng.below(1_000_000), FaultStep::Start(machine));
         }
         if rng.chance(250) {
             self.faults_on = true;
@@ -280,8 +285,10 @@ impl Simulation {
             let joined = |machine| simulation.world.view(machine).is_some_and(|view| view.members.len() == machines);
             (0..machines).all(joined)
         };
-        let joined = self.advance(self.world.time() + BOOT_MICROS, all_joined)?;
-        self.must(joined, || format!("not all of {machines} nodes have joined {} s after the start", BOOT_MICROS / 1_000_000))
+        // Joins are decided one after the other.
+        let patience = BOOT_MICROS + machines as u64 * 1_000_000;
+        let joined = self.advance(self.world.time() + patience, all_joined)?;
+        self.must(joined, || format!("not all of {machines} nodes have joined {} s after the start", patience / 1_000_000))
     }
 
     fn create_schema(&mut self) -> Result<(), Failure> {

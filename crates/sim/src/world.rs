@@ -121,7 +121,7 @@ pub enum Occurrence {
 /// What the heap holds.
 #[derive(Debug)]
 enum Event {
-    Packet { to: usize, from: usize, sender: NodeId, payload: peer::Payload },
+    Packet { to: usize, from: usize, sender: NodeId, payload: Box<peer::Payload> },
     Letter { machine: usize, incarnation: u64, letter: Letter },
     Run { machine: usize, incarnation: u64 },
     Wake { machine: usize, incarnation: u64 },
@@ -443,7 +443,7 @@ impl World {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Packet { to, from, sender, payload } => self.deliver(to, from, sender, payload),
+            Event::Packet { to, from, sender, payload } => self.deliver(to, from, sender, *payload),
             Event::Letter { machine, incarnation, letter } if self.lives(machine, incarnation) => {
                 self.receive(machine, letter);
             }
@@ -619,7 +619,11 @@ impl World {
             membership::Effect::View(view) => self.publish(index, view),
             membership::Effect::Alive(alive) => {
                 let machines: BTreeSet<usize> = alive.iter().filter_map(|id| self.by_id.get(id).copied()).collect();
-                self.trace.tell(self.time, Subject::Machine(index), format!("alive {machines:?}"));
+                let told = match machines.len() {
+                    0..=20 => format!("alive {machines:?}"),
+                    many => format!("alive {many} nodes"),
+                };
+                self.trace.tell(self.time, Subject::Machine(index), told);
                 self.tell_shards(index, || node::Input::Alive(alive.clone()));
             }
             membership::Effect::Decided { request, result } => {
@@ -720,6 +724,7 @@ impl World {
         match decoded.map(peer::decode) {
             Ok(Ok(payload)) if payload == original => {
                 let sender = self.machines[from].id;
+                let payload = Box::new(payload);
                 let arrivals = self.network.send(self.time, stream, from, to);
                 if let Some(at) = arrivals.second {
                     self.schedule(at, Event::Packet { to, from, sender, payload: payload.clone() });

@@ -1,0 +1,47 @@
+//! The oracles have teeth: each planted bug, a mutation of the production code, is caught within 200 seeds, and the
+//! code without it is clean on the same seeds.
+
+#![cfg(feature = "planted")]
+
+use node::Planted;
+use sim::{Options, run};
+
+const SEEDS_MAX: u64 = 200;
+
+fn is_caught(bug: Planted) {
+    for seed in 1..=SEEDS_MAX {
+        let clean = run(&Options::of_seed(seed));
+        assert_eq!(clean.failure, None, "seed {seed} without any bug");
+        let report = run(&Options { planted: Some(bug), ..Options::of_seed(seed) });
+        if let Some(failure) = report.failure {
+            println!("{}: caught by seed {seed}: {}", sim::cli::planted_name(bug), failure.violation().oracle);
+            return;
+        }
+    }
+    panic!("{bug:?} is not caught by {SEEDS_MAX} seeds");
+}
+
+#[test]
+fn a_quorum_that_is_one_short_is_caught() {
+    is_caught(Planted::QuorumMinusOne);
+}
+
+#[test]
+fn a_hint_that_is_dropped_is_caught() {
+    is_caught(Planted::HintDropped);
+}
+
+#[test]
+fn a_read_repair_that_is_skipped_is_caught() {
+    is_caught(Planted::ReadRepairSkipped);
+}
+
+#[test]
+fn an_acknowledgement_before_the_sync_is_caught() {
+    is_caught(Planted::AcknowledgeBeforeSync);
+}
+
+#[test]
+fn a_stale_epoch_that_is_accepted_is_caught() {
+    is_caught(Planted::StaleEpochAccepted);
+}
