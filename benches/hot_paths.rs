@@ -3,10 +3,11 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark program; criterion's macros make public items")]
 
 use bytes::Bytes;
-use criterion::{Criterion, black_box, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 use model::codec::{Decode, Encode};
 use model::row::{Cell, Liveness, Row};
 use model::{ColumnId, Mutation, PartitionKey, Record, TableId, Token};
+use std::hint::black_box;
 
 fn row(columns: u32, timestamp: i64) -> Row {
     let cells = (0..columns).map(|id| (ColumnId(id), Cell::live(timestamp, Bytes::from(vec![id as u8; 34]))));

@@ -63,8 +63,9 @@ fn block() -> [u8; 2] {
 
 /// A cluster of real processes.
 pub struct Cluster {
-    folder: TempDir,
+    // Before the folder: a node that is dropped prints its log, which is in there.
     nodes: Vec<Node>,
+    folder: TempDir,
 }
 
 /// One node of a cluster.
@@ -240,6 +241,7 @@ impl Node {
             std::thread::sleep(Duration::from_millis(10));
         }
         let _ = child.kill();
+        let _ = child.wait();
         panic!("{} did not end within {PATIENCE:?}\n{}", self.address, self.log_text());
     }
 

@@ -108,9 +108,8 @@ fn no_write_acknowledged_at_quorum_is_lost_when_nodes_are_killed_in_turn() {
     runtime.block_on(schema(&session, 3)).unwrap();
     let insert = runtime.block_on(session.prepare("INSERT INTO k.t (id, v) VALUES (?, ?)")).unwrap();
     let ledger = Ledger::new();
-    let writers: Vec<_> = (0..WRITERS)
-        .map(|_| runtime.spawn(Arc::clone(&ledger).write(session.clone(), insert.clone())))
-        .collect();
+    let writers: Vec<_> =
+        (0..WRITERS).map(|_| runtime.spawn(Arc::clone(&ledger).write(session.clone(), insert.clone()))).collect();
     for kill in 0..KILLS {
         runtime.block_on(wait_for_writes(&ledger, 20));
         // Not in step with anything: the seed of the moment is the number of writes so far.
@@ -143,9 +142,8 @@ fn power_cut(cluster: &mut Cluster, cut: &PowerCut, lie: bool, first_key: i64) -
     let insert = runtime.block_on(session.prepare("INSERT INTO k.t (id, v) VALUES (?, ?)")).unwrap();
     let ledger = Ledger::new();
     ledger.next.store(first_key, Ordering::Relaxed);
-    let writers: Vec<_> = (0..WRITERS)
-        .map(|_| runtime.spawn(Arc::clone(&ledger).write(session.clone(), insert.clone())))
-        .collect();
+    let writers: Vec<_> =
+        (0..WRITERS).map(|_| runtime.spawn(Arc::clone(&ledger).write(session.clone(), insert.clone()))).collect();
     runtime.block_on(wait_for_writes(&ledger, 200));
     cluster.node(0).kill();
     ledger.stop.store(true, Ordering::Relaxed);

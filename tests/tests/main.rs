@@ -2,9 +2,12 @@
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
+    clippy::print_stderr,
+    clippy::unwrap_used,
     reason = "tests of the outside: they start processes and wait for them"
 )]
 
 mod bad_input;
 mod documentation;
 mod durability;
+mod process;

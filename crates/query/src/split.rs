@@ -28,7 +28,7 @@ fn next_statement<'a>(lexer: &mut Lexer<'a>, text: &'a str) -> Option<StatementT
     let mut end = 0;
     loop {
         let token = lexer.next_token();
-        let (from, to) = (token.start.0 as usize, token.end.0 as usize);
+        let (from, to) = (token.start.0, token.end.0);
         let piece = |start: usize, end: usize, complete: bool| {
             let whole = StatementText { text: text.get(start..end).unwrap_or(""), offset: start, complete };
             (start < end).then_some(whole)

@@ -5,6 +5,12 @@
 //! * In a script the first statement that fails ends the shell, with exit code 1 and the place of the error.
 //! * The shell speaks to the cluster only through `client`, like any application.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a shell reads files, clocks and the environment: it is outside the deterministic core"
+)]
+
 mod command;
 mod connection;
 mod copy;
