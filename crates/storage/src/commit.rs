@@ -1,6 +1,7 @@
 //! The write path: a group of writes becomes one RocksDB batch and one sync.
 
 use crate::failure::rocksdb_error;
+use crate::hot::HotKeys;
 use crate::layout;
 use crate::merge::merge_encoded;
 use crate::store::{Inner, Table};
@@ -19,20 +20,27 @@ use std::sync::atomic::Ordering;
 pub(crate) struct Writer {
     keys: Vec<u8>,
     entries: Vec<Entry>,
+    hot: HotKeys,
     /// Something was written since the last sync.
     unsynced: bool,
 }
 
+/// A table that a group writes to.
+struct Destination<'a> {
+    table: Arc<Table>,
+    family: Arc<BoundColumnFamily<'a>>,
+    /// The group deletes partitions or ranges in it.
+    deletes: bool,
+}
+
 /// A record to merge.
 struct Entry {
-    /// Index into the tables of the group.
-    table: usize,
+    /// Index into the destinations of the group.
+    destination: usize,
     /// Where its key is in `Writer::keys`.
     key: Range<usize>,
     value: Bytes,
 }
-
-type Family<'a> = Arc<BoundColumnFamily<'a>>;
 
 impl Inner {
     /// [`node::storage::Storage::commit`].
@@ -43,13 +51,13 @@ impl Inner {
         self.check_open()?;
         let mut results = Vec::with_capacity(group.len());
         let mut batch = WriteBatch::with_capacity_bytes(64 + group.iter().map(batch_bytes).sum::<usize>());
-        let mut tables: Vec<(Arc<Table>, Family<'_>)> = Vec::new();
+        let mut destinations: Vec<Destination<'_>> = Vec::new();
         let mut hinted = Vec::new();
         writer.keys.clear();
         writer.entries.clear();
         for (index, write) in group.iter().enumerate() {
             let result = match write {
-                Write::Apply(mutation) => self.add_mutation(&mut writer, &mut tables, mutation),
+                Write::Apply(mutation) => self.add_mutation(&mut writer, &mut destinations, mutation),
                 Write::Local(local) => self.add_local(&mut batch, local),
                 Write::Hint { target, mutation } => self.check_space().and_then(|()| {
                     hinted.push((index, *target));
@@ -63,8 +71,11 @@ impl Inner {
             results.push(result);
         }
         self.write_hints(&hinted, &mut results, sync)?;
-        writer.merge_into(&mut batch, &tables);
+        self.add_entries(&mut writer, &mut batch, &destinations);
+        let deleting: Vec<&Destination<'_>> = destinations.iter().filter(|destination| destination.deletes).collect();
+        deleting.iter().for_each(|destination| destination.table.deletions.begin_write());
         self.write_batch(&mut writer, batch, sync)?;
+        deleting.iter().for_each(|destination| destination.table.deletions.end_write());
         if !hinted.is_empty() {
             self.hints.publish();
         }
@@ -99,32 +110,69 @@ impl Inner {
     fn add_mutation<'a>(
         &'a self,
         writer: &mut Writer,
-        tables: &mut Vec<(Arc<Table>, Family<'a>)>,
+        destinations: &mut Vec<Destination<'a>>,
         mutation: &Mutation,
     ) -> Result<(), StorageError> {
         self.check_space()?;
         check_mutation(mutation)?;
         // Most groups write to few tables.
-        let known = tables.iter().rposition(|(table, _)| table.id == mutation.table);
-        let table = match known {
-            Some(table) => table,
+        let known = destinations.iter().rposition(|destination| destination.table.id == mutation.table);
+        let index = match known {
+            Some(index) => index,
             None => {
                 let table = self.table(mutation.table)?;
                 let family = self.db.cf_handle(&table.name);
                 let family = family.ok_or_else(|| crate::store::unknown_table(mutation.table))?;
-                tables.push((table, family));
-                tables.len() - 1
+                destinations.push(Destination { table, family, deletes: false });
+                destinations.len() - 1
             }
         };
         for record in &mutation.records {
-            if record.key == RecordKey::Deletions {
-                tables[table].0.has_deletions.store(true, Ordering::SeqCst);
-            }
+            destinations[index].deletes |= record.key == RecordKey::Deletions;
             let start = writer.keys.len();
             layout::put_record(&mut writer.keys, &mutation.partition, &record.key);
-            writer.entries.push(Entry { table, key: start..writer.keys.len(), value: record.value.clone() });
+            let key = start..writer.keys.len();
+            writer.entries.push(Entry { destination: index, key, value: record.value.clone() });
         }
         Ok(())
+    }
+
+    /// Adds the entries to `batch`, those of one key merged into one, and whole values for hot keys.
+    fn add_entries(&self, writer: &mut Writer, batch: &mut WriteBatch, destinations: &[Destination<'_>]) {
+        let Writer { keys, entries, hot, .. } = writer;
+        // Sorted keys also make the insertion into the memtable cheaper. Merging does not depend on order.
+        let order = |entry: &Entry| (entry.destination, &keys[entry.key.clone()]);
+        entries.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
+        for entries in entries.chunk_by(|a, b| order(a) == order(b)) {
+            let Destination { table, family, .. } = &destinations[entries[0].destination];
+            let key = &keys[entries[0].key.clone()];
+            let values = || entries.iter().map(|entry| entry.value.as_ref());
+            if hot.count(table.id.0, key)
+                && let Some(whole) = self.whole_value(family, key, values())
+            {
+                // Nothing else can be written meanwhile: the writer is locked.
+                batch.put_cf(family, key, whole);
+            } else if let [entry] = entries {
+                batch.merge_cf(family, key, &entry.value);
+            } else {
+                let merged = merge_encoded(layout::holds_deletions(key), values());
+                batch.merge_cf(family, key, merged.expect("every value of the group was checked"));
+            }
+        }
+        entries.clear();
+    }
+
+    /// What is stored with what is to be merged into it; `None` when nothing is stored or it cannot be read.
+    fn whole_value<'a>(
+        &self,
+        family: &Arc<BoundColumnFamily<'_>>,
+        key: &[u8],
+        changes: impl Iterator<Item = &'a [u8]>,
+    ) -> Option<Vec<u8>> {
+        let stored = self.db.get_pinned_cf(family, key).ok()??;
+        let mut values: Vec<&[u8]> = changes.collect();
+        values.push(&stored);
+        merge_encoded(layout::holds_deletions(key), values.into_iter()).ok()
     }
 
     fn add_local(&self, batch: &mut WriteBatch, local: &LocalWrite) -> Result<(), StorageError> {
@@ -185,28 +233,6 @@ impl Inner {
             self.note_synced();
         }
         Ok(())
-    }
-}
-
-impl Writer {
-    /// Adds the entries to `batch`, those of one key merged into one.
-    fn merge_into(&mut self, batch: &mut WriteBatch, tables: &[(Arc<Table>, Family<'_>)]) {
-        let keys = &self.keys;
-        // Sorted keys also make the insertion into the memtable cheaper. Merging does not depend on order.
-        self.entries
-            .sort_unstable_by(|a, b| a.table.cmp(&b.table).then_with(|| keys[a.key.clone()].cmp(&keys[b.key.clone()])));
-        let same = |a: &Entry, b: &Entry| a.table == b.table && keys[a.key.clone()] == keys[b.key.clone()];
-        for entries in self.entries.chunk_by(same) {
-            let (family, key) = (&tables[entries[0].table].1, &keys[entries[0].key.clone()]);
-            if let [entry] = entries {
-                batch.merge_cf(family, key, &entry.value);
-            } else {
-                let values = entries.iter().map(|entry| entry.value.as_ref());
-                let merged = merge_encoded(layout::holds_deletions(key), values);
-                batch.merge_cf(family, key, merged.expect("every value of the group was checked"));
-            }
-        }
-        self.entries.clear();
     }
 }
 

@@ -2,17 +2,19 @@
 //!
 //! A data directory belongs to one node and holds
 //! ```text
-//! IDENTITY           the node, its cluster, the version of the format        (identity)
-//! LOCK               held while a process has the directory open
-//! WATERMARK          the sequence number up to which the log is known synced  (watermark)
-//! rocksdb/           one RocksDB: a column family for each table, one for the node's own records
-//! hints/<node>/      segment files of writes that a node missed              (hints)
-//! damaged-log/       the log as it was found, when less was found in it than was synced
+//! IDENTITY              the node, its cluster, the version of the format        (identity)
+//! LOCK                  held while a process has the directory open
+//! WATERMARK             the sequence number up to which the log is known synced  (watermark)
+//! rocksdb/              one RocksDB: a column family for each table, one for the node's own records
+//! hints/<node>/         segment files of writes that a node missed              (hints)
+//! log-before-recovery/  the log as it was found, while the store is opened
+//! damaged-log/          the same, for good, when less was found in it than was synced
 //! ```
 //!
 //! Invariants:
-//! * User data is written as merge records only; the merge is [`model::mutation`]'s rule, the same in
-//!   memtable, flush, compaction and read ([`merge`](crate::Store) never decides anything itself).
+//! * User data is written as merge records; the merge is [`model::mutation`]'s rule, the same in memtable,
+//!   flush, compaction and read. Only the one writer replaces a key's value, by the merge of all that was
+//!   written to it.
 //! * What was acknowledged as synced is there after opening, or opening fails: RocksDB alone opens silently
 //!   with a truncated or damaged log.
 //! * All writes go through one lock, so that the sequence number after a synced write is the one that is
@@ -20,9 +22,9 @@
 //! * After a failed write or sync nothing is written any more: nobody knows what the disk holds.
 //! * A mutation is checked before it is written: a merge that fails would fail compaction for ever.
 //!
-//! Map: `store` opening, tables, status; `commit` the write path; `read` the read path; `layout` keys;
-//! `merge` the operator; `options` RocksDB's settings, with reasons; `hints`; `watermark`; `identity`;
-//! `failure` errors; [`compare`] the same work on a bare RocksDB, for benchmarks.
+//! Map: `store` opening, tables, status; `commit` the write path and `hot` its hot keys; `read` the read
+//! path; `layout` keys; `merge` the operator; `options` RocksDB's settings, with reasons; `hints`;
+//! `watermark`; `identity`; `failure` errors; [`compare`] the same work on a bare RocksDB, for benchmarks.
 
 #![allow(
     clippy::disallowed_methods,
@@ -34,6 +36,7 @@ mod commit;
 pub mod compare;
 mod failure;
 mod hints;
+mod hot;
 mod identity;
 mod layout;
 mod merge;

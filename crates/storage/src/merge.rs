@@ -45,6 +45,8 @@ pub(crate) fn merge_encoded<'a>(
 
 /// What RocksDB calls; `None` fails the operation.
 pub(crate) fn operator(key: &[u8], existing: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
+    #[cfg(test)]
+    OPERANDS_MOST.with(|most| most.set(most.get().max(operands.len())));
     let merge = || merge_encoded(holds_deletions(key), existing.into_iter().chain(operands.iter()));
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(merge)) {
         Ok(Ok(merged)) => Some(merged),
@@ -57,6 +59,12 @@ pub(crate) fn operator(key: &[u8], existing: Option<&[u8]>, operands: &MergeOper
             None
         }
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The most operands that a merge on this thread had.
+    pub(crate) static OPERANDS_MOST: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]

@@ -125,8 +125,9 @@ pub(crate) fn table_options(options: &StoreOptions, memory: &SharedMemory) -> Op
     blocks.set_whole_key_filtering(true);
     table.set_block_based_table_factory(&blocks);
     table.set_compression_type(DBCompressionType::Lz4);
-    // Half the budget, so that one table can fill a buffer while the last one is flushed.
-    table.set_write_buffer_size((options.write_buffer_bytes / 2).max(1 << 20));
+    // One table fills a buffer while up to three are flushed, within the budget of all tables; then writes
+    // wait.
+    table.set_write_buffer_size((options.write_buffer_bytes / 4).max(512 << 10));
     table.set_max_write_buffer_number(4);
     // Allocated whole: many tables must not cost many megabytes.
     table.set_arena_block_size(128 << 10);

@@ -1,9 +1,10 @@
 //! The read path. Every read is of one partition at one consistent view: a point read is one `Get`, several
 //! keys are one `MultiGet` (one sequence number for all of them), slices are one iterator.
 //!
-//! A table that never had a deletion of a partition or range is read without looking for one. The flag
-//! that says so is set before the first such deletion is written, so a read that finds it unchanged after
-//! reading has seen no part of a batch that holds one.
+//! A table that never had a deletion of a partition or range is read without looking for one; else the
+//! deletions are one more key, mostly a look into a Bloom filter. Its [`DeletionClock`](crate::store) ticks
+//! before and after deletions are written: a read of two keys one after the other, between which it has not
+//! ticked, has seen no part of a batch that holds deletions, and is one view.
 
 use crate::failure::rocksdb_error;
 use crate::layout::{DELETIONS, ROWS, STATIC, put_partition};
@@ -17,7 +18,6 @@ use model::{ReadCommand, ReadData};
 use node::storage::StorageError;
 use rocksdb::{BoundColumnFamily, DB, DBRawIteratorWithThreadMode, ReadOptions, ReadTier};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// More point slices than this are read with an iterator.
 const POINTS_MAX: usize = 64;
@@ -84,33 +84,44 @@ struct Read<'a> {
 impl Read<'_> {
     /// Reads single rows.
     fn points(&self, options: &ReadOptions) -> Result<ReadData, Interrupted> {
-        let command = self.command;
-        loop {
-            let with_deletions = self.table.has_deletions.load(Ordering::SeqCst);
-            let data = match &command.slices[..] {
-                [slice] if !with_deletions && !command.static_row => self.point(options, &slice.start)?,
-                _ => self.several_points(options, with_deletions)?,
-            };
-            if with_deletions == self.table.has_deletions.load(Ordering::SeqCst) {
-                return Ok(data);
-            }
+        let [slice] = &self.command.slices[..] else { return self.several_points(options) };
+        let before = self.table.deletions.now();
+        if self.command.static_row || before % 2 == 1 {
+            return self.several_points(options);
         }
+        let data = self.point(options, &slice.start, before > 0)?;
+        if self.table.deletions.now() == before {
+            return Ok(data);
+        }
+        self.several_points(options)
     }
 
-    fn point(&self, options: &ReadOptions, clustering: &Bytes) -> Result<ReadData, Interrupted> {
+    /// Reads one row with plain gets.
+    fn point(&self, options: &ReadOptions, clustering: &Bytes, with_deletions: bool) -> Result<ReadData, Interrupted> {
+        let mut deletions = None;
+        if with_deletions {
+            let key = self.partition_key(DELETIONS, 0);
+            deletions = self.db.get_pinned_cf_opt(&self.family, &key, options)?;
+        }
         let mut key = self.partition_key(ROWS, clustering.len());
         key.extend_from_slice(clustering);
         let row = self.db.get_pinned_cf_opt(&self.family, &key, options)?;
-        Ok(row.map_or_else(ReadData::default, |row| Answer::of_one_row(clustering, &row)))
+        if deletions.is_none() {
+            return Ok(row.map_or_else(ReadData::default, |row| Answer::of_one_row(clustering, &row)));
+        }
+        let mut answer = Answer::new(self.command, decode_deletions(deletions.as_deref())?);
+        if let Some(row) = row {
+            answer.push(clustering, &row)?;
+        }
+        Ok(answer.finish())
     }
 
-    fn several_points(&self, options: &ReadOptions, with_deletions: bool) -> Result<ReadData, Interrupted> {
+    /// Reads everything at one sequence number.
+    fn several_points(&self, options: &ReadOptions) -> Result<ReadData, Interrupted> {
         let command = self.command;
         // Ascending, as `MultiGet` is told: deletions, static row, rows.
         let mut keys = Vec::with_capacity(2 + command.slices.len());
-        if with_deletions {
-            keys.push(self.partition_key(DELETIONS, 0));
-        }
+        keys.push(self.partition_key(DELETIONS, 0));
         if command.static_row {
             let mut key = self.partition_key(ROWS, 1);
             key.push(STATIC);
@@ -123,7 +134,7 @@ impl Read<'_> {
         }
         let mut values = self.db.batched_multi_get_cf_opt(&self.family, keys.iter(), true, options).into_iter();
         let mut next = || values.next().transpose().map(Option::flatten);
-        let deletions = if with_deletions { next()? } else { None };
+        let deletions = next()?;
         let mut answer = Answer::new(command, decode_deletions(deletions.as_deref())?);
         if command.static_row
             && let Some(row) = next()?
@@ -156,10 +167,9 @@ impl Read<'_> {
         options.set_read_tier(tier);
         // No clustering key starts with ff: what comes after the partition is not looked at.
         options.set_iterate_upper_bound([&key[..], &[0xff]].concat());
-        let with_deletions = self.table.has_deletions.load(Ordering::SeqCst);
         let mut iterator = self.db.raw_iterator_cf_opt(&self.family, options);
-        // The iterator's view was taken after the flag was read: look again.
-        let deletions = if with_deletions || self.table.has_deletions.load(Ordering::SeqCst) {
+        // Asked after the iterator's view was taken: whatever is in the view has been counted.
+        let deletions = if self.table.deletions.now() > 0 {
             let deletions = self.partition_key(DELETIONS, 0);
             decode_deletions(seek_exactly(&mut iterator, &deletions)?)?
         } else {

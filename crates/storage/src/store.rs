@@ -15,6 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use rocksdb::{ColumnFamilyDescriptor, DB, Options, ReadOptions, ReadTier, WriteOptions};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -64,9 +65,34 @@ pub(crate) struct Table {
     pub(crate) id: TableId,
     /// Of its column family.
     pub(crate) name: String,
-    /// False as long as no deletion of a partition or range was ever written: reads then do not look for
-    /// any. Set before the first is written.
-    pub(crate) has_deletions: AtomicBool,
+    pub(crate) deletions: DeletionClock,
+}
+
+/// How often deletions of partitions and ranges have been written to a table: reads then know whether there
+/// are any to look for, and whether some came between two looks. Odd while some are being written.
+#[derive(Debug, Default)]
+pub(crate) struct DeletionClock(AtomicU64);
+
+impl DeletionClock {
+    /// For a table in which there are some, or none.
+    pub(crate) fn new(exist: bool) -> DeletionClock {
+        DeletionClock(AtomicU64::new(if exist { 2 } else { 0 }))
+    }
+
+    /// Zero as long as none was ever written. Unequal before and after a read: some were written meanwhile.
+    pub(crate) fn now(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Before the batch is written. Only the one writer calls this.
+    pub(crate) fn begin_write(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// After the batch is visible. Not called when the write failed: reads go on being careful.
+    pub(crate) fn end_write(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 /// How the background thread is woken.
@@ -283,7 +309,8 @@ impl Storage for Store {
 impl Inner {
     fn open(options: StoreOptions) -> Result<Inner, StorageError> {
         let directory = options.data_dir.clone();
-        let create = std::fs::create_dir_all(&directory);
+        // What is in it is nobody else's business.
+        let create = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
         create.map_err(|error| io_error("create the data directory", &directory, &error))?;
         let lock = lock_directory(&directory)?;
         let identity = open_identity(&options)?;
@@ -392,12 +419,13 @@ impl Inner {
 
     fn create_table(&self, id: TableId) -> Result<Table, StorageError> {
         let name = family_name(id);
-        // It is there already when an earlier call failed between its steps.
-        if self.db.cf_handle(&name).is_none() {
-            let create = self.db.create_cf(&name, &table_options(&self.options, &self.memory));
-            create.map_err(|error| rocksdb_error("create a table", &error))?;
+        if self.db.cf_handle(&name).is_some() {
+            // An earlier call could not drop it: what is in it must not come back.
+            self.db.drop_cf(&name).map_err(|error| rocksdb_error("drop a table", &error))?;
         }
-        Ok(Table { id, name, has_deletions: AtomicBool::new(false) })
+        let create = self.db.create_cf(&name, &table_options(&self.options, &self.memory));
+        create.map_err(|error| rocksdb_error("create a table", &error))?;
+        Ok(Table { id, name, deletions: DeletionClock::new(false) })
     }
 
     /// Follows the synced sequence number with the watermark, syncs periodically if so configured, and
@@ -606,8 +634,8 @@ fn open_database(
     let db = DB::open_cf_descriptors(&database, path, families).map_err(failed)?;
     let mut listed = BTreeMap::new();
     for (id, name) in tables {
-        let has_deletions = AtomicBool::new(has_deletions(&db, &name)?);
-        listed.insert(id, Arc::new(Table { id, name, has_deletions }));
+        let deletions = DeletionClock::new(has_deletions(&db, &name)?);
+        listed.insert(id, Arc::new(Table { id, name, deletions }));
     }
     Ok((db, listed))
 }

@@ -331,6 +331,30 @@ fn a_value_that_cannot_be_merged_fails_its_reads_and_nothing_else() {
     assert_eq!(store.read(&all(TABLE, b"q")).unwrap().rows.len(), 1);
 }
 
+#[test]
+fn a_row_that_is_written_again_and_again_stays_cheap_to_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = filled(directory.path(), 1);
+    let column = |number: u32| {
+        let cell = Cell::live(i64::from(number), Bytes::copy_from_slice(&number.to_be_bytes()));
+        Row::new(None, None, vec![(ColumnId(number % 7), cell)])
+    };
+    let mut expected = row(1, b"value");
+    for number in 0..3_000 {
+        commit(&store, &[put(TABLE, b"p", 0, &column(number)), put(TABLE, b"p", 1 + number, &row(1, b"v"))], false);
+        expected = expected.merge(column(number));
+        if number % 1_000 == 700 {
+            store.flush().unwrap();
+        }
+    }
+    crate::merge::OPERANDS_MOST.set(0);
+    let mut point = all(TABLE, b"p");
+    point.slices = vec![Slice { start: clustering(0), end: Bytes::from([&clustering(0)[..], &[0]].concat()) }];
+    assert_eq!(store.read(&point).unwrap().rows[0].1, expected.to_bytes());
+    let operands = crate::merge::OPERANDS_MOST.get();
+    assert!(operands <= 2 * crate::hot::CHANGES_MAX as usize, "{operands} operands");
+}
+
 /// The newest log file of a closed store.
 fn log_file(directory: &Path) -> PathBuf {
     let logs =
