@@ -2,6 +2,7 @@
 
 use crate::client_service::{RELEASE, status};
 use crate::config::{Config, Durability};
+use crate::execute::Executor;
 use crate::member_loop::{MemberInput, Published};
 use crate::metrics::Metrics;
 use crate::shard_loop::ShardInput;
@@ -37,6 +38,8 @@ pub(crate) struct AdminService {
     pub(crate) member: mpsc::Sender<MemberInput>,
     /// The node's picture of the cluster.
     pub(crate) published: Arc<Published>,
+    /// Says whether the node serves.
+    pub(crate) executor: Arc<Executor>,
     /// When the node started.
     pub(crate) started: std::time::Instant,
 }
@@ -125,6 +128,7 @@ impl admin_server::Admin for AdminService {
     async fn status(&self, _: Request<proto::StatusRequest>) -> Result<Response<proto::StatusResponse>, Status> {
         let member = self.member().await?;
         let (_, hints) = self.storage().await?;
+        let serves = self.executor.view().is_ok();
         let owned = ownership(&self.published.view.load());
         let node = |node: &membership::NodeStatus| proto::NodeStatus {
             id: node.id.to_string(),
@@ -132,7 +136,8 @@ impl admin_server::Admin for AdminService {
             internode_address: node.addresses.internode.to_string(),
             data_center: node.data_center.clone(),
             rack: node.rack.clone(),
-            up: node.alive,
+            // Others tell whether it is alive; the node itself knows better whether it serves.
+            up: if node.id == self.own { serves } else { node.alive },
             ownership_per_mille: owned.get(&node.id).copied().unwrap_or(0),
             tokens: u32::try_from(node.tokens).unwrap_or(u32::MAX),
             epoch: node.heartbeat.epoch.0,

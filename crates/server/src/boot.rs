@@ -205,6 +205,7 @@ impl Node {
             shards: inboxes.shards.clone(),
             member: inboxes.member.clone(),
             published: published.clone(),
+            executor: executor.clone(),
             started: std::time::Instant::now(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();

@@ -83,13 +83,13 @@ pub(crate) struct LinkQueue {
 }
 
 impl LinkQueue {
-    /// Queues a message, or drops it.
-    pub(crate) fn send(&self, message: Outgoing, metrics: &Metrics) {
+    /// Queues a message, or drops it. False when it is dropped because nothing can be sent at all.
+    pub(crate) fn send(&self, message: Outgoing, metrics: &Metrics) -> bool {
         let mut waiting = self.waiting.lock();
         let full = waiting.messages.len() >= WAITING_MESSAGES_MAX || waiting.bytes >= WAITING_BYTES_MAX;
         if waiting.broken || full {
             metrics.messages_dropped.add(1);
-            return;
+            return !waiting.broken;
         }
         metrics.messages_sent.add(1);
         waiting.bytes += message.bytes();
@@ -99,6 +99,7 @@ impl LinkQueue {
         if first {
             self.filled.wake();
         }
+        true
     }
 
     /// Lets the task end once what waits is sent.

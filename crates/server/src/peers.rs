@@ -84,13 +84,13 @@ pub(crate) struct PeerSender {
 }
 
 impl PeerSender {
-    /// Queues a message, or drops it.
-    pub(crate) fn send(&self, envelope: Envelope) {
+    /// Queues a message, or drops it. False when it is dropped because nothing can be sent at all.
+    pub(crate) fn send(&self, envelope: Envelope) -> bool {
         let queue = match priority(&envelope.message) {
             Priority::Bulk => &self.bulk,
             Priority::Control | Priority::Data => &self.data,
         };
-        queue.send(Outgoing::Node(envelope), &self.metrics);
+        queue.send(Outgoing::Node(envelope), &self.metrics)
     }
 }
 
@@ -130,7 +130,8 @@ impl Peers {
     /// Sends to whoever listens there.
     pub(crate) fn send_control(&self, to: SocketAddr, message: membership::Message) {
         match self.link((to, Priority::Control, None)) {
-            Some(queue) => queue.send(Outgoing::Membership(message), &self.metrics),
+            // Membership counts on nothing that it sends.
+            Some(queue) => drop(queue.send(Outgoing::Membership(message), &self.metrics)),
             None => self.metrics.messages_dropped.add(1),
         }
     }

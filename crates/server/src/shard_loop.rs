@@ -146,6 +146,8 @@ struct Scratch {
     writes: Vec<(OpId, Write)>,
     refused: Vec<OpId>,
     senders: BTreeMap<NodeId, PeerSender>,
+    /// Nodes for which a message of this batch was dropped since nothing reaches them.
+    unreachable: BTreeSet<NodeId>,
 }
 
 impl ShardLoop {
@@ -187,6 +189,12 @@ impl ShardLoop {
                 self.on_input(now, input, &mut scratch);
             }
             self.settle(now, &mut scratch);
+            // Told at once: a write must not wait for its timeout to become a hint. Once for each batch, so that
+            // what the shard sends in answer cannot go round in circles.
+            for node in std::mem::take(&mut scratch.unreachable) {
+                self.step(now, Input::Unreachable(node), &mut scratch);
+                self.settle(now, &mut scratch);
+            }
         }
     }
 
@@ -259,7 +267,11 @@ impl ShardLoop {
                 scratch.answers.push_back(Input::Message { from: to, envelope });
             }
             Effect::Send { to, envelope } => match scratch.senders.get(&to) {
-                Some(sender) => sender.send(envelope),
+                Some(sender) => {
+                    if !sender.send(envelope) {
+                        scratch.unreachable.insert(to);
+                    }
+                }
                 None => self.metrics.messages_dropped.add(1),
             },
             Effect::Store { op, request } => self.store(op, request, scratch),
