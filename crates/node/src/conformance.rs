@@ -572,6 +572,9 @@ fn what_was_synced_survives_a_power_failure(make: &mut MakeHarness<'_>) {
             if sync {
                 synced = written;
             }
+            if rng.chance(60) {
+                session.harness.disturb(&mut rng);
+            }
         }
         if !session.crash_power() {
             return;

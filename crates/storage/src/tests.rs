@@ -89,11 +89,14 @@ impl Harness for StoreHarness {
     fn crash_power(&mut self) -> bool {
         let (synced, mut rng) = (std::mem::take(&mut *self.synced.lock()), self.rng.fork());
         self.crash(|path, mut contents| {
-            if is_unsynced(path) && !has_successor(path) {
-                let at_least = synced.get(path).copied().unwrap_or(0);
-                let length = rng.between(at_least.min(contents.len() as u64), contents.len() as u64);
+            if is_unsynced(path) {
+                let all = contents.len() as u64;
+                // A file of hints is synced when the next one is begun.
+                let is_closed = path.extension().is_some_and(|extension| extension == "hints") && has_successor(path);
+                let at_least = if is_closed { all } else { synced.get(path).copied().unwrap_or(0).min(all) };
+                let length = rng.between(at_least, all);
                 contents.truncate(length as usize);
-                if rng.chance(300) {
+                if !has_successor(path) && rng.chance(300) {
                     // Blocks that were allocated and never written.
                     contents.extend((0..rng.below(200)).map(|_| rng.next_u64() as u8));
                 }
@@ -105,7 +108,15 @@ impl Harness for StoreHarness {
 
     fn disturb(&mut self, rng: &mut Rng) {
         let store = self.store.upgrade().unwrap();
-        if rng.chance(700) { store.flush().unwrap() } else { store.compact().unwrap() }
+        if rng.chance(700) {
+            store.flush().unwrap()
+        } else {
+            store.compact().unwrap()
+        }
+        // A flush begins a new log and syncs the ones before.
+        let closed = files(&self.directory()).into_iter().filter(|path| is_unsynced(path) && has_successor(path));
+        let length = |path: PathBuf| std::fs::metadata(&path).ok().map(|metadata| (path, metadata.len()));
+        self.synced.lock().extend(closed.filter_map(length));
     }
 }
 
@@ -173,10 +184,10 @@ fn is_unsynced(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "log" || extension == "hints")
 }
 
-/// True for a file of hints that is not the last of its target: it was synced when it was closed.
+/// True for a file that is not the newest of its kind in its directory: names order as numbers do.
 fn has_successor(path: &Path) -> bool {
     let later = |other: &PathBuf| other.extension() == path.extension() && other.as_path() > path;
-    path.extension().is_some_and(|extension| extension == "hints") && files(path.parent().unwrap()).iter().any(later)
+    files(path.parent().unwrap()).iter().any(later)
 }
 
 /// Every file below a directory.
