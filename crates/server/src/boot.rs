@@ -54,6 +54,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// For how long connections may take to close once nothing is in work.
 const CLOSE_MAX: Duration = Duration::from_millis(200);
 
+/// How often a node that waits to join says what it waits for.
+const WAITING_NOTICE: Duration = Duration::from_secs(5);
+
 /// What only the operator can decide, for one start.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StartOptions {
@@ -73,6 +76,8 @@ pub struct Node {
     stop_servers: Vec<oneshot::Sender<()>>,
     servers: Vec<TaskHandle<()>>,
     loops: Vec<TaskHandle<()>>,
+    shards: Vec<mpsc::Sender<shard_loop::ShardInput>>,
+    member: mpsc::Sender<member_loop::MemberInput>,
     writes: Arc<WriteQueue>,
     threads: Vec<JoinHandle<()>>,
     store: Arc<Store>,
@@ -221,6 +226,8 @@ impl Node {
             stop_servers: Vec::new(),
             servers: Vec::new(),
             loops: Vec::new(),
+            shards: inboxes.shards.clone(),
+            member: inboxes.member.clone(),
             writes: Arc::new(WriteQueue::default()),
             threads: Vec::new(),
             store,
@@ -342,11 +349,38 @@ impl Node {
     /// Returns once the node is a member of its cluster and serves.
     pub async fn serving(&self) {
         let mut joined = self.published.joined.subscribe();
-        // The sender is in `self`: it cannot be gone.
-        let _ = joined.wait_for(|joined| *joined).await;
+        while tokio::time::timeout(WAITING_NOTICE, joined.wait_for(|joined| *joined)).await.is_err() {
+            let (reply, status) = oneshot::channel();
+            let asked = self.member.send(member_loop::MemberInput::Status(reply)).await;
+            if let (Ok(()), Ok(status)) = (asked, status.await) {
+                let waiting = status.waiting.unwrap_or_else(|| "its records to be stored".to_owned());
+                tracing::info!("waiting for {waiting}");
+            }
+        }
         self.executor.set_phase(Phase::Serving);
         set_health(&self.health, ServingStatus::Serving).await;
         tracing::info!(client = %self.client_address, "serving");
+    }
+
+    /// Makes hints of what other nodes have not acknowledged yet: for the shards, nobody is reachable any more.
+    async fn hand_over(&self) {
+        let others: Vec<NodeId> = self.published.view.load().members.keys().copied().collect();
+        let handed_over = async {
+            for shard in &self.shards {
+                for node in others.iter().filter(|node| **node != self.id) {
+                    let _ = shard.send(shard_loop::ShardInput::Unreachable(*node)).await;
+                }
+            }
+            for shard in &self.shards {
+                let (reply, status) = oneshot::channel();
+                // Answered after what was sent before: the hints are in the writer's queue then.
+                let _ = shard.send(shard_loop::ShardInput::Status(reply)).await;
+                let _ = status.await;
+            }
+        };
+        if tokio::time::timeout(CLOSE_MAX, handed_over).await.is_err() {
+            tracing::warn!("not every write that other nodes miss became a hint");
+        }
     }
 
     /// Drains and stops the node; everything acknowledged is synced when it returns.
@@ -361,6 +395,7 @@ impl Node {
                 tracing::warn!("requests are still in work; they are given up");
             }
         }
+        self.hand_over().await;
         for stop in self.stop_servers.drain(..) {
             let _ = stop.send(());
         }

@@ -158,6 +158,34 @@ async fn a_draining_node_refuses_what_is_new_and_ends_its_streams() {
 }
 
 #[tokio::test]
+async fn more_than_the_node_takes_on_is_refused_as_overload_and_the_rest_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { requests_max: 16, ..config(&folder) };
+    let node = Node::start(config.clone(), StartOptions::default()).await.unwrap();
+    node.serving().await;
+    let mut client = connect(&config).await;
+    make_table(&mut client).await;
+    let requests = (0..2_000).map(|id| proto::ExecuteStreamRequest {
+        id,
+        execute: Some(execute("INSERT INTO k.t (id, v) VALUES (1, 'x')")),
+    });
+    let answers = client.execute_stream(futures::stream::iter(requests.collect::<Vec<_>>())).await.unwrap();
+    let (mut done, mut refused) = (0, 0);
+    for answer in answers.into_inner().collect::<Vec<_>>().await {
+        match answer.unwrap().outcome {
+            Some(Outcome::Response(_)) => done += 1,
+            Some(Outcome::Error(error)) if error.code() == proto::ErrorCode::Overloaded => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(done + refused, 2_000);
+    assert!(done >= 16 && refused > 0, "{done} done, {refused} refused");
+    run(&mut client, "INSERT INTO k.t (id, v) VALUES (2, 'x')").await;
+    drop(client);
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn addresses_and_directories_in_use_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder);

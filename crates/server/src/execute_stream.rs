@@ -23,11 +23,19 @@ use crate::client_service::{answer_message, plan};
 /// Requests of one stream that are in work or answered and not read.
 const STREAM_REQUESTS_MAX: usize = 4_096;
 
-/// What the answer to one request needs.
-pub(crate) struct Answered {
-    id: u64,
-    columns: Columns,
-    result: Result<Answer, RequestError>,
+/// What goes back on a stream.
+pub(crate) enum Answered {
+    /// The answer to one request.
+    Request {
+        /// Of the request.
+        id: u64,
+        /// For rows.
+        columns: Columns,
+        /// What came out.
+        result: Result<Answer, RequestError>,
+    },
+    /// Nothing more can be read from the client: the last item.
+    Broken(Status),
 }
 
 /// The columns of an answer, if it has rows.
@@ -56,7 +64,7 @@ impl Reply {
 
     fn answer(self, result: Result<Answer, RequestError>) {
         let Reply { permit, id, columns } = self;
-        permit.send(Answered { id, columns, result });
+        permit.send(Answered::Request { id, columns, result });
     }
 }
 
@@ -71,11 +79,14 @@ impl Stream for Answers {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.answered.poll_recv(context).map(|answered| {
-            answered.map(|Answered { id, columns, result }| {
+            answered.map(|answered| {
                 use proto::execute_stream_response::Outcome;
-                let outcome = match result {
-                    Ok(answer) => Outcome::Response(answer_message(answer, &columns)),
-                    Err(error) => Outcome::Error((&error).into()),
+                let (id, outcome) = match answered {
+                    Answered::Broken(status) => return Err(status),
+                    Answered::Request { id, columns, result: Ok(answer) } => {
+                        (id, Outcome::Response(answer_message(answer, &columns)))
+                    }
+                    Answered::Request { id, result: Err(error), .. } => (id, Outcome::Error((&error).into())),
                 };
                 Ok(proto::ExecuteStreamResponse { id, outcome: Some(outcome) })
             })
@@ -119,6 +130,7 @@ async fn take_in(
             Ok(None) => return,
             Err(status) => {
                 tracing::debug!(%status, "a client's stream broke");
+                permit.send(Answered::Broken(status));
                 return;
             }
         }

@@ -57,8 +57,15 @@ impl peer_server::Peer for PeerService {
         let from: SocketAddr =
             hello.internode_address.parse().map_err(|_| invalid("the hello's address is not IP:PORT".to_owned()))?;
         let refusal = self.check(&hello, &own).err();
-        if let Some(reason) = &refusal {
-            tracing::warn!(peer = %from, class = ?hello.priority, %reason, "a node's stream was refused");
+        match &refusal {
+            None => {}
+            // Usual while a cluster forms: the sender tries again.
+            Some(reason) if own.cluster_id.is_none() => {
+                tracing::debug!(peer = %from, class = ?hello.priority, %reason, "a node's stream was refused");
+            }
+            Some(reason) => {
+                tracing::warn!(peer = %from, class = ?hello.priority, %reason, "a node's stream was refused");
+            }
         }
         let received = Arc::new(AtomicU64::new(0));
         let (ended, end) = oneshot::channel();

@@ -3,7 +3,7 @@
 use crate::boot::{Node, StartOptions};
 use crate::config::Config;
 use crate::dev::{Cluster, DevOptions};
-use crate::exit::ServerError;
+use crate::exit::{Exit, ServerError, stop_process};
 use std::net::SocketAddr;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -37,6 +37,14 @@ impl Stop {
             _ = self.interrupt.recv() => {}
         }
     }
+
+    /// Waits for `drained`; a second signal ends the process at once.
+    async fn unless_asked_again(&mut self, drained: impl Future<Output = ()>) {
+        tokio::select! {
+            () = drained => {}
+            () = self.asked() => stop_process(Exit::Failure, "stopped by a second signal before it was drained"),
+        }
+    }
 }
 
 /// Runs a node until SIGTERM or SIGINT; `ready` is called once it serves.
@@ -46,7 +54,12 @@ impl Stop {
 pub fn run_node(config: Config, options: StartOptions, ready: impl FnOnce(SocketAddr)) -> Result<(), ServerError> {
     runtime(usize::from(config.shards))?.block_on(async {
         let mut stop = Stop::listen()?;
-        let node = tokio::spawn(Node::start(config, options)).await;
+        let starting = tokio::spawn(Node::start(config, options));
+        let node = tokio::select! {
+            started = starting => started,
+            // Nothing was acknowledged: there is nothing to finish, and a long recovery is not waited for.
+            () = stop.asked() => stop_process(Exit::Success, "stopped while starting"),
+        };
         let node = node.map_err(|cause| ServerError::Failure(format!("the node did not start: {cause}")))??;
         tokio::select! {
             () = node.serving() => {
@@ -55,7 +68,7 @@ pub fn run_node(config: Config, options: StartOptions, ready: impl FnOnce(Socket
             }
             () = stop.asked() => {}
         }
-        node.stop().await;
+        stop.unless_asked_again(node.stop()).await;
         Ok(())
     })
 }
@@ -75,7 +88,7 @@ pub fn run_dev(options: &DevOptions, ready: impl FnOnce(&[SocketAddr])) -> Resul
         };
         ready(&cluster.client_addresses());
         stop.asked().await;
-        cluster.stop().await;
+        stop.unless_asked_again(cluster.stop()).await;
         Ok(())
     })
 }
