@@ -33,6 +33,9 @@ const ACTIVE_TARGETS_MAX: usize = 16;
 /// Doublings of the pause after failures in a row.
 const BACKOFF_DOUBLINGS_MAX: u32 = 6;
 
+/// Halvings of what may be on its way to a target: enough to get from any configuration to one hint at a time.
+const HALVINGS_MAX: u32 = usize::BITS - 1;
+
 /// Something to be done for hints.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HintAction {
@@ -60,6 +63,8 @@ enum Progress {
     Unsent,
     /// Sent to these, which have not acknowledged.
     Sent(OpId, Vec<NodeId>),
+    /// Refused for now.
+    Refused,
     Done,
 }
 
@@ -77,6 +82,8 @@ struct Page {
     /// The first that is not sent.
     next: usize,
     outstanding: usize,
+    /// True once one was refused: no more are sent, and when those on their way are answered the delivery ends.
+    refused: bool,
 }
 
 #[derive(Debug)]
@@ -96,6 +103,8 @@ struct Target {
     timer: Option<Instant>,
     /// Deliveries that failed in a row.
     failures: u32,
+    /// Halvings of what may be on its way at one time, since it was more than the target takes on.
+    halvings: u32,
     /// True when a hint was written since storage was last asked.
     fresh: bool,
 }
@@ -159,7 +168,8 @@ impl Hints {
             known.fresh = true;
             return;
         }
-        self.targets.insert(target, Target { state: State::Waiting, timer: None, failures: 0, fresh: true });
+        self.targets
+            .insert(target, Target { state: State::Waiting, timer: None, failures: 0, halvings: 0, fresh: true });
         self.set_timer(target, Some(at));
     }
 
@@ -230,7 +240,7 @@ impl Hints {
             return None;
         }
         let hint = |(position, mutation)| Hint { position, mutation, progress: Progress::Unsent };
-        let page = Page { hints: hints.into_iter().map(hint).collect(), next: 0, outstanding: 0 };
+        let page = Page { hints: hints.into_iter().map(hint).collect(), next: 0, outstanding: 0, refused: false };
         entry.state = State::Delivering(page);
         self.set_timer(target, Some(now + config.hint_timeout));
         Some(target)
@@ -247,15 +257,19 @@ impl Hints {
     pub(crate) fn pump(
         &mut self,
         target: NodeId,
+        now: Instant,
         config: &ShardConfig,
         route: impl Fn(&Mutation) -> Route,
         mut next_op: impl FnMut() -> OpId,
     ) -> Vec<HintAction> {
         let mut actions = Vec::new();
-        let Some(Target { state: State::Delivering(page), fresh, failures, .. }) = self.targets.get_mut(&target) else {
-            return actions;
-        };
-        while page.next < page.hints.len() && page.outstanding < config.hints_in_flight_max.max(1) {
+        let Some(entry) = self.targets.get_mut(&target) else { return actions };
+        let Target { state: State::Delivering(page), fresh, failures, halvings, .. } = entry else { return actions };
+        if page.refused {
+            return if page.outstanding == 0 { self.give_up(target, now, config) } else { actions };
+        }
+        let in_flight_max = (config.hints_in_flight_max >> *halvings).max(1);
+        while page.next < page.hints.len() && page.outstanding < in_flight_max {
             let index = page.next;
             let hint = &mut page.hints[index];
             page.next += 1;
@@ -280,6 +294,7 @@ impl Hints {
         if page.outstanding == 0 && page.next == page.hints.len() {
             let through = page.hints.last().expect("a page is not empty").position;
             *failures = 0;
+            *halvings = halvings.saturating_sub(1);
             *fresh = false;
             self.targets.entry(target).and_modify(|entry| entry.state = State::Reading);
             self.set_timer(target, None);
@@ -317,10 +332,19 @@ impl Hints {
         Some(target)
     }
 
-    /// The hint sent as `op` did not get through; true if `op` is a hint.
+    /// The hint sent as `op` was refused for now; `None` if `op` is no hint. A refusal is faster than an
+    /// acknowledgement, which waits for the disk: those before it may have been taken, so they are waited for;
+    /// and less is sent at a time from then on. Else a target that takes on less than is sent would never get on.
     pub(crate) fn on_refused(&mut self, op: OpId, now: Instant, config: &ShardConfig) -> Option<Vec<HintAction>> {
-        let (target, _) = *self.sent.get(&op)?;
-        Some(self.give_up(target, now, config))
+        let (target, index) = self.sent.remove(&op)?;
+        let Some(entry) = self.targets.get_mut(&target) else { return Some(Vec::new()) };
+        let Target { state: State::Delivering(page), halvings, .. } = entry else { return Some(Vec::new()) };
+        page.hints[index].progress = Progress::Refused;
+        page.outstanding -= 1;
+        if !std::mem::replace(&mut page.refused, true) {
+            *halvings = (*halvings + 1).min(HALVINGS_MAX);
+        }
+        Some(if page.outstanding == 0 { self.give_up(target, now, config) } else { Vec::new() })
     }
 
     /// Nothing gets through to `node` for now.
@@ -349,6 +373,10 @@ impl Hints {
         }
         let done = page.hints.iter().take_while(|hint| matches!(hint.progress, Progress::Done));
         let through = done.last().map(|hint| hint.position);
+        if let (Some(_), Some(entry)) = (through, self.targets.get_mut(&target)) {
+            // Slow, but it gets on.
+            entry.failures = 0;
+        }
         self.pause(target, now, config);
         through.map(|through| HintAction::Forget { target, through }).into_iter().collect()
     }

@@ -1121,7 +1121,7 @@ impl Shard {
             if replicas.contains(&target) { Route::Target } else { Route::Replicas(replicas.to_vec()) }
         };
         let ops = &mut self.ops;
-        let actions = self.hints.pump(target, &self.config, route, || ops.next());
+        let actions = self.hints.pump(target, out.now.monotonic, &self.config, route, || ops.next());
         self.carry_out(out, actions);
     }
 
