@@ -268,9 +268,7 @@ impl Storage for SimDisk {
         }
         let partitions = state.visible.partitions.get(&command.table);
         match partitions.and_then(|partitions| partitions.get(&command.partition)) {
-            Some(records) => {
-                read_records(records, command).map_err(|error| StorageError::Corrupt(error.to_string()))
-            }
+            Some(records) => read_records(records, command).map_err(|error| StorageError::Corrupt(error.to_string())),
             None => Ok(ReadData::default()),
         }
     }

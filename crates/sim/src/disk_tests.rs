@@ -1,3 +1,5 @@
+//! The simulated disk keeps the contract of storage, and loses exactly what it may.
+
 use super::*;
 use node::conformance::{self, Harness};
 
@@ -72,7 +74,10 @@ fn random_histories_are_read_as_the_reference_reads_them() {
 
 fn hint(number: u8) -> Write {
     let partition = PartitionKey::new(Bytes::copy_from_slice(&[number]));
-    Write::Hint { target: NodeId(7), mutation: Arc::new(Mutation { table: TableId(1), partition, records: Vec::new() }) }
+    Write::Hint {
+        target: NodeId(7),
+        mutation: Arc::new(Mutation { table: TableId(1), partition, records: Vec::new() }),
+    }
 }
 
 #[test]

@@ -73,6 +73,13 @@ impl FaultKind {
         FaultKind::ReadErrors,
     ];
 
+    /// True for kinds that need links between machines.
+    #[must_use]
+    pub fn cuts_links(self) -> bool {
+        use FaultKind::{Clog, ControlClog, Isolate, OneWay, Partition, Swizzle};
+        matches!(self, Partition | Isolate | OneWay | Clog | Swizzle | ControlClog)
+    }
+
     /// True for kinds that cut the power, after which writes that are not synced may be gone.
     #[must_use]
     pub fn cuts_power(self) -> bool {
@@ -140,6 +147,7 @@ impl FaultPlan {
     pub fn draw(mut rng: Rng, machines: usize, durability: Durability) -> FaultPlan {
         let mut kinds = FaultKind::ALL.to_vec();
         kinds.retain(|kind| durability == Durability::Group || !kind.cuts_power());
+        kinds.retain(|kind| machines > 1 || !kind.cuts_links());
         rng.shuffle(&mut kinds);
         kinds.truncate(rng.between(3, 8) as usize);
         kinds.sort_unstable();

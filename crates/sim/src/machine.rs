@@ -145,7 +145,8 @@ impl Machine {
     ) -> Result<Vec<Shard>, StorageError> {
         let records = self.disk.local_records(prefix::NODE)?;
         let recovered = Recovered::from_local_records(&records, self.disk.hint_targets()?)?;
-        let alive = Arc::new(self.process.as_ref().map_or_else(BTreeSet::new, |process| process.member.alive().clone()));
+        let alive =
+            Arc::new(self.process.as_ref().map_or_else(BTreeSet::new, |process| process.member.alive().clone()));
         let shard = |index| {
             let config = self.shard_config(build, index, rng);
             Shard::new(config, view.clone(), alive.clone(), recovered.clone(), rng.next_u64(), now)
@@ -153,19 +154,24 @@ impl Machine {
         Ok((0..self.shards).map(shard).collect())
     }
 
-    /// Production's configuration, some of its limits and times drawn small enough to matter.
+    /// Production's configuration; where limits are drawn, some of them small and some times short enough to matter.
     fn shard_config(&self, build: &Build, index: u16, rng: &mut Rng) -> ShardConfig {
         let mut config = ShardConfig::new(self.id, index, self.shards);
         config.durability = build.durability;
-        let mut chosen = |choices: &[u64]| choices[rng.index(choices.len())];
-        config.hints_in_flight_max = chosen(&[1, 4, 128]) as usize;
-        config.hint_page_bytes = chosen(&[1, 300, 1024 * 1024]) as u32;
-        config.hint_poll_every = Duration::from_millis(chosen(&[500, 10_000]));
-        config.hint_timeout = Duration::from_millis(chosen(&[300, 5_000]));
-        config.parked_max = chosen(&[1, 4_096]) as usize;
-        config.catch_up_timeout = Duration::from_millis(chosen(&[50, 1_000]));
-        config.peer_response_after = Duration::from_millis(chosen(&[2, 50]));
-        config.timestamp_reserve = Duration::from_millis(chosen(&[20, 10_000]));
+        config.replica_ops_max = build.replica_ops_max;
+        if build.draw_limits {
+            let mut chosen = |choices: &[u64]| choices[rng.index(choices.len())];
+            config.requests_max = chosen(&[4, 16_384, 16_384]) as usize;
+            config.request_bytes_max = chosen(&[2_000, 1 << 28, 1 << 28]) as usize;
+            config.parked_max = chosen(&[1, 4_096]) as usize;
+            config.hints_in_flight_max = chosen(&[1, 4, 128]) as usize;
+            config.hint_page_bytes = chosen(&[1, 300, 1024 * 1024]) as u32;
+            config.hint_poll_every = Duration::from_millis(chosen(&[500, 10_000]));
+            config.hint_timeout = Duration::from_millis(chosen(&[300, 5_000]));
+            config.catch_up_timeout = Duration::from_millis(chosen(&[50, 1_000]));
+            config.peer_response_after = Duration::from_millis(chosen(&[2, 50]));
+            config.timestamp_reserve = Duration::from_millis(chosen(&[20, 10_000]));
+        }
         #[cfg(feature = "planted")]
         {
             config.planted = build.planted;

@@ -33,7 +33,15 @@ impl NetworkProfile {
     /// A healthy local network.
     #[must_use]
     pub fn calm() -> NetworkProfile {
-        NetworkProfile { latency_min: 100, latency_mean: 200, loss: 0, duplicate: 0, spike: 0, spike_max: 0, ordered: true }
+        NetworkProfile {
+            latency_min: 100,
+            latency_mean: 200,
+            loss: 0,
+            duplicate: 0,
+            spike: 0,
+            spike_max: 0,
+            ordered: true,
+        }
     }
 }
 

@@ -180,7 +180,8 @@ impl Story {
         let name = name.to_owned();
         let machines = self.world.build().machines;
         self.until("every node knows the table", |world| {
-            let knows = |machine| world.view(machine).is_some_and(|view| view.schema.find_table(KEYSPACE, &name).is_ok());
+            let knows =
+                |machine| world.view(machine).is_some_and(|view| view.schema.find_table(KEYSPACE, &name).is_ok());
             (0..machines).filter(|machine| world.is_running(*machine)).all(knows)
         });
     }
@@ -224,7 +225,12 @@ impl Story {
     ///
     /// # Errors
     /// As the node answers.
-    pub fn values(&mut self, machine: usize, text: &str, consistency: Consistency) -> Result<Vec<String>, RequestError> {
+    pub fn values(
+        &mut self,
+        machine: usize,
+        text: &str,
+        consistency: Consistency,
+    ) -> Result<Vec<String>, RequestError> {
         match self.execute(machine, text, consistency)? {
             Response::Rows { rows, .. } => {
                 let value = |row: &Vec<Option<bytes::Bytes>>| {

@@ -28,6 +28,9 @@ pub const KEYSPACE: &str = "k";
 /// The tables. The first one stays; the others come and go.
 pub const TABLES: [&str; 3] = ["t0", "t1", "t2"];
 
+/// A time to live that ends long after every run, wherever the clocks jump.
+const TIME_TO_LIVE_SECONDS: u32 = 100_000_000;
+
 /// What a run's clients are like.
 #[derive(Clone, Debug)]
 pub struct Mix {
@@ -59,11 +62,11 @@ impl Mix {
     pub fn draw(rng: &mut Rng, replicas: usize) -> Mix {
         let mut chosen = |choices: &[u64]| choices[rng.index(choices.len())];
         Mix {
-            clients: chosen(&[3, 6, 10]) as usize,
+            clients: chosen(&[4, 10, 20]) as usize,
             administrators: chosen(&[0, 1, 2, 2]) as usize,
             partitions: chosen(&[1, 2, 5]) as i32,
             replicas,
-            think: chosen(&[2_000, 10_000, 40_000]),
+            think: chosen(&[1_000, 5_000, 20_000]),
             timeout: Duration::from_millis(chosen(&[100, 500, 2_000])),
             reads: chosen(&[300, 500, 700]),
             quorum: chosen(&[500, 800, 1000]),
@@ -293,7 +296,14 @@ impl Workload {
         let Writing { table, partition, action, .. } = writing;
         let int = |value: i32| BoundValue::Value(Bytes::copy_from_slice(&value.to_be_bytes()));
         let written = |column: Column| BoundValue::Value(Bytes::from(Book::value(id, column)));
-        let clause = if using.is_some() { " USING TIMESTAMP ?" } else { "" };
+        // A time to live that does not end within the run: the cells are of another kind, their values the same.
+        let expiring = !action.deletes() && self.rng.chance(100);
+        let clause = match (using.is_some(), expiring) {
+            (false, false) => String::new(),
+            (true, false) => " USING TIMESTAMP ?".to_owned(),
+            (false, true) => format!(" USING TTL {TIME_TO_LIVE_SECONDS}"),
+            (true, true) => format!(" USING TIMESTAMP ? AND TTL {TIME_TO_LIVE_SECONDS}"),
+        };
         let stamp = using.map(|timestamp| BoundValue::Value(Bytes::copy_from_slice(&timestamp.to_be_bytes())));
         let stamp = stamp.into_iter();
         let p = int(*partition);
@@ -322,9 +332,7 @@ impl Workload {
                 let text = format!("DELETE FROM {table}{clause} WHERE p = ? AND c >= ? AND c < ?");
                 (text, stamp.chain([p, int(from), int(to)]).collect())
             }
-            Action::DeletePartition => {
-                (format!("DELETE FROM {table}{clause} WHERE p = ?"), stamp.chain([p]).collect())
-            }
+            Action::DeletePartition => (format!("DELETE FROM {table}{clause} WHERE p = ?"), stamp.chain([p]).collect()),
         }
     }
 
@@ -464,23 +472,23 @@ pub fn schema_change(text: &str, id: TableId) -> SchemaChange {
     }
 }
 
+/// What a read saw of registers.
+pub type Sight = Vec<(Register, Seen)>;
+
 /// What a page of a read says of each register that it covers, and which rows it leaves for later pages.
 ///
 /// # Errors
 /// When it has rows that were not asked for, or in another order.
-pub fn seen(
-    flight: &ReadFlight,
-    rows: &[Vec<Option<Bytes>>],
-    more: bool,
-) -> Result<(Vec<(Register, Seen)>, Vec<i32>), Violation> {
+pub fn seen(flight: &ReadFlight, rows: &[Vec<Option<Bytes>>], more: bool) -> Result<(Sight, Vec<i32>), Violation> {
     let wrong = |what: &str| Violation::new("answers", format!("{what}: {rows:?} for {flight:?}"));
     if flight.limit.is_some_and(|limit| rows.len() > limit) {
         return Err(wrong("more rows than LIMIT"));
     }
-    let mut seen = Vec::new();
+    let mut seen = Sight::new();
     let mut asked = flight.rows.iter().copied();
-    let register = |row: i32, column: Column| Register { table: flight.table, partition: flight.partition, row, column };
-    let absent = |seen: &mut Vec<(Register, Seen)>, row: i32| {
+    let register =
+        |row: i32, column: Column| Register { table: flight.table, partition: flight.partition, row, column };
+    let absent = |seen: &mut Sight, row: i32| {
         seen.extend(Column::ALL.map(|column| (register(row, column), Seen::Nothing)));
     };
     for answered in rows {

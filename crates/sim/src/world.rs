@@ -54,6 +54,10 @@ pub struct Build {
     pub sync_mean: u64,
     /// Of a thousand packets to a machine whose process is dead, how many make the transport say so.
     pub unreachable_noticed: u64,
+    /// Most operations that a replica takes on at one time.
+    pub replica_ops_max: usize,
+    /// Whether each shard draws its other limits, some of them small, and its times, some of them short.
+    pub draw_limits: bool,
     /// The bug that all shards run with; without the feature `planted` nobody looks at it.
     pub planted: Option<node::Planted>,
 }
@@ -75,6 +79,8 @@ impl Build {
             drift_ppm: 0,
             sync_mean: 500,
             unreachable_noticed: 1000,
+            replica_ops_max: 65_536,
+            draw_limits: false,
             planted: None,
         }
     }
@@ -291,6 +297,13 @@ impl World {
     #[must_use]
     pub fn machine_of(&self, node: NodeId) -> Option<usize> {
         self.by_id.get(&node).copied()
+    }
+
+    /// Hints that the process on a machine could not keep, for lack of room or because its disk refused them.
+    #[must_use]
+    pub fn hints_lost(&self, machine: usize) -> u64 {
+        let shards = self.machines[machine].process.iter().flat_map(|process| &process.shards);
+        shards.map(|shard| shard.status()).map(|status| status.hints_dropped + status.hints_failed).sum()
     }
 
     /// What a machine's wall clock shows, in microseconds since 1970.
@@ -664,7 +677,8 @@ impl World {
     /// A member publishes a view: the disk gets its new tables, then the shards the view, and some time later the
     /// dropped tables go.
     fn publish(&mut self, index: usize, view: Arc<ClusterView>) {
-        let told = format!("epoch {}, {} members, {} tables", view.epoch.0, view.members.len(), view.schema.tables().len());
+        let told =
+            format!("epoch {}, {} members, {} tables", view.epoch.0, view.members.len(), view.schema.tables().len());
         self.trace.tell(self.time, Subject::Machine(index), told);
         let now = self.machines[index].clock.now(self.time);
         let machine = &mut self.machines[index];
@@ -725,6 +739,10 @@ impl World {
             Ok(Ok(payload)) if payload == original => {
                 let sender = self.machines[from].id;
                 let payload = Box::new(payload);
+                // A connection that is cut may be noticed to be broken.
+                if self.network.is_blocked(from, to) && self.rng.chance(self.build.unreachable_noticed / 20) {
+                    self.notice_unreachable(from, to);
+                }
                 let arrivals = self.network.send(self.time, stream, from, to);
                 if let Some(at) = arrivals.second {
                     self.schedule(at, Event::Packet { to, from, sender, payload: payload.clone() });
@@ -906,9 +924,10 @@ fn shard_for(message: &Message, shards: u16) -> Option<u16> {
     let shard = match message {
         Message::Write { mutation, .. } => Shard::shard_of(mutation.partition.token, shards),
         Message::Read { command, .. } => Shard::shard_of(command.partition.token, shards),
-        Message::Written { op } | Message::Data { op, .. } | Message::Digest { op, .. } | Message::Refused { op, .. } => {
-            op.shard()
-        }
+        Message::Written { op }
+        | Message::Data { op, .. }
+        | Message::Digest { op, .. }
+        | Message::Refused { op, .. } => op.shard(),
     };
     (shard < shards).then_some(shard)
 }

@@ -201,12 +201,16 @@ impl Book {
         let attempt = &mut self.attempts[id.0 as usize];
         assert_eq!(attempt.outcome, Outcome::Unknown, "an attempt ends once");
         attempt.outcome = outcome;
-        let violation = match outcome {
-            Outcome::Refused if attempt.logged => "was refused as certainly not applied, but a replica has logged it",
-            Outcome::Acknowledged(_) if !attempt.logged => "was acknowledged, but no replica has logged it",
+        let (oracle, violation) = match outcome {
+            Outcome::Refused if attempt.logged => {
+                ("phantom", "was refused as certainly not applied, but a replica has logged it")
+            }
+            Outcome::Acknowledged(_) if !attempt.logged => {
+                (super::acknowledged::NAME, "was acknowledged, but no replica has logged it")
+            }
             _ => return Ok(()),
         };
-        Err(Violation::new("phantom", format!("{} {violation}", self.describe(id))))
+        Err(Violation::new(oracle, format!("{} {violation}", self.describe(id))))
     }
 
     /// The value that an attempt writes to a column.
@@ -267,7 +271,8 @@ impl Book {
             attempt.outcome != Outcome::Refused && attempt.started <= ended
         });
         // An INSERT whose timestamp is not known yet has not been logged anywhere.
-        possible.any(|id| self.version(*id, Column::Row).is_some_and(|version| floor.is_none_or(|floor| version >= *floor)))
+        possible
+            .any(|id| self.version(*id, Column::Row).is_some_and(|version| floor.is_none_or(|floor| version >= *floor)))
     }
 
     /// A replica logged a mutation of one of the tables in the book: learns timestamps, and checks that what
@@ -295,11 +300,11 @@ impl Book {
             }
             for (_, cell) in row.cells() {
                 match &cell.state {
-                    CellState::Live(value) => {
+                    CellState::Live(value) | CellState::Expiring(_, Some(value)) => {
                         self.logged_value(mutation.table, partition, value, cell.timestamp)?;
                     }
                     CellState::Tombstone(_) => self.logged_deletion(mutation.table, partition, cell.timestamp)?,
-                    CellState::Expiring(..) => return Err(invalid("an expiring cell that nobody wrote")),
+                    CellState::Expiring(_, None) => return Err(invalid("a cell that has expired")),
                 }
             }
         }

@@ -32,10 +32,8 @@ pub fn check(world: &World, keyspace: &str, partitions: i32) -> Result<(), Viola
                     None => first = Some((machine, data, bytes)),
                     Some((_, _, same)) if *same == bytes => {}
                     Some((other, theirs, _)) => {
-                        let text = format!(
-                            "partition {partition} of table {} is {data:?} on node {machine}, {theirs:?} on node {other}",
-                            table.name
-                        );
+                        let place = format!("partition {partition} of table {}", table.name);
+                        let text = format!("{place} is {data:?} on node {machine}, {theirs:?} on node {other}");
                         return Err(Violation::new(NAME, text));
                     }
                 }

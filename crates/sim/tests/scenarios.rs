@@ -1,0 +1,222 @@
+//! Told stories: what once went wrong, or must never, step by step. Each is the permanent form of a promise, where a
+//! seed is evidence for one commit only.
+
+use model::{Consistency, RequestError};
+use sim::Build;
+use sim::fault::FaultStep;
+use sim::network::Stream;
+
+use sim::story::{Ending, Story};
+
+const SELECT: &str = "SELECT v FROM t WHERE p = 1 AND c = 1";
+
+fn insert(value: &str) -> String {
+    format!("INSERT INTO t (p, c, v) VALUES (1, 1, '{value}')")
+}
+
+/// Three nodes that hold table `t` on all of them.
+fn three_nodes() -> Story {
+    let mut story = Story::of(3);
+    story.create_table("t");
+    story
+}
+
+fn no_hints_wait(story: &mut Story) {
+    story.until("all hints are delivered", |world| (0..3).all(|machine| world.disk(machine).hints_waiting() == 0));
+}
+
+#[test]
+fn every_node_serves_what_any_node_has_written() {
+    let mut story = three_nodes();
+    for machine in 0..3 {
+        let value = format!("from {machine}");
+        story.execute(machine, &insert(&value), Consistency::Quorum).unwrap();
+        for reader in 0..3 {
+            assert_eq!(story.values(reader, SELECT, Consistency::Quorum).unwrap(), [value.as_str()]);
+        }
+    }
+}
+
+#[test]
+fn a_table_can_be_used_at_once_on_the_node_that_answered_its_creation() {
+    let mut story = Story::of(3);
+    story.change(1, "CREATE TABLE t (p int, c int, v text, PRIMARY KEY (p, c))").unwrap();
+    story.execute(1, &insert("first"), Consistency::Quorum).unwrap();
+}
+
+#[test]
+fn a_replica_that_was_down_gets_what_it_missed_and_holds_it_alone() {
+    let mut story = three_nodes();
+    story.kill(2);
+    story.execute(0, &insert("missed"), Consistency::Quorum).unwrap();
+    story.pass(5_000);
+    story.start(2);
+    no_hints_wait(&mut story);
+    story.until("the hint is applied", |world| !world.disk(2).tables().is_empty());
+    story.pass(2_000);
+    story.kill(0);
+    story.kill(1);
+    assert_eq!(story.values(2, SELECT, Consistency::One).unwrap(), ["missed"]);
+}
+
+#[test]
+fn a_hint_survives_the_power_loss_of_its_coordinator() {
+    let mut story = three_nodes();
+    story.kill(2);
+    story.execute(0, &insert("missed"), Consistency::Quorum).unwrap();
+    story.until("the hint is kept", |world| world.disk(0).hints_waiting() == 1 && world.disk(0).unsynced() == 0);
+    story.fault(FaultStep::Crash { machine: 0, power_loss: true });
+    story.pass(3_000);
+    story.start(2);
+    story.start(0);
+    no_hints_wait(&mut story);
+    story.pass(2_000);
+    story.kill(0);
+    story.kill(1);
+    assert_eq!(story.values(2, SELECT, Consistency::One).unwrap(), ["missed"]);
+}
+
+#[test]
+fn hints_that_a_full_disk_could_not_forget_are_forgotten_later() {
+    let mut story = three_nodes();
+    story.kill(2);
+    story.execute(0, &insert("missed"), Consistency::Quorum).unwrap();
+    story.until("the hint is kept", |world| world.disk(0).hints_waiting() == 1);
+    story.fault(FaultStep::DiskFull(0, true));
+    story.start(2);
+    // Delivered long before, but not to be forgotten yet.
+    story.pass(10_000);
+    assert_eq!(story.world.disk(0).hints_waiting(), 1);
+    story.fault(FaultStep::DiskFull(0, false));
+    no_hints_wait(&mut story);
+}
+
+#[test]
+fn a_target_that_takes_on_little_at_a_time_gets_all_its_hints() {
+    let mut story = Story::build(Build { replica_ops_max: 4, ..Build::plain(3) });
+    story.create_table("t");
+    story.kill(2);
+    for number in 0..100 {
+        story.execute(0, &insert(&number.to_string()), Consistency::Quorum).unwrap();
+    }
+    story.until("the hints are kept", |world| world.disk(0).hints_waiting() == 100);
+    story.start(2);
+    no_hints_wait(&mut story);
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_blackout() {
+    let mut story = three_nodes();
+    for number in 0..20 {
+        story.execute(number % 3, &insert(&number.to_string()), Consistency::Quorum).unwrap();
+    }
+    for machine in 0..3 {
+        story.fault(FaultStep::Crash { machine, power_loss: true });
+    }
+    story.pass(1_000);
+    (0..3).for_each(|machine| story.start(machine));
+    story.until("all see each other", |world| (0..3).all(|machine| world.view(machine).is_some()));
+    story.pass(5_000);
+    assert_eq!(story.values(1, SELECT, Consistency::Quorum).unwrap(), ["19"]);
+}
+
+#[test]
+fn what_a_quorum_read_has_seen_stays_seen() {
+    let mut story = three_nodes();
+    story.execute(0, &insert("old"), Consistency::All).unwrap();
+    // Only node 0 gets the new value; nobody is told that it was written.
+    story.isolate(0, true);
+    let outcome = story.execute(0, &insert("new"), Consistency::Quorum);
+    assert!(outcome.is_err(), "{outcome:?}");
+    story.isolate(0, false);
+    story.until("node 0 is back", |world| world.view(0).is_some());
+    story.pass(500);
+    // Node 0 reads itself and one other, and repairs it before it answers.
+    assert_eq!(story.values(0, SELECT, Consistency::Quorum).unwrap(), ["new"]);
+    story.kill(0);
+    story.pass(10_000);
+    for reader in [1, 2] {
+        assert_eq!(story.values(reader, SELECT, Consistency::Quorum).unwrap(), ["new"]);
+    }
+}
+
+#[test]
+fn a_write_through_a_node_that_missed_the_drop_is_not_acknowledged() {
+    let mut story = three_nodes();
+    let into_2 = vec![(0, 2), (1, 2)];
+    story.fault(FaultStep::Clog(Stream::Control, into_2, 8_000_000));
+    story.change(0, "DROP TABLE t").unwrap();
+    let outcome = story.execute(2, &insert("late"), Consistency::Quorum);
+    assert!(outcome.is_err(), "{outcome:?}");
+}
+
+#[test]
+fn a_write_that_was_under_way_when_its_table_was_dropped_is_not_called_impossible() {
+    let mut story = three_nodes();
+    // Node 0 applies the write; the others do not answer before the table is gone.
+    story.fault(FaultStep::Clog(Stream::Data, vec![(0, 1), (0, 2)], 1_500_000));
+    let write = story.send(0, &insert("doomed"), Consistency::Quorum).unwrap();
+    story.change(1, "DROP TABLE t").unwrap();
+    match story.ending(write) {
+        Ending::Replied(Err(error)) => assert_eq!(error.applied(), model::error::Applied::Maybe, "{error}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_schema_change_that_no_majority_has_applied_is_not_acknowledged() {
+    let mut story = three_nodes();
+    story.kill(2);
+    story.pass(15_000);
+    let before = story.world.view(0).unwrap().epoch;
+    // Node 1 votes, and dies before it has applied what was decided; then node 0 is alone.
+    story.fault(FaultStep::DiskSlowness(1, 300));
+    let change = story.propose(0, "DROP TABLE t").unwrap();
+    story.until("it is decided", |world| world.view(0).is_some_and(|view| view.epoch > before));
+    assert_eq!(story.world.view(1).unwrap().epoch, before, "node 1 has not applied it");
+    story.kill(1);
+    match story.ending(change) {
+        Ending::Decided(Err(RequestError::SchemaTimeout(_))) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn two_tables_of_one_name_created_at_once_have_one_winner() {
+    let mut story = Story::of(3);
+    let text = "CREATE TABLE t (p int, c int, v text, PRIMARY KEY (p, c))";
+    let changes: Vec<_> = (0..3).map(|machine| story.propose(machine, text).unwrap()).collect();
+    let (mut won, mut lost) = (0, 0);
+    for change in changes {
+        match story.ending(change) {
+            Ending::Decided(Ok(_)) => won += 1,
+            Ending::Decided(Err(RequestError::AlreadyExists { .. })) => lost += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((won, lost), (1, 2));
+}
+
+#[test]
+fn a_later_write_wins_although_the_clock_was_set_back_and_the_node_restarted() {
+    let mut story = three_nodes();
+    story.execute(0, &insert("earlier"), Consistency::All).unwrap();
+    story.kill(0);
+    story.fault(FaultStep::Jump(0, -3_600_000_000));
+    story.start(0);
+    story.until("node 0 serves", |world| world.view(0).is_some());
+    story.pass(5_000);
+    story.execute(0, &insert("later"), Consistency::All).unwrap();
+    assert_eq!(story.values(1, SELECT, Consistency::Quorum).unwrap(), ["later"]);
+}
+
+#[test]
+fn two_of_three_nodes_serve_while_the_third_stands_still() {
+    let mut story = three_nodes();
+    story.fault(FaultStep::Pause(2, 20_000_000));
+    for number in 0..10 {
+        let value = number.to_string();
+        story.execute(number % 2, &insert(&value), Consistency::Quorum).unwrap();
+        assert_eq!(story.values((number + 1) % 2, SELECT, Consistency::Quorum).unwrap(), [value]);
+    }
+}
