@@ -33,6 +33,9 @@ const REMIND: Duration = Duration::from_millis(250);
 /// Time for the first attempt's phases; it doubles with each attempt that fails.
 const PHASE_FIRST: Duration = Duration::from_millis(100);
 
+/// Time until a phase's request is sent again, since messages get lost; it doubles within the phase.
+const RESEND_FIRST: Duration = Duration::from_millis(50);
+
 /// Longest time for a phase.
 const PHASE_LAST: Duration = Duration::from_secs(2);
 
@@ -70,6 +73,10 @@ struct Attempt {
     electorate: BTreeMap<Voter, SocketAddr>,
     /// The seeds that promised, with their ids, for the genesis entry.
     founders: BTreeMap<SocketAddr, NodeId>,
+    /// What the phase asks of the acceptors.
+    request: Body,
+    /// When to ask again, and how long after that again.
+    resend: (Instant, Duration),
     /// When to give up.
     until: Instant,
     /// Until when to wait for more promises than a quorum.
@@ -223,7 +230,7 @@ impl Member {
     pub(crate) fn proposals_deadline(&self) -> Option<Instant> {
         let proposals = &self.proposals;
         let attempt = proposals.attempt.as_ref();
-        let until = attempt.map(|attempt| attempt.more_until.map_or(attempt.until, |more| more.min(attempt.until)));
+        let until = attempt.map(Attempt::deadline);
         let idle = attempt.is_none() && self.work().is_some() && !self.next_is_decided();
         let retry = idle.then_some(proposals.retry_at);
         let expiry = proposals.queue.front().map(|proposal| proposal.started + CHANGE_TIMEOUT);
@@ -240,6 +247,8 @@ impl Member {
                 self.fail_attempt();
             } else if attempt.more_until.is_some_and(|until| until <= self.now) {
                 self.propose();
+            } else if attempt.resend.0 <= self.now {
+                self.resend();
             }
         }
         let idle = self.proposals.attempt.is_none() && self.proposals.retry_at <= self.now;
@@ -263,11 +272,39 @@ impl Member {
         let round = self.proposals.round.saturating_mul(1 << GENERATION_BITS) | generation;
         let ballot = Ballot { round, node: self.config.id };
         let proposer = Proposer::new(ballot, Consistency::Quorum.required(electorate.len()));
-        for address in electorate.values() {
-            self.send(*address, Body::Prepare { slot, ballot, seeds: seeds.clone() });
+        let attempt = Attempt {
+            slot,
+            proposer,
+            electorate,
+            founders: BTreeMap::new(),
+            request: Body::Prepare { slot, ballot, seeds },
+            resend: (self.now, RESEND_FIRST),
+            until: self.now,
+            more_until: None,
+        };
+        self.begin_phase(attempt);
+    }
+
+    /// Sends the request of the attempt's phase.
+    fn begin_phase(&mut self, mut attempt: Attempt) {
+        for address in attempt.electorate.values() {
+            self.send(*address, attempt.request.clone());
         }
-        let (until, founders) = (self.now + self.phase_timeout(), BTreeMap::new());
-        self.proposals.attempt = Some(Attempt { slot, proposer, electorate, founders, until, more_until: None });
+        attempt.until = self.now + self.phase_timeout();
+        attempt.resend = (self.now + RESEND_FIRST, RESEND_FIRST);
+        attempt.more_until = None;
+        self.proposals.attempt = Some(attempt);
+    }
+
+    fn resend(&mut self) {
+        let now = self.now;
+        let Some(attempt) = &mut self.proposals.attempt else { return };
+        let pause = attempt.resend.1 * 2;
+        attempt.resend = (now + pause, pause);
+        let (request, to) = (attempt.request.clone(), attempt.electorate.values().copied().collect::<Vec<_>>());
+        for address in to {
+            self.send(address, request.clone());
+        }
     }
 
     fn phase_timeout(&self) -> Duration {
@@ -334,12 +371,8 @@ impl Member {
         let Some(own) = own else { return };
         let entry = attempt.proposer.propose(own);
         let (slot, ballot) = (attempt.slot, attempt.proposer.ballot());
-        attempt.until = self.now + self.phase_timeout();
-        attempt.more_until = None;
-        for address in attempt.electorate.values() {
-            self.send(*address, Body::Accept { slot, ballot, entry: entry.clone() });
-        }
-        self.proposals.attempt = Some(attempt);
+        attempt.request = Body::Accept { slot, ballot, entry };
+        self.begin_phase(attempt);
     }
 
     /// The entry that this node wants at the next slot, checked against the state before it (M4). `None`
@@ -582,6 +615,13 @@ impl Member {
         let agreeing = self.proposals.agreements.drain(..).map(|agreement| agreement.request);
         let answers = queued.chain(agreeing).map(|request| Effect::Decided { request, result: Err(error()) });
         self.effects.extend(answers);
+    }
+}
+
+impl Attempt {
+    fn deadline(&self) -> Instant {
+        let until = self.until.min(self.resend.0);
+        self.more_until.map_or(until, |more| more.min(until))
     }
 }
 

@@ -289,23 +289,28 @@ impl Gossip {
         merged
     }
 
-    /// What this node knows that is newer than what a message said; its own heartbeat first.
+    /// What this node knows that is newer than what a message said; its own heartbeat first. To a node that
+    /// knows few others, as one that has just started, also those that it did not mention.
     pub fn answer(&mut self, heartbeats: &[(NodeId, Heartbeat)]) -> Vec<(NodeId, Heartbeat)> {
-        let theirs: BTreeMap<NodeId, Heartbeat> = heartbeats.iter().copied().collect();
-        let mut answer = vec![(self.id, self.beat())];
-        let newer = self.peers.iter().filter(|(id, peer)| match theirs.get(id) {
-            Some(known) => peer.heartbeat.is_newer_than(known),
-            None => peer.liveness == Liveness::Alive,
-        });
-        let mut newer: Vec<(NodeId, Heartbeat)> = newer.map(|(id, peer)| (*id, peer.heartbeat)).collect();
+        let mut newer: Vec<(NodeId, Heartbeat)> = Vec::new();
+        for (id, theirs) in heartbeats {
+            if let Some(peer) = self.peers.get(id).filter(|peer| peer.heartbeat.is_newer_than(theirs)) {
+                newer.push((*id, peer.heartbeat));
+            }
+        }
+        if heartbeats.len() < HEARTBEATS_MAX.min(self.peers.len()) / 2 {
+            let mentioned: BTreeSet<NodeId> = heartbeats.iter().map(|(id, _)| *id).collect();
+            let others = self.alive.iter().filter(|id| !mentioned.contains(id));
+            newer.extend(others.filter_map(|id| self.peers.get(id).map(|peer| (*id, peer.heartbeat))));
+        }
         if newer.len() >= HEARTBEATS_MAX {
             // Not always the same ones.
             let start = self.own.version as usize % newer.len();
             newer.rotate_left(start);
             newer.truncate(HEARTBEATS_MAX - 1);
         }
-        answer.extend(newer);
-        answer
+        newer.insert(0, (self.id, self.beat()));
+        newer
     }
 
     fn beat(&mut self) -> Heartbeat {
@@ -420,7 +425,7 @@ impl Peer {
         if let (Liveness::Alive, Some(last)) = (self.liveness, self.beaten) {
             let sample = u64::try_from((now - last).as_micros()).unwrap_or(u64::MAX);
             let sample = sample.min(SILENCE_MAX.as_micros() as u64);
-            self.interval_micros = (self.interval_micros * 7 + sample) / 8;
+            self.interval_micros = (self.interval_micros * 31 + sample) / 32;
         }
         self.heartbeat = Heartbeat { epoch: self.heartbeat.epoch.max(heartbeat.epoch), ..*heartbeat };
         self.changed = changes;

@@ -170,5 +170,7 @@ fn an_answer_holds_what_the_other_does_not_know() {
     let ids = |answer: Vec<(NodeId, Heartbeat)>| answer.into_iter().map(|(id, _)| id.0).collect::<Vec<_>>();
     let known = [(OTHER, heartbeat(1, 5)), (NodeId(3), heartbeat(1, 4))];
     assert_eq!(ids(gossip.answer(&known)), [1, 3]);
+    gossip.on_direct(NodeId(4), at(0));
+    assert_eq!(ids(gossip.answer(&[])), [1, 2, 4], "a node that knows nobody is told of all that live");
     assert_eq!(ids(gossip.answer(&[(OTHER, heartbeat(1, 5)), (NodeId(3), heartbeat(2, 0))])), [1]);
 }

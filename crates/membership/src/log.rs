@@ -108,6 +108,8 @@ pub struct State {
     pub voters: BTreeMap<NodeId, SocketAddr>,
     /// The schema.
     pub schema: Arc<Schema>,
+    /// The owner of each token.
+    owners: BTreeMap<Token, NodeId>,
 }
 
 impl State {
@@ -144,7 +146,14 @@ impl State {
 
     fn join(&mut self, member: &MemberInfo, is_seed: bool) {
         let address = member.addresses.internode;
-        self.members.retain(|_, known| known.addresses.internode != address);
+        let at_address = |known: &&MemberInfo| known.addresses.internode == address;
+        let replaced: Vec<NodeId> = self.members.values().filter(at_address).map(|known| known.id).collect();
+        for known in replaced.iter().filter_map(|id| self.members.remove(id)).collect::<Vec<_>>() {
+            for token in known.tokens {
+                self.owners.remove(&token);
+            }
+        }
+        self.owners.extend(member.tokens.iter().map(|token| (*token, member.id)));
         let voters_before = self.voters.len();
         self.voters.retain(|id, known| *known != address || *id == member.id);
         let replaces_voter = self.voters.len() < voters_before;
@@ -166,12 +175,12 @@ impl State {
         if self.members.contains_key(&member.id) {
             return Some(format!("node {} is a member already", member.id));
         }
-        let remaining = self.members.values().filter(|known| known.addresses.internode != member.addresses.internode);
-        let taken: BTreeSet<Token> = remaining.flat_map(|known| known.tokens.iter().copied()).collect();
-        if member.tokens.is_empty() || member.tokens.iter().any(|token| taken.contains(token)) {
-            return Some("its tokens are not free".to_owned());
-        }
-        None
+        let is_taken = |token: &Token| {
+            let owner = self.owners.get(token).and_then(|id| self.members.get(id));
+            owner.is_some_and(|owner| owner.addresses.internode != member.addresses.internode)
+        };
+        let unusable = member.tokens.is_empty() || member.tokens.iter().any(is_taken);
+        unusable.then(|| "its tokens are not free".to_owned())
     }
 
     /// Why nobody can join now; `None` when nodes can.

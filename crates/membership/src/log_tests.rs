@@ -3,7 +3,7 @@
 use super::*;
 use crate::ClusterView;
 use model::schema::{Column, ColumnKind, Table, TableOptions};
-use model::{ColumnId, CqlType};
+use model::{ColumnId, CqlType, TableId};
 
 fn address(last: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, last], 7000))
@@ -40,8 +40,6 @@ fn table(name: &str) -> Change {
     };
     Change::Schema(SchemaChange::CreateTable { table, if_not_exists: false })
 }
-
-use model::TableId;
 
 fn keyspace(name: &str, replication: Replication) -> SchemaChange {
     SchemaChange::CreateKeyspace { name: name.to_owned(), replication, if_not_exists: false }
@@ -99,9 +97,20 @@ fn tokens_are_never_shared_and_nobody_joins_twice() {
     assert!(base.refusal_of_join(&member(2, 2, &[])).unwrap().contains("tokens"));
     assert!(base.refusal_of_join(&member(1, 1, &[7])).unwrap().contains("already"));
     assert_eq!(base.refusal_of_join(&member(2, 2, &[3])), None);
+    // The tokens of a node that is replaced are free.
+    assert_eq!(base.refusal_of_join(&member(2, 1, &[2, 3])), None);
     let mut tried = base.clone();
     tried.apply(&join(2, 2, &[2, 3], false));
     assert_eq!(tried.members, base.members);
+}
+
+#[test]
+fn a_join_replaces_everybody_at_its_address() {
+    // Two members changed places, and one of them has not said so yet.
+    let mut state = state(&[genesis(&[(1, 1)]), join(1, 1, &[1], true), join(2, 2, &[2], true)]);
+    state.apply(&Change::Update(member(1, 2, &[1])));
+    state.apply(&join(3, 2, &[1, 2], true));
+    assert_eq!((ids(state.members.keys()), ids(state.voters.keys())), (vec![3], vec![3]));
 }
 
 #[test]
