@@ -62,7 +62,8 @@ async fn connect(addresses: &[String]) -> Session {
 
 async fn schema(session: &Session, replicas: usize) -> Result<(), ClientError> {
     let keyspace = format!(
-        "CREATE KEYSPACE IF NOT EXISTS k WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': {replicas}}}"
+        "CREATE KEYSPACE IF NOT EXISTS k \
+         WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': {replicas}}}"
     );
     session.execute(keyspace.as_str(), ()).await?;
     session.execute("CREATE TABLE IF NOT EXISTS k.t (id bigint PRIMARY KEY, v text)", ()).await?;
