@@ -1,3 +1,5 @@
+//! The storage writer over a store in memory: groups, the order of answers, failures.
+
 use super::*;
 use bytes::Bytes;
 use model::{Mutation, NodeId, PartitionKey, Record, Row, TableId};
