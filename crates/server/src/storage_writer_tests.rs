@@ -1,4 +1,4 @@
-//! The storage writer over a store in memory: groups, the order of answers, failures.
+//! The storage writer over a real store in a temporary folder: groups, the order of answers, failures.
 
 use super::*;
 use bytes::Bytes;
