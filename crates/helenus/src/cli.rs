@@ -126,11 +126,13 @@ pub(crate) struct StartArguments {
     accept_data_loss: bool,
 }
 
+const NODES_MAX: i64 = server::DEV_NODES_MAX as i64;
+
 /// Options of `dev`.
 #[derive(Debug, Args)]
 pub(crate) struct DevArguments {
     /// How many nodes
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=i64::from(server::DEV_NODES_MAX)))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=NODES_MAX))]
     nodes: u8,
     /// Folder that keeps the data; without it the data is gone at the end
     #[arg(long, value_name = "DIR")]

@@ -1,10 +1,9 @@
 //! What operators ask of a node: answered from what the node knows itself, whatever the state of others.
 
+use crate::boot::Parts;
 use crate::client_service::{RELEASE, status};
-use crate::config::{Config, Durability};
-use crate::execute::Executor;
-use crate::member_loop::{MemberInput, Published};
-use crate::metrics::Metrics;
+use crate::config::Durability;
+use crate::member_loop::MemberInput;
 use crate::shard_loop::ShardInput;
 use crate::wire::admin_server;
 use ::api::proto::client::v1 as proto;
@@ -14,7 +13,7 @@ use node::ShardStatus;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use storage::{Store, StoreStatus};
+use storage::StoreStatus;
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status};
 
@@ -24,24 +23,8 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Serves the admin API.
 #[derive(Clone)]
 pub(crate) struct AdminService {
-    /// The node's settings.
-    pub(crate) config: Arc<Config>,
-    /// This node.
-    pub(crate) own: NodeId,
-    /// For figures of storage.
-    pub(crate) store: Arc<Store>,
-    /// For counters.
-    pub(crate) metrics: Arc<Metrics>,
-    /// Every shard's inbox.
-    pub(crate) shards: Vec<mpsc::Sender<ShardInput>>,
-    /// Membership's inbox.
-    pub(crate) member: mpsc::Sender<MemberInput>,
-    /// The node's picture of the cluster.
-    pub(crate) published: Arc<Published>,
-    /// Says whether the node serves.
-    pub(crate) executor: Arc<Executor>,
-    /// When the node started.
-    pub(crate) started: std::time::Instant,
+    /// Of the node.
+    pub(crate) parts: Arc<Parts>,
 }
 
 /// Asks a loop for its status.
@@ -79,7 +62,7 @@ impl AdminService {
     /// What else the node counts, by name.
     fn counters(&self, shards: &[ShardStatus]) -> BTreeMap<String, u64> {
         let mut counters: BTreeMap<String, u64> =
-            self.metrics.named().map(|(name, sum)| (name.to_owned(), sum)).collect();
+            self.parts.metrics.named().map(|(name, sum)| (name.to_owned(), sum)).collect();
         let mut add = |name: &str, figure: fn(&ShardStatus) -> u64| {
             counters.insert(name.to_owned(), shards.iter().map(figure).sum());
         };
@@ -100,19 +83,19 @@ impl AdminService {
     }
 
     async fn member(&self) -> Result<MemberStatus, Status> {
-        ask(&self.member, MemberInput::Status).await
+        ask(&self.parts.member, MemberInput::Status).await
     }
 
     async fn shards(&self) -> Result<Vec<ShardStatus>, Status> {
-        let mut statuses = Vec::with_capacity(self.shards.len());
-        for shard in &self.shards {
+        let mut statuses = Vec::with_capacity(self.parts.shards.len());
+        for shard in &self.parts.shards {
             statuses.push(ask(shard, ShardInput::Status).await?);
         }
         Ok(statuses)
     }
 
     async fn storage(&self) -> Result<(StoreStatus, BTreeMap<NodeId, u64>), Status> {
-        let store = self.store.clone();
+        let store = self.parts.store.clone();
         // It looks into folders.
         let read = tokio::task::spawn_blocking(move || (store.status(), store.pending_hints()));
         read.await.map_err(|_| status(&RequestError::NotServing("it is shutting down".to_owned())))
@@ -128,8 +111,8 @@ impl admin_server::Admin for AdminService {
     async fn status(&self, _: Request<proto::StatusRequest>) -> Result<Response<proto::StatusResponse>, Status> {
         let member = self.member().await?;
         let (_, hints) = self.storage().await?;
-        let serves = self.executor.view().is_ok();
-        let owned = ownership(&self.published.view.load());
+        let serves = self.parts.executor.view().is_ok();
+        let owned = ownership(&self.parts.published.view.load());
         let node = |node: &membership::NodeStatus| proto::NodeStatus {
             id: node.id.to_string(),
             client_address: node.addresses.client.to_string(),
@@ -137,7 +120,7 @@ impl admin_server::Admin for AdminService {
             data_center: node.data_center.clone(),
             rack: node.rack.clone(),
             // Others tell whether it is alive; the node itself knows better whether it serves.
-            up: if node.id == self.own { serves } else { node.alive },
+            up: if node.id == self.parts.own { serves } else { node.alive },
             ownership_per_mille: owned.get(&node.id).copied().unwrap_or(0),
             tokens: u32::try_from(node.tokens).unwrap_or(u32::MAX),
             epoch: node.heartbeat.epoch.0,
@@ -151,7 +134,7 @@ impl admin_server::Admin for AdminService {
     }
 
     async fn ring(&self, _: Request<proto::RingRequest>) -> Result<Response<proto::RingResponse>, Status> {
-        let (view, alive) = (self.published.view.load(), self.published.alive.load());
+        let (view, alive) = (self.parts.published.view.load(), self.parts.published.alive.load());
         let entry = |(Token(token), owner): &(Token, NodeId)| {
             let member = view.members.get(owner)?;
             Some(proto::RingEntry {
@@ -173,25 +156,25 @@ impl admin_server::Admin for AdminService {
         let (storage, _) = self.storage().await?;
         let sum = |figure: fn(&ShardStatus) -> u64| shards.iter().map(figure).sum();
         let voters = member.nodes.iter().filter(|node| node.voter).map(|node| node.id.to_string()).collect();
-        let durability = match self.config.durability {
+        let durability = match self.parts.config.durability {
             Durability::Group => proto::DurabilityMode::Sync,
             Durability::Periodic(_) => proto::DurabilityMode::Periodic,
         };
-        let succeeded = self.metrics.requests_succeeded.sum();
-        let failed = self.metrics.requests_failed.sum() + self.metrics.requests_overloaded.sum();
+        let succeeded = self.parts.metrics.requests_succeeded.sum();
+        let failed = self.parts.metrics.requests_failed.sum() + self.parts.metrics.requests_overloaded.sum();
         Ok(Response::new(proto::InfoResponse {
             version: RELEASE.to_owned(),
-            node_id: self.own.to_string(),
+            node_id: self.parts.own.to_string(),
             cluster_id: uuid_or_empty(member.cluster_id),
-            client_address: self.config.grpc_advertise.to_string(),
-            internode_address: self.config.internode_advertise.to_string(),
-            data_center: self.config.data_center.clone(),
-            rack: self.config.rack.clone(),
-            data_directory: self.config.data_dir.display().to_string(),
-            uptime_millis: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            client_address: self.parts.config.grpc_advertise.to_string(),
+            internode_address: self.parts.config.internode_advertise.to_string(),
+            data_center: self.parts.config.data_center.clone(),
+            rack: self.parts.config.rack.clone(),
+            data_directory: self.parts.config.data_dir.display().to_string(),
+            uptime_millis: u64::try_from(self.parts.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             epoch: member.epoch.0,
             voters,
-            shards: u32::from(self.config.shards),
+            shards: u32::from(self.parts.config.shards),
             durability: durability.into(),
             requests_served: succeeded + failed,
             requests_failed: failed,

@@ -14,13 +14,13 @@ use crate::config::{Config, ConfigError, Durability};
 use crate::entropy::{random_u64, random_u128};
 use crate::execute::{Executor, Phase};
 use crate::exit::{Exit, ServerError};
-use crate::member_loop::{self, MemberLoop, Published, exit_of};
+use crate::member_loop::{self, MemberInput, MemberLoop, Published, exit_of};
 use crate::metrics::Metrics;
 use crate::peer_link::STREAM_WINDOW_BYTES;
 use crate::peer_service::PeerService;
 use crate::peers::{LinkEvents, Local, Peers};
 use crate::read_pool::ReadPool;
-use crate::shard_loop::{self, ShardLoop};
+use crate::shard_loop::{self, ShardInput, ShardLoop};
 use crate::storage_writer::{StorageWriter, WriteQueue};
 use crate::wire::{admin_server::AdminServer, helenus_server::HelenusServer, peer_server::PeerServer};
 use arc_swap::ArcSwap;
@@ -28,7 +28,7 @@ use membership::{ClusterView, Member, MemberConfig, NodeAddresses};
 use model::limits::MESSAGE_BYTES_MAX;
 use model::local::prefix;
 use model::schema::Schema;
-use model::{Epoch, NodeId};
+use model::{Epoch, NodeId, Now};
 use node::storage::{Storage, StorageError};
 use node::{Recovered, Shard, ShardConfig};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,23 +64,47 @@ pub struct StartOptions {
     pub accept_data_loss: bool,
 }
 
+/// What the loops and services of one node share.
+pub(crate) struct Parts {
+    /// The node's settings.
+    pub(crate) config: Config,
+    /// This node.
+    pub(crate) own: NodeId,
+    /// Its disk.
+    pub(crate) store: Arc<Store>,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
+    /// Every shard's inbox, by index.
+    pub(crate) shards: Vec<mpsc::Sender<ShardInput>>,
+    /// Membership's inbox.
+    pub(crate) member: mpsc::Sender<MemberInput>,
+    /// The node's picture of the cluster.
+    pub(crate) published: Arc<Published>,
+    /// The ways to other nodes.
+    pub(crate) peers: Arc<Peers>,
+    /// The front desk.
+    pub(crate) executor: Arc<Executor>,
+    /// When the node started.
+    pub(crate) started: std::time::Instant,
+}
+
+/// The receiving ends of the inboxes.
+struct Receivers {
+    shards: Vec<mpsc::Receiver<ShardInput>>,
+    member: mpsc::Receiver<MemberInput>,
+}
+
 /// A running node.
 pub struct Node {
-    client_address: SocketAddr,
-    id: NodeId,
-    executor: Arc<Executor>,
-    published: Arc<Published>,
+    parts: Arc<Parts>,
     health: HealthReporter,
     drain: watch::Sender<bool>,
     end_of_calls: mpsc::Receiver<()>,
     stop_servers: Vec<oneshot::Sender<()>>,
     servers: Vec<TaskHandle<()>>,
     loops: Vec<TaskHandle<()>>,
-    shards: Vec<mpsc::Sender<shard_loop::ShardInput>>,
-    member: mpsc::Sender<member_loop::MemberInput>,
     writes: Arc<WriteQueue>,
     threads: Vec<JoinHandle<()>>,
-    store: Arc<Store>,
 }
 
 /// A listening socket.
@@ -134,40 +158,41 @@ fn shard_config(config: &Config, own: NodeId, index: u16) -> ShardConfig {
     }
 }
 
-/// The two ends of every loop's inbox.
-struct Inboxes {
-    shards: Vec<mpsc::Sender<shard_loop::ShardInput>>,
-    shard_receivers: Vec<mpsc::Receiver<shard_loop::ShardInput>>,
-    member: mpsc::Sender<member_loop::MemberInput>,
-    member_receiver: mpsc::Receiver<member_loop::MemberInput>,
+/// Membership as the data directory and the settings have it.
+fn recover_member(config: &Config, store: &Store, now: Now) -> Result<Member, ServerError> {
+    let records = store.local_records(prefix::MEMBERSHIP).map_err(|error| data_directory(config, &error))?;
+    let member_config = MemberConfig {
+        id: store.identity().node,
+        addresses: NodeAddresses { internode: config.internode_advertise, client: config.grpc_advertise },
+        data_center: config.data_center.clone(),
+        rack: config.rack.clone(),
+        num_tokens: config.num_tokens,
+        seeds: config.seeds.clone(),
+        holds_data: !store.status().tables.is_empty(),
+        expected_cluster: store.identity().cluster,
+    };
+    Member::recover(member_config, &records, random_seed()?, now).map_err(|error| match exit_of(&error) {
+        Exit::DataDirectory => {
+            ServerError::DataDirectory { path: config.data_dir.display().to_string(), reason: error.to_string() }
+        }
+        Exit::Usage => {
+            ServerError::Config(vec![ConfigError { subject: "membership".to_owned(), message: error.to_string() }])
+        }
+        _ => ServerError::Failure(error.to_string()),
+    })
 }
 
-impl Inboxes {
-    fn new(shards: u16) -> Inboxes {
-        let channels = (0..shards).map(|_| mpsc::channel(shard_loop::INBOX_INPUTS_MAX));
-        let (shards, shard_receivers) = channels.unzip();
-        let (member, member_receiver) = mpsc::channel(member_loop::INBOX_INPUTS_MAX);
-        Inboxes { shards, shard_receivers, member, member_receiver }
-    }
+fn random_seed() -> Result<u64, ServerError> {
+    random_u64().map_err(failure("no random seed"))
 }
 
-impl Node {
-    /// Starts a node; it serves once [`Node::serving`] has returned.
-    ///
-    /// # Errors
-    /// When an address is in use, the data directory cannot be used, or the system gives no threads.
-    pub async fn start(config: Config, options: StartOptions) -> Result<Node, ServerError> {
-        let client_incoming = bind(config.grpc_listen, "clients (gRPC)").await?;
-        let internode_incoming = bind(config.internode_listen, "other nodes").await?;
-        let store = Arc::new(open_store(&config, options).await?);
+impl Parts {
+    fn new(config: Config, store: Store) -> Result<(Parts, Receivers), ServerError> {
         let own = store.identity().node;
-        tracing::info!(
-            node = %own, client = %config.grpc_advertise, internode = %config.internode_advertise,
-            data = %config.data_dir.display(), "starting"
-        );
-        let clock = Clock::new();
+        let channels = (0..config.shards).map(|_| mpsc::channel(shard_loop::INBOX_INPUTS_MAX));
+        let (shards, shard_receivers): (Vec<_>, Vec<_>) = channels.unzip();
+        let (member, member_receiver) = mpsc::channel(member_loop::INBOX_INPUTS_MAX);
         let metrics = Arc::new(Metrics::default());
-        let inboxes = Inboxes::new(config.shards);
         let published = Arc::new(Published {
             view: ArcSwap::new(empty_view()),
             alive: ArcSwap::default(),
@@ -179,152 +204,112 @@ impl Node {
             shards: config.shards,
             cluster_id: parking_lot::Mutex::new(store.identity().cluster),
         });
-        let events = Arc::new(LinkEvents {
-            shards: inboxes.shards.clone(),
-            member: inboxes.member.clone(),
-            seeds: config.seeds.clone(),
-        });
-        let peers = Arc::new(Peers::new(local, events, metrics.clone()));
+        let events = LinkEvents { shards: shards.clone(), member: member.clone(), seeds: config.seeds.clone() };
+        let peers = Arc::new(Peers::new(local, Arc::new(events), metrics.clone()));
         let executor = Arc::new(Executor::new(
             published.clone(),
-            inboxes.shards.clone(),
-            inboxes.member.clone(),
+            shards.clone(),
+            member.clone(),
             metrics.clone(),
             config.request_timeout,
-            random_u64().map_err(failure("no random seed"))?,
+            random_seed()?,
         ));
-        let end_of_calls = executor.count_calls();
-        let (drain, draining) = watch::channel(false);
-        let peer_service = PeerService {
-            peers: peers.clone(),
-            shards: inboxes.shards.clone(),
-            member: inboxes.member.clone(),
-            metrics: metrics.clone(),
-        };
-        let client_service = ClientService { executor: executor.clone(), own, drain: draining };
-        let admin_service = AdminService {
-            config: Arc::new(config.clone()),
-            own,
-            store: store.clone(),
-            metrics: metrics.clone(),
-            shards: inboxes.shards.clone(),
-            member: inboxes.member.clone(),
-            published: published.clone(),
-            executor: executor.clone(),
-            started: std::time::Instant::now(),
-        };
+        let (store, started) = (Arc::new(store), std::time::Instant::now());
+        let parts = Parts { config, own, store, metrics, shards, member, published, peers, executor, started };
+        Ok((parts, Receivers { shards: shard_receivers, member: member_receiver }))
+    }
+}
+
+impl Node {
+    /// Starts a node; it serves once [`Node::serving`] has returned.
+    ///
+    /// # Errors
+    /// When an address is in use, the data directory cannot be used, or the system gives no threads.
+    pub async fn start(config: Config, options: StartOptions) -> Result<Node, ServerError> {
+        let client_incoming = bind(config.grpc_listen, "clients (gRPC)").await?;
+        let internode_incoming = bind(config.internode_listen, "other nodes").await?;
+        let store = open_store(&config, options).await?;
+        let (parts, receivers) = Parts::new(config, store)?;
+        tracing::info!(
+            node = %parts.own, client = %parts.config.grpc_advertise, internode = %parts.config.internode_advertise,
+            data = %parts.config.data_dir.display(), "starting"
+        );
         let (health, health_service) = tonic_health::server::health_reporter();
         set_health(&health, ServingStatus::NotServing).await;
+        let end_of_calls = parts.executor.count_calls();
+        let (drain, draining) = watch::channel(false);
         let mut node = Node {
-            client_address: config.grpc_advertise,
-            id: own,
-            executor,
-            published,
+            parts: Arc::new(parts),
             health,
             drain,
             end_of_calls,
             stop_servers: Vec::new(),
             servers: Vec::new(),
             loops: Vec::new(),
-            shards: inboxes.shards.clone(),
-            member: inboxes.member.clone(),
             writes: Arc::new(WriteQueue::default()),
             threads: Vec::new(),
-            store,
         };
-        node.start_loops(&config, clock, inboxes, &peers, &metrics)?;
-        let peer_server = PeerServer::new(peer_service).max_decoding_message_size(2 * MESSAGE_BYTES_MAX);
+        node.start_loops(receivers)?;
+        let peer_server = PeerServer::new(PeerService { parts: node.parts.clone() });
+        let peer_server = peer_server.max_decoding_message_size(2 * MESSAGE_BYTES_MAX);
         node.serve(internode_incoming, server().add_service(peer_server));
+        let client_service =
+            ClientService { executor: node.parts.executor.clone(), own: node.parts.own, drain: draining };
         let client_server = HelenusServer::new(client_service)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(usize::MAX);
         let routes = server()
             .add_service(client_server)
-            .add_service(AdminServer::new(admin_service))
+            .add_service(AdminServer::new(AdminService { parts: node.parts.clone() }))
             .add_service(health_service)
             .add_service(reflection()?);
         node.serve(client_incoming, routes);
         Ok(node)
     }
 
-    fn start_loops(
-        &mut self,
-        config: &Config,
-        clock: Clock,
-        inboxes: Inboxes,
-        peers: &Arc<Peers>,
-        metrics: &Arc<Metrics>,
-    ) -> Result<(), ServerError> {
+    fn start_loops(&mut self, receivers: Receivers) -> Result<(), ServerError> {
+        let Parts { config, store, shards, member: member_inbox, metrics, peers, .. } = &*self.parts;
         let damaged = |error: StorageError| data_directory(config, &error);
+        let clock = Clock::new();
         let now = clock.now();
-        let seed = || random_u64().map_err(failure("no random seed"));
-        let records = self.store.local_records(prefix::MEMBERSHIP).map_err(damaged)?;
-        let member_config = MemberConfig {
-            id: self.id,
-            addresses: NodeAddresses { internode: config.internode_advertise, client: config.grpc_advertise },
-            data_center: config.data_center.clone(),
-            rack: config.rack.clone(),
-            num_tokens: config.num_tokens,
-            seeds: config.seeds.clone(),
-            holds_data: !self.store.status().tables.is_empty(),
-            expected_cluster: self.store.identity().cluster,
-        };
-        let member = Member::recover(member_config, &records, seed()?, now).map_err(|error| match exit_of(&error) {
-            Exit::DataDirectory => {
-                ServerError::DataDirectory { path: config.data_dir.display().to_string(), reason: error.to_string() }
-            }
-            Exit::Usage => {
-                ServerError::Config(vec![ConfigError { subject: "membership".to_owned(), message: error.to_string() }])
-            }
-            _ => ServerError::Failure(error.to_string()),
-        })?;
-        let targets = self.store.hint_targets().map_err(damaged)?;
-        let records = self.store.local_records(prefix::NODE).map_err(damaged)?;
+        let member = recover_member(config, store, now)?;
+        let targets = store.hint_targets().map_err(damaged)?;
+        let records = store.local_records(prefix::NODE).map_err(damaged)?;
         let recovered = Recovered::from_local_records(&records, targets).map_err(damaged)?;
         let writer = StorageWriter {
-            storage: self.store.clone(),
+            storage: store.clone(),
             queue: self.writes.clone(),
             durability: config.durability,
-            shards: inboxes.shards.clone(),
-            member: inboxes.member.clone(),
+            shards: shards.clone(),
+            member: member_inbox.clone(),
             metrics: metrics.clone(),
         };
         let thread = std::thread::Builder::new().name("storage-writer".to_owned()).spawn(move || writer.run());
         self.threads.push(thread.map_err(failure("no thread for storage"))?);
-        let read_threads = usize::from(config.shards).clamp(2, 16);
-        let pool = ReadPool::start(read_threads, &self.store, &inboxes.shards, metrics);
+        let pool = ReadPool::start(usize::from(config.shards).clamp(2, 16), store, shards, metrics);
         let (reads, handles) = pool.map_err(failure("no threads for reads"))?;
         self.threads.extend(handles);
         let reads = Arc::new(reads);
-        for (index, inbox) in (0u16..).zip(inboxes.shard_receivers) {
-            let shard_config = shard_config(config, self.id, index);
-            let shard = Shard::new(shard_config, empty_view(), Arc::default(), recovered.clone(), seed()?, now);
+        for (index, inbox) in (0u16..).zip(receivers.shards) {
+            let (shard_config, nobody) = (shard_config(config, self.parts.own, index), Arc::default());
+            let shard = Shard::new(shard_config, empty_view(), nobody, recovered.clone(), random_seed()?, now);
             let shard_loop = ShardLoop {
                 index,
                 shard,
-                own: self.id,
+                own: self.parts.own,
                 inbox,
                 clock,
-                store: self.store.clone(),
+                store: store.clone(),
                 reads: reads.clone(),
                 writes: self.writes.clone(),
                 peers: peers.clone(),
-                member: inboxes.member.clone(),
+                member: member_inbox.clone(),
                 metrics: metrics.clone(),
             };
             self.loops.push(tokio::spawn(shard_loop.run()));
         }
-        let member_loop = MemberLoop {
-            member,
-            inbox: inboxes.member_receiver,
-            clock,
-            store: self.store.clone(),
-            writes: self.writes.clone(),
-            peers: peers.clone(),
-            shards: inboxes.shards,
-            published: self.published.clone(),
-            data_dir: config.data_dir.display().to_string(),
-        };
+        let (parts, writes) = (self.parts.clone(), self.writes.clone());
+        let member_loop = MemberLoop { member, inbox: receivers.member, clock, writes, parts };
         self.loops.push(tokio::spawn(member_loop.run()));
         Ok(())
     }
@@ -343,38 +328,38 @@ impl Node {
     /// Where clients reach the node.
     #[must_use]
     pub fn client_address(&self) -> SocketAddr {
-        self.client_address
+        self.parts.config.grpc_advertise
     }
 
     /// Returns once the node is a member of its cluster and serves.
     pub async fn serving(&self) {
-        let mut joined = self.published.joined.subscribe();
+        let mut joined = self.parts.published.joined.subscribe();
         while tokio::time::timeout(WAITING_NOTICE, joined.wait_for(|joined| *joined)).await.is_err() {
             let (reply, status) = oneshot::channel();
-            let asked = self.member.send(member_loop::MemberInput::Status(reply)).await;
+            let asked = self.parts.member.send(MemberInput::Status(reply)).await;
             if let (Ok(()), Ok(status)) = (asked, status.await) {
                 let waiting = status.waiting.unwrap_or_else(|| "its records to be stored".to_owned());
                 tracing::info!("waiting for {waiting}");
             }
         }
-        self.executor.set_phase(Phase::Serving);
+        self.parts.executor.set_phase(Phase::Serving);
         set_health(&self.health, ServingStatus::Serving).await;
-        tracing::info!(client = %self.client_address, "serving");
+        tracing::info!(client = %self.client_address(), "serving");
     }
 
     /// Makes hints of what other nodes have not acknowledged yet: for the shards, nobody is reachable any more.
     async fn hand_over(&self) {
-        let others: Vec<NodeId> = self.published.view.load().members.keys().copied().collect();
+        let others: Vec<NodeId> = self.parts.published.view.load().members.keys().copied().collect();
         let handed_over = async {
-            for shard in &self.shards {
-                for node in others.iter().filter(|node| **node != self.id) {
-                    let _ = shard.send(shard_loop::ShardInput::Unreachable(*node)).await;
+            for shard in &self.parts.shards {
+                for node in others.iter().filter(|node| **node != self.parts.own) {
+                    let _ = shard.send(ShardInput::Unreachable(*node)).await;
                 }
             }
-            for shard in &self.shards {
+            for shard in &self.parts.shards {
                 let (reply, status) = oneshot::channel();
                 // Answered after what was sent before: the hints are in the writer's queue then.
-                let _ = shard.send(shard_loop::ShardInput::Status(reply)).await;
+                let _ = shard.send(ShardInput::Status(reply)).await;
                 let _ = status.await;
             }
         };
@@ -385,10 +370,10 @@ impl Node {
 
     /// Drains and stops the node; everything acknowledged is synced when it returns.
     pub async fn stop(mut self) {
-        tracing::info!(client = %self.client_address, "stopping");
-        self.executor.set_phase(Phase::Draining);
+        tracing::info!(client = %self.client_address(), "stopping");
+        self.parts.executor.set_phase(Phase::Draining);
         set_health(&self.health, ServingStatus::NotServing).await;
-        self.executor.end_calls();
+        self.parts.executor.end_calls();
         if tokio::time::timeout(DRAIN_NOTICE, self.end_of_calls.recv()).await.is_err() {
             self.drain.send_replace(true);
             if tokio::time::timeout(DRAIN_MAX, self.end_of_calls.recv()).await.is_err() {
@@ -411,13 +396,14 @@ impl Node {
             let _ = task.await;
         }
         self.writes.close();
-        let (threads, store) = (std::mem::take(&mut self.threads), self.store.clone());
+        let (threads, parts) = (std::mem::take(&mut self.threads), self.parts.clone());
         drop(self);
         let finished = tokio::task::spawn_blocking(move || {
             for thread in threads {
                 let _ = thread.join();
             }
-            drop(store);
+            // The last one closes the store.
+            drop(parts);
         });
         let _ = finished.await;
         tracing::info!("stopped");

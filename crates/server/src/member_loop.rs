@@ -6,9 +6,9 @@
 //!   on the same node at once.
 //! * Views and the set of living nodes are never lost on their way to a shard.
 
+use crate::boot::Parts;
 use crate::clock::Clock;
 use crate::exit::{Exit, stop_process};
-use crate::peers::Peers;
 use crate::shard_loop::ShardInput;
 use crate::storage_writer::WriteQueue;
 use arc_swap::ArcSwap;
@@ -19,7 +19,6 @@ use node::storage::{Storage, StorageError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use storage::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Inputs that may wait before the loop.
@@ -82,18 +81,10 @@ pub(crate) struct MemberLoop {
     pub(crate) inbox: mpsc::Receiver<MemberInput>,
     /// Every clock is read here.
     pub(crate) clock: Clock,
-    /// For the tables of the schema, and the cluster's id.
-    pub(crate) store: Arc<Store>,
     /// For membership's own records.
     pub(crate) writes: Arc<WriteQueue>,
-    /// For messages.
-    pub(crate) peers: Arc<Peers>,
-    /// Every shard's inbox.
-    pub(crate) shards: Vec<mpsc::Sender<ShardInput>>,
-    /// Where everybody else reads views.
-    pub(crate) published: Arc<Published>,
-    /// Where the data is, for messages to the operator.
-    pub(crate) data_dir: String,
+    /// Of the node.
+    pub(crate) parts: Arc<Parts>,
 }
 
 type Proposals = BTreeMap<u64, oneshot::Sender<Result<Epoch, RequestError>>>;
@@ -107,7 +98,7 @@ impl MemberLoop {
         let mut last_request = 0;
         loop {
             self.carry_out(&mut effects, &mut proposals).await;
-            let wake = self.member.deadline().map_or_else(|| model::Instant(u64::MAX), |at| at);
+            let wake = self.member.deadline().unwrap_or(model::Instant(u64::MAX));
             tokio::select! {
                 biased;
                 count = self.inbox.recv_many(&mut batch, BATCH_INPUTS_MAX) => if count == 0 { return },
@@ -150,15 +141,18 @@ impl MemberLoop {
         let mut answers = Vec::new();
         for effect in effects.drain(..) {
             match effect {
-                Effect::Send { to, message } => self.peers.send_control(to, message),
+                Effect::Send { to, message } => self.parts.peers.send_control(to, message),
                 Effect::Store { op, write } => self.writes.push_member(op, write),
                 Effect::View(view) => self.publish(view).await,
                 Effect::Alive(alive) => {
-                    self.published.alive.store(alive.clone());
+                    self.parts.published.alive.store(alive.clone());
                     self.tell_shards(|| ShardInput::Alive(alive.clone())).await;
                 }
                 Effect::Decided { request, result } => answers.push((request, result)),
-                Effect::Fatal(error) => stop_process(exit_of(&error), &format!("{}: {error}", self.data_dir)),
+                Effect::Fatal(error) => {
+                    let data = self.parts.config.data_dir.display();
+                    stop_process(exit_of(&error), &format!("data directory {data}: {error}"));
+                }
             }
         }
         for (request, result) in answers {
@@ -171,7 +165,7 @@ impl MemberLoop {
 
     async fn publish(&self, view: Arc<ClusterView>) {
         let tables: Vec<_> = view.schema.tables().keys().copied().collect();
-        let (store, cluster) = (self.store.clone(), view.cluster_id);
+        let (store, cluster) = (self.parts.store.clone(), view.cluster_id);
         // Creating a table writes files: the other tasks of this thread must not wait for it.
         let prepared = tokio::task::spawn_blocking(move || {
             store.set_cluster(cluster)?;
@@ -186,18 +180,18 @@ impl MemberLoop {
             // The runtime is being shut down.
             Err(_) => return,
         }
-        *self.peers.local.cluster_id.lock() = Some(view.cluster_id);
-        self.published.view.store(view.clone());
+        *self.parts.peers.local.cluster_id.lock() = Some(view.cluster_id);
+        self.parts.published.view.store(view.clone());
         self.tell_shards(|| ShardInput::View(view.clone())).await;
-        self.peers.retain(&view);
-        if !self.published.joined.send_replace(true) {
+        self.parts.peers.retain(&view);
+        if !self.parts.published.joined.send_replace(true) {
             tracing::info!(cluster = %NodeId(view.cluster_id), epoch = view.epoch.0, "joined");
         }
         tracing::debug!(epoch = view.epoch.0, members = view.members.len(), "view published");
     }
 
     async fn tell_shards(&self, input: impl Fn() -> ShardInput) {
-        for shard in &self.shards {
+        for shard in &self.parts.shards {
             // A loop that is gone needs no view.
             let _ = shard.send(input()).await;
         }

@@ -6,9 +6,8 @@
 //! * A stream whose inbox is full is not read from until there is room, so that the sender's queue fills,
 //!   not this node's memory.
 
+use crate::boot::Parts;
 use crate::member_loop::MemberInput;
-use crate::metrics::Metrics;
-use crate::peers::Peers;
 use crate::shard_loop::ShardInput;
 use crate::wire::peer_server;
 use ::peer::{Hello, Payload, Priority, decode, proto::v1 as proto};
@@ -20,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -31,14 +30,8 @@ const ACK_EVERY: Duration = Duration::from_millis(500);
 /// Takes messages of other nodes in.
 #[derive(Clone)]
 pub(crate) struct PeerService {
-    /// Links in the other direction, and who this node is.
-    pub(crate) peers: Arc<Peers>,
-    /// Every shard's inbox.
-    pub(crate) shards: Vec<mpsc::Sender<ShardInput>>,
-    /// Membership's inbox.
-    pub(crate) member: mpsc::Sender<MemberInput>,
-    /// What is counted.
-    pub(crate) metrics: Arc<Metrics>,
+    /// Of the node.
+    pub(crate) parts: Arc<Parts>,
 }
 
 #[tonic::async_trait]
@@ -53,7 +46,7 @@ impl peer_server::Peer for PeerService {
         let hello = hello.ok_or_else(|| Status::invalid_argument("the first frame has no hello"))?;
         let invalid = |reason: String| Status::invalid_argument(reason);
         let hello = Hello::try_from(hello).map_err(|error| invalid(error.to_string()))?;
-        let own = self.peers.local.hello(hello.priority);
+        let own = self.parts.peers.local.hello(hello.priority);
         let from: SocketAddr =
             hello.internode_address.parse().map_err(|_| invalid("the hello's address is not IP:PORT".to_owned()))?;
         let refusal = self.check(&hello, &own).err();
@@ -74,7 +67,7 @@ impl peer_server::Peer for PeerService {
             // Hello and then the reason: the sender sees with whom it does not get along.
             let _ = ended.send(Status::failed_precondition(reason));
         } else {
-            self.peers.heard_of(from);
+            self.parts.peers.heard_of(from);
             let (service, received) = (self.clone(), received.clone());
             tokio::spawn(async move {
                 let status = service.take_in(from, &hello, frames, &received).await;
@@ -104,7 +97,7 @@ impl PeerService {
     ) -> Status {
         let stopping = || Status::unavailable("the node is stopping");
         // A frame's messages, sorted by who gets them: one hand-over for each shard and frame.
-        let mut by_shard: Vec<Vec<Envelope>> = vec![Vec::new(); self.shards.len()];
+        let mut by_shard: Vec<Vec<Envelope>> = vec![Vec::new(); self.parts.shards.len()];
         loop {
             let frame = match frames.message().await {
                 Ok(Some(frame)) => frame,
@@ -120,7 +113,7 @@ impl PeerService {
                         }
                     }
                     Ok(Payload::Membership(message)) if hello.priority == Priority::Control => {
-                        if self.member.send(MemberInput::Message { from, message }).await.is_err() {
+                        if self.parts.member.send(MemberInput::Message { from, message }).await.is_err() {
                             return stopping();
                         }
                     }
@@ -128,7 +121,7 @@ impl PeerService {
                     Err(error) => return self.refuse(from, &error.to_string()),
                 }
             }
-            for (shard, envelopes) in self.shards.iter().zip(&mut by_shard) {
+            for (shard, envelopes) in self.parts.shards.iter().zip(&mut by_shard) {
                 if !envelopes.is_empty() {
                     let envelopes = std::mem::take(envelopes);
                     let input = ShardInput::Messages { from: hello.node_id, envelopes };
@@ -137,13 +130,13 @@ impl PeerService {
                     }
                 }
             }
-            self.metrics.messages_received.add(count);
+            self.parts.metrics.messages_received.add(count);
             received.fetch_add(count, Ordering::Relaxed);
         }
     }
 
     fn refuse(&self, from: SocketAddr, reason: &str) -> Status {
-        self.metrics.messages_malformed.add(1);
+        self.parts.metrics.messages_malformed.add(1);
         tracing::warn!(peer = %from, %reason, "a message cannot be read; its stream is ended");
         Status::invalid_argument(reason.to_owned())
     }
@@ -151,7 +144,7 @@ impl PeerService {
     /// The shard that owns the partition, or that asked. An answer to an earlier start of this node, which had
     /// more shards, is for none.
     fn shard_of(&self, message: &Message) -> usize {
-        let shards = self.shards.len() as u16;
+        let shards = self.parts.shards.len() as u16;
         usize::from(match message {
             Message::Write { mutation, .. } => Shard::shard_of(mutation.partition.token, shards),
             Message::Read { command, .. } => Shard::shard_of(command.partition.token, shards),
