@@ -498,9 +498,9 @@ impl Member {
             && self.published.0.as_ref().is_none_or(|published| published.epoch < view.epoch)
         {
             self.published.0 = Some(view.clone());
-            // Before the answers that rest on it: whoever gets one may use this node's view at once.
-            let answers = self.effects.iter().position(|effect| matches!(effect, Effect::Decided { .. }));
-            self.effects.insert(answers.unwrap_or(self.effects.len()), Effect::View(view.clone()));
+            // Before all else of this step: whoever is told that this node has applied the epoch, by an answer or a
+            // message, may rely on its shards having the view.
+            self.effects.insert(0, Effect::View(view.clone()));
         }
         if self.published.1.as_ref().is_none_or(|told| !Arc::ptr_eq(told, &self.alive) && *told != self.alive) {
             self.published.1 = Some(self.alive.clone());
