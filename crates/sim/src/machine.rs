@@ -82,8 +82,6 @@ pub(crate) struct Machine {
     /// True while a handling of the inbox is scheduled.
     pub(crate) runs: bool,
     pub(crate) paused_until: TrueTime,
-    /// When the shards get what the member told them last.
-    pub(crate) told_until: TrueTime,
     pub(crate) slowness: u64,
     pub(crate) read_errors: u64,
     pub(crate) fail_next_sync: bool,
@@ -104,7 +102,6 @@ impl Machine {
             inbox: VecDeque::new(),
             runs: false,
             paused_until: 0,
-            told_until: 0,
             slowness: 1,
             read_errors: 0,
             fail_next_sync: false,

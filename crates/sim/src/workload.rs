@@ -273,6 +273,7 @@ impl Workload {
             started: place.time,
             outcome: Outcome::Unknown,
             timestamp,
+            expires: 0,
             logged: false,
         });
         Some(self.send_write(bound, writing.consistency, timestamp, id))

@@ -663,14 +663,11 @@ impl World {
         self.schedule(self.time + SUPERVISOR_MICROS, Event::Fault(FaultStep::Start(index)));
     }
 
-    /// Hands an input to every shard of a process, after a short delay but in the order of what it was told before.
+    /// Hands an input to every shard of a process: it is in their inboxes before anything that the member says
+    /// afterwards can have an effect.
     fn tell_shards(&mut self, index: usize, input: impl Fn() -> node::Input) {
-        let delayed = self.time + self.rng.below(200);
-        let machine = &mut self.machines[index];
-        machine.told_until = machine.told_until.max(delayed);
-        let delay = machine.told_until - self.time;
-        for shard in 0..machine.shards {
-            self.schedule_letter(delay, index, Letter::Shard(shard, input()));
+        for shard in 0..self.machines[index].shards {
+            self.schedule_letter(0, index, Letter::Shard(shard, input()));
         }
     }
 

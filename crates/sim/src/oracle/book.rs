@@ -64,16 +64,26 @@ pub struct Register {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AttemptId(pub u64);
 
-/// A version of a register, in the order of reconciliation: later timestamp, then deletion over value, then
-/// the larger value. Written here anew, so that a defect of the model's own order does not hide itself.
+/// A version of a register, in the order of reconciliation: later timestamp, then deletion over expiring value over
+/// lasting value, then later expiry, then the larger value. Written here anew, so that a defect of the model's own order does not hide itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
     /// In microseconds.
     pub timestamp: i64,
     /// True for a tombstone.
     pub deletion: bool,
+    /// When it expires, in seconds since 1970; 0 for never.
+    pub expires: u32,
     /// The value; empty for a tombstone and for the mark of a row.
     pub value: String,
+}
+
+impl Version {
+    /// A tombstone.
+    #[must_use]
+    pub fn deleted(timestamp: i64) -> Version {
+        Version { timestamp, deletion: true, expires: 0, value: String::new() }
+    }
 }
 
 /// What an attempt does.
@@ -125,6 +135,8 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// Its timestamp, once known.
     pub timestamp: Option<i64>,
+    /// When what it writes expires, in seconds since 1970, once known; 0 for never.
+    pub expires: u32,
     /// True once any replica has logged it.
     pub logged: bool,
 }
@@ -246,7 +258,7 @@ impl Book {
         let attempt = self.attempt(id);
         let deletion = attempt.action.deletes();
         let value = if deletion || column == Column::Row { String::new() } else { Book::value(id, column) };
-        Some(Version { timestamp: attempt.timestamp?, deletion, value })
+        Some(Version { timestamp: attempt.timestamp?, deletion, expires: attempt.expires, value })
     }
 
     /// The smallest deletion of a register that is at or above `floor`, was not refused, and was tried
@@ -259,7 +271,7 @@ impl Book {
             let attempt = self.attempt(*id);
             attempt.outcome != Outcome::Refused && attempt.started <= ended
         })?;
-        Some(Version { timestamp: found.0, deletion: true, value: String::new() })
+        Some(Version::deleted(found.0))
     }
 
     /// True when an INSERT of a register's row that may have been applied is at or above `floor`.
@@ -300,8 +312,11 @@ impl Book {
             }
             for (_, cell) in row.cells() {
                 match &cell.state {
-                    CellState::Live(value) | CellState::Expiring(_, Some(value)) => {
-                        self.logged_value(mutation.table, partition, value, cell.timestamp)?;
+                    CellState::Live(value) => {
+                        self.logged_value(mutation.table, partition, value, (cell.timestamp, 0))?;
+                    }
+                    CellState::Expiring(expiry, Some(value)) => {
+                        self.logged_value(mutation.table, partition, value, (cell.timestamp, expiry.at_seconds))?;
                     }
                     CellState::Tombstone(_) => self.logged_deletion(mutation.table, partition, cell.timestamp)?,
                     CellState::Expiring(_, None) => return Err(invalid("a cell that has expired")),
@@ -316,7 +331,7 @@ impl Book {
         table: TableId,
         partition: i32,
         value: &bytes::Bytes,
-        timestamp: i64,
+        (timestamp, expires): (i64, u32),
     ) -> Result<(), Violation> {
         let text = String::from_utf8_lossy(value);
         let column = if text.ends_with('w') { Column::W } else { Column::V };
@@ -328,7 +343,11 @@ impl Book {
         let id = self.origin(register, &text)?;
         let described = self.describe(id);
         let attempt = &mut self.attempts[id.0 as usize];
-        attempt.logged = true;
+        if attempt.logged && attempt.expires != expires {
+            let text = format!("{described} is logged with the expiry {expires} too");
+            return Err(Violation::new("phantom", text));
+        }
+        (attempt.logged, attempt.expires) = (true, expires);
         match attempt.timestamp {
             None => attempt.timestamp = Some(timestamp),
             Some(known) if known != timestamp => {

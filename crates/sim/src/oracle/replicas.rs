@@ -55,30 +55,32 @@ pub fn versions(table: &Table, partition: i32, data: &ReadData) -> Result<BTreeM
             *known = version;
         }
     };
-    let deleted = |timestamp: i64| Version { timestamp, deletion: true, value: String::new() };
+    let valued = |timestamp: i64, expires: u32, value: &bytes::Bytes| {
+        let value = String::from_utf8_lossy(value).into_owned();
+        Version { timestamp, deletion: false, expires, value }
+    };
     for row in 0..ROWS {
         let clustering = clustering_key(table, row);
         if let Some(deletion) = data.deletions.covering(&clustering) {
-            Column::ALL.into_iter().for_each(|column| raise(row, column, deleted(deletion.timestamp)));
+            Column::ALL.into_iter().for_each(|column| raise(row, column, Version::deleted(deletion.timestamp)));
         }
         let Some((_, stored)) = data.rows.iter().find(|(key, _)| *key == clustering) else { continue };
         let stored = Row::from_bytes(stored)?;
         if let Some(deletion) = stored.deletion() {
-            Column::ALL.into_iter().for_each(|column| raise(row, column, deleted(deletion.timestamp)));
+            Column::ALL.into_iter().for_each(|column| raise(row, column, Version::deleted(deletion.timestamp)));
         }
         if let Some(liveness) = stored.liveness() {
-            let mark = Version { timestamp: liveness.timestamp, deletion: false, value: String::new() };
+            let expires = liveness.expiry.map_or(0, |expiry| expiry.at_seconds);
+            let mark = Version { timestamp: liveness.timestamp, deletion: false, expires, value: String::new() };
             raise(row, Column::Row, mark);
         }
         for (id, cell) in stored.cells() {
             let named = table.columns.iter().find(|column| column.id == *id && column.kind == ColumnKind::Regular);
             let column = if named.is_some_and(|column| column.name == "w") { Column::W } else { Column::V };
             let version = match &cell.state {
-                CellState::Live(value) | CellState::Expiring(_, Some(value)) => {
-                    let value = String::from_utf8_lossy(value).into_owned();
-                    Version { timestamp: cell.timestamp, deletion: false, value }
-                }
-                CellState::Tombstone(_) | CellState::Expiring(_, None) => deleted(cell.timestamp),
+                CellState::Live(value) => valued(cell.timestamp, 0, value),
+                CellState::Expiring(expiry, Some(value)) => valued(cell.timestamp, expiry.at_seconds, value),
+                CellState::Tombstone(_) | CellState::Expiring(_, None) => Version::deleted(cell.timestamp),
             };
             raise(row, column, version);
         }
