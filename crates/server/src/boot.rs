@@ -31,6 +31,7 @@ use model::schema::Schema;
 use model::{Epoch, NodeId, Now};
 use node::storage::{Storage, StorageError};
 use node::{Recovered, Shard, ShardConfig};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ use std::time::Duration;
 use storage::{Store, StoreOptions};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle as TaskHandle;
+use tokio::task::{JoinHandle as TaskHandle, JoinSet};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
@@ -86,6 +87,8 @@ pub(crate) struct Parts {
     pub(crate) executor: Arc<Executor>,
     /// When the node started.
     pub(crate) started: std::time::Instant,
+    /// Those that take in the streams of other nodes.
+    pub(crate) receivers: Mutex<JoinSet<()>>,
 }
 
 /// The receiving ends of the inboxes.
@@ -202,7 +205,7 @@ impl Parts {
             node_id: own,
             address: config.internode_advertise,
             shards: config.shards,
-            cluster_id: parking_lot::Mutex::new(store.identity().cluster),
+            cluster_id: Mutex::new(store.identity().cluster),
         });
         let events = LinkEvents { shards: shards.clone(), member: member.clone(), seeds: config.seeds.clone() };
         let peers = Arc::new(Peers::new(local, Arc::new(events), metrics.clone()));
@@ -215,7 +218,9 @@ impl Parts {
             random_seed()?,
         ));
         let (store, started) = (Arc::new(store), std::time::Instant::now());
-        let parts = Parts { config, own, store, metrics, shards, member, published, peers, executor, started };
+        let receivers = Mutex::default();
+        let parts =
+            Parts { config, own, store, metrics, shards, member, published, peers, executor, started, receivers };
         Ok((parts, Receivers { shards: shard_receivers, member: member_receiver }))
     }
 }
@@ -384,6 +389,9 @@ impl Node {
         for stop in self.stop_servers.drain(..) {
             let _ = stop.send(());
         }
+        self.parts.peers.abort();
+        let mut receivers = std::mem::take(&mut *self.parts.receivers.lock());
+        receivers.shutdown().await;
         let deadline = tokio::time::Instant::now() + CLOSE_MAX;
         for server in &mut self.servers {
             if tokio::time::timeout_at(deadline, &mut *server).await.is_err() {

@@ -158,6 +158,94 @@ async fn a_draining_node_refuses_what_is_new_and_ends_its_streams() {
 }
 
 #[tokio::test]
+async fn reflection_lists_the_services() {
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder);
+    let node = Node::start(config.clone(), StartOptions::default()).await.unwrap();
+    let channel = Channel::from_shared(format!("http://{}", config.grpc_listen)).unwrap().connect().await.unwrap();
+    let mut client = ServerReflectionClient::new(channel);
+    let request = tonic_reflection::pb::v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut answers = client.server_reflection_info(futures::stream::iter([request])).await.unwrap().into_inner();
+    let Some(MessageResponse::ListServicesResponse(list)) = answers.message().await.unwrap().unwrap().message_response
+    else {
+        panic!("a list was asked for");
+    };
+    let names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+    for name in ["helenus.client.v1.Helenus", "helenus.client.v1.Admin", "grpc.health.v1.Health"] {
+        assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
+    }
+    drop((client, answers));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn three_nodes_serve_and_one_goes_on_from_its_folder_after_a_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let addresses: Vec<String> = (0..3).map(|_| own_address()).collect();
+    let configs: Vec<Config> = addresses
+        .iter()
+        .map(|address| {
+            Config::validate(RawConfig {
+                listen_address: Some(address.clone()),
+                seeds: Some(addresses.clone()),
+                data_dir: Some(folder.path().join(address)),
+                shards: Some(2),
+                block_cache_mb: Some(8),
+                write_buffer_mb: Some(8),
+                ..RawConfig::default()
+            })
+            .unwrap()
+        })
+        .collect();
+    let mut nodes = Vec::new();
+    for config in &configs {
+        nodes.push(Node::start(config.clone(), StartOptions::default()).await.unwrap());
+    }
+    for node in &nodes {
+        node.serving().await;
+    }
+    let mut client = connect(&configs[0]).await;
+    let keyspace = "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 3}";
+    for text in [keyspace, "CREATE TABLE k.t (id int PRIMARY KEY, v text)"] {
+        run(&mut client, text).await;
+    }
+    nodes.remove(2).stop().await;
+    // More than one shard and partition: each finds its own way, and hints are written by both shards.
+    for id in 0..64 {
+        run(&mut client, &format!("INSERT INTO k.t (id, v) VALUES ({id}, 'x')")).await;
+    }
+    let again = Node::start(configs[2].clone(), StartOptions::default()).await.unwrap();
+    again.serving().await;
+    let mut other = connect(&configs[2]).await;
+    for id in 0..64 {
+        let select = proto::ExecuteRequest {
+            consistency: proto::Consistency::Quorum.into(),
+            ..execute(&format!("SELECT v FROM k.t WHERE id = {id}"))
+        };
+        // Until it is seen as alive by itself and the others, there is no quorum.
+        let rows = loop {
+            match other.execute(select.clone()).await {
+                Ok(answer) => break answer.into_inner().result.unwrap(),
+                Err(status) => assert_eq!(status.code(), tonic::Code::Unavailable, "{status}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert!(matches!(&rows, proto::execute_response::Result::Rows(rows) if rows.rows.len() == 1), "{rows:?}");
+    }
+    drop((client, other));
+    again.stop().await;
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn more_than_the_node_takes_on_is_refused_as_overload_and_the_rest_is_done() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config { requests_max: 16, ..config(&folder) };

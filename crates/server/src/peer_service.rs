@@ -69,7 +69,10 @@ impl peer_server::Peer for PeerService {
         } else {
             self.parts.peers.heard_of(from);
             let (service, received) = (self.clone(), received.clone());
-            tokio::spawn(async move {
+            let mut receivers = self.parts.receivers.lock();
+            // Those that have ended need not be kept.
+            while receivers.try_join_next().is_some() {}
+            receivers.spawn(async move {
                 let status = service.take_in(from, &hello, frames, &received).await;
                 let _ = ended.send(status);
             });

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 /// Links at once; beyond it nothing new is connected to. A cluster has fewer nodes.
 const LINKS_MAX: usize = 16_384;
@@ -106,7 +107,7 @@ pub(crate) struct Peers {
     pub(crate) metrics: Arc<Metrics>,
     /// Where the tasks run.
     pub(crate) runtime: tokio::runtime::Handle,
-    links: Mutex<BTreeMap<Key, Arc<LinkQueue>>>,
+    links: Mutex<BTreeMap<Key, (Arc<LinkQueue>, AbortHandle)>>,
 }
 
 impl Peers {
@@ -147,7 +148,7 @@ impl Peers {
         let mut links = self.links.lock();
         let unwanted: BTreeSet<Key> = links.keys().filter(|key| !wanted(key)).copied().collect();
         for key in unwanted {
-            if let Some(queue) = links.remove(&key) {
+            if let Some((queue, _)) = links.remove(&key) {
                 queue.close();
             }
         }
@@ -156,21 +157,27 @@ impl Peers {
     /// The node that listens there was heard of: whoever waits to connect to it tries now.
     pub(crate) fn heard_of(&self, address: SocketAddr) {
         let links = self.links.lock();
-        for (_, queue) in links.iter().filter(|((other, ..), _)| *other == address) {
+        for (_, (queue, _)) in links.iter().filter(|((other, ..), _)| *other == address) {
             queue.retry();
+        }
+    }
+
+    /// Ends all links at once.
+    pub(crate) fn abort(&self) {
+        for (_, (_, task)) in std::mem::take(&mut *self.links.lock()) {
+            task.abort();
         }
     }
 
     fn link(&self, key: Key) -> Option<Arc<LinkQueue>> {
         let mut links = self.links.lock();
-        if let Some(queue) = links.get(&key) {
+        if let Some((queue, _)) = links.get(&key) {
             return Some(queue.clone());
         }
         if links.len() >= LINKS_MAX {
             return None;
         }
         let queue = Arc::new(LinkQueue::default());
-        links.insert(key, queue.clone());
         let (address, priority, expected) = key;
         let link = Link {
             address,
@@ -181,7 +188,8 @@ impl Peers {
             events: self.events.clone(),
             metrics: self.metrics.clone(),
         };
-        self.runtime.spawn(link.run());
+        let task = self.runtime.spawn(link.run());
+        links.insert(key, (queue.clone(), task.abort_handle()));
         Some(queue)
     }
 }
