@@ -150,6 +150,10 @@ impl FaultPlan {
         kinds.retain(|kind| machines > 1 || !kind.cuts_links());
         rng.shuffle(&mut kinds);
         kinds.truncate(rng.between(3, 8) as usize);
+        if machines > 1 && rng.chance(300) && !kinds.contains(&FaultKind::ControlClog) {
+            // Without it no node stays behind the others for long while it serves.
+            kinds.push(FaultKind::ControlClog);
+        }
         kinds.sort_unstable();
         let chosen = |rng: &mut Rng, choices: &[u64]| choices[rng.index(choices.len())];
         let network = NetworkProfile {

@@ -617,6 +617,7 @@ fn draw_build(rng: &mut Rng, machines: usize, planted: Option<Planted>) -> Build
         drift_ppm: chosen(&[0, 100, 5_000]),
         sync_mean: chosen(&[200, 2_000, 20_000]),
         unreachable_noticed: chosen(&[0, 500, 1_000]),
+        tables_linger: chosen(&[0, 2_000_000, 20_000_000]),
         replica_ops_max: chosen(&[8, 65_536, 65_536, 65_536]) as usize,
         draw_limits: true,
         planted,

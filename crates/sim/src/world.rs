@@ -54,6 +54,8 @@ pub struct Build {
     pub sync_mean: u64,
     /// Of a thousand packets to a machine whose process is dead, how many make the transport say so.
     pub unreachable_noticed: u64,
+    /// For how long at most a dropped table stays on disk, in microseconds.
+    pub tables_linger: u64,
     /// Most operations that a replica takes on at one time.
     pub replica_ops_max: usize,
     /// Whether each shard draws its other limits, some of them small, and its times, some of them short.
@@ -79,6 +81,7 @@ impl Build {
             drift_ppm: 0,
             sync_mean: 500,
             unreachable_noticed: 1000,
+            tables_linger: 2_000_000,
             replica_ops_max: 65_536,
             draw_limits: false,
             planted: None,
@@ -695,7 +698,7 @@ impl World {
         self.set_tables(index, true);
         self.tell_shards(index, || node::Input::View(view.clone()));
         let incarnation = self.machines[index].incarnation;
-        let delay = self.rng.below(2_000_000);
+        let delay = self.rng.below(self.build.tables_linger + 1);
         self.schedule(self.time + delay, Event::DropTables { machine: index, incarnation });
         self.occurrences.push_back(Occurrence::Published(index, view));
     }
