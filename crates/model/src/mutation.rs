@@ -169,8 +169,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn record() -> impl Strategy<Value = Record> {
-        let clustering = prop::collection::vec(any::<u8>(), 0..4)
-            .prop_map(|rest| Bytes::from([&[0x40][..], &rest].concat()));
+        let clustering =
+            prop::collection::vec(any::<u8>(), 0..4).prop_map(|rest| Bytes::from([&[0x40][..], &rest].concat()));
         prop_oneof![
             deletions().prop_map(|deletions| Record::deletions(&deletions)),
             row().prop_map(|row| Record { key: RecordKey::Static, value: row.to_bytes() }),

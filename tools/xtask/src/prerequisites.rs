@@ -26,7 +26,8 @@ pub(crate) fn install() -> Result<()> {
     for compiler in ["cc", "c++"] {
         if !works(compiler, &["--version"]) {
             bail!(
-                "no C and C++ compiler found ('{compiler}' does not run): install gcc and g++ (Debian: apt-get install gcc g++)"
+                "no C and C++ compiler found ('{compiler}' does not run): install gcc and g++ \
+                 (Debian: apt-get install gcc g++)"
             );
         }
     }

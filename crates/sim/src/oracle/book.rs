@@ -65,7 +65,8 @@ pub struct Register {
 pub struct AttemptId(pub u64);
 
 /// A version of a register, in the order of reconciliation: later timestamp, then deletion over expiring value over
-/// lasting value, then later expiry, then the larger value. Written here anew, so that a defect of the model's own order does not hide itself.
+/// lasting value, then later expiry, then the larger value. Written here anew, so that a defect of the model's own
+/// order does not hide itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
     /// In microseconds.
