@@ -407,7 +407,16 @@ impl Simulation {
     }
 
     fn place(&self, machine: usize) -> Place {
-        Place { machine, incarnation: self.world.incarnation(machine), time: self.world.time() }
+        let (incarnation, time) = (self.world.incarnation(machine), self.world.time());
+        Place { machine, incarnation, behind: false, time }
+    }
+
+    /// The node that is furthest behind, if one is.
+    fn laggard(&self) -> Option<usize> {
+        let epochs =
+            (0..self.world.build().machines).filter_map(|machine| Some((self.world.view(machine)?.epoch, machine)));
+        let (behind, ahead) = (epochs.clone().min()?, epochs.max()?);
+        (behind.0 < ahead.0).then_some(behind.1)
     }
 
     fn occurred(&mut self, occurrence: Occurrence) {
@@ -470,8 +479,14 @@ impl Simulation {
         if !self.clients_work {
             return;
         }
-        let machine = self.workload.choose_machine(self.world.build().machines);
-        let place = self.place(machine);
+        let mut machine = self.workload.choose_machine(self.world.build().machines);
+        let mut place = self.place(machine);
+        if self.workload.seeks_laggard()
+            && let Some(laggard) = self.laggard()
+        {
+            machine = laggard;
+            place = Place { behind: true, ..self.place(machine) };
+        }
         let sending = match self.world.view(machine).cloned() {
             Some(view) => self.workload.next(client, &view.schema, &mut self.book, place),
             None => None,

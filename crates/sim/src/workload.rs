@@ -166,12 +166,18 @@ impl Workload {
     /// The pause before a client's next request.
     pub fn think(&mut self, client: usize) -> u64 {
         let administrator = client >= self.mix.clients;
-        crate::network::geometric(&mut self.rng, if administrator { 700_000 } else { self.mix.think }) + 1
+        crate::network::geometric(&mut self.rng, if administrator { 400_000 } else { self.mix.think }) + 1
     }
 
     /// The machine that a client asks next.
     pub fn choose_machine(&mut self, machines: usize) -> usize {
         self.rng.index(machines)
+    }
+
+    /// Once in a while a client asks the node that is most behind the others: whatever it serves wrongly, it serves
+    /// then.
+    pub fn seeks_laggard(&mut self) -> bool {
+        self.rng.chance(150)
     }
 
     /// A timestamp near `time` that nobody has used.
@@ -190,7 +196,7 @@ impl Workload {
         if client >= self.mix.clients {
             return self.administrate(place.time);
         }
-        let churned = self.rng.chance(self.mix.churned);
+        let churned = place.behind || self.rng.chance(self.mix.churned);
         let table = TABLES[if churned { self.rng.between(1, TABLES.len() as u64 - 1) as usize } else { 0 }];
         let partition = self.rng.below(self.mix.partitions as u64) as i32;
         let consistency = self.consistency();
@@ -430,6 +436,8 @@ pub struct Place {
     pub machine: usize,
     /// The process there.
     pub incarnation: u64,
+    /// True when it is behind others: then the tables that come and go are of interest.
+    pub behind: bool,
     /// Now.
     pub time: TrueTime,
 }
