@@ -153,12 +153,10 @@ fn shard_config(config: &Config, own: NodeId, index: u16) -> ShardConfig {
         Durability::Periodic(_) => node::Durability::Periodic,
     };
     let requests_max = (config.requests_max / u32::from(config.shards)).max(1) as usize;
-    ShardConfig {
-        durability,
-        requests_max,
-        hint_window: config.hint_window,
-        ..ShardConfig::new(own, index, config.shards)
-    }
+    let defaults = ShardConfig::new(own, index, config.shards);
+    // The defaults are those of a whole node.
+    let request_bytes_max = defaults.request_bytes_max / usize::from(config.shards);
+    ShardConfig { durability, requests_max, request_bytes_max, hint_window: config.hint_window, ..defaults }
 }
 
 /// Membership as the data directory and the settings have it.

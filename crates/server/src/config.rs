@@ -11,6 +11,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// The port of the gRPC API when none is named.
 pub const GRPC_PORT_DEFAULT: u16 = 7042;
@@ -375,8 +376,12 @@ impl Check {
 
     fn log_level(&mut self, level: Option<String>) -> String {
         let level = level.unwrap_or_else(|| "info".to_owned());
-        if let Err(cause) = level.parse::<tracing_subscriber::filter::Targets>() {
-            self.problem("log_level", format!("'{level}' is not a level or a list of directives: {cause}"));
+        // The filter takes a word that is no level for the name of a target: a misspelt level would silence all.
+        let is_directive = |directive: &str| directive.contains('=') || directive.parse::<LevelFilter>().is_ok();
+        let wrong = level.split(',').find(|directive| !is_directive(directive));
+        if wrong.is_some() || level.parse::<Targets>().is_err() {
+            let wrong = wrong.unwrap_or(&level).to_owned();
+            self.problem("log_level", format!("'{wrong}' is neither a level nor a directive such as server=debug"));
         }
         level
     }
@@ -418,7 +423,7 @@ mod tests {
     #[test]
     fn every_problem_is_reported_with_its_key() {
         let text = "listen_address = 'here'\nseeds = []\nnum_tokens = 0\ngrpc_port = 7000\nperiodic_sync_ms = 50\n\
-                    log_level = 'loud=shouting'\nrack = ''";
+                    log_level = 'inof'\nrack = ''";
         let problems = parse(text).unwrap_err();
         let subjects: Vec<&str> = problems.iter().map(|problem| problem.subject.as_str()).collect();
         let expected =
