@@ -528,3 +528,67 @@ pub fn seen(flight: &ReadFlight, rows: &[Vec<Option<Bytes>>], more: bool) -> Res
     rest.into_iter().for_each(|row| absent(&mut seen, row));
     Ok((seen, Vec::new()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flight(rows: &[i32], limit: Option<usize>) -> ReadFlight {
+        let mut schema = Schema::default();
+        let replication = model::schema::Replication::Simple { factor: 1 };
+        let name = KEYSPACE.to_owned();
+        let keyspace = SchemaChange::CreateKeyspace { name, replication, if_not_exists: false };
+        for change in [keyspace, schema_change(&create_table("t0", false), TableId(1))] {
+            schema = schema.apply(&change).unwrap().unwrap();
+        }
+        let prepared = query::prepare("SELECT c, v, w FROM t0 WHERE p = 1", &schema, Some(KEYSPACE)).unwrap();
+        let Ok(Bound::Read(read)) = prepared.bind(&[]) else { panic!("it is a read") };
+        ReadFlight {
+            read: Arc::new(read),
+            consistency: Consistency::One,
+            replicas: 1,
+            table: TableId(1),
+            partition: 1,
+            rows: rows.to_vec(),
+            limit,
+            started: 0,
+            floors: Default::default(),
+        }
+    }
+
+    fn row(clustering: i32, v: Option<&'static str>) -> Vec<Option<Bytes>> {
+        let v = v.map(|text| Bytes::from_static(text.as_bytes()));
+        vec![Some(Bytes::copy_from_slice(&clustering.to_be_bytes())), v, None]
+    }
+
+    fn rows_seen(sight: &Sight) -> Vec<i32> {
+        let mut rows: Vec<i32> = sight.iter().map(|(register, _)| register.row).collect();
+        rows.dedup();
+        rows
+    }
+
+    #[test]
+    fn an_answer_speaks_of_the_rows_up_to_where_it_ends() {
+        let flight = flight(&[0, 1, 2, 3, 4], None);
+        let (sight, rest) = seen(&flight, &[row(1, Some("9v")), row(3, None)], true).unwrap();
+        assert_eq!((rows_seen(&sight), rest), (vec![0, 1, 2, 3], vec![4]));
+        assert!(sight.iter().any(|(register, seen)| register.row == 3 && *seen == Seen::Mark));
+        let (sight, rest) = seen(&flight, &[row(1, Some("9v"))], false).unwrap();
+        assert_eq!((rows_seen(&sight), rest), (vec![0, 1, 2, 3, 4], vec![]));
+    }
+
+    #[test]
+    fn a_limit_ends_what_an_answer_speaks_of() {
+        let flight = flight(&[4, 3, 2], Some(1));
+        let (sight, rest) = seen(&flight, &[row(3, None)], false).unwrap();
+        assert_eq!((rows_seen(&sight), rest), (vec![4, 3], vec![2]));
+        assert!(seen(&flight, &[row(4, None), row(3, None)], false).is_err(), "more than the limit");
+    }
+
+    #[test]
+    fn rows_out_of_order_or_not_asked_for_are_wrong() {
+        let flight = flight(&[1, 2], None);
+        assert!(seen(&flight, &[row(2, None), row(1, None)], false).is_err());
+        assert!(seen(&flight, &[row(3, None)], false).is_err());
+    }
+}

@@ -1,4 +1,6 @@
-//! The book of everything that clients tried, on which all oracles of data stand.
+//! The book of everything that clients tried, on which all oracles of data stand; and the oracle of phantoms: what is
+//! read or stored anywhere was tried, at that place, has one timestamp, and was not refused as certainly not applied.
+//! Not more, because an attempt whose outcome is unknown may be stored at any time, or never.
 //!
 //! A *register* is the smallest thing that a write changes: one column of one row, or the row's own mark
 //! that it exists. Every value ever written is unique and spells the attempt that wrote it, so that what is

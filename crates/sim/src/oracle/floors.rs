@@ -101,3 +101,73 @@ pub fn explain(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::book::{Action, Attempt, AttemptId, Outcome};
+    use super::*;
+    use model::TableId;
+
+    const REGISTER: Register = Register { table: TableId(1), partition: 0, row: 2, column: Column::V };
+
+    fn tried(book: &mut Book, action: Action, timestamp: i64) -> AttemptId {
+        book.enter(Attempt {
+            table: TableId(1),
+            partition: 0,
+            action,
+            required: 2,
+            machine: 0,
+            incarnation: 1,
+            started: 10,
+            outcome: Outcome::Unknown,
+            timestamp: Some(timestamp),
+            expires: 0,
+            logged: true,
+        })
+    }
+
+    fn value(timestamp: i64, value: &str) -> Version {
+        Version { timestamp, deletion: false, expires: 0, value: value.to_owned() }
+    }
+
+    #[test]
+    fn reads_and_writes_that_share_a_replica_are_bound_and_others_are_not() {
+        for (on, read, bound) in [(2, 2, true), (1, 3, true), (3, 1, true), (1, 2, false), (2, 1, false), (1, 1, false)]
+        {
+            let mut floors = Floors::new(3);
+            floors.raise(REGISTER, on, value(5, "x"));
+            floors.raise(REGISTER, on, value(4, "y"));
+            let snapshot = floors.snapshot(REGISTER, REGISTER, read);
+            assert_eq!(snapshot.get(&REGISTER), bound.then(|| value(5, "x")).as_ref(), "{on} and {read}");
+        }
+    }
+
+    #[test]
+    fn what_was_tried_explains_what_is_seen_and_nothing_else_does() {
+        let mut book = Book::default();
+        let old = tried(&mut book, Action::Update(2, Column::V), 100);
+        let new = tried(&mut book, Action::Insert(2), 200);
+        let (old_value, new_value) = (Book::value(old, Column::V), Book::value(new, Column::V));
+        let floor = value(200, &new_value);
+        let check = |book: &Book, seen: &Seen, floor: Option<&Version>, ended: TrueTime| {
+            explain("test", book, REGISTER, seen, floor, ended)
+        };
+        let seen = |text: &str| Seen::Value(text.to_owned());
+        assert_eq!(check(&book, &seen(&new_value), Some(&floor), 20), Ok(Some(floor.clone())));
+        assert!(check(&book, &seen(&old_value), None, 20).is_ok());
+        assert!(check(&book, &seen(&old_value), Some(&floor), 20).is_err(), "older than what was acknowledged");
+        assert!(check(&book, &seen(&new_value), None, 5).is_err(), "from the future");
+        assert!(check(&book, &seen("7v"), None, 20).is_err(), "nobody wrote it");
+        assert!(check(&book, &seen(&Book::value(old, Column::W)), None, 20).is_err(), "another column's");
+        assert_eq!(check(&book, &Seen::Nothing, None, 20), Ok(None));
+        assert!(check(&book, &Seen::Nothing, Some(&floor), 20).is_err(), "lost");
+        let early = tried(&mut book, Action::DeleteRow(2), 150);
+        assert!(check(&book, &Seen::Nothing, Some(&floor), 20).is_err(), "deleted before it was written");
+        let late = tried(&mut book, Action::DeleteRange(0, 3), 200);
+        assert_eq!(check(&book, &Seen::Nothing, Some(&floor), 20), Ok(Some(Version::deleted(200))));
+        book.end(late, Outcome::Refused).unwrap_err();
+        book.end(early, Outcome::Acknowledged(15)).unwrap();
+        assert!(check(&book, &Seen::Nothing, Some(&floor), 20).is_err(), "the deletion was refused");
+        assert!(check(&book, &seen("1"), None, 20).is_err());
+    }
+}
