@@ -2,6 +2,7 @@
 //! code without it is clean on the same seeds.
 
 #![cfg(feature = "planted")]
+#![allow(clippy::print_stdout, reason = "the number of seeds until each bug is caught is a result")]
 
 use node::Planted;
 use sim::{Options, run};
