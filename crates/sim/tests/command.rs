@@ -1,4 +1,5 @@
 //! The command `helenus sim` as a caller sees it: what it prints where, and its exit code.
+#![allow(clippy::unwrap_used, reason = "a test: what cannot be unwrapped is a failure")]
 
 use clap::Parser;
 use sim::cli::{EXIT_CLEAN, EXIT_USAGE, SimOptions};
