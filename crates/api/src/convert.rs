@@ -4,8 +4,10 @@ use crate::InvalidMessage;
 use crate::proto::client::v1 as proto;
 use bytes::Bytes;
 use model::schema::{ClusteringOrder, Column, ColumnKind, Replication, Table};
+use model::types::UserType;
 use model::{Consistency, CqlType, Token};
 use prost::Message;
+use std::sync::Arc;
 
 impl From<Consistency> for proto::Consistency {
     fn from(level: Consistency) -> proto::Consistency {
@@ -47,7 +49,7 @@ pub fn requested_consistency(number: i32) -> Result<Consistency, InvalidMessage>
 }
 
 /// Each scalar type with its number on the wire.
-const SCALARS: [(CqlType, proto::Scalar); 19] = [
+const SCALARS: [(CqlType, proto::Scalar); 20] = [
     (CqlType::Ascii, proto::Scalar::Ascii),
     (CqlType::BigInt, proto::Scalar::Bigint),
     (CqlType::Blob, proto::Scalar::Blob),
@@ -67,13 +69,44 @@ const SCALARS: [(CqlType, proto::Scalar); 19] = [
     (CqlType::TinyInt, proto::Scalar::Tinyint),
     (CqlType::Uuid, proto::Scalar::Uuid),
     (CqlType::VarInt, proto::Scalar::Varint),
+    (CqlType::Counter, proto::Scalar::Counter),
 ];
 
 impl From<&CqlType> for proto::Type {
     fn from(cql_type: &CqlType) -> proto::Type {
-        let found = SCALARS.iter().find(|(scalar, _)| scalar == cql_type);
-        let (_, scalar) = found.expect("SCALARS lists every type");
-        proto::Type { scalar: (*scalar).into() }
+        use proto::r#type::Kind;
+        let boxed = |inner: &CqlType| Some(Box::new(proto::Type::from(inner)));
+        let kind = match cql_type {
+            CqlType::List { element, frozen } => {
+                Kind::List(Box::new(proto::ListType { element: boxed(element), frozen: *frozen }))
+            }
+            CqlType::Set { element, frozen } => {
+                Kind::Set(Box::new(proto::SetType { element: boxed(element), frozen: *frozen }))
+            }
+            CqlType::Map { entry, frozen } => {
+                let (key, value) = (boxed(&entry.0), boxed(&entry.1));
+                Kind::Map(Box::new(proto::MapType { key, value, frozen: *frozen }))
+            }
+            CqlType::Tuple(types) => {
+                Kind::Tuple(proto::TupleType { fields: types.iter().map(proto::Type::from).collect() })
+            }
+            CqlType::UserDefined { definition, frozen } => Kind::UserDefined(proto::UserDefinedType {
+                keyspace: definition.keyspace.clone(),
+                name: definition.name.clone(),
+                field_names: definition.fields.iter().map(|(name, _)| name.clone()).collect(),
+                field_types: definition.types().map(proto::Type::from).collect(),
+                frozen: *frozen,
+            }),
+            CqlType::Vector { element, dimensions } => {
+                Kind::Vector(Box::new(proto::VectorType { element: boxed(element), dimensions: *dimensions }))
+            }
+            scalar => {
+                let found = SCALARS.iter().find(|(other, _)| other == scalar);
+                let (_, scalar) = found.expect("SCALARS lists every other type");
+                Kind::Scalar((*scalar).into())
+            }
+        };
+        proto::Type { kind: Some(kind) }
     }
 }
 
@@ -81,10 +114,49 @@ impl TryFrom<&proto::Type> for CqlType {
     type Error = InvalidMessage;
 
     fn try_from(from: &proto::Type) -> Result<CqlType, InvalidMessage> {
-        let found = SCALARS.iter().find(|(_, scalar)| *scalar as i32 == from.scalar);
-        let unknown = || InvalidMessage::new("Type.scalar", format!("{} is not known", from.scalar));
-        found.map(|(cql_type, _)| cql_type.clone()).ok_or_else(unknown)
+        let cql_type = type_with_parts(from)?;
+        cql_type.check().map_err(|error| InvalidMessage::new("Type", error.to_string()))?;
+        Ok(cql_type)
     }
+}
+
+/// The type of a message, whose rules are for the caller to check. (It is nested no deeper than messages are.)
+fn type_with_parts(from: &proto::Type) -> Result<CqlType, InvalidMessage> {
+    use proto::r#type::Kind;
+    let inner = |from: &Option<Box<proto::Type>>, field| {
+        type_with_parts(from.as_deref().ok_or_else(|| InvalidMessage::missing(field))?)
+    };
+    let all = |from: &[proto::Type]| from.iter().map(type_with_parts).collect::<Result<Vec<_>, _>>();
+    Ok(match from.kind.as_ref().ok_or_else(|| InvalidMessage::missing("Type.kind"))? {
+        Kind::Scalar(number) => {
+            let found = SCALARS.iter().find(|(_, scalar)| *scalar as i32 == *number);
+            let unknown = || InvalidMessage::new("Type.scalar", format!("{number} is not known"));
+            found.map(|(cql_type, _)| cql_type.clone()).ok_or_else(unknown)?
+        }
+        Kind::List(list) => {
+            CqlType::List { element: Arc::new(inner(&list.element, "ListType.element")?), frozen: list.frozen }
+        }
+        Kind::Set(set) => {
+            CqlType::Set { element: Arc::new(inner(&set.element, "SetType.element")?), frozen: set.frozen }
+        }
+        Kind::Map(map) => {
+            let entry = (inner(&map.key, "MapType.key")?, inner(&map.value, "MapType.value")?);
+            CqlType::Map { entry: Arc::new(entry), frozen: map.frozen }
+        }
+        Kind::Tuple(tuple) => CqlType::Tuple(Arc::new(all(&tuple.fields)?)),
+        Kind::UserDefined(user) => {
+            if user.field_names.len() != user.field_types.len() {
+                return Err(InvalidMessage::new("UserDefinedType.field_types", "are not as many as field_names"));
+            }
+            let fields = user.field_names.iter().cloned().zip(all(&user.field_types)?).collect();
+            let definition = UserType { keyspace: user.keyspace.clone(), name: user.name.clone(), fields };
+            CqlType::UserDefined { definition: Arc::new(definition), frozen: user.frozen }
+        }
+        Kind::Vector(vector) => {
+            let element = Arc::new(inner(&vector.element, "VectorType.element")?);
+            CqlType::Vector { element, dimensions: vector.dimensions }
+        }
+    })
 }
 
 fn type_from_proto(from: Option<&proto::Type>, field: &'static str) -> Result<CqlType, InvalidMessage> {
@@ -249,6 +321,7 @@ pub fn uuid_from_text(text: &str, field: &'static str) -> Result<u128, InvalidMe
 mod tests {
     use super::*;
     use model::id::ColumnId;
+    use model::limits::NESTING_MAX;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -266,12 +339,48 @@ mod tests {
 
     #[test]
     fn every_type_round_trips() {
-        for cql_type in CqlType::SCALARS {
+        let list = |element, frozen| CqlType::List { element: Arc::new(element), frozen };
+        let fields = vec![("a".to_owned(), CqlType::Int), ("B".to_owned(), list(CqlType::Text, true))];
+        let definition = Arc::new(UserType { keyspace: "ks".to_owned(), name: "t".to_owned(), fields });
+        let composites = [
+            CqlType::Counter,
+            list(CqlType::Int, false),
+            CqlType::Set { element: Arc::new(list(CqlType::Int, true)), frozen: false },
+            CqlType::Map { entry: Arc::new((CqlType::Text, list(CqlType::Int, true))), frozen: true },
+            CqlType::Tuple(Arc::new(vec![CqlType::Int, CqlType::Duration])),
+            CqlType::Vector { element: Arc::new(CqlType::Float), dimensions: 3 },
+            CqlType::user_defined(&definition, false),
+            CqlType::user_defined(&definition, true),
+            (1..NESTING_MAX).fold(CqlType::Int, |inner, _| list(inner, true)),
+        ];
+        for cql_type in CqlType::SCALARS.into_iter().chain(composites) {
             let spec = proto::ColumnSpec::new("k", "t", "c", &cql_type);
+            let table = proto::Table { columns: vec![column_of(&cql_type)], ..proto::Table::default() };
+            let keyspace = proto::Keyspace { tables: vec![table], ..proto::Keyspace::default() };
+            let message = proto::TopologyResponse { keyspaces: vec![keyspace], ..proto::TopologyResponse::default() };
+            let decoded = proto::TopologyResponse::decode(message.encode_to_vec().as_slice()).unwrap();
+            assert_eq!(decoded.keyspaces[0].tables[0].columns[0].cql_type(), Ok(cql_type.clone()));
             assert_eq!(spec.cql_type(), Ok(cql_type));
         }
-        assert!(CqlType::try_from(&proto::Type { scalar: 0 }).is_err());
-        assert!(CqlType::try_from(&proto::Type { scalar: 20 }).is_err());
+        for number in [0, 21] {
+            assert!(CqlType::try_from(&scalar_number(number)).is_err());
+        }
+        assert!(CqlType::try_from(&proto::Type { kind: None }).is_err());
+        let bad = list(list(CqlType::Int, false), false);
+        let error = CqlType::try_from(&proto::Type::from(&bad)).unwrap_err().to_string();
+        assert!(error.contains("Non-frozen collections are not allowed inside collections"), "{error}");
+        let user = proto::UserDefinedType { field_names: vec!["a".to_owned()], ..proto::UserDefinedType::default() };
+        let kind = Some(proto::r#type::Kind::UserDefined(user));
+        assert!(CqlType::try_from(&proto::Type { kind }).is_err());
+    }
+
+    fn scalar_number(number: i32) -> proto::Type {
+        proto::Type { kind: Some(proto::r#type::Kind::Scalar(number)) }
+    }
+
+    fn column_of(cql_type: &CqlType) -> proto::Column {
+        let (id, name) = (ColumnId(3), "c".to_owned());
+        proto::Column::from(&Column { id, name, kind: ColumnKind::Regular, cql_type: cql_type.clone() })
     }
 
     #[test]
@@ -341,7 +450,7 @@ mod tests {
             }
             let _ = proto::ExecuteStreamRequest::decode(message.clone());
             let _ = proto::TopologyResponse::decode(message);
-            let _ = (requested_consistency(number), CqlType::try_from(&proto::Type { scalar: number }));
+            let _ = (requested_consistency(number), CqlType::try_from(&scalar_number(number)));
         }
     }
 }

@@ -75,7 +75,7 @@ fn integer(value: i64, cql_type: &CqlType, out: &mut Vec<u8>) -> Result<Written,
         CqlType::TinyInt => out.extend_from_slice(&i8::try_from(value).map_err(range)?.to_be_bytes()),
         CqlType::SmallInt => out.extend_from_slice(&i16::try_from(value).map_err(range)?.to_be_bytes()),
         CqlType::Int => out.extend_from_slice(&i32::try_from(value).map_err(range)?.to_be_bytes()),
-        CqlType::BigInt | CqlType::Timestamp => out.extend_from_slice(&value.to_be_bytes()),
+        CqlType::BigInt | CqlType::Counter | CqlType::Timestamp => out.extend_from_slice(&value.to_be_bytes()),
         CqlType::Time => return append(cql_type, &value.to_be_bytes(), out),
         CqlType::VarInt => out.extend_from_slice(&Value::VarInt(value.into()).to_wire()),
         _ => return Err(mismatch("an integer", cql_type)),
@@ -89,7 +89,7 @@ fn integer_from(rust: &str, cql_type: &CqlType, value: Option<&Bytes>) -> Result
         Value::TinyInt(value) => Ok(value.into()),
         Value::SmallInt(value) => Ok(value.into()),
         Value::Int(value) => Ok(value.into()),
-        Value::BigInt(value) | Value::Timestamp(value) | Value::Time(value) => Ok(value),
+        Value::BigInt(value) | Value::Counter(value) | Value::Timestamp(value) | Value::Time(value) => Ok(value),
         _ => Err(unwanted(rust, cql_type)),
     }
 }
@@ -226,8 +226,8 @@ impl FromValue for IpAddr {
 /// A value of exactly the marker's type.
 impl ToValue for Value {
     fn to_value(&self, cql_type: &CqlType, out: &mut Vec<u8>) -> Result<Written, ValueError> {
-        if self.cql_type() != *cql_type {
-            return Err(ValueError(format!("a value of type {} is not one of type {cql_type}", self.cql_type())));
+        if !self.is_of(cql_type) {
+            return Err(ValueError(format!("{} is not a value of type {cql_type}", self.to_cql_literal())));
         }
         append(cql_type, &self.to_wire(), out)
     }
@@ -352,6 +352,7 @@ tuples! {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     /// Through the wire form of a type and back.
     fn through<T: ToValue + FromValue>(value: &T, cql_type: &CqlType) -> Result<T, ValueError> {
@@ -404,6 +405,22 @@ mod tests {
         assert!(mixed.value(2).is_none());
         assert_eq!((1i32, "two", Some(3.0f64)).count(), 3);
         assert!((1i32,).value(1).is_none());
+    }
+
+    #[test]
+    fn values_with_parts_go_through_as_they_are() {
+        let list = CqlType::List { element: Arc::new(CqlType::Int), frozen: false };
+        let numbers = Value::List(vec![Value::Int(1), Value::Int(2)]);
+        assert_eq!(through(&numbers, &list), Ok(numbers.clone()));
+        let refused = through(&numbers, &CqlType::Set { element: Arc::new(CqlType::Int), frozen: false });
+        assert_eq!(refused.unwrap_err().0, "[1, 2] is not a value of type set<int>");
+        let pair = CqlType::Tuple(Arc::new(vec![CqlType::Int, CqlType::Text]));
+        let halved = Value::Tuple(vec![None, Some(Value::Text("x".to_owned()))]);
+        assert_eq!(through(&halved, &pair), Ok(halved));
+        assert_eq!(through(&7i64, &CqlType::Counter), Ok(7));
+        assert_eq!(through(&Value::Counter(-7), &CqlType::Counter), Ok(Value::Counter(-7)));
+        assert!(i32::from_value(&list, Some(&numbers.to_wire())).is_err());
+        assert!(Vec::<u8>::from_value(&list, Some(&numbers.to_wire())).is_err());
     }
 
     proptest! {

@@ -274,11 +274,17 @@ impl<'a> Walker<'a> {
         usize::try_from(count).ok().filter(|count| *count <= self.rest.len()).ok_or(CodecError::Truncated)
     }
 
+    /// A byte string.
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], CodecError> {
+        let length = self.count()?;
+        let (bytes, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        Ok(bytes)
+    }
+
     /// Passes a byte string.
     pub(crate) fn skip_bytes(&mut self) -> Result<(), CodecError> {
-        let length = self.count()?;
-        self.rest = &self.rest[length..];
-        Ok(())
+        self.bytes().map(|_| ())
     }
 }
 

@@ -7,20 +7,18 @@
 //! separator would be. No key is a prefix of another, and a bound is on the same side of all keys
 //! that start with its prefix. Of each component there is one form ([`crate::value`] has its order),
 //! and only that one is decoded, so equal keys are equal bytes. Two values that compare as equal are
-//! one key: decimals lose their scale, NaNs their payload, booleans become 0 or 1.
+//! one key: decimals lose their scale, NaNs their payload, booleans become 0 or 1, sets and maps are sorted, tuples
+//! lose nulls at their end.
 
 use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes};
 use crate::error::RequestError;
 use crate::limits::KEY_BYTES_MAX;
 use crate::schema::{ClusteringOrder, ColumnKind, Table};
 use crate::token::Token;
-use crate::value::{ordered, validate};
+use crate::value::normalize;
+use crate::value::ordered::{self, NEXT_COMPONENT, TERMINATOR};
 use bytes::Bytes;
 
-/// Before each component.
-const NEXT_COMPONENT: u8 = 0x40;
-/// After the last component of a whole key.
-const TERMINATOR: u8 = 0x38;
 /// Ends a bound before all keys that start with it.
 const BOUND_BEFORE: u8 = 0x20;
 /// Ends a bound after all keys that start with it.
@@ -145,15 +143,15 @@ fn encode(table: &Table, values: &[Bytes], last: u8) -> Result<Bytes, RequestErr
     }
     let mut out = Vec::with_capacity(length + 2 * values.len() + 1);
     for (column, value) in table.clustering().zip(values) {
-        if !column.cql_type.is_ordered() {
+        if !column.cql_type.is_key() {
             let message = format!("column {} of type {} cannot be a clustering column", column.name, column.cql_type);
             return Err(RequestError::Invalid(message));
         }
-        validate(&column.cql_type, value)
+        let value = normalize(&column.cql_type, value)
             .map_err(|error| RequestError::Invalid(format!("invalid value for column {}: {error}", column.name)))?;
         out.push(NEXT_COMPONENT);
         let start = out.len();
-        ordered::put(&column.cql_type, value, &mut out);
+        ordered::put(&column.cql_type, &value, &mut out);
         if is_descending(column.kind) {
             out[start..].iter_mut().for_each(|byte| *byte = !*byte);
         }

@@ -12,22 +12,27 @@
 //!   that are left.
 //!
 //! Map: [`id`] names things, [`time`] clocks, [`types`] and [`value`] CQL values and their wire
-//! form, [`key`] and [`token`] placement and order, [`row`] cells and rows, [`deletion`] partition
+//! form, [`key`] and [`token`] placement and order, [`row`] cells and rows, [`complex`] columns of many
+//! cells, [`element`] what those cells are of and [`counter`] those that count, [`deletion`] partition
 //! and range deletions, [`mutation`] writes, [`read`] reads, [`answer`] what a replica answers to
-//! them, [`schema`] keyspaces and tables, [`consistency`] levels, [`error`] outcomes, [`codec`] the
+//! them, [`name`] how CQL writes names, [`schema`] keyspaces and tables, [`consistency`] levels, [`error`] outcomes, [`codec`] the
 //! compact binary form, [`digest`], [`limits`], [`rng`], [`local`] the node's own records.
 
 pub mod answer;
 pub mod codec;
+pub mod complex;
 pub mod consistency;
+pub mod counter;
 pub mod deletion;
 pub mod digest;
+pub mod element;
 pub mod error;
 pub mod id;
 pub mod key;
 pub mod limits;
 pub mod local;
 pub mod mutation;
+pub mod name;
 pub mod read;
 pub mod rng;
 pub mod row;
@@ -37,6 +42,7 @@ pub mod token;
 pub mod types;
 pub mod value;
 
+pub use complex::ComplexColumn;
 pub use consistency::Consistency;
 pub use error::RequestError;
 pub use id::{ColumnId, Epoch, KeyspaceName, NodeId, TableId};

@@ -12,12 +12,16 @@
 //! u8 format, u8 flags, i64 base timestamp (the largest in the row; others are differences to it)
 //! [liveness: varint difference; if expiring: varint ttl, varint expiry]
 //! [deletion: varint difference, varint local seconds]
-//! varint cells, then for each, ascending: varint column id difference, u8 kind, varint timestamp
-//!   difference; expiring: varint ttl, varint expiry; tombstone: varint local seconds; with a value:
-//!   varint length, bytes
+//! varint cells, then for each, ascending: varint column id difference, cell
+//! [complex columns: varint count, then for each, ascending: varint column id difference, u8 deletion or
+//!   not, if so: varint difference, varint local seconds; varint cells, then for each, ascending:
+//!   varint path length, path, cell]
+//! cell: u8 kind, varint timestamp difference; expiring: varint ttl, varint expiry; tombstone: varint
+//!   local seconds; with a value: varint length, bytes
 //! ```
 
 use crate::codec::{CodecError, Decode, Encode, Reader, Walker, put_bytes, put_varint};
+use crate::complex::{self, ComplexColumn};
 use crate::deletion::Deletion;
 use crate::id::ColumnId;
 use bytes::Bytes;
@@ -82,6 +86,8 @@ pub struct Row {
     liveness: Option<Liveness>,
     deletion: Option<Deletion>,
     cells: Vec<(ColumnId, Cell)>,
+    /// None of them empty.
+    complex: Vec<(ColumnId, ComplexColumn)>,
 }
 
 impl Cell {
@@ -111,6 +117,20 @@ impl Cell {
             CellState::Expiring(expiry, value) if !expiry.is_past(now_seconds) => value.as_ref(),
             CellState::Expiring(..) | CellState::Tombstone(_) => None,
         }
+    }
+
+    /// Drops the value if it has expired at `now_seconds`, keeping that it was there.
+    pub(crate) fn drop_expired_value(&mut self, now_seconds: i64) {
+        if let CellState::Expiring(expiry, value) = &mut self.state
+            && expiry.is_past(now_seconds)
+        {
+            *value = None;
+        }
+    }
+
+    /// The join of two versions of a cell.
+    pub(crate) fn merge(self, other: Cell) -> Cell {
+        if self.reconcile(&other).is_ge() { self } else { other }
     }
 
     /// The order of reconciliation: of two versions of a cell the greater one stays.
@@ -157,12 +177,26 @@ impl Row {
     pub fn new(liveness: Option<Liveness>, deletion: Option<Deletion>, mut cells: Vec<(ColumnId, Cell)>) -> Row {
         cells.sort_by(|(id_a, a), (id_b, b)| id_a.cmp(id_b).then_with(|| b.reconcile(a)));
         cells.dedup_by_key(|(id, _)| *id);
-        let mut row = Row { liveness, deletion: None, cells };
+        Row { liveness, deletion: None, cells, complex: Vec::new() }.with_deletion(deletion)
+    }
+
+    /// The row and these complex columns, in any order. A column that is there twice, or in the row
+    /// already, is merged.
+    #[must_use]
+    pub fn with_complex(self, columns: impl IntoIterator<Item = (ColumnId, ComplexColumn)>) -> Row {
+        columns
+            .into_iter()
+            .filter(|(_, column)| !column.is_empty())
+            .fold(self, |row, column| row.merge(Row { complex: vec![column], ..Row::default() }))
+    }
+
+    /// The row with `deletion`, and without what it covers; as it is when there is none.
+    fn with_deletion(mut self, deletion: Option<Deletion>) -> Row {
         if let Some(deletion) = deletion {
-            row.delete(deletion);
-            row.deletion = Some(deletion);
+            self.delete(deletion);
+            self.deletion = Some(deletion);
         }
-        row
+        self
     }
 
     /// A deletion of the whole row.
@@ -196,10 +230,23 @@ impl Row {
         found.ok().map(|index| &self.cells[index].1)
     }
 
+    /// The complex columns by ascending column id; none of them is empty.
+    #[must_use]
+    pub fn complex(&self) -> &[(ColumnId, ComplexColumn)] {
+        &self.complex
+    }
+
+    /// The complex column `column`.
+    #[must_use]
+    pub fn complex_column(&self, column: ColumnId) -> Option<&ComplexColumn> {
+        let found = self.complex.binary_search_by_key(&column, |(id, _)| *id);
+        found.ok().map(|index| &self.complex[index].1)
+    }
+
     /// True when there is nothing in it: it says nothing about the row.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.liveness.is_none() && self.deletion.is_none() && self.cells.is_empty()
+        self.liveness.is_none() && self.deletion.is_none() && self.cells.is_empty() && self.complex.is_empty()
     }
 
     /// True when a reader at `now_seconds` sees the row.
@@ -207,6 +254,7 @@ impl Row {
     pub fn is_live(&self, now_seconds: i64) -> bool {
         self.liveness.is_some_and(|liveness| liveness.is_live(now_seconds))
             || self.cells.iter().any(|(_, cell)| cell.value(now_seconds).is_some())
+            || self.complex.iter().any(|(_, column)| column.is_live(now_seconds))
     }
 
     /// Removes what `deletion`, of the partition, a range or the row, covers; a row deletion that it
@@ -215,22 +263,38 @@ impl Row {
         self.liveness = self.liveness.filter(|liveness| liveness.timestamp > deletion.timestamp);
         self.deletion = self.deletion.filter(|own| *own > deletion);
         self.cells.retain(|(_, cell)| cell.timestamp > deletion.timestamp);
+        self.change_complex(|_, column| column.delete(deletion));
     }
 
     /// Keeps the cells of the columns that `wanted` accepts.
     pub fn retain_columns(&mut self, mut wanted: impl FnMut(ColumnId) -> bool) {
         self.cells.retain(|(id, _)| wanted(*id));
+        self.complex.retain(|(id, _)| wanted(*id));
+    }
+
+    /// Keeps of the column `column` what was written at timestamps that `wanted` accepts.
+    pub fn retain_in_column(&mut self, column: ColumnId, wanted: impl Fn(i64) -> bool) {
+        self.cells.retain(|(id, cell)| *id != column || wanted(cell.timestamp));
+        self.change_complex(|id, complex| {
+            if id == column {
+                complex.retain_cells(|_, cell| wanted(cell.timestamp));
+                complex.retain_deletion(|deletion| wanted(deletion.timestamp));
+            }
+        });
+    }
+
+    /// Changes every complex column and leaves out those that become empty.
+    pub fn change_complex(&mut self, mut change: impl FnMut(ColumnId, &mut ComplexColumn)) {
+        self.complex.retain_mut(|(id, column)| {
+            change(*id, column);
+            !column.is_empty()
+        });
     }
 
     /// Drops the values of cells that have expired at `now_seconds`, keeping that they were there.
     pub fn drop_expired_values(&mut self, now_seconds: i64) {
-        for (_, cell) in &mut self.cells {
-            if let CellState::Expiring(expiry, value) = &mut cell.state
-                && expiry.is_past(now_seconds)
-            {
-                *value = None;
-            }
-        }
+        self.cells.iter_mut().for_each(|(_, cell)| cell.drop_expired_value(now_seconds));
+        self.complex.iter_mut().for_each(|(_, column)| column.drop_expired_values(now_seconds));
     }
 
     /// The join of two versions of a row.
@@ -241,39 +305,41 @@ impl Row {
             (Some(a), Some(b)) => Some(if a.reconcile(&b).is_ge() { a } else { b }),
             (a, b) => a.or(b),
         };
-        let mut cells = Vec::with_capacity(self.cells.len().max(other.cells.len()));
-        let mut left = self.cells.into_iter().peekable();
-        let mut right = other.cells.into_iter().peekable();
-        loop {
-            let order = match (left.peek(), right.peek()) {
-                (Some((a, _)), Some((b, _))) => a.cmp(b),
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (None, None) => break,
-            };
-            match order {
-                Ordering::Less => cells.extend(left.next()),
-                Ordering::Greater => cells.extend(right.next()),
-                Ordering::Equal => cells.extend(left.next().zip(right.next()).map(|((id, a), (_, b))| {
-                    let cell = if a.reconcile(&b).is_ge() { a } else { b };
-                    (id, cell)
-                })),
-            }
-        }
-        let mut row = Row { liveness, deletion: None, cells };
-        if let Some(deletion) = deletion {
-            row.delete(deletion);
-            row.deletion = Some(deletion);
-        }
-        row
+        let cells = merge_sorted(self.cells, other.cells, Cell::merge);
+        let complex = merge_sorted(self.complex, other.complex, ComplexColumn::merge);
+        Row { liveness, deletion: None, cells, complex }.with_deletion(deletion)
     }
 
     /// The largest timestamp in the row: what the others are encoded as differences to.
     fn base(&self) -> i64 {
         let cells = self.cells.iter().map(|(_, cell)| cell.timestamp);
         let rest = self.liveness.map(|liveness| liveness.timestamp).into_iter();
-        let live = cells.chain(rest).max();
+        let complex = self.complex.iter().filter_map(|(_, column)| column.newest());
+        let live = cells.chain(rest).chain(complex).max();
         live.or(self.deletion.map(|deletion| deletion.timestamp)).unwrap_or(0)
+    }
+}
+
+/// Merges two sequences that ascend by their keys; `join` merges what has one key.
+pub(crate) fn merge_sorted<K: Ord, V>(left: Vec<(K, V)>, right: Vec<(K, V)>, join: impl Fn(V, V) -> V) -> Vec<(K, V)> {
+    if left.is_empty() || right.is_empty() {
+        return if left.is_empty() { right } else { left };
+    }
+    let mut merged = Vec::with_capacity(left.len().max(right.len()));
+    let mut left = left.into_iter().peekable();
+    let mut right = right.into_iter().peekable();
+    loop {
+        let order = match (left.peek(), right.peek()) {
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return merged,
+        };
+        match order {
+            Ordering::Less => merged.extend(left.next()),
+            Ordering::Greater => merged.extend(right.next()),
+            Ordering::Equal => merged.extend(left.next().zip(right.next()).map(|((key, a), (_, b))| (key, join(a, b)))),
+        }
     }
 }
 
@@ -281,7 +347,8 @@ const FORMAT: u8 = 1;
 const FLAG_LIVENESS: u8 = 1;
 const FLAG_LIVENESS_EXPIRING: u8 = 2;
 const FLAG_DELETION: u8 = 4;
-const FLAGS_KNOWN: u8 = 7;
+const FLAG_COMPLEX: u8 = 8;
+const FLAGS_KNOWN: u8 = 15;
 
 const CELL_LIVE: u8 = 0;
 const CELL_TOMBSTONE: u8 = 1;
@@ -289,12 +356,12 @@ const CELL_EXPIRING: u8 = 2;
 const CELL_EXPIRED: u8 = 3;
 
 /// `base - timestamp`, which fits 64 bits without a sign since `base` is the larger one.
-fn difference(base: i64, timestamp: i64) -> u64 {
+pub(crate) fn difference(base: i64, timestamp: i64) -> u64 {
     debug_assert!(timestamp <= base, "the base is the largest timestamp");
     (base as u64).wrapping_sub(timestamp as u64)
 }
 
-fn timestamp_at(base: i64, difference: u64) -> Result<i64, CodecError> {
+pub(crate) fn timestamp_at(base: i64, difference: u64) -> Result<i64, CodecError> {
     let lowest = (base as u64).wrapping_sub(i64::MIN as u64);
     if difference > lowest {
         return Err(CodecError::Invalid("timestamp"));
@@ -302,7 +369,7 @@ fn timestamp_at(base: i64, difference: u64) -> Result<i64, CodecError> {
     Ok((base as u64).wrapping_sub(difference) as i64)
 }
 
-fn read_timestamp(reader: &mut Reader, base: i64) -> Result<i64, CodecError> {
+pub(crate) fn read_timestamp(reader: &mut Reader, base: i64) -> Result<i64, CodecError> {
     timestamp_at(base, reader.varint()?)
 }
 
@@ -321,7 +388,8 @@ impl Encode for Row {
         let expiring = self.liveness.is_some_and(|liveness| liveness.expiry.is_some());
         let flags = (u8::from(self.liveness.is_some()) * FLAG_LIVENESS)
             | (u8::from(expiring) * FLAG_LIVENESS_EXPIRING)
-            | (u8::from(self.deletion.is_some()) * FLAG_DELETION);
+            | (u8::from(self.deletion.is_some()) * FLAG_DELETION)
+            | (u8::from(!self.complex.is_empty()) * FLAG_COMPLEX);
         out.extend_from_slice(&[FORMAT, flags]);
         out.extend_from_slice(&base.to_be_bytes());
         if let Some(liveness) = self.liveness {
@@ -339,29 +407,43 @@ impl Encode for Row {
         for (id, cell) in &self.cells {
             put_varint(out, u64::from(id.0 - previous));
             previous = id.0;
-            let kind = match &cell.state {
-                CellState::Live(_) => CELL_LIVE,
-                CellState::Tombstone(_) => CELL_TOMBSTONE,
-                CellState::Expiring(_, Some(_)) => CELL_EXPIRING,
-                CellState::Expiring(_, None) => CELL_EXPIRED,
-            };
-            out.push(kind);
-            put_varint(out, difference(base, cell.timestamp));
-            match &cell.state {
-                CellState::Live(value) => put_bytes(out, value),
-                CellState::Tombstone(local_seconds) => put_varint(out, u64::from(*local_seconds)),
-                CellState::Expiring(expiry, value) => {
-                    put_expiry(out, *expiry);
-                    if let Some(value) = value {
-                        put_bytes(out, value);
-                    }
-                }
+            encode_cell(cell, out, base);
+        }
+        if !self.complex.is_empty() {
+            put_varint(out, self.complex.len() as u64);
+            let mut previous = 0;
+            for (id, column) in &self.complex {
+                put_varint(out, u64::from(id.0 - previous));
+                previous = id.0;
+                column.encode(out, base);
             }
         }
     }
 }
 
-fn decode_cell(reader: &mut Reader, base: i64) -> Result<Cell, CodecError> {
+#[inline]
+pub(crate) fn encode_cell(cell: &Cell, out: &mut Vec<u8>, base: i64) {
+    let kind = match &cell.state {
+        CellState::Live(_) => CELL_LIVE,
+        CellState::Tombstone(_) => CELL_TOMBSTONE,
+        CellState::Expiring(_, Some(_)) => CELL_EXPIRING,
+        CellState::Expiring(_, None) => CELL_EXPIRED,
+    };
+    out.push(kind);
+    put_varint(out, difference(base, cell.timestamp));
+    match &cell.state {
+        CellState::Live(value) => put_bytes(out, value),
+        CellState::Tombstone(local_seconds) => put_varint(out, u64::from(*local_seconds)),
+        CellState::Expiring(expiry, value) => {
+            put_expiry(out, *expiry);
+            if let Some(value) = value {
+                put_bytes(out, value);
+            }
+        }
+    }
+}
+
+pub(crate) fn decode_cell(reader: &mut Reader, base: i64) -> Result<Cell, CodecError> {
     let kind = reader.u8()?;
     let timestamp = read_timestamp(reader, base)?;
     let state = match kind {
@@ -399,24 +481,46 @@ impl Decode for Row {
             let timestamp = read_timestamp(reader, base)?;
             row.deletion = Some(Deletion { timestamp, local_seconds: reader.varint_u32()? });
         }
-        let count = reader.count()?;
-        let mut previous = 0u32;
-        for index in 0..count {
-            let step = reader.varint_u32()?;
-            if index > 0 && step == 0 {
-                return Err(CodecError::Invalid("column id"));
+        let mut ids = ColumnIds::default();
+        for _ in 0..reader.count()? {
+            row.cells.push((ids.next(reader.varint_u32()?)?, decode_cell(reader, base)?));
+        }
+        if flags & FLAG_COMPLEX != 0 {
+            let mut ids = ColumnIds::default();
+            for _ in 0..reader.count()? {
+                row.complex.push((ids.next(reader.varint_u32()?)?, ComplexColumn::decode(reader, base)?));
             }
-            previous = previous.checked_add(step).ok_or(CodecError::Invalid("column id"))?;
-            row.cells.push((ColumnId(previous), decode_cell(reader, base)?));
+            if row.complex.is_empty() {
+                return Err(CodecError::Invalid("row flags"));
+            }
         }
         // Only the one encoding of a state is accepted.
         let covered = |timestamp: i64| row.deletion.is_some_and(|deletion| timestamp <= deletion.timestamp);
         let shadowed = row.liveness.is_some_and(|liveness| covered(liveness.timestamp))
-            || row.cells.iter().any(|(_, cell)| covered(cell.timestamp));
+            || row.cells.iter().any(|(_, cell)| covered(cell.timestamp))
+            || row.complex.iter().any(|(_, column)| column.is_shadowed(row.deletion));
         if shadowed || base != row.base() {
             return Err(CodecError::Invalid("row"));
         }
         Ok(row)
+    }
+}
+
+/// Column ids as they come: each as the difference to the one before.
+#[derive(Default)]
+struct ColumnIds {
+    previous: Option<u32>,
+}
+
+impl ColumnIds {
+    fn next(&mut self, step: u32) -> Result<ColumnId, CodecError> {
+        let id = match self.previous {
+            None => Some(step),
+            Some(_) if step == 0 => None,
+            Some(previous) => previous.checked_add(step),
+        };
+        self.previous = id;
+        id.map(ColumnId).ok_or(CodecError::Invalid("column id"))
     }
 }
 
@@ -446,22 +550,32 @@ pub fn encoded_is_live(bytes: &[u8], now_seconds: i64) -> Result<bool, CodecErro
     }
     let mut deletion = None;
     if flags & FLAG_DELETION != 0 {
-        deletion = Some(timestamp_at(base, walker.varint()?)?);
-        walker.varint_u32()?;
+        let timestamp = timestamp_at(base, walker.varint()?)?;
+        deletion = Some(Deletion { timestamp, local_seconds: walker.varint_u32()? });
     }
-    let mut previous = 0u32;
-    for index in 0..walker.count()? {
-        let step = walker.varint_u32()?;
-        if index > 0 && step == 0 {
-            return Err(CodecError::Invalid("column id"));
-        }
-        previous = previous.checked_add(step).ok_or(CodecError::Invalid("column id"))?;
+    let mut ids = ColumnIds::default();
+    for _ in 0..walker.count()? {
+        ids.next(walker.varint_u32()?)?;
         let (timestamp, shown) = walk_cell(&mut walker, base, now_seconds)?;
         (largest, smallest) = (largest.max(Some(timestamp)), smallest.min(timestamp));
         live |= shown;
     }
-    let shadowed = largest.is_some() && deletion.is_some_and(|deletion| smallest <= deletion);
-    if shadowed || base != largest.or(deletion).unwrap_or(0) {
+    let mut shadowed = largest.is_some() && deletion.is_some_and(|deletion| smallest <= deletion.timestamp);
+    if flags & FLAG_COMPLEX != 0 {
+        let columns = walker.count()?;
+        if columns == 0 {
+            return Err(CodecError::Invalid("row flags"));
+        }
+        let mut ids = ColumnIds::default();
+        for _ in 0..columns {
+            ids.next(walker.varint_u32()?)?;
+            let column = complex::walk(&mut walker, base, now_seconds, deletion)?;
+            largest = largest.max(Some(column.newest));
+            shadowed |= column.shadowed;
+            live |= column.live;
+        }
+    }
+    if shadowed || base != largest.or(deletion.map(|deletion| deletion.timestamp)).unwrap_or(0) {
         return Err(CodecError::Invalid("row"));
     }
     walker.finish()?;
@@ -479,7 +593,7 @@ fn walk_expiry(walker: &mut Walker) -> Result<Expiry, CodecError> {
 }
 
 /// Passes a cell; its timestamp and whether a reader at `now_seconds` sees a value in it.
-fn walk_cell(walker: &mut Walker, base: i64, now_seconds: i64) -> Result<(i64, bool), CodecError> {
+pub(crate) fn walk_cell(walker: &mut Walker<'_>, base: i64, now_seconds: i64) -> Result<(i64, bool), CodecError> {
     let kind = walker.u8()?;
     let timestamp = timestamp_at(base, walker.varint()?)?;
     let shown = match kind {

@@ -37,8 +37,17 @@ fn deletion() -> impl Strategy<Value = Deletion> {
 
 pub(crate) fn row() -> impl Strategy<Value = Row> {
     let cells = prop::collection::vec(((0u32..4).prop_map(ColumnId), cell()), 0..5);
-    (prop::option::of(liveness()), prop::option::of(deletion()), cells)
-        .prop_map(|(liveness, deletion, cells)| Row::new(liveness, deletion, cells))
+    let columns = prop::collection::vec(((2u32..5).prop_map(ColumnId), complex_column()), 0..3);
+    let complex = prop_oneof![2 => Just(Vec::new()), 3 => columns];
+    (prop::option::of(liveness()), prop::option::of(deletion()), cells, complex)
+        .prop_map(|(liveness, deletion, cells, complex)| Row::new(liveness, deletion, cells).with_complex(complex))
+}
+
+/// Paths that are prefixes of each other, and deletions at the timestamps of cells.
+pub(crate) fn complex_column() -> impl Strategy<Value = ComplexColumn> {
+    let path = prop::sample::select(vec![&b""[..], &[0], &[0, 0], &[0x7f], &[0x80], &[0xff]]);
+    let cells = prop::collection::vec((path.prop_map(Bytes::from_static), cell()), 0..5);
+    (prop::option::of(deletion()), cells).prop_map(|(deletion, cells)| ComplexColumn::new(deletion, cells))
 }
 
 proptest! {
@@ -66,6 +75,33 @@ proptest! {
             parts[at] = first.merge(next);
         }
         prop_assert_eq!(parts[0].to_bytes(), expected);
+    }
+
+    #[test]
+    fn what_is_left_is_what_the_rules_say_of_each_part_alone(rows in prop::collection::vec(row(), 1..5)) {
+        let merged = rows.iter().cloned().reduce(Row::merge).unwrap_or_default();
+        let deletion = rows.iter().filter_map(Row::deletion).max();
+        prop_assert_eq!(merged.deletion(), deletion);
+        let above = |deletion: Option<Deletion>, timestamp: i64| deletion.is_none_or(|own| timestamp > own.timestamp);
+        let best = |cells: Vec<&Cell>| cells.into_iter().max_by(|a, b| a.reconcile(b)).cloned();
+        let mut kept = 0;
+        for id in (0..5).map(ColumnId) {
+            let cells = rows.iter().filter_map(|row| row.cell(id)).filter(|cell| above(deletion, cell.timestamp));
+            prop_assert_eq!(merged.cell(id).cloned(), best(cells.collect()));
+            let columns: Vec<&ComplexColumn> = rows.iter().filter_map(|row| row.complex_column(id)).collect();
+            let own = columns.iter().filter_map(|column| column.deletion()).max();
+            let covering = own.max(deletion);
+            let found = merged.complex_column(id).cloned().unwrap_or_default();
+            prop_assert_eq!(found.deletion(), own.filter(|own| Some(*own) > deletion));
+            for path in [&b""[..], &[0], &[0, 0], &[0x7f], &[0x80], &[0xff]] {
+                let cells = columns.iter().filter_map(|column| column.cell(path));
+                let expected = best(cells.filter(|cell| above(covering, cell.timestamp)).collect());
+                kept += usize::from(expected.is_some());
+                prop_assert_eq!(found.cell(path).cloned(), expected);
+            }
+        }
+        prop_assert_eq!(merged.complex().iter().map(|(_, column)| column.cells().len()).sum::<usize>(), kept);
+        prop_assert!(merged.complex().iter().all(|(_, column)| !column.is_empty()));
     }
 
     #[test]
@@ -97,7 +133,7 @@ proptest! {
     }
 
     #[test]
-    fn what_decodes_is_canonical(bytes in prop::collection::vec(any::<u8>(), 0..40), flags in 0u8..8) {
+    fn what_decodes_is_canonical(bytes in prop::collection::vec(any::<u8>(), 0..40), flags in 0u8..16) {
         let mut framed = vec![FORMAT, flags];
         framed.extend(bytes);
         let framed = Bytes::from(framed);
@@ -127,6 +163,13 @@ proptest! {
         prop_assert_eq!(plain.is_live(now), from_stub.is_live(now));
         for (id, cell) in plain.cells() {
             prop_assert_eq!(cell.value(now), from_stub.cell(*id).and_then(|cell| cell.value(now)));
+        }
+        prop_assert_eq!(plain.complex().len(), from_stub.complex().len());
+        for ((id, plain), (id_stubbed, from_stub)) in plain.complex().iter().zip(from_stub.complex()) {
+            prop_assert_eq!((id, plain.deletion()), (id_stubbed, from_stub.deletion()));
+            for ((path, cell), (path_stubbed, stubbed)) in plain.cells().iter().zip(from_stub.cells()) {
+                prop_assert_eq!((path, cell.value(now)), (path_stubbed, stubbed.value(now)));
+            }
         }
     }
 }
@@ -158,4 +201,47 @@ fn an_expiring_value_is_gone_from_its_second_on() {
     let cell = Cell::expiring(1, Bytes::from_static(b"x"), Expiry { ttl_seconds: 10, at_seconds: 110 });
     assert!(cell.value(109).is_some());
     assert_eq!(cell.value(110), None);
+}
+
+#[test]
+fn a_row_without_complex_columns_has_the_bytes_it_always_had() {
+    let cells = vec![
+        (ColumnId(1), Cell::live(7, Bytes::from_static(b"ab"))),
+        (ColumnId(3), Cell::tombstone(6, 300)),
+        (ColumnId(9), Cell::expiring(5, Bytes::new(), Expiry { ttl_seconds: 2, at_seconds: 3 })),
+    ];
+    let row = Row::new(Some(Liveness { timestamp: 7, expiry: None }), Some(deletion_at(2)), cells);
+    let head = [1, 5, 0, 0, 0, 0, 0, 0, 0, 7, 0, 5, 1, 3];
+    let cells = [&[1, 0, 0, 2, b'a', b'b'][..], &[2, 1, 1, 0xac, 2], &[6, 2, 2, 2, 3, 0]];
+    assert_eq!(row.to_bytes(), [&head[..], &cells.concat()].concat());
+}
+
+fn deletion_at(timestamp: i64) -> Deletion {
+    Deletion { timestamp, local_seconds: 1 }
+}
+
+#[test]
+fn overwriting_a_complex_column_leaves_only_what_it_sets() {
+    let column = ColumnId(4);
+    let element = |path: &'static [u8], timestamp| (Bytes::from_static(path), Cell::live(timestamp, Bytes::new()));
+    let row = |deletion, cells| Row::default().with_complex([(column, ComplexColumn::new(deletion, cells))]);
+    let added = row(None, vec![element(b"a", 3), element(b"b", 4)]);
+    let overwritten = row(Some(deletion_at(9)), vec![element(b"b", 10), element(b"c", 10)]);
+    let late = row(None, vec![element(b"a", 9), element(b"d", 10)]);
+    let merged = late.merge(added).merge(overwritten);
+    let found = merged.complex_column(column).unwrap();
+    assert_eq!(found.cells(), [element(b"b", 10), element(b"c", 10), element(b"d", 10)]);
+    assert_eq!(found.deletion(), Some(deletion_at(9)));
+    assert_eq!(found.cell(b"c"), Some(&element(b"c", 10).1));
+    assert!(merged.is_live(0));
+    // The deletion of the row supersedes that of the column, or does not.
+    let mut deleted = merged.clone();
+    deleted.delete(deletion_at(9));
+    assert_eq!(deleted.complex_column(column).unwrap().deletion(), None);
+    assert_eq!(deleted.complex_column(column).unwrap().cells().len(), 3);
+    deleted.delete(deletion_at(10));
+    assert!(deleted.is_empty());
+    let mut kept = merged;
+    kept.delete(Deletion { timestamp: 9, local_seconds: 0 });
+    assert_eq!(kept.complex_column(column).unwrap().deletion(), Some(deletion_at(9)));
 }

@@ -8,12 +8,16 @@
 //! * [`compare`] is Cassandra's order of the type, and the byte order of the encoding in
 //!   [`crate::key`] is the same.
 //! * Work on a value is at most linear in its wire form, except for turning long decimals and
-//!   varints into decimal digits.
+//!   varints into decimal digits, and for sorting a set or map that is not in order.
+//! * Nothing recurses deeper than types are nested.
 
+mod composite;
 mod decimal;
 pub(crate) mod ordered;
 mod temporal;
 mod text;
+
+pub use composite::normalize;
 
 use crate::error::RequestError;
 use crate::types::CqlType;
@@ -25,7 +29,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Nanoseconds in a day: a `time` is below.
 const DAY_NANOSECONDS: i64 = 86_400_000_000_000;
 
-/// A value of a scalar CQL type. Equality is that of the parts: `1.0` and `1.00` differ as decimals,
+/// A value of a CQL type. Equality is that of the parts: `1.0` and `1.00` differ as decimals,
 /// and NaN differs from itself; use [`compare`] for the order of CQL.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -79,6 +83,20 @@ pub enum Value {
     Uuid(u128),
     /// Arbitrary-precision integer.
     VarInt(BigInt),
+    /// The value of a counter, or what is added to it.
+    Counter(i64),
+    /// As many values of one type as the vector has dimensions.
+    Vector(Vec<Value>),
+    /// Values of one type.
+    List(Vec<Value>),
+    /// Values of one type; read from a store, ascending and distinct.
+    Set(Vec<Value>),
+    /// Keys and values; read from a store, ascending and distinct by their keys.
+    Map(Vec<(Value, Value)>),
+    /// The fields, `None` for null; those at the end may be missing.
+    Tuple(Vec<Option<Value>>),
+    /// The fields with their names, `None` for null; those at the end may be missing.
+    UserDefined(Vec<(String, Option<Value>)>),
 }
 
 /// What is wrong with a value, and which form is expected.
@@ -93,29 +111,36 @@ impl From<ValueError> for RequestError {
 }
 
 impl Value {
-    /// The type of the value.
+    /// True when it is a value of `cql_type`. (What has no elements is a value of many types.)
     #[must_use]
-    pub fn cql_type(&self) -> CqlType {
+    pub fn is_of(&self, cql_type: &CqlType) -> bool {
         match self {
-            Value::Ascii(_) => CqlType::Ascii,
-            Value::BigInt(_) => CqlType::BigInt,
-            Value::Blob(_) => CqlType::Blob,
-            Value::Boolean(_) => CqlType::Boolean,
-            Value::Date(_) => CqlType::Date,
-            Value::Decimal { .. } => CqlType::Decimal,
-            Value::Double(_) => CqlType::Double,
-            Value::Duration { .. } => CqlType::Duration,
-            Value::Float(_) => CqlType::Float,
-            Value::Inet(_) => CqlType::Inet,
-            Value::Int(_) => CqlType::Int,
-            Value::SmallInt(_) => CqlType::SmallInt,
-            Value::Text(_) => CqlType::Text,
-            Value::Time(_) => CqlType::Time,
-            Value::Timestamp(_) => CqlType::Timestamp,
-            Value::TimeUuid(_) => CqlType::TimeUuid,
-            Value::TinyInt(_) => CqlType::TinyInt,
-            Value::Uuid(_) => CqlType::Uuid,
-            Value::VarInt(_) => CqlType::VarInt,
+            Value::Ascii(_) => *cql_type == CqlType::Ascii,
+            Value::BigInt(_) => *cql_type == CqlType::BigInt,
+            Value::Blob(_) => *cql_type == CqlType::Blob,
+            Value::Boolean(_) => *cql_type == CqlType::Boolean,
+            Value::Counter(_) => *cql_type == CqlType::Counter,
+            Value::Date(_) => *cql_type == CqlType::Date,
+            Value::Decimal { .. } => *cql_type == CqlType::Decimal,
+            Value::Double(_) => *cql_type == CqlType::Double,
+            Value::Duration { .. } => *cql_type == CqlType::Duration,
+            Value::Float(_) => *cql_type == CqlType::Float,
+            Value::Inet(_) => *cql_type == CqlType::Inet,
+            Value::Int(_) => *cql_type == CqlType::Int,
+            Value::SmallInt(_) => *cql_type == CqlType::SmallInt,
+            Value::Text(_) => *cql_type == CqlType::Text,
+            Value::Time(_) => *cql_type == CqlType::Time,
+            Value::Timestamp(_) => *cql_type == CqlType::Timestamp,
+            Value::TimeUuid(_) => *cql_type == CqlType::TimeUuid,
+            Value::TinyInt(_) => *cql_type == CqlType::TinyInt,
+            Value::Uuid(_) => *cql_type == CqlType::Uuid,
+            Value::VarInt(_) => *cql_type == CqlType::VarInt,
+            Value::Vector(_)
+            | Value::List(_)
+            | Value::Set(_)
+            | Value::Map(_)
+            | Value::Tuple(_)
+            | Value::UserDefined(_) => composite::is_of(self, cql_type),
         }
     }
 
@@ -129,7 +154,7 @@ impl Value {
             Value::TinyInt(value) => Bytes::copy_from_slice(&value.to_be_bytes()),
             Value::SmallInt(value) => Bytes::copy_from_slice(&value.to_be_bytes()),
             Value::Int(value) => Bytes::copy_from_slice(&value.to_be_bytes()),
-            Value::BigInt(value) | Value::Time(value) | Value::Timestamp(value) => {
+            Value::BigInt(value) | Value::Counter(value) | Value::Time(value) | Value::Timestamp(value) => {
                 Bytes::copy_from_slice(&value.to_be_bytes())
             }
             Value::Date(value) => Bytes::copy_from_slice(&value.to_be_bytes()),
@@ -151,6 +176,12 @@ impl Value {
                 }
                 Bytes::from(wire)
             }
+            Value::Vector(_)
+            | Value::List(_)
+            | Value::Set(_)
+            | Value::Map(_)
+            | Value::Tuple(_)
+            | Value::UserDefined(_) => Bytes::from(composite::to_wire(self)),
         }
     }
 
@@ -185,6 +216,13 @@ impl Value {
                 let (months, days, nanoseconds) = duration(wire)?;
                 Value::Duration { months, days, nanoseconds }
             }
+            CqlType::Counter => Value::Counter(i64::from_be_bytes(fixed(cql_type, wire)?)),
+            CqlType::Vector { .. }
+            | CqlType::List { .. }
+            | CqlType::Set { .. }
+            | CqlType::Map { .. }
+            | CqlType::Tuple(_)
+            | CqlType::UserDefined { .. } => composite::from_wire(cql_type, wire)?,
         })
     }
 }
@@ -201,7 +239,9 @@ pub fn validate(cql_type: &CqlType, wire: &[u8]) -> Result<(), ValueError> {
         CqlType::Boolean | CqlType::TinyInt => fixed::<1>(cql_type, wire).map(|_| ()),
         CqlType::SmallInt => fixed::<2>(cql_type, wire).map(|_| ()),
         CqlType::Int | CqlType::Date | CqlType::Float => fixed::<4>(cql_type, wire).map(|_| ()),
-        CqlType::BigInt | CqlType::Timestamp | CqlType::Double => fixed::<8>(cql_type, wire).map(|_| ()),
+        CqlType::BigInt | CqlType::Counter | CqlType::Timestamp | CqlType::Double => {
+            fixed::<8>(cql_type, wire).map(|_| ())
+        }
         CqlType::Time => time(wire).map(|_| ()),
         CqlType::Uuid => fixed::<16>(cql_type, wire).map(|_| ()),
         CqlType::TimeUuid => time_uuid(wire).map(|_| ()),
@@ -209,6 +249,12 @@ pub fn validate(cql_type: &CqlType, wire: &[u8]) -> Result<(), ValueError> {
         CqlType::VarInt => varint(wire).map(|_| ()),
         CqlType::Decimal => decimal_parts(wire).map(|_| ()),
         CqlType::Duration => duration(wire).map(|_| ()),
+        CqlType::Vector { .. }
+        | CqlType::List { .. }
+        | CqlType::Set { .. }
+        | CqlType::Map { .. }
+        | CqlType::Tuple(_)
+        | CqlType::UserDefined { .. } => composite::validate_parts(cql_type, wire),
     }
 }
 
@@ -225,9 +271,12 @@ pub fn compare(cql_type: &CqlType, a: &[u8], b: &[u8]) -> Ordering {
         | CqlType::Time
         | CqlType::Duration => a.cmp(b),
         CqlType::Boolean => (a != [0]).cmp(&(b != [0])),
-        CqlType::TinyInt | CqlType::SmallInt | CqlType::Int | CqlType::BigInt | CqlType::Timestamp => {
-            compare_signed(a, b)
-        }
+        CqlType::TinyInt
+        | CqlType::SmallInt
+        | CqlType::Int
+        | CqlType::BigInt
+        | CqlType::Counter
+        | CqlType::Timestamp => compare_signed(a, b),
         CqlType::Float => by_array(a, b, ordered::float),
         CqlType::Double => by_array(a, b, ordered::double),
         CqlType::Uuid => by_array(a, b, ordered::uuid),
@@ -246,6 +295,12 @@ pub fn compare(cql_type: &CqlType, a: &[u8], b: &[u8]) -> Ordering {
             (Ok(a), Ok(b)) => decimal::compare(a, b),
             _ => a.cmp(b),
         },
+        CqlType::Vector { .. }
+        | CqlType::List { .. }
+        | CqlType::Set { .. }
+        | CqlType::Map { .. }
+        | CqlType::Tuple(_)
+        | CqlType::UserDefined { .. } => composite::compare_parts(cql_type, a, b),
     }
 }
 
@@ -352,24 +407,42 @@ fn duration(wire: &[u8]) -> Result<(i32, i32, i64), ValueError> {
     Ok((months, days, nanoseconds))
 }
 
-/// Appends a signed integer as the native protocol's `[vint]`: zigzag, then as many leading one bits
-/// in the first byte as bytes follow it.
+/// The parts of the valid value `wire` of a composite type, in wire form.
+pub(crate) fn parts<'a>(cql_type: &'a CqlType, wire: &'a [u8]) -> Result<Vec<Option<&'a [u8]>>, ValueError> {
+    composite::Parts::new(cql_type, wire)?.map(|part| part.map(|(_, part)| part)).collect()
+}
+
+/// The value of a composite type that has these parts.
+pub(crate) fn join_parts(cql_type: &CqlType, parts: &[Option<Bytes>]) -> Bytes {
+    Bytes::from(composite::join(cql_type, parts.iter().map(|part| part.as_deref())))
+}
+
+/// Appends a signed integer as the native protocol's `[vint]`: zigzag, then as an unsigned one.
 fn put_vint(out: &mut Vec<u8>, value: i64) {
-    let zigzag = (value << 1 ^ value >> 63) as u64;
-    let bits = 64 - (zigzag | 1).leading_zeros() as usize;
+    put_unsigned_vint(out, (value << 1 ^ value >> 63) as u64);
+}
+
+/// Appends the native protocol's `[unsigned vint]`: as many leading one bits in the first byte as bytes follow it.
+fn put_unsigned_vint(out: &mut Vec<u8>, value: u64) {
+    let bits = 64 - (value | 1).leading_zeros() as usize;
     let following = if bits > 56 { 8 } else { (bits - 1) / 7 };
     let start = out.len();
-    out.extend_from_slice(&(u128::from(zigzag)).to_be_bytes()[15 - following..]);
+    out.extend_from_slice(&(u128::from(value)).to_be_bytes()[15 - following..]);
     out[start] |= !(0xffu16 >> following) as u8;
 }
 
 /// Reads a `[vint]` and what comes after it.
 fn take_vint(bytes: &[u8]) -> Option<(i64, &[u8])> {
+    let (zigzag, rest) = take_unsigned_vint(bytes)?;
+    Some(((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64), rest))
+}
+
+/// Reads an `[unsigned vint]` and what comes after it.
+fn take_unsigned_vint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (first, rest) = bytes.split_first()?;
     let (following, rest) = rest.split_at_checked(first.leading_ones() as usize)?;
     let start = u64::from(*first) & (0xff >> first.leading_ones());
-    let zigzag = following.iter().fold(start, |value, byte| value << 8 | u64::from(*byte));
-    Some(((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64), rest))
+    Some((following.iter().fold(start, |value, byte| value << 8 | u64::from(*byte)), rest))
 }
 
 #[cfg(test)]

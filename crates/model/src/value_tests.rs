@@ -1,11 +1,25 @@
 //! Every type: wire form, text and order, over adversarial values.
 
 use super::*;
+use crate::types::UserType;
+use crate::types::tests::column_type;
 use proptest::prelude::*;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// A scalar type.
+fn scalar() -> impl Strategy<Value = CqlType> {
+    prop::sample::select(CqlType::SCALARS.to_vec())
+}
 
 /// A value of any scalar type, its extremes more often than not.
-pub(crate) fn value() -> impl Strategy<Value = Value> {
-    prop::sample::select(CqlType::SCALARS.to_vec()).prop_flat_map(|cql_type| value_of(&cql_type))
+fn scalar_value() -> impl Strategy<Value = (CqlType, Value)> {
+    scalar().prop_flat_map(|cql_type| (Just(cql_type.clone()), value_of(&cql_type)))
+}
+
+/// A value of any type.
+fn value() -> impl Strategy<Value = (CqlType, Value)> {
+    column_type().prop_flat_map(|cql_type| (Just(cql_type.clone()), value_of(&cql_type)))
 }
 
 /// A value of this type.
@@ -24,6 +38,7 @@ pub(crate) fn value_of(cql_type: &CqlType) -> BoxedStrategy<Value> {
         CqlType::SmallInt => integer().prop_map(|value| Value::SmallInt(value as i16)).boxed(),
         CqlType::Int => integer().prop_map(|value| Value::Int(value as i32)).boxed(),
         CqlType::BigInt => integer().prop_map(Value::BigInt).boxed(),
+        CqlType::Counter => integer().prop_map(Value::Counter).boxed(),
         CqlType::Timestamp => integer().prop_map(Value::Timestamp).boxed(),
         CqlType::Time => {
             let time = prop_oneof![Just(0), Just(DAY_NANOSECONDS - 1), 0..DAY_NANOSECONDS];
@@ -60,7 +75,44 @@ pub(crate) fn value_of(cql_type: &CqlType) -> BoxedStrategy<Value> {
                 }
             })
             .boxed(),
+        CqlType::Vector { element, dimensions } => {
+            prop::collection::vec(few_of(element), *dimensions as usize).prop_map(Value::Vector).boxed()
+        }
+        CqlType::List { element, .. } => prop::collection::vec(few_of(element), 0..4).prop_map(Value::List).boxed(),
+        CqlType::Set { element, .. } => prop::collection::vec(few_of(element), 0..4).prop_map(Value::Set).boxed(),
+        CqlType::Map { entry, .. } => {
+            prop::collection::vec((few_of(&entry.0), few_of(&entry.1)), 0..4).prop_map(Value::Map).boxed()
+        }
+        CqlType::Tuple(types) => fields_of(types.iter()).prop_map(Value::Tuple).boxed(),
+        CqlType::UserDefined { definition, .. } => {
+            let names: Vec<String> = definition.fields.iter().map(|(name, _)| name.clone()).collect();
+            fields_of(definition.types())
+                .prop_map(move |fields| Value::UserDefined(names.iter().cloned().zip(fields).collect()))
+                .boxed()
+        }
     }
+}
+
+/// Of what is in a collection the same often enough: small numbers, mostly.
+fn few_of(cql_type: &CqlType) -> BoxedStrategy<Value> {
+    match cql_type {
+        CqlType::Int => {
+            prop_oneof![3 => (-1i32..2).prop_map(Value::Int), 1 => any::<i32>().prop_map(Value::Int)].boxed()
+        }
+        CqlType::Text => "[\\x00a]{0,2}".prop_map(Value::Text).boxed(),
+        other => value_of(other),
+    }
+}
+
+/// Some or all fields of these types, some of them null.
+fn fields_of<'a>(types: impl Iterator<Item = &'a CqlType>) -> BoxedStrategy<Vec<Option<Value>>> {
+    let fields: Vec<_> = types.map(|cql_type| prop::option::weighted(0.7, few_of(cql_type))).collect();
+    (fields, any::<prop::sample::Index>())
+        .prop_map(|(mut fields, length)| {
+            fields.truncate(length.index(fields.len()) + 1);
+            fields
+        })
+        .boxed()
 }
 
 fn integer() -> impl Strategy<Value = i64> {
@@ -117,18 +169,59 @@ fn big() -> impl Strategy<Value = BigInt> {
 
 proptest! {
     #[test]
-    fn wire_round_trips(value in value()) {
-        let (cql_type, wire) = (value.cql_type(), value.to_wire());
+    fn wire_round_trips((cql_type, value) in value(), other in column_type()) {
+        let wire = value.to_wire();
         prop_assert_eq!(validate(&cql_type, &wire), Ok(()));
+        prop_assert!(value.is_of(&cql_type));
+        prop_assert!(!value.is_of(&other) || validate(&other, &wire).is_ok());
         let again = Value::from_wire(&cql_type, &wire).unwrap();
-        prop_assert_eq!(again.cql_type(), cql_type);
+        prop_assert!(again.is_of(&cql_type));
         prop_assert_eq!(again.to_wire(), wire);
     }
 
     #[test]
-    fn text_reads_back(value in value()) {
+    fn normal_forms_are_sorted_and_distinct((cql_type, value) in value()) {
+        let wire = value.to_wire();
+        let normal = normalize(&cql_type, &wire).unwrap().into_owned();
+        prop_assert!(matches!(normalize(&cql_type, &normal), Ok(Cow::Borrowed(_))), "it is normal");
+        let ascending = |cql_type: &CqlType, keys: Vec<&Value>| {
+            keys.windows(2).all(|pair| compare(cql_type, &pair[0].to_wire(), &pair[1].to_wire()).is_lt())
+        };
+        match (Value::from_wire(&cql_type, &normal).unwrap(), &cql_type, &value) {
+            (Value::Set(elements), CqlType::Set { element, .. }, Value::Set(before)) => {
+                prop_assert!(ascending(element, elements.iter().collect()));
+                for value in before {
+                    let wire = value.to_wire();
+                    let normal = normalize(element, &wire).unwrap();
+                    prop_assert!(elements.iter().any(|other| compare(element, &other.to_wire(), &normal).is_eq()));
+                }
+            }
+            (Value::Map(entries), CqlType::Map { entry, .. }, Value::Map(before)) => {
+                prop_assert!(ascending(&entry.0, entries.iter().map(|(key, _)| key).collect()));
+                for (key, value) in &entries {
+                    let same = |other: &Value| {
+                        let other = other.to_wire();
+                        compare(&entry.0, &normalize(&entry.0, &other).unwrap(), &key.to_wire()).is_eq()
+                    };
+                    let last = before.iter().rfind(|(other, _)| same(other)).map(|(_, value)| value.to_wire());
+                    let last = last.map(|last| normalize(&entry.1, &last).unwrap().into_owned());
+                    prop_assert_eq!(Some(value.to_wire().to_vec()), last);
+                }
+            }
+            (other, ..) => prop_assert_eq!(other.to_wire(), normal),
+        }
+    }
+
+    #[test]
+    fn text_and_json_of_any_value_are_written((_, value) in value()) {
+        prop_assert!(!value.to_json().is_empty() && !value.to_cql_literal().is_empty());
+        let _ = value.to_string();
+    }
+
+    #[test]
+    fn text_reads_back((cql_type, value) in scalar_value()) {
         let text = value.to_string();
-        let again = Value::parse(&value.cql_type(), &text).unwrap();
+        let again = Value::parse(&cql_type, &text).unwrap();
         let is_nan = matches!(value, Value::Float(float) if float.is_nan())
             || matches!(value, Value::Double(double) if double.is_nan());
         if is_nan {
@@ -139,18 +232,27 @@ proptest! {
     }
 
     #[test]
-    fn a_cql_literal_reads_back(value in value()) {
+    fn a_cql_literal_reads_back((cql_type, value) in scalar_value()) {
         let literal = value.to_cql_literal();
         let quoted = literal.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
         let content = quoted.map(|text| text.replace("''", "'"));
-        let again = Value::parse(&value.cql_type(), &content.unwrap_or(literal)).unwrap();
-        prop_assert_eq!(compare(&value.cql_type(), &again.to_wire(), &value.to_wire()), Ordering::Equal);
+        let again = Value::parse(&cql_type, &content.unwrap_or(literal)).unwrap();
+        prop_assert_eq!(compare(&cql_type, &again.to_wire(), &value.to_wire()), Ordering::Equal);
     }
 
     #[test]
     fn any_bytes_are_refused_or_read_and_validation_agrees(
-        cql_type in prop::sample::select(CqlType::SCALARS.to_vec()), wire: Vec<u8>, other: Vec<u8>,
+        (cql_type, value) in value(), wire: Vec<u8>, other: Vec<u8>, at: prop::sample::Index, to: u8,
     ) {
+        let mut changed = value.to_wire().to_vec();
+        if !changed.is_empty() {
+            let at = at.index(changed.len());
+            changed[at] = to;
+        }
+        let read = Value::from_wire(&cql_type, &changed);
+        prop_assert_eq!(validate(&cql_type, &changed).is_ok(), read.is_ok());
+        prop_assert_eq!(normalize(&cql_type, &changed).is_ok(), read.is_ok());
+        let _ = compare(&cql_type, &changed, &wire);
         let read = Value::from_wire(&cql_type, &wire);
         prop_assert_eq!(validate(&cql_type, &wire).is_ok(), read.is_ok());
         let _ = compare(&cql_type, &wire, &other);
@@ -178,10 +280,10 @@ proptest! {
 
     #[test]
     fn the_order_is_total(
-        (a, b, c) in prop::sample::select(CqlType::SCALARS.to_vec())
-            .prop_flat_map(|cql_type| (value_of(&cql_type), value_of(&cql_type), value_of(&cql_type))),
+        (cql_type, a, b, c) in column_type().prop_flat_map(|cql_type| {
+            (Just(cql_type.clone()), value_of(&cql_type), value_of(&cql_type), value_of(&cql_type))
+        }),
     ) {
-        let cql_type = a.cql_type();
         let order = |a: &Value, b: &Value| compare(&cql_type, &a.to_wire(), &b.to_wire());
         prop_assert_eq!(order(&a, &b), order(&b, &a).reverse());
         prop_assert_eq!(order(&a, &a), Ordering::Equal);
@@ -571,4 +673,133 @@ fn decimals_of_extreme_scale_compare_without_being_written_out() {
         assert_eq!(compare(&CqlType::Decimal, &pair[0], &pair[1]), Ordering::Less);
         assert_eq!(compare(&CqlType::Decimal, &pair[1], &pair[0]), Ordering::Greater);
     }
+}
+
+#[test]
+fn wire_forms_of_composites_are_those_of_the_native_protocol() {
+    let (int, text) = (|value| Value::Int(value), |text: &str| Value::Text(text.to_owned()));
+    let one = [0, 0, 0, 4, 0, 0, 0, 1];
+    let x = [0, 0, 0, 1, b'x'];
+    let null = [0xff; 4];
+    for (value, wire) in [
+        (Value::List(vec![]), vec![0; 4]),
+        (Value::List(vec![int(1)]), [&[0, 0, 0, 1][..], &one].concat()),
+        (Value::Set(vec![text("x")]), [&[0, 0, 0, 1][..], &x].concat()),
+        (Value::Map(vec![(text("x"), int(1))]), [&[0, 0, 0, 1][..], &x, &one].concat()),
+        (Value::Tuple(vec![Some(int(1)), None, Some(text("x"))]), [&one[..], &null, &x].concat()),
+        (Value::UserDefined(vec![("a".to_owned(), None), ("b".to_owned(), Some(int(1)))]), [&null[..], &one].concat()),
+        (Value::Vector(vec![int(1), int(2)]), vec![0, 0, 0, 1, 0, 0, 0, 2]),
+        (Value::Vector(vec![text("x"), text("")]), vec![1, b'x', 0]),
+        (Value::Vector(vec![text(&"y".repeat(128))]), [&[0x80, 0x80][..], &[b'y'; 128]].concat()),
+        // What has a fixed length need not say so: Cassandra writes the length before each `smallint`.
+        (Value::Vector(vec![Value::SmallInt(7)]), vec![2, 0, 7]),
+        (Value::Vector(vec![Value::Vector(vec![int(1), int(2)])]), vec![0, 0, 0, 1, 0, 0, 0, 2]),
+        (Value::Counter(5), vec![0, 0, 0, 0, 0, 0, 0, 5]),
+    ] {
+        assert_eq!(value.to_wire(), wire, "{value}");
+    }
+}
+
+#[test]
+fn composites_that_cassandra_refuses_are_refused() {
+    let ints = CqlType::List { element: Arc::new(CqlType::Int), frozen: true };
+    let pair = CqlType::Tuple(Arc::new(vec![CqlType::Int, CqlType::Int]));
+    let vector = |element| CqlType::Vector { element: Arc::new(element), dimensions: 2 };
+    let one = [0, 0, 0, 4, 0, 0, 0, 1];
+    for (cql_type, wire, message) in [
+        (&ints, vec![], "expected the number of elements of a value of type frozen<list<int>>"),
+        (&ints, vec![0xff; 4], "a value of type frozen<list<int>> does not have -1 elements"),
+        (&ints, vec![0x7f, 0xff, 0xff, 0xff], "a value of type frozen<list<int>> does not have 2147483647 elements"),
+        (
+            &ints,
+            [&[0, 0, 0, 1][..], &[0xff; 4]].concat(),
+            "null is not allowed inside a value of type frozen<list<int>>",
+        ),
+        (&ints, [&[0, 0, 0, 1][..], &one, &[9]].concat(), "1 bytes too many for a value of type frozen<list<int>>"),
+        (&ints, [&[0, 0, 0, 1][..], &one[..6]].concat(), "a value of type frozen<list<int>> ends too early"),
+        (&pair, vec![], "expected a field at least for a value of type frozen<tuple<int, int>>"),
+        (&pair, one.repeat(3), "8 bytes too many for a value of type frozen<tuple<int, int>>"),
+        (&pair, vec![0, 0, 0, 1, 0], "expected 4 bytes for a value of type int but got 1"),
+        (&pair, vec![0xff, 0xff, 0xff, 0xfe], "a value of type frozen<tuple<int, int>> ends too early"),
+        (&vector(CqlType::Int), vec![0; 7], "a value of type vector<int, 2> ends too early"),
+        (&vector(CqlType::Int), vec![0; 9], "1 bytes too many for a value of type vector<int, 2>"),
+        (&vector(CqlType::Text), vec![1, b'x', 2, b'y'], "a value of type vector<text, 2> ends too early"),
+    ] {
+        assert_eq!(validate(cql_type, &wire), Err(ValueError(message.to_owned())));
+    }
+}
+
+#[test]
+fn composites_compare_as_in_cassandra() {
+    let ints = |values: &[i32]| values.iter().map(|value| Value::Int(*value)).collect::<Vec<_>>();
+    let list = CqlType::List { element: Arc::new(CqlType::Int), frozen: true };
+    let map = CqlType::Map { entry: Arc::new((CqlType::Int, CqlType::Int)), frozen: true };
+    let tuple = CqlType::Tuple(Arc::new(vec![CqlType::Int; 3]));
+    let entries = |entries: &[(i32, i32)]| {
+        Value::Map(entries.iter().map(|(key, value)| (Value::Int(*key), Value::Int(*value))).collect())
+    };
+    let fields = |fields: &[Option<i32>]| Value::Tuple(fields.iter().map(|field| field.map(Value::Int)).collect());
+    for (cql_type, ascending) in [
+        (&list, [&[][..], &[-1, 9], &[0], &[0, 5], &[1]].map(|values| Value::List(ints(values))).to_vec()),
+        (
+            &map,
+            vec![entries(&[]), entries(&[(1, 2)]), entries(&[(1, 2), (5, 0)]), entries(&[(1, 3)]), entries(&[(2, 0)])],
+        ),
+        (
+            &tuple,
+            vec![
+                fields(&[None]),
+                fields(&[None, None, Some(3)]),
+                fields(&[None, Some(-1)]),
+                fields(&[Some(1)]),
+                fields(&[Some(1), Some(1), None]),
+                fields(&[Some(1), Some(1), Some(-7)]),
+            ],
+        ),
+    ] {
+        for (index, smaller) in ascending.iter().enumerate() {
+            for larger in &ascending[index + 1..] {
+                let order = compare(cql_type, &smaller.to_wire(), &larger.to_wire());
+                assert_eq!(order, Ordering::Less, "{smaller} < {larger}");
+            }
+        }
+    }
+    let padded = fields(&[Some(1), None, None]);
+    assert_eq!(compare(&tuple, &padded.to_wire(), &fields(&[Some(1)]).to_wire()), Ordering::Equal);
+}
+
+#[test]
+fn composites_are_written_as_cql_and_as_json() {
+    let text = |text: &str| Value::Text(text.to_owned());
+    let user = Value::UserDefined(vec![("a".to_owned(), None), ("B".to_owned(), Some(text("x\"")))]);
+    for (value, literal, json) in [
+        (Value::List(vec![text("it's"), text("b")]), "['it''s', 'b']", "[\"it's\", \"b\"]"),
+        (Value::Set(vec![]), "{}", "[]"),
+        (Value::Map(vec![(Value::Int(1), Value::Boolean(true))]), "{1: true}", "{\"1\": true}"),
+        (Value::Map(vec![(text("k"), Value::Int(2))]), "{'k': 2}", "{\"k\": 2}"),
+        (Value::Tuple(vec![Some(Value::Int(1)), None]), "(1, null)", "[1, null]"),
+        (Value::Vector(vec![Value::Float(0.5)]), "[0.5]", "[0.5]"),
+        (user, "{a: null, \"B\": 'x\"'}", "{\"a\": null, \"\\\"B\\\"\": \"x\\\"\"}"),
+        (Value::Counter(-3), "-3", "-3"),
+    ] {
+        assert_eq!((value.to_cql_literal().as_str(), value.to_json().as_str()), (literal, json));
+        assert_eq!(value.to_string(), literal);
+    }
+}
+
+#[test]
+fn values_know_what_they_are_values_of() {
+    let definition = UserType {
+        keyspace: "ks".to_owned(),
+        name: "t".to_owned(),
+        fields: vec![("a".to_owned(), CqlType::Int), ("b".to_owned(), CqlType::Text)],
+    };
+    let cql_type = CqlType::user_defined(&Arc::new(definition), true);
+    let of = |fields: Vec<(&str, Option<Value>)>| {
+        Value::UserDefined(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()).is_of(&cql_type)
+    };
+    assert!(of(vec![("a", Some(Value::Int(1)))]) && of(vec![("a", None), ("b", None)]));
+    assert!(!of(vec![]) && !of(vec![("b", None)]) && !of(vec![("a", Some(Value::BigInt(1)))]));
+    assert!(!Value::BigInt(1).is_of(&CqlType::Counter));
+    assert!(!Value::List(vec![Value::Int(1)]).is_of(&CqlType::Set { element: Arc::new(CqlType::Int), frozen: true }));
 }

@@ -12,14 +12,15 @@ mod reference;
 
 use crate::storage::{HintPosition, Storage, StorageError, Write};
 use bytes::Bytes;
-use model::codec::Encode;
+use model::codec::{Decode, Encode};
+use model::counter::{self, Shard};
 use model::deletion::{Deletion, PartitionDeletions};
 use model::local::LocalWrite;
 use model::read::Slice;
 use model::row::Expiry;
 use model::{
-    Cell, CellState, ColumnId, Liveness, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, Rng,
-    Row, TableId,
+    Cell, CellState, ColumnId, ComplexColumn, Liveness, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record,
+    RecordKey, Rng, Row, TableId,
 };
 use reference::Reference;
 use std::sync::Arc;
@@ -58,6 +59,7 @@ pub fn run(make: &mut MakeHarness<'_>) {
         limits_end_a_read_and_after_resumes_it,
         rows_expire_at_the_second_of_the_command,
         the_static_row_is_apart_from_the_others,
+        elements_and_shards_merge_in_the_store,
         a_write_that_is_not_valid_fails_alone,
         tables_come_and_go,
         local_records_are_kept_apart_and_in_order,
@@ -65,7 +67,7 @@ pub fn run(make: &mut MakeHarness<'_>) {
         positions_of_hints_are_never_used_twice,
         what_was_committed_survives_the_process,
         what_was_synced_survives_a_power_failure,
-    ] as [fn(&mut MakeHarness<'_>); 15]
+    ] as [fn(&mut MakeHarness<'_>); 16]
     {
         scenario(make);
     }
@@ -369,6 +371,36 @@ fn the_static_row_is_apart_from_the_others(make: &mut MakeHarness<'_>) {
     assert_eq!(session.read(&all("p")).static_row, Some(row.to_bytes()));
     session.apply(&[delete("p", &PartitionDeletions::of_partition(deletion(9)))]);
     assert_eq!(session.read(&all("p")).static_row, None);
+}
+
+fn elements_and_shards_merge_in_the_store(make: &mut MakeHarness<'_>) {
+    let mut session = Session::new(make);
+    let (set, total) = (ColumnId(4), ColumnId(5));
+    let element = |path: &'static [u8], timestamp| (Bytes::from_static(path), Cell::live(timestamp, Bytes::new()));
+    let with = |column, change| put("p", 1, &Row::default().with_complex([(column, change)]));
+    let added = |path, timestamp| with(set, ComplexColumn::new(None, vec![element(path, timestamp)]));
+    let shard = |node, clock, count| Shard { node: NodeId(node), clock, count }.to_column();
+    session.apply(&[added(b"a", 1), added(b"c", 8), with(total, shard(1, 3, 10)), with(total, shard(2, 4, 5))]);
+    session.harness.disturb(&mut Rng::new(1));
+    let overwriting = ComplexColumn::overwritten(6, 7, vec![element(b"b", 6)]);
+    session.apply(&[with(set, overwriting), with(total, shard(1, 9, 12)), with(total, shard(2, 2, 99))]);
+    // Late, and once more.
+    session.apply(&[added(b"d", 5), added(b"c", 8), with(total, shard(1, 9, 12))]);
+    for round in 0..2 {
+        let data = session.read(&all("p"));
+        let row = Row::from_bytes(&data.rows[0].1).unwrap();
+        let found = row.complex_column(set).unwrap();
+        assert_eq!(found.cells(), [element(b"b", 6), element(b"c", 8)], "round {round}");
+        assert_eq!(found.deletion(), Some(deletion(5)));
+        assert_eq!(counter::value(row.complex_column(total).unwrap()), Some(17));
+        session.harness.disturb(&mut Rng::new(2 + round));
+        session.reopen();
+    }
+    let deleted = with(total, counter::deleted(1));
+    session.apply(&[put("p", 1, &Row::deleted(deletion(8))), deleted, with(total, shard(1, 90, 50))]);
+    let data = session.read(&all("p"));
+    let row = Row::deleted(deletion(8)).with_complex([(total, counter::deleted(1))]);
+    assert_eq!(data.rows, [(clustering(1), row.to_bytes())]);
 }
 
 fn a_write_that_is_not_valid_fails_alone(make: &mut MakeHarness<'_>) {

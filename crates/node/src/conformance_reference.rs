@@ -3,12 +3,13 @@
 
 use bytes::Bytes;
 use model::codec::{Decode, Encode};
+use model::counter::{self, Shard};
 use model::deletion::{Deletion, PartitionDeletions};
 use model::read::Slice;
 use model::row::Expiry;
 use model::{
-    Cell, CellState, ColumnId, Liveness, Mutation, PartitionKey, ReadCommand, ReadData, Record, RecordKey, Rng, Row,
-    TableId,
+    Cell, CellState, ColumnId, ComplexColumn, Liveness, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record,
+    RecordKey, Rng, Row, TableId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -153,7 +154,36 @@ fn random_row(rng: &mut Rng) -> Row {
         Liveness { timestamp: random_timestamp(rng), expiry }
     });
     let deletion = rng.chance(100).then(|| random_deletion(rng));
-    Row::new(liveness, deletion, cells)
+    let columns: Vec<_> = (0..rng.below(8).saturating_sub(5)).map(|_| random_complex_column(rng)).collect();
+    Row::new(liveness, deletion, cells).with_complex(columns)
+}
+
+/// A change of a collection's elements, its overwriting or deletion, or a counter's shard.
+fn random_complex_column(rng: &mut Rng) -> (ColumnId, ComplexColumn) {
+    if rng.chance(300) {
+        let (node, clock) = (NodeId(1 + u128::from(rng.below(3))), random_timestamp(rng));
+        let shard = Shard { node, clock, count: rng.below(9) as i64 - 4 };
+        let change = if rng.chance(20) { counter::deleted(rng.below(3) as u32) } else { shard.to_column() };
+        return (ColumnId(9), change);
+    }
+    let timestamp = random_timestamp(rng);
+    let element = |rng: &mut Rng| {
+        let path = Bytes::from(vec![rng.below(3) as u8; rng.below(3) as usize]);
+        let value = Bytes::from(vec![rng.below(3) as u8; rng.below(4) as usize]);
+        let cell = match rng.below(4) {
+            0 => Cell::tombstone(timestamp, rng.below(3) as u32),
+            1 => Cell::expiring(timestamp, value, random_expiry(rng)),
+            _ => Cell::live(timestamp, value),
+        };
+        (path, cell)
+    };
+    let cells = (0..rng.below(4)).map(|_| element(rng)).collect();
+    let column = match rng.below(4) {
+        0 => ComplexColumn::overwritten(timestamp.min(40), rng.below(3) as u32, cells),
+        1 => ComplexColumn::new(Some(random_deletion(rng)), cells),
+        _ => ComplexColumn::new(None, cells),
+    };
+    (ColumnId(6 + rng.below(3) as u32), column)
 }
 
 /// A mutation of one of a few partitions.

@@ -131,7 +131,7 @@ impl Binder<'_> {
         })
     }
 
-    /// Refuses a column that is written twice, and a static one.
+    /// Refuses a column that is written twice, a static one, and one of many cells.
     fn check_written(
         &self,
         column: &Column,
@@ -141,6 +141,10 @@ impl Binder<'_> {
     ) -> Result<(), RequestError> {
         if column.kind == ColumnKind::Static {
             return Err(self.source.unsupported(name.at, "writing static columns is"));
+        }
+        if column.cql_type.is_complex() {
+            let cql_type = &column.cql_type;
+            return Err(self.source.unsupported(name.at, &format!("writing columns of type {cql_type} is")));
         }
         if !seen.insert(column.id) {
             return Err(self.source.invalid(name.at, duplicate));
@@ -255,6 +259,7 @@ impl Binder<'_> {
         match column.kind {
             ColumnKind::PartitionKey(position) => Ok(ResultSource::PartitionKey(position as usize)),
             ColumnKind::Clustering(position, _) => Ok(ResultSource::Clustering(position as usize)),
+            ColumnKind::Regular if column.cql_type.is_complex() => Ok(ResultSource::Complex(column.id)),
             ColumnKind::Regular => Ok(ResultSource::Cell(column.id)),
             ColumnKind::Static => Err(self.source.unsupported(at, "reading static columns is")),
         }

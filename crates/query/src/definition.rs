@@ -243,7 +243,7 @@ fn table_columns(source: Source<'_>, create: &CreateTable) -> Result<Vec<Column>
                 format!("Unknown column '{}' referenced in PRIMARY KEY for table '{}'", name.text, table.text);
             return Err(source.invalid(name.at, message));
         };
-        if !cql_type.is_ordered() {
+        if !cql_type.is_key() {
             let message = format!("{cql_type} type is not supported for PRIMARY KEY column '{}'", name.text);
             return Err(source.invalid(name.at, message));
         }

@@ -1,6 +1,6 @@
 //! DESCRIBE: CREATE statements that make the same keyspace and table when they are executed.
 
-use crate::name::{quote_name, quote_text};
+use model::name::{quote_name, quote_text};
 use model::schema::{ClusteringOrder, Column, ColumnKind, Keyspace, Replication, Table, TableOptions};
 
 /// The statement that creates `keyspace`, without its tables.

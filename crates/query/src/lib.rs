@@ -28,7 +28,6 @@ mod describe;
 #[cfg(test)]
 mod fixture;
 mod lexer;
-mod name;
 mod operand;
 mod parser;
 mod prepared;
@@ -40,7 +39,7 @@ mod write;
 
 pub use definition::SchemaRequest;
 pub use describe::{describe_keyspace, describe_table};
-pub use name::quote_name;
+pub use model::name::quote_name;
 pub use operand::{BoundValue, ColumnSpec};
 pub use prepared::{Bound, Prepared, PreparedKind};
 pub use read::BoundRead;

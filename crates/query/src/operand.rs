@@ -4,8 +4,9 @@ use crate::ast::{Literal, LiteralKind};
 use crate::source::shortened;
 use bytes::Bytes;
 use model::limits::VALUE_BYTES_MAX;
-use model::value::validate;
+use model::value::normalize;
 use model::{CqlType, RequestError, Value};
+use std::borrow::Cow;
 
 /// A column of a result, or a parameter of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,13 +63,14 @@ impl<'a> Arguments<'a> {
         Ok(Arguments { parameters, values })
     }
 
-    /// The value of `operand`, valid for the type that it was prepared for.
+    /// The value of `operand`, valid for the type that it was prepared for and in the one form that sets and
+    /// maps have in a store.
     ///
     /// # Errors
     /// When the bound value is too large or not of the parameter's type.
-    pub(crate) fn value(&self, operand: &'a Operand) -> Result<&'a BoundValue, RequestError> {
+    pub(crate) fn value(&self, operand: &'a Operand) -> Result<Cow<'a, BoundValue>, RequestError> {
         let index = match operand {
-            Operand::Constant(value) => return Ok(value),
+            Operand::Constant(value) => return Ok(Cow::Borrowed(value)),
             Operand::Parameter(index) => usize::from(*index),
         };
         let (value, parameter) = (&self.values[index], &self.parameters[index]);
@@ -80,20 +82,23 @@ impl<'a> Arguments<'a> {
                     parameter.name
                 )));
             }
-            validate(&parameter.cql_type, bytes).map_err(|error| {
+            let normal = normalize(&parameter.cql_type, bytes).map_err(|error| {
                 let ColumnSpec { name, cql_type, .. } = parameter;
                 RequestError::Invalid(format!("Invalid value for \"{name}\" of type {cql_type}: {error}"))
             })?;
+            if let Cow::Owned(normal) = normal {
+                return Ok(Cow::Owned(BoundValue::Value(Bytes::from(normal))));
+            }
         }
-        Ok(value)
+        Ok(Cow::Borrowed(value))
     }
 
     /// The value of `operand`, which restricts the key column `column`.
     ///
     /// # Errors
     /// As [`Arguments::value`], and when it is null or unset.
-    pub(crate) fn key_value(&self, operand: &'a Operand, column: &str) -> Result<&'a Bytes, RequestError> {
-        match self.value(operand)? {
+    pub(crate) fn key_value(&self, operand: &'a Operand, column: &str) -> Result<Bytes, RequestError> {
+        match self.value(operand)?.into_owned() {
             BoundValue::Value(value) => Ok(value),
             BoundValue::Null => {
                 Err(RequestError::Invalid(format!("Invalid null value in condition for column {column}")))
@@ -119,7 +124,7 @@ impl<'a> Arguments<'a> {
         read: impl FnOnce(&[u8]) -> Option<T>,
     ) -> Result<Option<Option<T>>, RequestError> {
         let Some(operand) = operand else { return Ok(None) };
-        match self.value(operand)? {
+        match self.value(operand)?.as_ref() {
             BoundValue::Unset => Ok(None),
             BoundValue::Null => Ok(Some(None)),
             // An empty int is null, as in Cassandra.

@@ -12,10 +12,10 @@ mod schema;
 
 use crate::ast::{Literal, LiteralKind, Name, Statement, TableName, Term, TermKind};
 use crate::lexer::{Lexer, Token, TokenKind};
-use crate::name::is_reserved;
 use crate::source::{Position, Source, shortened};
 use model::RequestError;
 use model::limits::BIND_MARKERS_MAX;
+use model::name::is_reserved;
 use std::borrow::Cow;
 
 /// A statement and how many bind markers it has.

@@ -4,6 +4,7 @@ use crate::operand::{Arguments, ColumnSpec, Operand};
 use crate::restriction::{KeyPlan, Rows};
 use crate::write::clamped_seconds;
 use bytes::Bytes;
+use model::element;
 use model::key::decode_clustering;
 use model::read::Slice;
 use model::schema::Table;
@@ -19,6 +20,8 @@ pub(crate) enum ResultSource {
     Clustering(usize),
     /// A cell of the row.
     Cell(ColumnId),
+    /// A complex column of the row.
+    Complex(ColumnId),
 }
 
 /// A read before values are bound.
@@ -131,24 +134,31 @@ impl BoundRead {
     /// `row` is the reconciled row at the encoded key `clustering`, live at `now_seconds`.
     ///
     /// # Errors
-    /// `Server` when `clustering` is not a clustering key of the table.
+    /// `Server` when `clustering` is not a clustering key of the table, or a stored element not one of its column.
     pub fn project(&self, clustering: &Bytes, row: &Row, now_seconds: u32) -> Result<Vec<Option<Bytes>>, RequestError> {
-        let ReadPlan { table, sources, .. } = self.plan.as_ref();
+        let ReadPlan { table, sources, columns, .. } = self.plan.as_ref();
+        let now_seconds = i64::from(now_seconds);
         let wants_clustering = sources.iter().any(|source| matches!(source, ResultSource::Clustering(_)));
         let key = if wants_clustering { decode_clustering(table, clustering).map_err(broken_key)? } else { Vec::new() };
-        let value = |source: &ResultSource| match source {
-            ResultSource::PartitionKey(position) => self.components.get(*position).cloned(),
-            ResultSource::Clustering(position) => key.get(*position).cloned(),
-            ResultSource::Cell(column) => {
-                row.cell(*column).and_then(|cell| cell.value(i64::from(now_seconds)).cloned())
-            }
+        let value = |(source, spec): (&ResultSource, &ColumnSpec)| match source {
+            ResultSource::PartitionKey(position) => Ok(self.components.get(*position).cloned()),
+            ResultSource::Clustering(position) => Ok(key.get(*position).cloned()),
+            ResultSource::Cell(column) => Ok(row.cell(*column).and_then(|cell| cell.value(now_seconds).cloned())),
+            ResultSource::Complex(column) => match row.complex_column(*column) {
+                None => Ok(None),
+                Some(column) => element::value(&spec.cql_type, column, now_seconds).map_err(broken_element),
+            },
         };
-        Ok(sources.iter().map(value).collect())
+        sources.iter().zip(columns).map(value).collect()
     }
 }
 
 fn broken_key(error: impl std::fmt::Display) -> RequestError {
     RequestError::Server(format!("a stored clustering key cannot be read: {error}"))
+}
+
+fn broken_element(error: impl std::fmt::Display) -> RequestError {
+    RequestError::Server(format!("a stored element of a column cannot be read: {error}"))
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::BoundValue;
-use crate::fixture::{bound, int, read, sample, schema, table, text, write};
+use crate::fixture::{bound, error, int, read, sample, schema, table, text, write};
 use model::key::{BoundSide, encode_bound, encode_clustering};
 use model::row::Expiry;
-use model::schema::{ClusteringOrder, Schema};
+use model::schema::{ClusteringOrder, Schema, SchemaChange};
 use model::value::compare;
-use model::{Cell, CqlType, Liveness, Value};
+use model::{Cell, ComplexColumn, CqlType, Liveness, TableId, Value};
 use proptest::prelude::*;
 use std::cmp::Ordering;
 
@@ -115,6 +115,38 @@ fn a_row_is_projected_to_the_columns_of_the_result() {
     assert_eq!(read.project(&clustering, &row, 20).unwrap(), rest(None), "expired");
     let broken = read.project(&Bytes::from_static(b"x"), &row, 20).unwrap_err();
     assert!(matches!(broken, RequestError::Server(_)), "{broken}");
+}
+
+#[test]
+fn complex_columns_are_read_as_values_and_refused_when_written() {
+    let list = CqlType::List { element: Arc::new(CqlType::Int), frozen: false };
+    let mut changed = table(&sample(), "t").as_ref().clone();
+    changed.name = "l".to_owned();
+    changed.id = TableId(77);
+    let column = changed.columns.iter_mut().find(|column| column.name == "v").unwrap();
+    column.cql_type = list.clone();
+    let id = column.id;
+    let change = SchemaChange::CreateTable { table: changed, if_not_exists: false };
+    let schema = sample().apply(&change).unwrap().unwrap();
+    let read = read(&schema, "SELECT v FROM l WHERE k = 9", &[]);
+    assert_eq!(read.result_columns()[0].cql_type, list);
+    let key = encode_clustering(table(&schema, "l"), &[]).unwrap();
+    let wire = Value::List(vec![Value::Int(5), Value::Int(-5)]).to_wire();
+    let mut drawn = 0u128;
+    let draw = || {
+        drawn += 1;
+        drawn << 96 | 1 << 76
+    };
+    let cell = |(path, value)| (path, Cell::live(1, value));
+    let cells = element::elements(&list, &wire, draw).unwrap().into_iter().map(cell).collect();
+    let row = Row::default().with_complex([(id, ComplexColumn::overwritten(1, 1, cells))]);
+    assert_eq!(read.project(&key, &row, 1).unwrap(), [Some(wire)]);
+    assert_eq!(read.project(&key, &Row::default(), 1).unwrap(), [None]);
+    for text in ["UPDATE l SET v = ? WHERE k = 1", "INSERT INTO l (k, v) VALUES (1, ?)", "DELETE v FROM l WHERE k = 1"]
+    {
+        let refused = error(&schema, text, &[]);
+        assert!(refused.contains("writing columns of type list<int> is not supported yet"), "{refused}");
+    }
 }
 
 #[test]

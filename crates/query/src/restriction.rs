@@ -316,7 +316,7 @@ impl KeyPlan {
         arguments: Arguments<'a>,
     ) -> Result<Vec<Bytes>, RequestError> {
         let columns = table.partition_key().zip(&self.partition);
-        columns.map(|(column, operand)| arguments.key_value(operand, &column.name).cloned()).collect()
+        columns.map(|(column, operand)| arguments.key_value(operand, &column.name)).collect()
     }
 
     /// The partition.
@@ -328,7 +328,7 @@ impl KeyPlan {
         // The one component of most keys needs no vector.
         if let ([operand], Some(column)) = (self.partition.as_slice(), table.columns.first()) {
             let value = arguments.key_value(operand, &column.name)?;
-            return PartitionKey::from_components(std::slice::from_ref(value));
+            return PartitionKey::from_components(std::slice::from_ref(&value));
         }
         PartitionKey::from_components(&self.partition_values(table, arguments)?)
     }
@@ -339,7 +339,7 @@ impl KeyPlan {
         let mut columns = table.clustering();
         let mut prefix = Vec::with_capacity(plan.equal.len() + 1);
         for (operand, column) in plan.equal.iter().zip(&mut columns) {
-            prefix.push(arguments.key_value(operand, &column.name)?.clone());
+            prefix.push(arguments.key_value(operand, &column.name)?);
         }
         let Some(column) = columns.next() else {
             return Ok(Rows::One(encode_clustering(table, &prefix)?));
@@ -347,7 +347,7 @@ impl KeyPlan {
         if prefix.is_empty() && plan.lower.is_none() && plan.upper.is_none() {
             return Ok(Rows::All);
         }
-        let end = |end: &'a Option<RangeEnd>| -> Result<Option<(&'a Bytes, bool)>, RequestError> {
+        let end = |end: &'a Option<RangeEnd>| -> Result<Option<(Bytes, bool)>, RequestError> {
             let Some(RangeEnd { operand, inclusive }) = end else { return Ok(None) };
             Ok(Some((arguments.key_value(operand, &column.name)?, *inclusive)))
         };
@@ -355,10 +355,10 @@ impl KeyPlan {
         if matches!(column.kind, ColumnKind::Clustering(_, ClusteringOrder::Descending)) {
             std::mem::swap(&mut first, &mut last);
         }
-        let mut bound = |value: Option<(&Bytes, bool)>, side: BoundSide, opposite: BoundSide| match value {
+        let mut bound = |value: Option<(Bytes, bool)>, side: BoundSide, opposite: BoundSide| match value {
             None => encode_bound(table, &prefix, side),
             Some((value, inclusive)) => {
-                prefix.push(value.clone());
+                prefix.push(value);
                 let encoded = encode_bound(table, &prefix, if inclusive { side } else { opposite });
                 prefix.pop();
                 encoded

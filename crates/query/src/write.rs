@@ -71,8 +71,8 @@ impl WritePlan {
         let rows = self.key.rows(table, arguments)?;
         let mut cells = Vec::with_capacity(self.cells.len());
         for (column, operand) in &self.cells {
-            match arguments.value(operand)? {
-                BoundValue::Value(value) => cells.push((*column, Some(value.clone()))),
+            match arguments.value(operand)?.into_owned() {
+                BoundValue::Value(value) => cells.push((*column, Some(value))),
                 BoundValue::Null => cells.push((*column, None)),
                 BoundValue::Unset => {}
             }

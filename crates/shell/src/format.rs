@@ -66,6 +66,7 @@ fn is_number(cql_type: &CqlType) -> bool {
             | CqlType::SmallInt
             | CqlType::TinyInt
             | CqlType::VarInt
+            | CqlType::Counter
     )
 }
 

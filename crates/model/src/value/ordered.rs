@@ -13,16 +13,28 @@
 //! | text, ascii, blob, inet | `n` zero bytes as `00 FE*(n-1) FF`, at the end `00 FE*n`; else `00` ends |
 //! | varint | up to 6 bytes: a variable-length integer; else sign, length less 7, two's complement |
 //! | decimal | sign and exponent length, exponent, pairs of digits, `00` |
+//! | list, set, vector | before each element `40`, at the end `38` |
+//! | map | before each key and each value `40`, at the end `38` |
+//! | tuple, user-defined | before each field `40`, for null `3E`, at the end `38`; nulls at the end are left out |
 //!
 //! One deviation: a bigint is fixed-width here, as in Cassandra's first version of the encoding; its
 //! current one makes it variable. A decimal keeps its number but not its scale, since `1.0` and
-//! `1.00` are one key: it reads back without trailing zeros behind the point.
+//! `1.00` are one key: it reads back without trailing zeros behind the point. A tuple reads back without
+//! nulls at its end, but for one if it has nothing else.
 
+use super::composite::{self, Parts};
 use super::decimal::Digits;
-use super::{decimal_parts, validate};
+use super::{decimal_parts, normalize};
 use crate::codec::CodecError;
 use crate::types::CqlType;
 use bytes::Bytes;
+
+/// Before each part of a value that has parts, and each component of a key.
+pub(crate) const NEXT_COMPONENT: u8 = 0x40;
+/// In place of a part that is null.
+const NULL_COMPONENT: u8 = 0x3e;
+/// After the last part, and the last component of a whole key.
+pub(crate) const TERMINATOR: u8 = 0x38;
 
 /// Bytes of a varint from which on it has the long form.
 const LONG_VARINT_BYTES: usize = 7;
@@ -61,7 +73,7 @@ pub(super) fn uuid(wire: [u8; 16]) -> [u8; 16] {
 
 /// Form of a timeuuid whose bytes are in the order of Cassandra's `TimeUUIDType`: its second half is
 /// compared as signed bytes (CASSANDRA-8730).
-pub(super) fn time_uuid(wire: [u8; 16]) -> [u8; 16] {
+pub(crate) fn time_uuid(wire: [u8; 16]) -> [u8; 16] {
     let (high, low) = halves(wire);
     join(time_first(high), low ^ 0x8080_8080_8080_8080)
 }
@@ -110,13 +122,19 @@ pub(super) fn shortest_integer(integer: &[u8]) -> &[u8] {
     rest
 }
 
-/// Appends the form of the valid value `wire` of `cql_type`.
+/// Appends the form of the value `wire` of `cql_type`, which is valid and in its one form
+/// ([`super::normalize`]).
 pub(crate) fn put(cql_type: &CqlType, wire: &[u8], out: &mut Vec<u8>) {
     match cql_type {
         CqlType::Ascii | CqlType::Text | CqlType::Blob | CqlType::Inet | CqlType::Duration => put_escaped(wire, out),
         CqlType::Boolean => out.push(u8::from(wire != [0])),
         CqlType::Date | CqlType::Time => out.extend_from_slice(wire),
-        CqlType::TinyInt | CqlType::SmallInt | CqlType::Int | CqlType::BigInt | CqlType::Timestamp => {
+        CqlType::TinyInt
+        | CqlType::SmallInt
+        | CqlType::Int
+        | CqlType::BigInt
+        | CqlType::Counter
+        | CqlType::Timestamp => {
             let start = out.len();
             out.extend_from_slice(wire);
             out[start] ^= 0x80;
@@ -127,7 +145,31 @@ pub(crate) fn put(cql_type: &CqlType, wire: &[u8], out: &mut Vec<u8>) {
         CqlType::TimeUuid => put_array(wire, out, time_uuid),
         CqlType::VarInt => put_varint(wire, out),
         CqlType::Decimal => put_decimal(wire, out),
+        CqlType::Vector { .. }
+        | CqlType::List { .. }
+        | CqlType::Set { .. }
+        | CqlType::Map { .. }
+        | CqlType::Tuple(_)
+        | CqlType::UserDefined { .. } => put_parts(cql_type, wire, out),
     }
+}
+
+fn put_parts(cql_type: &CqlType, wire: &[u8], out: &mut Vec<u8>) {
+    let mut nulls = 0;
+    for part in Parts::new(cql_type, wire).into_iter().flatten() {
+        let Ok((cql_type, part)) = part else {
+            debug_assert!(false, "the value is valid");
+            break;
+        };
+        let Some(part) = part else {
+            nulls += 1;
+            continue;
+        };
+        out.resize(out.len() + std::mem::take(&mut nulls), NULL_COMPONENT);
+        out.push(NEXT_COMPONENT);
+        put(cql_type, part, out);
+    }
+    out.push(TERMINATOR);
 }
 
 fn put_array<const N: usize>(wire: &[u8], out: &mut Vec<u8>, form: fn([u8; N]) -> [u8; N]) {
@@ -212,32 +254,11 @@ fn put_decimal(wire: &[u8], out: &mut Vec<u8>) {
 /// When `rest` does not start with a form of a value.
 pub(crate) fn take(cql_type: &CqlType, rest: &mut &[u8], descending: bool) -> Result<Bytes, CodecError> {
     let mut form = Form { rest, flip: if descending { 0xff } else { 0 } };
-    let wire = match cql_type {
-        CqlType::Ascii | CqlType::Text | CqlType::Blob | CqlType::Inet | CqlType::Duration => form.escaped()?,
-        CqlType::Boolean => match form.byte()? {
-            byte @ (0 | 1) => vec![byte],
-            _ => return Err(INVALID),
-        },
-        CqlType::Date => form.array::<4>()?.to_vec(),
-        CqlType::Time => form.array::<8>()?.to_vec(),
-        CqlType::TinyInt => form.signed::<1>()?,
-        CqlType::SmallInt => form.signed::<2>()?,
-        CqlType::Int => form.signed::<4>()?,
-        CqlType::BigInt | CqlType::Timestamp => form.signed::<8>()?,
-        CqlType::Float => form.inverse(float, |form| {
-            let bits = u32::from_be_bytes(form);
-            (if bits >> 31 == 0 { !bits } else { bits & !(1 << 31) }).to_be_bytes()
-        })?,
-        CqlType::Double => form.inverse(double, |form| {
-            let bits = u64::from_be_bytes(form);
-            (if bits >> 63 == 0 { !bits } else { bits & !(1 << 63) }).to_be_bytes()
-        })?,
-        CqlType::Uuid => form.inverse(uuid, from_uuid)?,
-        CqlType::TimeUuid => form.inverse(time_uuid, from_time_uuid)?,
-        CqlType::VarInt => form.canonical(cql_type, Form::varint)?,
-        CqlType::Decimal => form.canonical(cql_type, Form::decimal)?,
-    };
-    validate(cql_type, &wire).map_err(|_| INVALID)?;
+    let wire = form.value(cql_type)?;
+    // Nor is one of a set or map that is not in order.
+    if normalize(cql_type, &wire).map_err(|_| INVALID)? != wire {
+        return Err(INVALID);
+    }
     *rest = form.rest;
     Ok(Bytes::from(wire))
 }
@@ -252,6 +273,67 @@ struct Form<'a> {
 }
 
 impl Form<'_> {
+    /// Reads the form of a value; that it is valid and in order is for the caller to check.
+    fn value(&mut self, cql_type: &CqlType) -> Result<Vec<u8>, CodecError> {
+        match cql_type {
+            CqlType::Ascii | CqlType::Text | CqlType::Blob | CqlType::Inet | CqlType::Duration => self.escaped(),
+            CqlType::Boolean => match self.byte()? {
+                byte @ (0 | 1) => Ok(vec![byte]),
+                _ => Err(INVALID),
+            },
+            CqlType::Date => Ok(self.array::<4>()?.to_vec()),
+            CqlType::Time => Ok(self.array::<8>()?.to_vec()),
+            CqlType::TinyInt => self.signed::<1>(),
+            CqlType::SmallInt => self.signed::<2>(),
+            CqlType::Int => self.signed::<4>(),
+            CqlType::BigInt | CqlType::Counter | CqlType::Timestamp => self.signed::<8>(),
+            CqlType::Float => self.inverse(float, |form| {
+                let bits = u32::from_be_bytes(form);
+                (if bits >> 31 == 0 { !bits } else { bits & !(1 << 31) }).to_be_bytes()
+            }),
+            CqlType::Double => self.inverse(double, |form| {
+                let bits = u64::from_be_bytes(form);
+                (if bits >> 63 == 0 { !bits } else { bits & !(1 << 63) }).to_be_bytes()
+            }),
+            CqlType::Uuid => self.inverse(uuid, from_uuid),
+            CqlType::TimeUuid => self.inverse(time_uuid, from_time_uuid),
+            CqlType::VarInt => self.canonical(cql_type, Form::varint),
+            CqlType::Decimal => self.canonical(cql_type, Form::decimal),
+            CqlType::Vector { .. }
+            | CqlType::List { .. }
+            | CqlType::Set { .. }
+            | CqlType::Map { .. }
+            | CqlType::Tuple(_)
+            | CqlType::UserDefined { .. } => self.parts(cql_type),
+        }
+    }
+
+    fn parts(&mut self, cql_type: &CqlType) -> Result<Vec<u8>, CodecError> {
+        let most = composite::most_parts(cql_type);
+        let mut parts: Vec<Option<Vec<u8>>> = Vec::new();
+        loop {
+            match self.byte()? {
+                TERMINATOR => break,
+                _ if parts.len() == most => return Err(INVALID),
+                NEXT_COMPONENT => parts.push(Some(self.value(composite::type_of_part(cql_type, parts.len()))?)),
+                NULL_COMPONENT if composite::is_tuple(cql_type) => parts.push(None),
+                _ => return Err(INVALID),
+            }
+        }
+        let complete = match cql_type {
+            CqlType::Map { .. } => parts.len().is_multiple_of(2),
+            CqlType::Vector { .. } => parts.len() == most,
+            _ => !matches!(parts.last(), Some(None)),
+        };
+        if !complete {
+            return Err(INVALID);
+        }
+        if parts.is_empty() && composite::is_tuple(cql_type) {
+            parts.push(None);
+        }
+        Ok(composite::join(cql_type, parts.iter().map(Option::as_deref)))
+    }
+
     fn byte(&mut self) -> Result<u8, CodecError> {
         let (first, rest) = self.rest.split_first().ok_or(CodecError::Truncated)?;
         self.rest = rest;

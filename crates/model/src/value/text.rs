@@ -4,6 +4,7 @@
 use super::temporal::{TimestampForm, TimestampText};
 use super::{Value, ValueError, decimal, temporal};
 use crate::id::{parse_uuid, write_uuid};
+use crate::name::quote_name;
 use crate::types::CqlType;
 use bytes::Bytes;
 use std::fmt;
@@ -19,7 +20,8 @@ impl Value {
     /// (without its quotes) and Cassandra's own tools print.
     ///
     /// # Errors
-    /// When `text` is not in a form of that type, or out of its range.
+    /// When `text` is not in a form of that type, or out of its range; when the type is a collection, tuple,
+    /// vector or user-defined type: CQL writes such values as terms of their own, not as constants.
     pub fn parse(cql_type: &CqlType, text: &str) -> Result<Value, ValueError> {
         let parsed = match cql_type {
             CqlType::Ascii => text.is_ascii().then(|| Value::Ascii(text.to_owned())),
@@ -34,6 +36,7 @@ impl Value {
             CqlType::SmallInt => text.parse().ok().map(Value::SmallInt),
             CqlType::Int => text.parse().ok().map(Value::Int),
             CqlType::BigInt => text.parse().ok().map(Value::BigInt),
+            CqlType::Counter => text.parse().ok().map(Value::Counter),
             CqlType::VarInt => decimal::parse_integer(text).map(Value::VarInt),
             CqlType::Decimal => decimal::parse(text),
             CqlType::Float => {
@@ -49,11 +52,17 @@ impl Value {
             CqlType::Inet => text.parse().ok().map(Value::Inet),
             CqlType::Uuid => parse_uuid(text).map(Value::Uuid),
             CqlType::TimeUuid => parse_uuid(text).filter(|bits| bits >> 76 & 0xf == 1).map(Value::TimeUuid),
+            CqlType::Vector { .. }
+            | CqlType::List { .. }
+            | CqlType::Set { .. }
+            | CqlType::Map { .. }
+            | CqlType::Tuple(_)
+            | CqlType::UserDefined { .. } => None,
         };
         parsed.ok_or_else(|| not_a(cql_type, text))
     }
 
-    /// The value as a CQL constant, quoted where CQL asks for quotes.
+    /// The value as a CQL constant or, if it has parts, as a term of constants; quoted where CQL asks for quotes.
     #[must_use]
     pub fn to_cql_literal(&self) -> String {
         match self {
@@ -61,6 +70,20 @@ impl Value {
             Value::Timestamp(value) => format!("'{}'", TimestampText(*value, TimestampForm::Literal)),
             Value::Date(_) | Value::Time(_) | Value::Inet(_) => format!("'{self}'"),
             Value::Boolean(value) => value.to_string(),
+            Value::List(values) | Value::Vector(values) => enclosed('[', values.iter().map(Value::to_cql_literal), ']'),
+            Value::Set(values) => enclosed('{', values.iter().map(Value::to_cql_literal), '}'),
+            Value::Map(entries) => {
+                let entry =
+                    |(key, value): &(Value, Value)| format!("{}: {}", key.to_cql_literal(), value.to_cql_literal());
+                enclosed('{', entries.iter().map(entry), '}')
+            }
+            Value::Tuple(fields) => enclosed('(', fields.iter().map(literal_or_null), ')'),
+            Value::UserDefined(fields) => {
+                let field = |(name, value): &(String, Option<Value>)| {
+                    format!("{}: {}", quote_name(name), literal_or_null(value))
+                };
+                enclosed('{', fields.iter().map(field), '}')
+            }
             _ => self.to_string(),
         }
     }
@@ -79,6 +102,7 @@ impl Value {
             | Value::SmallInt(_)
             | Value::Int(_)
             | Value::BigInt(_)
+            | Value::Counter(_)
             | Value::VarInt(_)
             | Value::Decimal { .. } => self.to_string(),
             Value::Boolean(value) => value.to_string(),
@@ -87,13 +111,47 @@ impl Value {
                 format!("\"{}\"", groups.join(":"))
             }
             Value::Timestamp(value) => format!("\"{}\"", TimestampText(*value, TimestampForm::Json)),
+            Value::List(values) | Value::Vector(values) | Value::Set(values) => {
+                enclosed('[', values.iter().map(Value::to_json), ']')
+            }
+            Value::Map(entries) => {
+                let entry = |(key, value): &(Value, Value)| {
+                    // A key of JSON is a string; of another value it is the text.
+                    let key = key.to_json();
+                    let key = if key.starts_with('"') { key } else { quote_json(&key) };
+                    format!("{key}: {}", value.to_json())
+                };
+                enclosed('{', entries.iter().map(entry), '}')
+            }
+            Value::Tuple(fields) => enclosed('[', fields.iter().map(json_or_null), ']'),
+            Value::UserDefined(fields) => {
+                let field = |(name, value): &(String, Option<Value>)| {
+                    // Cassandra quotes a name within the string if it is not in lower case.
+                    let lower = name.chars().all(|character| !character.is_uppercase());
+                    let name = if lower { quote_json(name) } else { quote_json(&format!("\"{name}\"")) };
+                    format!("{name}: {}", json_or_null(value))
+                };
+                enclosed('{', fields.iter().map(field), '}')
+            }
             _ => format!("\"{self}\""),
         }
     }
 }
 
+fn enclosed(open: char, parts: impl Iterator<Item = String>, close: char) -> String {
+    format!("{open}{}{close}", parts.collect::<Vec<_>>().join(", "))
+}
+
+fn literal_or_null(value: &Option<Value>) -> String {
+    value.as_ref().map_or_else(|| "null".to_owned(), Value::to_cql_literal)
+}
+
+fn json_or_null(value: &Option<Value>) -> String {
+    value.as_ref().map_or_else(|| "null".to_owned(), Value::to_json)
+}
+
 /// The value as cqlsh prints it in a table, without quotes; floats with all the digits that they
-/// need to be read back. [`Value::parse`] reads it.
+/// need to be read back. [`Value::parse`] reads it. What has parts is written as CQL writes it.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -106,7 +164,7 @@ impl fmt::Display for Value {
             Value::TinyInt(value) => write!(f, "{value}"),
             Value::SmallInt(value) => write!(f, "{value}"),
             Value::Int(value) => write!(f, "{value}"),
-            Value::BigInt(value) => write!(f, "{value}"),
+            Value::BigInt(value) | Value::Counter(value) => write!(f, "{value}"),
             Value::VarInt(value) => write!(f, "{value}"),
             Value::Decimal { unscaled, scale } => decimal::write(f, unscaled, *scale),
             Value::Float(value) => write_float(f, f64::from(*value), &format!("{value:e}")),
@@ -117,6 +175,12 @@ impl fmt::Display for Value {
             Value::Duration { months, days, nanoseconds } => temporal::write_duration(f, *months, *days, *nanoseconds),
             Value::Inet(address) => write!(f, "{address}"),
             Value::Uuid(bits) | Value::TimeUuid(bits) => write_uuid(*bits, f),
+            Value::Vector(_)
+            | Value::List(_)
+            | Value::Set(_)
+            | Value::Map(_)
+            | Value::Tuple(_)
+            | Value::UserDefined(_) => f.write_str(&self.to_cql_literal()),
         }
     }
 }
@@ -146,7 +210,7 @@ fn not_a(cql_type: &CqlType, text: &str) -> ValueError {
         CqlType::TinyInt => integers(i8::MIN, i8::MAX),
         CqlType::SmallInt => integers(i16::MIN, i16::MAX),
         CqlType::Int => integers(i32::MIN, i32::MAX),
-        CqlType::BigInt => integers(i64::MIN, i64::MAX),
+        CqlType::BigInt | CqlType::Counter => integers(i64::MIN, i64::MAX),
         CqlType::VarInt => format!("an integer of at most {} digits", decimal::DIGITS_MAX),
         CqlType::Decimal => format!(
             "a number such as 12, -0.5 or 1.5E-7, of at most {} digits and a scale of 32 bits",
@@ -166,6 +230,12 @@ fn not_a(cql_type: &CqlType, text: &str) -> ValueError {
         CqlType::Uuid => "32 hexadecimal digits as 8-4-4-4-12".to_owned(),
         CqlType::TimeUuid => "a version 1 UUID, 32 hexadecimal digits as 8-4-4-4-12".to_owned(),
         CqlType::Text => "text".to_owned(),
+        CqlType::Vector { .. }
+        | CqlType::List { .. }
+        | CqlType::Set { .. }
+        | CqlType::Map { .. }
+        | CqlType::Tuple(_)
+        | CqlType::UserDefined { .. } => "a term with values, which is not a constant".to_owned(),
     };
     let mut quoted: String = text.chars().take(QUOTED_CHARACTERS_MAX).collect();
     if quoted.len() < text.len() {

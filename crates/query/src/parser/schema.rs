@@ -132,7 +132,7 @@ impl Parser<'_> {
                     "counter" | "list" | "set" | "map" | "tuple" | "frozen" | "vector" => {
                         self.unsupported(&format!("type {name} is"))
                     }
-                    _ if crate::name::is_reserved(&name) => {
+                    _ if model::name::is_reserved(&name) => {
                         self.expected.push("a type");
                         self.unexpected()
                     }

@@ -13,11 +13,13 @@ const RESERVED: [&str; 59] = [
 ];
 
 /// True for a word that cannot be a name unless it is quoted.
-pub(crate) fn is_reserved(word: &str) -> bool {
+#[must_use]
+pub fn is_reserved(word: &str) -> bool {
     RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(word))
 }
 
 /// The name as CQL text: quoted exactly when it would be read as something else without quotes.
+#[must_use]
 pub fn quote_name(name: &str) -> Cow<'_, str> {
     let plain = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
     if plain && name.starts_with(|first: char| first.is_ascii_lowercase()) && !is_reserved(name) {
@@ -27,7 +29,8 @@ pub fn quote_name(name: &str) -> Cow<'_, str> {
 }
 
 /// Text as a CQL string constant.
-pub(crate) fn quote_text(text: &str) -> String {
+#[must_use]
+pub fn quote_text(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
