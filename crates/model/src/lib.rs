@@ -14,9 +14,10 @@
 //! Map: [`id`] names things, [`time`] clocks, [`types`] and [`value`] CQL values and their wire
 //! form, [`key`] and [`token`] placement and order, [`row`] cells and rows, [`complex`] columns of many
 //! cells, [`element`] what those cells are of and [`counter`] those that count, [`deletion`] partition
-//! and range deletions, [`mutation`] writes, [`read`] reads, [`answer`] what a replica answers to
-//! them, [`name`] how CQL writes names, [`schema`] keyspaces and tables, [`consistency`] levels, [`error`] outcomes, [`codec`] the
-//! compact binary form, [`digest`], [`limits`], [`rng`], [`local`] the node's own records.
+//! and range deletions, [`mutation`] writes, [`read`] reads, [`answer`] what a replica answers to them,
+//! [`name`] how CQL writes names, [`schema`] keyspaces and tables, [`consistency`] levels, [`error`]
+//! outcomes, [`codec`] the compact binary form, [`digest`], [`limits`], [`rng`], [`local`] the node's
+//! own records.
 
 pub mod answer;
 pub mod codec;
