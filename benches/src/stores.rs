@@ -2,9 +2,11 @@
 //! and bytes, measured in turns.
 
 use anyhow::{Result, ensure};
+use model::schema::Table;
 use model::{NodeId, TableId};
 use node::storage::Storage;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use storage::compare::{self, BareDatabase, Measured};
 use storage::{Store, StoreOptions};
@@ -40,7 +42,7 @@ pub(crate) fn measure(seconds: u64, figures: &mut Map<String, Value>) -> Result<
     let folder = tempfile::tempdir()?;
     let options = StoreOptions::new(folder.path().join("store"), NodeId(1));
     let store = Store::open(options.clone())?;
-    store.set_tables(&[TABLE])?;
+    store.set_tables(&[Arc::new(Table::plain(TABLE))])?;
     std::fs::create_dir_all(folder.path().join("raw"))?;
     let bare = BareDatabase::open(&StoreOptions { data_dir: folder.path().join("raw"), ..options })?;
     let rows = compare::rows(TABLE, ROWS, COLUMNS, VALUE_BYTES, 7);

@@ -106,6 +106,39 @@ fn a_seed_that_starts_late_or_wiped_joins_the_cluster_that_there_is() {
 }
 
 #[test]
+fn what_a_table_held_when_it_was_truncated_is_gone_from_a_node_that_was_down_too() {
+    let mut cluster = Cluster::start(3);
+    make_table(&mut cluster);
+    for id in 0..20 {
+        assert!(succeeded(&cluster.node(0).cql(&format!("INSERT INTO k.t (id, v) VALUES ({id}, 'old')"))));
+    }
+    cluster.node(2).kill();
+    // Hints for it, which are of the old generation when it comes back.
+    for id in 20..30 {
+        assert!(succeeded(&cluster.node(0).cql(&format!("INSERT INTO k.t (id, v) VALUES ({id}, 'hinted')"))));
+    }
+    let truncated = cluster.node(1).cql("TRUNCATE TABLE k.t");
+    assert!(succeeded(&truncated), "{}", error_of(&truncated));
+    assert!(succeeded(&cluster.node(1).cql("INSERT INTO k.t (id, v) VALUES (7, 'new')")));
+    cluster.node(2).start();
+    cluster.wait_up(3);
+    cluster.wait_no_hints();
+    for node in 0..3 {
+        let found: Vec<serde_json::Value> = (0..30)
+            .flat_map(|id| {
+                let rows = cluster.node(node).rows(&format!("CONSISTENCY ALL; SELECT v FROM k.t WHERE id = {id};"));
+                rows.as_array().cloned().unwrap_or_default()
+            })
+            .collect();
+        assert_eq!(found, [serde_json::json!({ "v": "new" })], "node {node}");
+        let address = cluster.node(node).address.clone();
+        let kept = output(&["admin", "list-snapshots", "--host", &address, "--json"]);
+        let kept: serde_json::Value = serde_json::from_slice(&kept.stdout).unwrap();
+        assert_eq!(kept["snapshots"][0]["of"], "dropped k.t generation 0", "node {node}: {kept}");
+    }
+}
+
+#[test]
 fn of_two_tables_of_one_name_made_at_once_on_two_nodes_one_wins() {
     let mut cluster = Cluster::start(3);
     assert!(succeeded(&cluster.node(0).cql(KEYSPACE)));

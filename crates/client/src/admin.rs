@@ -12,7 +12,10 @@ use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-pub use proto::{DurabilityMode, InfoResponse, NodeStatus, RingEntry, RingResponse, StatusResponse, StorageInfo};
+pub use proto::{
+    DurabilityMode, InfoResponse, LevelStorage, NodeStatus, RingEntry, RingResponse, SnapshotInfo, StatusResponse,
+    StorageInfo, StorageResponse, TableStorage, WritePressure,
+};
 
 /// A connection to one node for operators' questions.
 #[derive(Clone, Debug)]
@@ -61,6 +64,47 @@ impl Admin {
     pub async fn info(&mut self) -> Result<InfoResponse, ClientError> {
         let answered = tokio::time::timeout(self.timeout, self.client.info(Request::new(proto::InfoRequest {}))).await;
         self.answer(answered)
+    }
+
+    /// The node's storage, table by table.
+    ///
+    /// # Errors
+    /// When the node does not answer or refuses.
+    pub async fn storage(&mut self) -> Result<StorageResponse, ClientError> {
+        let asked = self.client.storage(Request::new(proto::StorageRequest {}));
+        let answered = tokio::time::timeout(self.timeout, asked).await;
+        self.answer(answered)
+    }
+
+    /// Makes a snapshot of everything that the node stores.
+    ///
+    /// # Errors
+    /// When the node does not answer, or refuses: the name is none, or exists.
+    pub async fn snapshot(&mut self, name: &str) -> Result<SnapshotInfo, ClientError> {
+        let asked = self.client.snapshot(Request::new(proto::SnapshotRequest { name: name.to_owned() }));
+        let answered = tokio::time::timeout(self.timeout, asked).await;
+        Ok(self.answer(answered)?.snapshot.unwrap_or_default())
+    }
+
+    /// The snapshots that the node has, by name.
+    ///
+    /// # Errors
+    /// When the node does not answer or refuses.
+    pub async fn snapshots(&mut self) -> Result<Vec<SnapshotInfo>, ClientError> {
+        let asked = self.client.list_snapshots(Request::new(proto::ListSnapshotsRequest {}));
+        let answered = tokio::time::timeout(self.timeout, asked).await;
+        Ok(self.answer(answered)?.snapshots)
+    }
+
+    /// Removes the snapshot of that name, or all; how many were removed.
+    ///
+    /// # Errors
+    /// When the node does not answer, or refuses: there is none of that name.
+    pub async fn clear_snapshots(&mut self, name: Option<&str>) -> Result<u64, ClientError> {
+        let name = name.unwrap_or_default().to_owned();
+        let asked = self.client.clear_snapshots(Request::new(proto::ClearSnapshotsRequest { name }));
+        let answered = tokio::time::timeout(self.timeout, asked).await;
+        Ok(self.answer(answered)?.removed)
     }
 
     fn answer<T>(

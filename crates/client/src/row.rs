@@ -128,6 +128,8 @@ pub enum SchemaEffect {
     Created,
     /// It was dropped.
     Dropped,
+    /// It was emptied.
+    Truncated,
     /// Nothing was changed: it existed, or did not.
     None,
 }

@@ -2,7 +2,10 @@
 
 use clap::{Args, Subcommand};
 use client::ClientError;
-use client::admin::{Admin, DurabilityMode, InfoResponse, RingResponse, StatusResponse};
+use client::admin::{
+    Admin, DurabilityMode, InfoResponse, LevelStorage, RingResponse, SnapshotInfo, StatusResponse, StorageResponse,
+    TableStorage, WritePressure,
+};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -12,6 +15,8 @@ use std::time::Duration;
 /// Exit code: the node cannot be reached.
 const UNREACHABLE: u8 = 3;
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// For a snapshot everything that is in memory is written to files.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Options of `admin`.
 #[derive(Debug, Args)]
@@ -26,7 +31,7 @@ pub(crate) struct AdminArguments {
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Question {
     /// Every node, and whether it is up
     Status,
@@ -34,6 +39,24 @@ enum Question {
     Ring,
     /// The node itself
     Info,
+    /// The node's storage, table by table
+    Storage,
+    /// Make a snapshot of everything that the node stores
+    Snapshot {
+        /// Its name: letters, digits, '_', '-' and '.'
+        name: String,
+    },
+    /// The snapshots that the node has
+    ListSnapshots,
+    /// Remove a snapshot, or all of them
+    ClearSnapshot {
+        /// Which one
+        #[arg(required_unless_present = "all")]
+        name: Option<String>,
+        /// All of them, those kept of dropped and truncated tables among them
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
+    },
 }
 
 /// The answer in both forms.
@@ -48,7 +71,7 @@ pub(crate) fn run(arguments: &AdminArguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return crate::failed(&error),
     };
-    let answer = match runtime.block_on(ask(&arguments.host, arguments.question)) {
+    let answer = match runtime.block_on(ask(&arguments.host, &arguments.question)) {
         Ok(answer) => answer,
         Err(error) => {
             crate::report(&error.to_string());
@@ -66,12 +89,20 @@ pub(crate) fn run(arguments: &AdminArguments) -> ExitCode {
     }
 }
 
-async fn ask(host: &str, question: Question) -> Result<Answer, ClientError> {
-    let mut admin = Admin::connect(host, TIMEOUT).await?;
+async fn ask(host: &str, question: &Question) -> Result<Answer, ClientError> {
+    let timeout = if matches!(question, Question::Snapshot { .. }) { SNAPSHOT_TIMEOUT } else { TIMEOUT };
+    let mut admin = Admin::connect(host, timeout).await?;
     Ok(match question {
         Question::Status => show_status(&admin.status().await?),
         Question::Ring => show_ring(&admin.ring().await?),
         Question::Info => show_info(&admin.info().await?),
+        Question::Storage => show_storage(&admin.storage().await?),
+        Question::Snapshot { name } => show_snapshots(&[admin.snapshot(name).await?]),
+        Question::ListSnapshots => show_snapshots(&admin.snapshots().await?),
+        Question::ClearSnapshot { name, .. } => {
+            let removed = admin.clear_snapshots(name.as_deref()).await?;
+            Answer { text: format!("{removed} removed"), json: json!({ "removed": removed }) }
+        }
     })
 }
 
@@ -163,13 +194,141 @@ fn show_ring(ring: &RingResponse) -> Answer {
     }
 }
 
-fn show_info(info: &InfoResponse) -> Answer {
-    let storage = info.storage.unwrap_or_default();
-    let durability = match info.durability() {
+fn show_storage(storage: &StorageResponse) -> Answer {
+    let header = [
+        "table",
+        "records",
+        "bytes",
+        "levels (files)",
+        "memtables",
+        "to compact",
+        "deletions",
+        "cache hits",
+        "truncated",
+    ];
+    let mut rows = table(&header, &[1, 2, 4, 5, 6, 7, 8]);
+    for table in &storage.tables {
+        let levels: Vec<String> = table.levels.iter().map(|level| level.files.to_string()).collect();
+        rows.add_row([
+            format!("{}.{}", table.keyspace, table.name),
+            table.estimated_records.to_string(),
+            table.file_bytes.to_string(),
+            levels.join("/"),
+            table.memtable_bytes.to_string(),
+            table.pending_compaction_bytes.to_string(),
+            table.deletion_bytes.to_string(),
+            hit_rate(table).map_or_else(|| "-".to_owned(), percent),
+            table.generation.to_string(),
+        ]);
+    }
+    let tables: Vec<Value> = storage.tables.iter().map(table_json).collect();
+    let pressure = match storage.pressure() {
+        WritePressure::Free => "free",
+        WritePressure::Slowed => "slowed",
+        WritePressure::Refusing => "refusing",
+        WritePressure::Unspecified => "unknown",
+    };
+    let node = json!({
+        "durability": durability(storage.durability()),
+        "latest_sequence": storage.latest_sequence,
+        "synced_sequence": storage.synced_sequence,
+        "log_bytes": storage.log_bytes,
+        "hint_bytes": storage.hint_bytes,
+        "hints": storage.hints.values().sum::<u64>(),
+        "memtable_bytes": storage.memtable_bytes,
+        "block_cache_bytes": storage.block_cache_bytes,
+        "pending_compaction_bytes": storage.pending_compaction_bytes,
+        "pressure": pressure,
+        "refused_writes": storage.refused_writes,
+        "disk_is_full": storage.disk_is_full,
+        "closed": storage.closed,
+    });
+    let text = format!("{}\n\n{}", name_and_value(&node).trim_fmt(), rows.trim_fmt());
+    let mut json = node;
+    json["tables"] = Value::from(tables);
+    json["hints_by_node"] = json!(storage.hints);
+    Answer { text, json }
+}
+
+/// Of 1,000 reads, those that memory answered; none when there was no read.
+fn hit_rate(table: &TableStorage) -> Option<u32> {
+    let reads = table.cached_reads + table.missed_reads;
+    (table.cached_reads * 1_000).checked_div(reads).and_then(|rate| u32::try_from(rate).ok())
+}
+
+fn table_json(table: &TableStorage) -> Value {
+    let level = |level: &LevelStorage| json!({ "files": level.files, "bytes": level.bytes });
+    json!({
+        "keyspace": table.keyspace,
+        "name": table.name,
+        "id": table.id,
+        "generation": table.generation,
+        "estimated_records": table.estimated_records,
+        "file_bytes": table.file_bytes,
+        "deletion_bytes": table.deletion_bytes,
+        "levels": table.levels.iter().map(level).collect::<Vec<_>>(),
+        "memtable_bytes": table.memtable_bytes,
+        "waiting_memtables": table.waiting_memtables,
+        "pending_compaction_bytes": table.pending_compaction_bytes,
+        "cached_reads": table.cached_reads,
+        "missed_reads": table.missed_reads,
+        "cache_hits_per_mille": hit_rate(table),
+    })
+}
+
+fn show_snapshots(snapshots: &[SnapshotInfo]) -> Answer {
+    let mut rows = table(&["name", "created", "bytes", "own bytes", "of"], &[2, 3]);
+    for snapshot in snapshots {
+        rows.add_row([
+            snapshot.name.clone(),
+            created(snapshot),
+            snapshot.bytes.to_string(),
+            snapshot.own_bytes.to_string(),
+            snapshot.content.clone(),
+        ]);
+    }
+    let json = snapshots.iter().map(|snapshot| {
+        json!({
+            "name": snapshot.name,
+            "created": created(snapshot),
+            "bytes": snapshot.bytes,
+            "own_bytes": snapshot.own_bytes,
+            "of": snapshot.content,
+        })
+    });
+    Answer { text: rows.trim_fmt(), json: json!({ "snapshots": json.collect::<Vec<_>>() }) }
+}
+
+/// When it was made, as CQL writes a timestamp.
+fn created(snapshot: &SnapshotInfo) -> String {
+    let millis = i64::try_from(snapshot.created_seconds).unwrap_or(i64::MAX / 1_000).saturating_mul(1_000);
+    client::Value::Timestamp(millis).to_string()
+}
+
+fn durability(mode: DurabilityMode) -> &'static str {
+    match mode {
         DurabilityMode::Sync => "group",
         DurabilityMode::Periodic => "periodic",
         DurabilityMode::Unspecified => "unknown",
-    };
+    }
+}
+
+/// The fields of an object, one in each row.
+fn name_and_value(object: &Value) -> Table {
+    let mut rows = table(&[], &[]);
+    for (name, value) in object.as_object().into_iter().flatten() {
+        let value = match value {
+            Value::String(text) => text.clone(),
+            Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+            other => other.to_string(),
+        };
+        rows.add_row([name.replace('_', " "), value]);
+    }
+    rows
+}
+
+fn show_info(info: &InfoResponse) -> Answer {
+    let storage = info.storage.unwrap_or_default();
     let mut json = json!({
         "version": info.version,
         "node_id": info.node_id,
@@ -183,7 +342,7 @@ fn show_info(info: &InfoResponse) -> Answer {
         "epoch": info.epoch,
         "voters": info.voters,
         "shards": info.shards,
-        "durability": durability,
+        "durability": durability(info.durability()),
         "requests_served": info.requests_served,
         "requests_failed": info.requests_failed,
         "hints_written": info.hints_written,
@@ -199,14 +358,5 @@ fn show_info(info: &InfoResponse) -> Answer {
     if let Some(figures) = json.as_object_mut() {
         figures.extend(info.counters.iter().map(|(name, sum)| (name.clone(), Value::from(*sum))));
     }
-    let mut rows = table(&[], &[]);
-    for (name, value) in json.as_object().into_iter().flatten() {
-        let value = match value {
-            Value::String(text) => text.clone(),
-            Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
-            other => other.to_string(),
-        };
-        rows.add_row([name.replace('_', " "), value]);
-    }
-    Answer { text: rows.trim_fmt(), json }
+    Answer { text: name_and_value(&json).trim_fmt(), json }
 }

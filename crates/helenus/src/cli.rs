@@ -15,6 +15,7 @@ Exit codes:
   2    the command line or the configuration is not valid
   3    start, dev: the data directory cannot be used (locked, of another cluster, of a newer format, damaged)
        shell, admin: the node cannot be reached
+       inspect: something is damaged
   4    start, dev: an address or port is in use, or is not this machine's
   134  a defect stopped the process (SIGABRT)";
 
@@ -40,6 +41,9 @@ pub(crate) enum Command {
     /// Ask a node about itself and its cluster
     #[command(after_help = ADMIN_HELP)]
     Admin(crate::admin::AdminArguments),
+    /// Look into the data directory of a stopped node, or into a snapshot
+    #[command(after_help = INSPECT_HELP)]
+    Inspect(crate::inspect::InspectArguments),
     /// Put load on a cluster and measure it
     #[command(after_help = BENCH_HELP)]
     Bench {
@@ -85,8 +89,23 @@ Examples:
   helenus admin status
   helenus admin ring --host 127.0.0.2
   helenus admin info --json
+  helenus admin storage
+  helenus admin snapshot before-upgrade
+  helenus admin clear-snapshot before-upgrade
 
 Exit codes: 0 success, 1 the node refused, 2 usage, 3 the node cannot be reached.";
+
+const INSPECT_HELP: &str = "\
+Examples:
+  helenus inspect /var/lib/helenus list
+  helenus inspect /var/lib/helenus verify --json
+  helenus inspect /var/lib/helenus/snapshots/before-upgrade dump shop.orders 42
+  helenus inspect ./data dump demo.flights \"'UA'\" 2026
+
+Changes nothing. Values of a key are CQL constants: text in its own quotes.
+
+Exit codes: 0 success, 1 failure (a running node has the directory open, there is no such table), 2 usage, 3 something
+is damaged: the file is named.";
 
 const BENCH_HELP: &str = "\
 Examples:

@@ -8,6 +8,7 @@
 
 mod admin;
 mod cli;
+mod inspect;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Command::Dev(arguments) => cli::dev(arguments),
         Command::Shell(arguments) => ExitCode::from(shell::run(&arguments.into())),
         Command::Admin(arguments) => admin::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Bench { task } => match bench::run(&task, &mut std::io::stdout().lock()) {
             Ok(_) => ExitCode::SUCCESS,
             Err(error) => failed(&error),

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::ClusterView;
-use model::schema::{Column, ColumnKind, Table, TableOptions};
+use model::schema::{Column, ColumnKind, Table};
+use model::table_options::TableOptions;
 use model::{ColumnId, CqlType, TableId};
 
 fn address(last: u8) -> SocketAddr {
@@ -33,6 +34,7 @@ fn table(name: &str) -> Change {
         Column { id: ColumnId(0), name: "k".to_owned(), kind: ColumnKind::PartitionKey(0), cql_type: CqlType::Int };
     let table = Table {
         id: TableId(5),
+        generation: 0,
         keyspace: "k".to_owned(),
         name: name.to_owned(),
         columns: vec![column],

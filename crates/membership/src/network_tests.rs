@@ -7,7 +7,8 @@ use crate::log::{Change, Entry, Founder, MemberInfo, NodeAddresses, State};
 use crate::{ClusterView, Member};
 use bytes::Bytes;
 use model::codec::{Decode, Encode};
-use model::schema::{Column, ColumnKind, Replication, SchemaChange, Table, TableOptions};
+use model::schema::{Column, ColumnKind, Replication, SchemaChange, Table};
+use model::table_options::TableOptions;
 use model::{ColumnId, CqlType, Epoch, Instant, NodeId, Now, RequestError, Rng, TableId, WallMicros};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -458,6 +459,7 @@ fn create_table(keyspace: &str, name: &str, id: u128) -> SchemaChange {
     SchemaChange::CreateTable {
         table: Table {
             id: TableId(id),
+            generation: 0,
             keyspace: keyspace.to_owned(),
             name: name.to_owned(),
             columns: vec![column],

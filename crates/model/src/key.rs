@@ -185,6 +185,31 @@ pub fn decode_clustering(table: &Table, encoded: &[u8]) -> Result<Vec<Bytes>, Co
     if rest.is_empty() { Ok(values) } else { Err(CodecError::Trailing(rest.len())) }
 }
 
+/// The values, in wire form, and the side of a bound of `table`.
+///
+/// # Errors
+/// When `encoded` is not what [`encode_bound`] makes for `table`.
+pub fn decode_bound(table: &Table, encoded: &[u8]) -> Result<(Vec<Bytes>, BoundSide), CodecError> {
+    let mut rest = encoded;
+    let mut values = Vec::new();
+    let mut columns = table.clustering();
+    loop {
+        let (first, after) = rest.split_first().ok_or(CodecError::Truncated)?;
+        rest = after;
+        let side = match *first {
+            NEXT_COMPONENT => {
+                let column = columns.next().ok_or(CodecError::Invalid("bound"))?;
+                values.push(ordered::take(&column.cql_type, &mut rest, is_descending(column.kind))?);
+                continue;
+            }
+            BOUND_BEFORE => BoundSide::Before,
+            BOUND_AFTER => BoundSide::After,
+            _ => return Err(CodecError::Invalid("bound")),
+        };
+        return if rest.is_empty() { Ok((values, side)) } else { Err(CodecError::Trailing(rest.len())) };
+    }
+}
+
 fn is_descending(kind: ColumnKind) -> bool {
     matches!(kind, ColumnKind::Clustering(_, ClusteringOrder::Descending))
 }

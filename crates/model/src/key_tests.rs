@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::id::{ColumnId, TableId};
-use crate::schema::{Column, TableOptions};
+use crate::schema::Column;
+use crate::table_options::TableOptions;
 use crate::types::CqlType;
 use crate::types::tests::frozen_type;
 use crate::value::tests::value_of;
@@ -29,6 +30,7 @@ fn table(columns: &[(CqlType, bool)]) -> Table {
         Column { id: ColumnId(0), name: "k".to_owned(), kind: ColumnKind::PartitionKey(0), cql_type: CqlType::Int };
     Table {
         id: TableId(1),
+        generation: 0,
         keyspace: "ks".to_owned(),
         name: "t".to_owned(),
         columns: std::iter::once(key).chain(clustering).collect(),

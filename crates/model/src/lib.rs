@@ -15,9 +15,9 @@
 //! form, [`key`] and [`token`] placement and order, [`row`] cells and rows, [`complex`] columns of many
 //! cells, [`element`] what those cells are of and [`counter`] those that count, [`deletion`] partition
 //! and range deletions, [`mutation`] writes, [`read`] reads, [`answer`] what a replica answers to them,
-//! [`name`] how CQL writes names, [`schema`] keyspaces and tables, [`consistency`] levels, [`error`]
-//! outcomes, [`codec`] the compact binary form, [`digest`], [`limits`], [`rng`], [`local`] the node's
-//! own records.
+//! [`name`] how CQL writes names, [`schema`] keyspaces and tables with their [`table_options`],
+//! [`consistency`] levels, [`error`] outcomes, [`codec`] the compact binary form, [`digest`], [`limits`],
+//! [`rng`], [`local`] the node's own records.
 
 pub mod answer;
 pub mod codec;
@@ -38,6 +38,7 @@ pub mod read;
 pub mod rng;
 pub mod row;
 pub mod schema;
+pub mod table_options;
 pub mod time;
 pub mod token;
 pub mod types;

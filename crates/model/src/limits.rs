@@ -20,6 +20,12 @@ pub const BIND_MARKERS_MAX: usize = 65_535;
 /// Most columns in one table.
 pub const COLUMNS_MAX: usize = 4_096;
 
+/// Most tables in a cluster: each costs every node a write buffer and files of its own, whatever it holds.
+pub const TABLES_MAX: usize = 500;
+
+/// From so many tables on a CREATE TABLE is answered with a warning.
+pub const TABLES_WARNED: usize = 200;
+
 /// Longest keyspace, table or column name in bytes (Cassandra: 48 for keyspaces and tables).
 pub const NAME_BYTES_MAX: usize = 48;
 
@@ -43,5 +49,6 @@ pub const NESTING_MAX: usize = 32;
 
 const _: () = assert!(VALUE_BYTES_MAX + 2 * KEY_BYTES_MAX < MUTATION_BYTES_MAX);
 const _: () = assert!(MUTATION_BYTES_MAX < MESSAGE_BYTES_MAX);
+const _: () = assert!(TABLES_WARNED < TABLES_MAX);
 const _: () = assert!(STATEMENT_BYTES_MAX < MESSAGE_BYTES_MAX);
 const _: () = assert!(PAGE_BYTES_MAX + MUTATION_BYTES_MAX < MESSAGE_BYTES_MAX);

@@ -5,6 +5,8 @@
 use crate::codec::{CodecError, Decode, Encode, Reader, put_sequence};
 use crate::error::RequestError;
 use crate::id::{ColumnId, KeyspaceName, TableId};
+use crate::limits::TABLES_MAX;
+use crate::table_options::TableOptions;
 use crate::types::CqlType;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,29 +85,13 @@ pub struct Column {
     pub cql_type: CqlType,
 }
 
-/// The options of `CREATE TABLE ... WITH` that are honoured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableOptions {
-    /// Free text.
-    pub comment: String,
-    /// Time to live in seconds of writes that name none; 0 for none.
-    pub default_time_to_live: u32,
-    /// Seconds for which tombstones are kept.
-    pub gc_grace_seconds: u32,
-}
-
-impl Default for TableOptions {
-    fn default() -> TableOptions {
-        // Cassandra's default: ten days.
-        TableOptions { comment: String::new(), default_time_to_live: 0, gc_grace_seconds: 864_000 }
-    }
-}
-
 /// A table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// Its identity on disk and in messages.
+    /// Its identity on disk and in messages: that of its present generation.
     pub id: TableId,
+    /// How often it was truncated: 0 when it is created.
+    pub generation: u32,
     /// The keyspace that it is in.
     pub keyspace: KeyspaceName,
     /// Its name.
@@ -158,9 +144,55 @@ pub enum SchemaChange {
         /// True for `IF EXISTS`.
         if_exists: bool,
     },
+    /// `TRUNCATE`: the table's next generation takes its place, with the same definition and another id.
+    /// Whatever still speaks of the old one (mutations, hints, reads, answers under way) speaks of a table
+    /// that does not exist any more.
+    TruncateTable {
+        /// The keyspace that it is in.
+        keyspace: KeyspaceName,
+        /// Its name.
+        name: String,
+    },
 }
 
 impl Table {
+    /// The id that it was created with: stays the same when it is truncated.
+    #[must_use]
+    pub fn created_id(&self) -> TableId {
+        TableId(self.id.0.wrapping_sub(u128::from(self.generation)))
+    }
+
+    /// The table after it is truncated. Ids of generations follow each other: those of different tables are
+    /// random, so that they do not meet.
+    fn truncated(&self) -> Table {
+        Table { id: TableId(self.id.0.wrapping_add(1)), generation: self.generation + 1, ..self.clone() }
+    }
+
+    /// A table of one blob column in each part of its rows (column 0 the partition key, 1 clustering, 2 the
+    /// value), for tests and benchmarks of what is below CQL.
+    #[must_use]
+    pub fn plain(id: TableId) -> Table {
+        let kinds = [
+            ("key", ColumnKind::PartitionKey(0)),
+            ("clustering", ColumnKind::Clustering(0, ClusteringOrder::Ascending)),
+            ("value", ColumnKind::Regular),
+        ];
+        let column = |((name, kind), number): ((&str, ColumnKind), u32)| Column {
+            id: ColumnId(number),
+            name: name.to_owned(),
+            kind,
+            cql_type: CqlType::Blob,
+        };
+        Table {
+            id,
+            generation: 0,
+            keyspace: "plain".to_owned(),
+            name: format!("table_{:x}", id.0),
+            columns: kinds.into_iter().zip(0..).map(column).collect(),
+            options: TableOptions::default(),
+        }
+    }
+
     /// The columns of the partition key, by position.
     pub fn partition_key(&self) -> impl Iterator<Item = &Column> {
         self.columns.iter().filter(|column| matches!(column.kind, ColumnKind::PartitionKey(_)))
@@ -223,7 +255,7 @@ impl Schema {
     /// (`IF EXISTS`, `IF NOT EXISTS`).
     ///
     /// # Errors
-    /// `AlreadyExists` or `NotFound`, when the change cannot be made.
+    /// `AlreadyExists` or `NotFound`, when the change cannot be made; `Invalid` when there are too many tables.
     pub fn apply(&self, change: &SchemaChange) -> Result<Option<Schema>, RequestError> {
         let mut next = self.clone();
         match change {
@@ -252,6 +284,13 @@ impl Schema {
                     Err(missing) if !self.keyspaces.contains_key(&table.keyspace) => return Err(missing),
                     Err(_) => {}
                 }
+                if self.tables.len() >= TABLES_MAX {
+                    let message = format!(
+                        "Cannot have more than {TABLES_MAX} tables: each costs every node a write buffer and files \
+                         of its own"
+                    );
+                    return Err(RequestError::Invalid(message));
+                }
                 next.replace_keyspace(&table.keyspace, |tables| {
                     tables.insert(table.name.clone(), Arc::new(table.clone()));
                 });
@@ -266,6 +305,15 @@ impl Schema {
                     });
                 }
             },
+            SchemaChange::TruncateTable { keyspace, name } => {
+                let table = self.find_table(keyspace, name)?;
+                let truncated = Arc::new(table.truncated());
+                next.tables.remove(&table.id);
+                next.tables.insert(truncated.id, truncated.clone());
+                next.replace_keyspace(keyspace, |tables| {
+                    tables.insert(name.clone(), truncated);
+                });
+            }
         }
         Ok(Some(next))
     }
@@ -352,12 +400,11 @@ impl Decode for Column {
 impl Encode for Table {
     fn encode(&self, out: &mut Vec<u8>) {
         self.id.encode(out);
+        self.generation.encode(out);
         self.keyspace.encode(out);
         self.name.encode(out);
         put_sequence(out, &self.columns);
-        self.options.comment.encode(out);
-        self.options.default_time_to_live.encode(out);
-        self.options.gc_grace_seconds.encode(out);
+        self.options.encode(out);
     }
 }
 
@@ -365,14 +412,11 @@ impl Decode for Table {
     fn decode(reader: &mut Reader) -> Result<Table, CodecError> {
         Ok(Table {
             id: TableId::decode(reader)?,
+            generation: reader.varint_u32()?,
             keyspace: reader.text()?,
             name: reader.text()?,
             columns: reader.sequence()?,
-            options: TableOptions {
-                comment: reader.text()?,
-                default_time_to_live: reader.varint_u32()?,
-                gc_grace_seconds: reader.varint_u32()?,
-            },
+            options: TableOptions::decode(reader)?,
         })
     }
 }
@@ -402,6 +446,11 @@ impl Encode for SchemaChange {
                 name.encode(out);
                 if_exists.encode(out);
             }
+            SchemaChange::TruncateTable { keyspace, name } => {
+                out.push(4);
+                keyspace.encode(out);
+                name.encode(out);
+            }
         }
     }
 }
@@ -417,7 +466,58 @@ impl Decode for SchemaChange {
             1 => SchemaChange::DropKeyspace { name: reader.text()?, if_exists: reader.bool()? },
             2 => SchemaChange::CreateTable { table: Table::decode(reader)?, if_not_exists: reader.bool()? },
             3 => SchemaChange::DropTable { keyspace: reader.text()?, name: reader.text()?, if_exists: reader.bool()? },
+            4 => SchemaChange::TruncateTable { keyspace: reader.text()?, name: reader.text()? },
             _ => return Err(CodecError::Invalid("schema change")),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(tables: usize) -> Schema {
+        let keyspace = SchemaChange::CreateKeyspace {
+            name: "plain".to_owned(),
+            replication: Replication::Simple { factor: 1 },
+            if_not_exists: false,
+        };
+        let creates = (0..tables).map(|id| SchemaChange::CreateTable {
+            table: Table::plain(TableId(1_000 * id as u128)),
+            if_not_exists: false,
+        });
+        let changes = std::iter::once(keyspace).chain(creates);
+        changes.fold(Schema::default(), |schema, change| schema.apply(&change).unwrap().unwrap())
+    }
+
+    #[test]
+    fn a_truncated_table_is_the_same_under_another_id() {
+        let before = schema(2);
+        let truncate = SchemaChange::TruncateTable { keyspace: "plain".to_owned(), name: "table_3e8".to_owned() };
+        assert_eq!(SchemaChange::from_bytes(&truncate.to_bytes()).unwrap(), truncate);
+        let mut after = before.clone();
+        for generation in 1..4 {
+            after = after.apply(&truncate).unwrap().unwrap();
+            let table = after.find_table("plain", "table_3e8").unwrap().clone();
+            assert_eq!((table.id, table.generation), (TableId(1_000 + u128::from(generation)), generation));
+            assert_eq!(table.created_id(), TableId(1_000));
+            assert_eq!(after.table(table.id), Some(&table));
+            assert_eq!(after.table(TableId(table.id.0 - 1)), None, "the generation before is gone");
+            let original = Table { id: TableId(1_000), generation: 0, ..Table::clone(&table) };
+            assert_eq!(original, Table::plain(TableId(1_000)), "nothing else has changed");
+            assert_eq!(Table::from_bytes(&table.to_bytes()).unwrap(), *table);
+        }
+        assert_eq!(after.table(TableId(0)), before.table(TableId(0)));
+        let missing = SchemaChange::TruncateTable { keyspace: "plain".to_owned(), name: "none".to_owned() };
+        assert!(matches!(after.apply(&missing), Err(RequestError::NotFound(_))));
+    }
+
+    #[test]
+    fn there_are_so_many_tables_and_no_more() {
+        let full = schema(TABLES_MAX);
+        let more = SchemaChange::CreateTable { table: Table::plain(TableId(7)), if_not_exists: false };
+        assert!(matches!(full.apply(&more), Err(RequestError::Invalid(message)) if message.contains("500 tables")));
+        let again = SchemaChange::CreateTable { table: Table::plain(TableId(0)), if_not_exists: true };
+        assert_eq!(full.apply(&again), Ok(None));
     }
 }

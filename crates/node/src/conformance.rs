@@ -18,6 +18,7 @@ use model::deletion::{Deletion, PartitionDeletions};
 use model::local::LocalWrite;
 use model::read::Slice;
 use model::row::Expiry;
+use model::schema::Table;
 use model::{
     Cell, CellState, ColumnId, ComplexColumn, Liveness, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record,
     RecordKey, Rng, Row, TableId,
@@ -84,7 +85,7 @@ impl Session {
     fn new(make: &mut MakeHarness<'_>) -> Session {
         let mut session = Session { harness: make(), storage: None };
         session.reopen();
-        session.storage().set_tables(&[TABLE, OTHER_TABLE]).unwrap();
+        session.storage().set_tables(&tables(&[TABLE, OTHER_TABLE])).unwrap();
         session
     }
 
@@ -130,6 +131,11 @@ impl Session {
 
 const TABLE: TableId = TableId(0xa1);
 const OTHER_TABLE: TableId = TableId(0xa2);
+
+/// What the store is told of tables with these ids.
+fn tables(ids: &[TableId]) -> Vec<Arc<Table>> {
+    ids.iter().map(|id| Arc::new(Table::plain(*id))).collect()
+}
 const TARGET: NodeId = NodeId(0xb1);
 
 fn partition(name: &str) -> PartitionKey {
@@ -437,7 +443,7 @@ fn tables_come_and_go(make: &mut MakeHarness<'_>) {
     let other = mutation(OTHER_TABLE, "p", vec![Record::row(clustering(2), &live_row(5, b"v"))]);
     session.commit(&[Write::Apply(other.clone())], true);
     let new = TableId(0xa3);
-    session.storage().set_tables(&[new, TABLE]).unwrap();
+    session.storage().set_tables(&tables(&[new, TABLE])).unwrap();
     for _ in 0..2 {
         let results = session.storage().commit(&[Write::Apply(other.clone())], true).unwrap();
         assert!(matches!(results[0], Err(StorageError::Invalid(_))));
@@ -446,14 +452,14 @@ fn tables_come_and_go(make: &mut MakeHarness<'_>) {
         assert_eq!(session.read(&ReadCommand { table: new, ..all("p") }), ReadData::default());
         assert_eq!(keys(&session.read(&all("p"))), [1]);
         session.reopen();
-        session.storage().set_tables(&[TABLE, new]).unwrap();
+        session.storage().set_tables(&tables(&[TABLE, new])).unwrap();
     }
     // Not what a schema does, yet nothing may come back.
-    session.storage().set_tables(&[TABLE, new, OTHER_TABLE]).unwrap();
+    session.storage().set_tables(&tables(&[TABLE, new, OTHER_TABLE])).unwrap();
     assert_eq!(session.read(&ReadCommand { table: OTHER_TABLE, ..all("p") }), ReadData::default());
     session.storage().set_tables(&[]).unwrap();
     session.crash_process();
-    session.storage().set_tables(&[TABLE]).unwrap();
+    session.storage().set_tables(&tables(&[TABLE])).unwrap();
     assert_eq!(session.read(&all("p")), ReadData::default());
 }
 
@@ -611,7 +617,7 @@ fn what_was_synced_survives_a_power_failure(make: &mut MakeHarness<'_>) {
         if !session.crash_power() {
             return;
         }
-        session.storage().set_tables(&[TABLE, OTHER_TABLE]).unwrap();
+        session.storage().set_tables(&tables(&[TABLE, OTHER_TABLE])).unwrap();
         // A prefix, in the order of commits, with everything that was synced.
         let found = keys(&session.read(&all("p")));
         assert_eq!(found, (1..=found.len() as u8).collect::<Vec<u8>>(), "seed {seed}");

@@ -1169,7 +1169,9 @@ fn check_table(view: &ClusterView, bound: &model::schema::Table) -> Result<(), R
     }
     view.schema.find_table(&bound.keyspace, &bound.name)?;
     let name = format!("{}.{}", bound.keyspace, bound.name);
-    Err(RequestError::NotFound(format!("table {name} was dropped and created again; prepare the statement again")))
+    Err(RequestError::NotFound(format!(
+        "table {name} was truncated, or dropped and created again; prepare the statement again"
+    )))
 }
 
 fn unavailable(consistency: Consistency, required: usize, alive: usize) -> RequestError {

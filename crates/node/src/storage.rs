@@ -18,7 +18,8 @@
 use crate::io::Stored;
 use bytes::Bytes;
 use model::local::LocalWrite;
-use model::{Mutation, NodeId, ReadCommand, ReadData, TableId};
+use model::schema::Table;
+use model::{Mutation, NodeId, ReadCommand, ReadData};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -124,12 +125,14 @@ pub trait Storage: Send + Sync {
     fn hint_targets(&self) -> Result<Vec<NodeId>, StorageError>;
 
     /// Brings the set of tables in line with the schema: creates what is missing, drops what is not
-    /// listed, data included. A table must be listed before a mutation of it is committed; a mutation of a
-    /// table that is not listed fails as [`StorageError::Invalid`].
+    /// listed, data included, and takes over changed options and columns. Tables are told apart by their id;
+    /// a truncated one has a new id, so it is a new and empty one here. A table must be listed before a
+    /// mutation of it is committed; a mutation of a table that is not listed fails as
+    /// [`StorageError::Invalid`].
     ///
     /// # Errors
-    /// When it cannot.
-    fn set_tables(&self, tables: &[TableId]) -> Result<(), StorageError>;
+    /// When it cannot. Calling it again with the same tables goes on where it failed.
+    fn set_tables(&self, tables: &[Arc<Table>]) -> Result<(), StorageError>;
 }
 
 /// The answer of a driver to a write, by op: kept here so that both drivers map results alike.

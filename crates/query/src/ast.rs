@@ -192,6 +192,7 @@ pub(crate) enum Statement {
     DropKeyspace { name: Name, if_exists: bool },
     CreateTable(CreateTable),
     DropTable { name: TableName, if_exists: bool },
+    Truncate(TableName),
     Use(Name),
     Insert(Insert),
     Update(Update),

@@ -3,7 +3,7 @@
 //! decided here, once; binding values to the plan looks nothing up.
 
 use crate::ast::{Delete, Insert, Name, Select, Statement, TableName, Term, TermKind, Update, Using};
-use crate::definition::{create_keyspace, create_table, drop_keyspace, drop_table};
+use crate::definition::{create_keyspace, create_table, drop_keyspace, drop_table, truncate};
 use crate::operand::{BoundValue, ColumnSpec, Operand, constant};
 use crate::parser::Parsed;
 use crate::prepared::{Plan, Prepared};
@@ -37,6 +37,7 @@ pub(crate) fn bind(
         Statement::DropTable { name, if_exists } => {
             Plan::Schema(drop_table(source, binder.keyspace_of(name)?, name, *if_exists)?)
         }
+        Statement::Truncate(name) => Plan::Schema(truncate(source, binder.keyspace_of(name)?, name)?),
         Statement::Use(name) => {
             if schema.keyspace(&name.text).is_none() {
                 let missing = RequestError::NotFound(format!("Keyspace '{}' does not exist", name.text));

@@ -1,11 +1,12 @@
-//! CREATE and DROP of keyspaces and tables: from the syntax tree to a change of the schema.
+//! CREATE and DROP of keyspaces and tables, TRUNCATE: from the syntax tree to a change of the schema.
 //!
 //! Every option is honoured, or refused by its name: none is ignored.
 
-use crate::ast::{CreateKeyspace, CreateTable, Literal, LiteralKind, Name, Property, PropertyValue, TableName};
+use crate::ast::{CreateKeyspace, CreateTable, Literal, Name, Property, PropertyValue, TableName};
 use crate::source::{Position, Source, shortened};
-use model::limits::{NAME_BYTES_MAX, TTL_SECONDS_MAX};
-use model::schema::{ClusteringOrder, Column, ColumnKind, Replication, SchemaChange, Table, TableOptions};
+use crate::table_options::table_options;
+use model::limits::NAME_BYTES_MAX;
+use model::schema::{ClusteringOrder, Column, ColumnKind, Replication, SchemaChange, Table};
 use model::{ColumnId, RequestError, TableId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -103,8 +104,14 @@ pub(crate) fn drop_table(
     Ok(SchemaRequest { change: SchemaChange::DropTable { keyspace, name, if_exists } })
 }
 
+pub(crate) fn truncate(source: Source<'_>, keyspace: &str, name: &TableName) -> Result<SchemaRequest, RequestError> {
+    check_not_system(source, name.table.at, keyspace)?;
+    let (keyspace, name) = (keyspace.to_owned(), name.table.text.clone());
+    Ok(SchemaRequest { change: SchemaChange::TruncateTable { keyspace, name } })
+}
+
 /// Refuses a property that is given twice.
-fn check_distinct(source: Source<'_>, properties: &[Property]) -> Result<(), RequestError> {
+pub(crate) fn check_distinct(source: Source<'_>, properties: &[Property]) -> Result<(), RequestError> {
     let mut seen = BTreeSet::new();
     match properties.iter().find(|property| !seen.insert(property.name.text.as_str())) {
         None => Ok(()),
@@ -114,7 +121,7 @@ fn check_distinct(source: Source<'_>, properties: &[Property]) -> Result<(), Req
     }
 }
 
-fn invalid_value(source: Source<'_>, property: &Property) -> RequestError {
+pub(crate) fn invalid_value(source: Source<'_>, property: &Property) -> RequestError {
     let shown = match &property.value {
         PropertyValue::Literal(literal) => shortened(&literal.text),
         PropertyValue::Map(_) => "a map".to_owned(),
@@ -195,7 +202,7 @@ pub(crate) fn create_table(
     let columns = table_columns(source, create)?;
     let options = table_options(source, &create.properties)?;
     let (keyspace, name) = (keyspace.to_owned(), name.text.clone());
-    let table = Table { id: TableId(0), keyspace, name, columns, options };
+    let table = Table { id: TableId(0), generation: 0, keyspace, name, columns, options };
     Ok(SchemaRequest { change: SchemaChange::CreateTable { table, if_not_exists: create.if_not_exists } })
 }
 
@@ -287,38 +294,6 @@ fn clustering_orders(
         }
     }
     Ok(orders)
-}
-
-fn table_options(source: Source<'_>, properties: &[Property]) -> Result<TableOptions, RequestError> {
-    check_distinct(source, properties)?;
-    let mut options = TableOptions::default();
-    for property in properties {
-        match property.name.text.as_str() {
-            "comment" => match &property.value {
-                PropertyValue::Literal(Literal { kind: LiteralKind::String, text }) => options.comment.clone_from(text),
-                _ => return Err(invalid_value(source, property)),
-            },
-            "default_time_to_live" => {
-                options.default_time_to_live = seconds(source, property, TTL_SECONDS_MAX)?;
-            }
-            "gc_grace_seconds" => options.gc_grace_seconds = seconds(source, property, i32::MAX as u32)?,
-            other => return Err(source.unsupported(property.name.at, &format!("table option '{other}' is"))),
-        }
-    }
-    Ok(options)
-}
-
-/// A number of seconds from 0 to `most`, which may stand in quotes.
-fn seconds(source: Source<'_>, property: &Property, most: u32) -> Result<u32, RequestError> {
-    let PropertyValue::Literal(Literal { kind: LiteralKind::Integer | LiteralKind::String, text }) = &property.value
-    else {
-        return Err(invalid_value(source, property));
-    };
-    text.parse::<u32>().ok().filter(|seconds| *seconds <= most).ok_or_else(|| {
-        let (name, shown) = (&property.name.text, shortened(text));
-        let message = format!("Invalid value {shown} for option '{name}': expected seconds from 0 to {most}");
-        source.invalid(property.at, message)
-    })
 }
 
 #[cfg(test)]

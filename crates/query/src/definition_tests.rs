@@ -4,8 +4,9 @@ use super::*;
 use crate::fixture::{cases, schema, schema_request};
 use crate::{describe_keyspace, describe_table};
 use model::CqlType;
-use model::limits::COLUMNS_MAX;
+use model::limits::{COLUMNS_MAX, TTL_SECONDS_MAX};
 use model::schema::Keyspace;
+use model::table_options::{Compaction, CompactionShape, Compression, Compressor, Fraction, TableOptions};
 use proptest::prelude::*;
 
 fn change(text: &str) -> SchemaChange {
@@ -48,6 +49,9 @@ fn drops_name_what_they_drop() {
     assert_eq!(change("DROP KEYSPACE IF EXISTS k"), drop);
     let drop = SchemaChange::DropTable { keyspace: "k".to_owned(), name: "t".to_owned(), if_exists: false };
     assert_eq!(change("DROP TABLE k.t"), drop);
+    let truncate = SchemaChange::TruncateTable { keyspace: "k".to_owned(), name: "t".to_owned() };
+    assert_eq!(change("TRUNCATE k.t"), truncate);
+    assert_eq!(change("TRUNCATE TABLE k.t"), truncate);
 }
 
 #[test]
@@ -69,7 +73,8 @@ fn columns_are_ordered_by_key_and_name_and_numbered() {
     ];
     assert_eq!(columns, expected);
     assert_eq!((table.id, table.keyspace.as_str(), table.name.as_str()), (TableId(7), "k", "t"));
-    let options = TableOptions { comment: "it's".to_owned(), default_time_to_live: 60, gc_grace_seconds: 0 };
+    let comment = "it's".to_owned();
+    let options = TableOptions { comment, default_time_to_live: 60, gc_grace_seconds: 0, ..TableOptions::default() };
     assert_eq!(table.options, options);
     assert_eq!(created("CREATE TABLE k.t (k int PRIMARY KEY)").options, TableOptions::default());
     let partly =
@@ -104,12 +109,53 @@ fn descriptions_are_as_cqlsh_prints_them() {
     let text = "CREATE TABLE k.t (a int, b text, c timeuuid, v blob, PRIMARY KEY ((a, b), c)) \
                 WITH CLUSTERING ORDER BY (c DESC) AND comment = 'x'";
     let expected = "CREATE TABLE k.t (\n    a int,\n    b text,\n    c timeuuid,\n    v blob,\n    \
-                    PRIMARY KEY ((a, b), c)\n) WITH CLUSTERING ORDER BY (c DESC)\n    AND comment = 'x'\n    \
-                    AND default_time_to_live = 0\n    AND gc_grace_seconds = 864000;";
+                    PRIMARY KEY ((a, b), c)\n) WITH CLUSTERING ORDER BY (c DESC)\n    \
+                    AND additional_write_policy = '99p'\n    AND allow_auto_snapshot = true\n    \
+                    AND bloom_filter_fp_chance = 0.01\n    \
+                    AND caching = {'keys': 'ALL', 'rows_per_partition': 'NONE'}\n    AND cdc = false\n    \
+                    AND comment = 'x'\n    \
+                    AND compaction = {'class': 'org.apache.cassandra.db.compaction.LeveledCompactionStrategy', \
+                    'fanout_size': '10', 'sstable_size_in_mb': '64'}\n    \
+                    AND compression = {'class': 'org.apache.cassandra.io.compress.LZ4Compressor', \
+                    'chunk_length_in_kb': '8'}\n    AND crc_check_chance = 1.0\n    \
+                    AND default_time_to_live = 0\n    AND extensions = {}\n    AND gc_grace_seconds = 864000\n    \
+                    AND incremental_backups = true\n    AND max_index_interval = 2048\n    \
+                    AND memtable = 'default'\n    AND memtable_flush_period_in_ms = 0\n    \
+                    AND min_index_interval = 128\n    AND read_repair = 'BLOCKING'\n    \
+                    AND speculative_retry = '99p';";
     assert_eq!(describe_table(&created(text)), expected);
     let text = "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': '3'} \
                 AND durable_writes = true;";
     assert_eq!(describe_keyspace(schema(&[text]).keyspace("k").unwrap()), text);
+}
+
+/// Options that can be written in CQL.
+fn any_options() -> impl Strategy<Value = TableOptions> {
+    let shape = prop_oneof![
+        (1..65_536u32, 2..100u32).prop_map(|(file_mb, fanout)| CompactionShape::Leveled { file_mb, fanout }),
+        (2..50u32, 50..100u32)
+            .prop_map(|(min_threshold, max_threshold)| CompactionShape::SizeTiered { min_threshold, max_threshold }),
+        (-62..=62i32, 1..65_536u32).prop_map(|(scaling, file_mb)| CompactionShape::Unified { scaling, file_mb }),
+    ];
+    let compressor = prop_oneof![
+        prop::sample::select(vec![Compressor::None, Compressor::Lz4, Compressor::Snappy]),
+        (1..=22u32).prop_map(|level| Compressor::Zstd { level }),
+    ];
+    let flags = (any::<bool>(), any::<bool>());
+    let numbers = (0..=TTL_SECONDS_MAX, 0..=i32::MAX as u32, 68_000..=1_000_000_000u32, 0..=10u32);
+    (".{0,20}", shape, compressor, numbers, flags).prop_map(|(comment, shape, compressor, numbers, flags)| {
+        let (default_time_to_live, gc_grace_seconds, billionths, chunk) = numbers;
+        let (enabled, allow_auto_snapshot) = flags;
+        TableOptions {
+            comment,
+            default_time_to_live,
+            gc_grace_seconds,
+            compaction: Compaction { shape, enabled },
+            compression: Compression { compressor, chunk_kb: 1 << chunk },
+            bloom_filter_fp_chance: Fraction(billionths),
+            allow_auto_snapshot,
+        }
+    })
 }
 
 fn column_name() -> impl Strategy<Value = String> {
@@ -124,7 +170,7 @@ fn column_name() -> impl Strategy<Value = String> {
 fn any_table() -> impl Strategy<Value = Table> {
     let types = CqlType::SCALARS.to_vec();
     let columns = prop::collection::btree_map(column_name(), prop::sample::select(types), 1..10);
-    let options = (".{0,20}", 0..=TTL_SECONDS_MAX, 0..=i32::MAX as u32);
+    let options = any_options();
     let names = ("[a-zA-Z0-9_]{1,48}", "[a-zA-Z0-9_]{1,48}");
     let directions = prop::collection::vec(any::<bool>(), 10);
     (names, columns, 1..4usize, 0..4usize, directions, options).prop_map(
@@ -151,9 +197,7 @@ fn any_table() -> impl Strategy<Value = Table> {
             let others = rest.into_iter().map(|(name, cql_type)| (name, ColumnKind::Regular, cql_type));
             let columns = of_key.chain(others).zip(0..);
             let columns = columns.map(|((name, kind, cql_type), id)| Column { id: ColumnId(id), name, kind, cql_type });
-            let (comment, default_time_to_live, gc_grace_seconds) = options;
-            let options = TableOptions { comment, default_time_to_live, gc_grace_seconds };
-            Table { id: TableId(7), keyspace, name, columns: columns.collect(), options }
+            Table { id: TableId(7), generation: 0, keyspace, name, columns: columns.collect(), options }
         },
     )
 }

@@ -1,7 +1,8 @@
 //! DESCRIBE: CREATE statements that make the same keyspace and table when they are executed.
 
+use crate::table_options::describe_options;
 use model::name::{quote_name, quote_text};
-use model::schema::{ClusteringOrder, Column, ColumnKind, Keyspace, Replication, Table, TableOptions};
+use model::schema::{ClusteringOrder, Column, ColumnKind, Keyspace, Replication, Table};
 
 /// The statement that creates `keyspace`, without its tables.
 #[must_use]
@@ -39,10 +40,7 @@ pub fn describe_table(table: &Table) -> String {
     if !orders.is_empty() {
         options.push(format!("CLUSTERING ORDER BY ({})", orders.join(", ")));
     }
-    let TableOptions { comment, default_time_to_live, gc_grace_seconds } = &table.options;
-    options.push(format!("comment = {}", quote_text(comment)));
-    options.push(format!("default_time_to_live = {default_time_to_live}"));
-    options.push(format!("gc_grace_seconds = {gc_grace_seconds}"));
+    options.extend(describe_options(&table.options));
     text.push_str(&format!(" WITH {};", options.join("\n    AND ")));
     text
 }

@@ -35,6 +35,7 @@ mod read;
 mod restriction;
 mod source;
 mod split;
+mod table_options;
 mod write;
 
 pub use definition::SchemaRequest;

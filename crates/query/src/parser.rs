@@ -48,11 +48,10 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, RequestError> {
 }
 
 /// Statements that are refused by their first words.
-const REFUSED_STATEMENTS: [&[&str]; 50] = [
+const REFUSED_STATEMENTS: [&[&str]; 49] = [
     &["BEGIN", "UNLOGGED", "BATCH"],
     &["BEGIN", "COUNTER", "BATCH"],
     &["BEGIN", "BATCH"],
-    &["TRUNCATE"],
     &["ALTER", "KEYSPACE"],
     &["ALTER", "SCHEMA"],
     &["ALTER", "TABLE"],
@@ -137,6 +136,9 @@ impl<'a> Parser<'a> {
             self.create()
         } else if self.eat_word("DROP") {
             self.drop()
+        } else if self.eat_word("TRUNCATE") {
+            let _ = self.eat_word("TABLE") || self.eat_word("COLUMNFAMILY");
+            Ok(Statement::Truncate(self.table_name()?))
         } else if self.eat_word("USE") {
             Ok(Statement::Use(self.name("a keyspace name")?))
         } else {

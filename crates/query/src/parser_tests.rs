@@ -27,6 +27,7 @@ pub(crate) fn print(statement: &Statement) -> String {
         Statement::DropTable { name, if_exists } => {
             format!("DROP TABLE {}{}", if *if_exists { "IF EXISTS " } else { "" }, table(name))
         }
+        Statement::Truncate(name) => format!("TRUNCATE {}", table(name)),
         Statement::CreateTable(create) => print_create_table(create, &table(&create.name)),
         Statement::Use(name) => format!("USE {}", quoted(name)),
         Statement::Insert(Insert { table: name, columns, values, using }) => {
@@ -319,6 +320,7 @@ pub(crate) fn statement() -> impl Strategy<Value = Statement> {
         }),
         1 => (name(), any::<bool>()).prop_map(|(name, if_exists)| Statement::DropKeyspace { name, if_exists }),
         1 => (table_name(), any::<bool>()).prop_map(|(name, if_exists)| Statement::DropTable { name, if_exists }),
+        1 => table_name().prop_map(Statement::Truncate),
         1 => name().prop_map(Statement::Use),
     ]
 }

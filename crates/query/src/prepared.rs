@@ -34,7 +34,7 @@ pub enum PreparedKind {
     Read,
     /// INSERT, UPDATE, DELETE.
     Write,
-    /// CREATE, DROP.
+    /// CREATE, DROP, TRUNCATE.
     Schema,
     /// USE.
     Use,
@@ -47,7 +47,7 @@ pub enum Bound {
     Write(BoundWrite),
     /// SELECT.
     Read(BoundRead),
-    /// CREATE, DROP.
+    /// CREATE, DROP, TRUNCATE.
     Schema(SchemaRequest),
     /// USE: the keyspace, which existed when the statement was prepared.
     Use(KeyspaceName),

@@ -10,10 +10,11 @@ use ::api::proto::client::v1 as proto;
 use membership::{ClusterView, MemberStatus};
 use model::{NodeId, RequestError, Token};
 use node::ShardStatus;
+use node::storage::StorageError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-use storage::StoreStatus;
+use std::time::{Duration, SystemTime};
+use storage::{LevelStatus, Pressure, SnapshotStatus, Store, StoreStatus, TableStatus};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status};
 
@@ -94,11 +95,61 @@ impl AdminService {
         Ok(statuses)
     }
 
-    async fn storage(&self) -> Result<(StoreStatus, BTreeMap<NodeId, u64>), Status> {
+    async fn store_status(&self) -> Result<(StoreStatus, BTreeMap<NodeId, u64>), Status> {
+        self.with_store(|store| Ok((store.status(), store.pending_hints()))).await
+    }
+
+    /// Asks the store something for which it looks into folders.
+    async fn with_store<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Store) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, Status> {
         let store = self.parts.store.clone();
-        // It looks into folders.
-        let read = tokio::task::spawn_blocking(move || (store.status(), store.pending_hints()));
-        read.await.map_err(|_| status(&RequestError::NotServing("it is shutting down".to_owned())))
+        let answered = tokio::task::spawn_blocking(move || ask(&store)).await;
+        let stopping = |_| status(&RequestError::NotServing("it is shutting down".to_owned()));
+        answered.map_err(stopping)?.map_err(|error| {
+            status(&match error {
+                StorageError::Invalid(reason) => RequestError::Invalid(reason),
+                other => RequestError::Server(other.to_string()),
+            })
+        })
+    }
+
+    fn durability(&self) -> proto::DurabilityMode {
+        match self.parts.config.durability {
+            Durability::Group => proto::DurabilityMode::Sync,
+            Durability::Periodic(_) => proto::DurabilityMode::Periodic,
+        }
+    }
+}
+
+fn table_storage(table: &TableStatus) -> proto::TableStorage {
+    let level = |level: &LevelStatus| proto::LevelStorage { files: level.files, bytes: level.bytes };
+    proto::TableStorage {
+        keyspace: table.keyspace.clone(),
+        name: table.name.clone(),
+        id: table.id.to_string(),
+        generation: table.generation,
+        estimated_records: table.keys,
+        file_bytes: table.file_bytes,
+        deletion_bytes: table.deletion_bytes,
+        levels: table.levels.iter().map(level).collect(),
+        memtable_bytes: table.memtable_bytes,
+        waiting_memtables: table.waiting_memtables,
+        pending_compaction_bytes: table.pending_compaction_bytes,
+        cached_reads: table.cached_reads,
+        missed_reads: table.missed_reads,
+    }
+}
+
+fn snapshot_info(snapshot: SnapshotStatus) -> proto::SnapshotInfo {
+    let created = snapshot.created.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    proto::SnapshotInfo {
+        name: snapshot.name,
+        created_seconds: created.as_secs(),
+        content: snapshot.content,
+        bytes: snapshot.bytes,
+        own_bytes: snapshot.own_bytes,
     }
 }
 
@@ -110,7 +161,7 @@ fn uuid_or_empty(id: Option<u128>) -> String {
 impl admin_server::Admin for AdminService {
     async fn status(&self, _: Request<proto::StatusRequest>) -> Result<Response<proto::StatusResponse>, Status> {
         let member = self.member().await?;
-        let (_, hints) = self.storage().await?;
+        let (_, hints) = self.store_status().await?;
         let serves = self.parts.executor.view().is_ok();
         let owned = ownership(&self.parts.published.view.load());
         let node = |node: &membership::NodeStatus| proto::NodeStatus {
@@ -153,13 +204,11 @@ impl admin_server::Admin for AdminService {
     async fn info(&self, _: Request<proto::InfoRequest>) -> Result<Response<proto::InfoResponse>, Status> {
         let member = self.member().await?;
         let shards = self.shards().await?;
-        let (storage, _) = self.storage().await?;
+        let (storage, _) = self.store_status().await?;
+        let mut counters = self.counters(&shards);
+        counters.insert("storage_refused_writes".to_owned(), storage.refused_writes);
         let sum = |figure: fn(&ShardStatus) -> u64| shards.iter().map(figure).sum();
         let voters = member.nodes.iter().filter(|node| node.voter).map(|node| node.id.to_string()).collect();
-        let durability = match self.parts.config.durability {
-            Durability::Group => proto::DurabilityMode::Sync,
-            Durability::Periodic(_) => proto::DurabilityMode::Periodic,
-        };
         let succeeded = self.parts.metrics.requests_succeeded.sum();
         let failed = self.parts.metrics.requests_failed.sum() + self.parts.metrics.requests_overloaded.sum();
         Ok(Response::new(proto::InfoResponse {
@@ -175,13 +224,13 @@ impl admin_server::Admin for AdminService {
             epoch: member.epoch.0,
             voters,
             shards: u32::from(self.parts.config.shards),
-            durability: durability.into(),
+            durability: self.durability().into(),
             requests_served: succeeded + failed,
             requests_failed: failed,
             hints_written: sum(|shard| shard.hints_written),
             hints_delivered: sum(|shard| shard.hints_delivered),
             read_repairs: sum(|shard| shard.read_repairs),
-            counters: self.counters(&shards),
+            counters,
             storage: Some(proto::StorageInfo {
                 table_bytes: storage.tables.iter().map(|table| table.file_bytes).sum(),
                 log_bytes: storage.log_bytes,
@@ -191,6 +240,60 @@ impl admin_server::Admin for AdminService {
                 estimated_records: storage.tables.iter().map(|table| table.keys).sum(),
             }),
         }))
+    }
+
+    async fn storage(&self, _: Request<proto::StorageRequest>) -> Result<Response<proto::StorageResponse>, Status> {
+        let (storage, hints) = self.store_status().await?;
+        let mut tables: Vec<proto::TableStorage> = storage.tables.iter().map(table_storage).collect();
+        tables.sort_by(|a, b| (&a.keyspace, &a.name).cmp(&(&b.keyspace, &b.name)));
+        let pressure = match storage.pressure {
+            Pressure::Free => proto::WritePressure::Free,
+            Pressure::Slowed => proto::WritePressure::Slowed,
+            Pressure::Refusing => proto::WritePressure::Refusing,
+        };
+        Ok(Response::new(proto::StorageResponse {
+            tables,
+            durability: self.durability().into(),
+            latest_sequence: storage.latest_sequence,
+            synced_sequence: storage.synced_sequence,
+            log_bytes: storage.log_bytes,
+            hint_bytes: storage.hint_bytes,
+            hints: hints.into_iter().map(|(node, count)| (node.to_string(), count)).collect(),
+            memtable_bytes: storage.memtable_bytes,
+            block_cache_bytes: storage.block_cache_bytes,
+            pending_compaction_bytes: storage.pending_compaction_bytes,
+            pressure: pressure.into(),
+            refused_writes: storage.refused_writes,
+            disk_is_full: storage.disk_is_full,
+            closed: storage.closed.unwrap_or_default(),
+        }))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<proto::SnapshotRequest>,
+    ) -> Result<Response<proto::SnapshotResponse>, Status> {
+        let name = request.into_inner().name;
+        let made = self.with_store(move |store| store.create_snapshot(&name)).await?;
+        Ok(Response::new(proto::SnapshotResponse { snapshot: Some(snapshot_info(made)) }))
+    }
+
+    async fn list_snapshots(
+        &self,
+        _: Request<proto::ListSnapshotsRequest>,
+    ) -> Result<Response<proto::ListSnapshotsResponse>, Status> {
+        let snapshots = self.with_store(Store::snapshots).await?;
+        let snapshots = snapshots.into_iter().map(snapshot_info).collect();
+        Ok(Response::new(proto::ListSnapshotsResponse { snapshots }))
+    }
+
+    async fn clear_snapshots(
+        &self,
+        request: Request<proto::ClearSnapshotsRequest>,
+    ) -> Result<Response<proto::ClearSnapshotsResponse>, Status> {
+        let name = Some(request.into_inner().name).filter(|name| !name.is_empty());
+        let removed = self.with_store(move |store| store.clear_snapshots(name.as_deref())).await?;
+        Ok(Response::new(proto::ClearSnapshotsResponse { removed }))
     }
 }
 

@@ -127,6 +127,7 @@ async fn open_store(config: &Config, options: StartOptions) -> Result<Store, Ser
     let store_options = StoreOptions {
         block_cache_bytes: config.block_cache_bytes,
         write_buffer_bytes: config.write_buffer_bytes,
+        auto_snapshot: config.auto_snapshot,
         accept_data_loss: options.accept_data_loss,
         // Syncs are this driver's: it answers what each has made durable.
         durability: storage::Durability::Group,
@@ -207,15 +208,17 @@ impl Parts {
         });
         let events = LinkEvents { shards: shards.clone(), member: member.clone(), seeds: config.seeds.clone() };
         let peers = Arc::new(Peers::new(local, Arc::new(events), metrics.clone()));
+        let store = Arc::new(store);
         let executor = Arc::new(Executor::new(
             published.clone(),
             shards.clone(),
             member.clone(),
             metrics.clone(),
+            store.clone(),
             config.request_timeout,
             random_seed()?,
         ));
-        let (store, started) = (Arc::new(store), std::time::Instant::now());
+        let started = std::time::Instant::now();
         let receivers = Mutex::default();
         let parts =
             Parts { config, own, store, metrics, shards, member, published, peers, executor, started, receivers };

@@ -3,7 +3,7 @@
 //! Invariant: a failure is an `Error` message on a stream and a status with the same `Error` in its details
 //! on a unary call; nothing of it is lost either way.
 
-use crate::execute::{Answer, Executor, Options, Plan, SchemaChanged};
+use crate::execute::{Answer, Effect, Executor, Options, Plan, SchemaChanged};
 use crate::execute_stream::{Answers, Columns};
 use crate::statements::{Statement, column_message};
 use crate::wire::helenus_server;
@@ -88,6 +88,7 @@ fn bound_value(value: proto::Value) -> Result<BoundValue, RequestError> {
 /// The message for an answer.
 pub(crate) fn answer_message(answer: Answer, columns: &Columns) -> proto::ExecuteResponse {
     use proto::execute_response::Result as Kind;
+    let mut warnings = Vec::new();
     let kind = match answer {
         Answer::Data(ShardResponse::Written) => Kind::Void(proto::Void {}),
         Answer::Data(ShardResponse::Rows { rows, paging_state }) => {
@@ -101,17 +102,19 @@ pub(crate) fn answer_message(answer: Answer, columns: &Columns) -> proto::Execut
             Kind::Rows(proto::Rows { columns, metadata_id, rows, paging_state })
         }
         Answer::Use(keyspace) => Kind::SetKeyspace(proto::SetKeyspace { keyspace }),
-        Answer::Schema(SchemaChanged { keyspace, table, created, epoch }) => {
-            let effect = match created {
-                Some(true) => proto::schema_change::Effect::Created,
-                Some(false) => proto::schema_change::Effect::Dropped,
-                None => proto::schema_change::Effect::None,
+        Answer::Schema(SchemaChanged { keyspace, table, effect, epoch, warning }) => {
+            let effect = match effect {
+                Effect::Created => proto::schema_change::Effect::Created,
+                Effect::Dropped => proto::schema_change::Effect::Dropped,
+                Effect::Truncated => proto::schema_change::Effect::Truncated,
+                Effect::None => proto::schema_change::Effect::None,
             };
             let table = table.unwrap_or_default();
+            warnings.extend(warning);
             Kind::SchemaChange(proto::SchemaChange { effect: effect.into(), keyspace, table, epoch: epoch.0 })
         }
     };
-    proto::ExecuteResponse { result: Some(kind), warnings: Vec::new() }
+    proto::ExecuteResponse { result: Some(kind), warnings }
 }
 
 fn statement_message(statement: &Statement) -> proto::PrepareResponse {

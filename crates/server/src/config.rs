@@ -53,6 +53,8 @@ pub struct RawConfig {
     pub block_cache_mb: Option<u64>,
     /// Memory for writes that are not yet in table files, in MiB. Default: 256.
     pub write_buffer_mb: Option<u64>,
+    /// Whether a snapshot is kept of tables that are dropped or truncated. Default: true.
+    pub auto_snapshot: Option<bool>,
     /// Milliseconds until a request that names no timeout fails. Default: 5000.
     pub request_timeout_ms: Option<u64>,
     /// Requests that the node works on at once; more are refused as overload. Default: 16384.
@@ -143,6 +145,8 @@ pub struct Config {
     pub block_cache_bytes: usize,
     /// Bytes of all write buffers.
     pub write_buffer_bytes: usize,
+    /// A snapshot is kept of tables that are dropped or truncated.
+    pub auto_snapshot: bool,
     /// For requests that name none.
     pub request_timeout: Duration,
     /// Requests in work on this node at once.
@@ -265,6 +269,7 @@ impl Config {
                 256,
                 limit::WRITE_BUFFER_MB,
             )),
+            auto_snapshot: raw.auto_snapshot.unwrap_or(true),
             request_timeout: Duration::from_millis(check.within(
                 "request_timeout_ms",
                 raw.request_timeout_ms,

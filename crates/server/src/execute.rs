@@ -11,6 +11,7 @@ use crate::shard_loop::{ReplyTo, ShardInput};
 use crate::statements::{Statement, Statements};
 use bytes::Bytes;
 use membership::ClusterView;
+use model::limits::{TABLES_MAX, TABLES_WARNED};
 use model::schema::{Schema, SchemaChange};
 use model::{Consistency, Epoch, RequestError, TableId, Token};
 use node::Shard;
@@ -20,6 +21,7 @@ use query::{Bound, BoundValue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
+use storage::{Pressure, Store};
 use tokio::sync::{mpsc, oneshot};
 
 /// Longest time to live of a request.
@@ -52,6 +54,19 @@ pub(crate) struct Options {
     pub(crate) paging_state: Option<Bytes>,
 }
 
+/// What became of that which a schema statement names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// It exists now.
+    Created,
+    /// It exists no more.
+    Dropped,
+    /// It is empty now.
+    Truncated,
+    /// Nothing: it existed, or did not.
+    None,
+}
+
 /// What a schema statement did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SchemaChanged {
@@ -59,10 +74,12 @@ pub(crate) struct SchemaChanged {
     pub(crate) keyspace: String,
     /// The table; none when the keyspace itself was changed.
     pub(crate) table: Option<String>,
-    /// True for CREATE, false for DROP; none when nothing was changed.
-    pub(crate) created: Option<bool>,
+    /// What happened.
+    pub(crate) effect: Effect,
     /// The epoch that includes it.
     pub(crate) epoch: Epoch,
+    /// What the client should know besides.
+    pub(crate) warning: Option<String>,
 }
 
 /// The result of a statement.
@@ -72,7 +89,7 @@ pub(crate) enum Answer {
     Data(Response),
     /// `USE`.
     Use(String),
-    /// `CREATE`, `DROP`.
+    /// `CREATE`, `DROP`, `TRUNCATE`.
     Schema(SchemaChanged),
 }
 
@@ -96,6 +113,7 @@ pub(crate) struct Executor {
     pub(crate) metrics: Arc<Metrics>,
     shards: Vec<mpsc::Sender<ShardInput>>,
     member: mpsc::Sender<MemberInput>,
+    store: Arc<Store>,
     timeout: Duration,
     table_ids: Mutex<model::Rng>,
     phase: AtomicU8,
@@ -112,6 +130,7 @@ impl Executor {
         shards: Vec<mpsc::Sender<ShardInput>>,
         member: mpsc::Sender<MemberInput>,
         metrics: Arc<Metrics>,
+        store: Arc<Store>,
         timeout: Duration,
         seed: u64,
     ) -> Executor {
@@ -119,7 +138,7 @@ impl Executor {
         let phase = AtomicU8::new(Phase::Starting as u8);
         let statements = Statements::default();
         let calls = Mutex::new(None);
-        Executor { published, statements, metrics, shards, member, timeout, table_ids, phase, calls }
+        Executor { published, statements, metrics, shards, member, store, timeout, table_ids, phase, calls }
     }
 
     /// Counts calls from now on: the receiver ends once [`Executor::end_calls`] was called and every call has
@@ -183,8 +202,13 @@ impl Executor {
         })
     }
 
-    /// Gives a request to the shard that owns the partition; a full inbox is an answer.
+    /// Gives a request to the shard that owns the partition; a full inbox is an answer, and so is storage that
+    /// does not keep up with writes.
     pub(crate) fn submit(&self, token: Token, request: Request, reply: ReplyTo) {
+        if matches!(request, Request::Write { .. }) && self.store.pressure() == Pressure::Refusing {
+            self.metrics.requests_overloaded.add(1);
+            return reply.send(Err(RequestError::Overloaded("compaction does not keep up with writes".to_owned())));
+        }
         let shard = Shard::shard_of(token, self.shards.len() as u16);
         let input = ShardInput::Request { request, reply };
         let (error, input) = match self.shards[usize::from(shard)].try_send(input) {
@@ -243,21 +267,32 @@ fn exists(schema: &Schema, change: &SchemaChange) -> bool {
             schema.keyspace(name).is_some()
         }
         SchemaChange::CreateTable { table, .. } => schema.find_table(&table.keyspace, &table.name).is_ok(),
-        SchemaChange::DropTable { keyspace, name, .. } => schema.find_table(keyspace, name).is_ok(),
+        SchemaChange::DropTable { keyspace, name, .. } | SchemaChange::TruncateTable { keyspace, name } => {
+            schema.find_table(keyspace, name).is_ok()
+        }
     }
 }
 
 /// What a change did that was decided without error: `IF [NOT] EXISTS` may have left it without effect.
 /// `existed` is what was known before; `schema` is what is known now.
 fn describe(change: &SchemaChange, existed: bool, schema: &Schema, epoch: Epoch) -> SchemaChanged {
-    let (keyspace, table, created) = match change {
-        SchemaChange::CreateKeyspace { name, .. } => (name, None, (!existed).then_some(true)),
-        SchemaChange::DropKeyspace { name, .. } => (name, None, existed.then_some(false)),
+    let (keyspace, table, happened, effect) = match change {
+        SchemaChange::CreateKeyspace { name, .. } => (name, None, !existed, Effect::Created),
+        SchemaChange::DropKeyspace { name, .. } => (name, None, existed, Effect::Dropped),
         SchemaChange::CreateTable { table, .. } => {
             let ours = schema.table(table.id).is_some();
-            (&table.keyspace, Some(&table.name), ours.then_some(true))
+            (&table.keyspace, Some(&table.name), ours, Effect::Created)
         }
-        SchemaChange::DropTable { keyspace, name, .. } => (keyspace, Some(name), existed.then_some(false)),
+        SchemaChange::DropTable { keyspace, name, .. } => (keyspace, Some(name), existed, Effect::Dropped),
+        SchemaChange::TruncateTable { keyspace, name } => (keyspace, Some(name), true, Effect::Truncated),
     };
-    SchemaChanged { keyspace: keyspace.clone(), table: table.cloned(), created, epoch }
+    let effect = if happened { effect } else { Effect::None };
+    let tables = schema.tables().len();
+    let warned = effect == Effect::Created && table.is_some() && tables >= TABLES_WARNED;
+    let warning = warned.then(|| {
+        format!(
+            "The cluster has {tables} tables, which slows its nodes down: {TABLES_MAX} is the most that it can have"
+        )
+    });
+    SchemaChanged { keyspace: keyspace.clone(), table: table.cloned(), effect, epoch, warning }
 }

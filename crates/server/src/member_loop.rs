@@ -164,7 +164,7 @@ impl MemberLoop {
     }
 
     async fn publish(&self, view: Arc<ClusterView>) {
-        let tables: Vec<_> = view.schema.tables().keys().copied().collect();
+        let tables: Vec<_> = view.schema.tables().values().cloned().collect();
         let (store, cluster) = (self.parts.store.clone(), view.cluster_id);
         // Creating a table writes files: the other tasks of this thread must not wait for it.
         let prepared = tokio::task::spawn_blocking(move || {

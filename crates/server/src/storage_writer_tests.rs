@@ -30,7 +30,7 @@ impl Running {
     fn start(durability: Durability) -> Running {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(StoreOptions::new(folder.path(), NodeId(1))).unwrap();
-        store.set_tables(&[TABLE]).unwrap();
+        store.set_tables(&[Arc::new(model::schema::Table::plain(TABLE))]).unwrap();
         let (senders, shards) = (0..2).map(|_| mpsc::channel(64)).unzip();
         let (member_sender, member) = mpsc::channel(64);
         let queue = Arc::new(WriteQueue::default());

@@ -21,10 +21,11 @@ use model::deletion::PartitionDeletions;
 use model::local::LocalWrite;
 use model::mutation::merge_values;
 use model::read::Slice;
+use model::schema::Table;
 use model::{Mutation, NodeId, PartitionKey, ReadCommand, ReadData, RecordKey, Rng, TableId};
 use node::{HintPosition, Storage, StorageError, Write};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// A partition's records: encoded states, as mutations carry them.
@@ -52,7 +53,7 @@ struct State {
     log: VecDeque<Write>,
     /// Writes of the log, from its front, that are visible.
     shown: usize,
-    tables: BTreeSet<TableId>,
+    tables: BTreeMap<TableId, Arc<Table>>,
     full: bool,
     closed: bool,
 }
@@ -136,8 +137,8 @@ impl SimDisk {
 
     /// The tables that are listed.
     #[must_use]
-    pub fn tables(&self) -> Vec<TableId> {
-        self.state.lock().tables.iter().copied().collect()
+    pub fn tables(&self) -> Vec<Arc<Table>> {
+        self.state.lock().tables.values().cloned().collect()
     }
 
     /// The keys of all partitions of a table.
@@ -170,7 +171,7 @@ impl State {
         }
         let invalid = |why: String| Err(StorageError::Invalid(why));
         match write {
-            Write::Apply(mutation) if !self.tables.contains(&mutation.table) => {
+            Write::Apply(mutation) if !self.tables.contains_key(&mutation.table) => {
                 invalid(format!("table {} is not listed", mutation.table))
             }
             Write::Apply(mutation) | Write::Hint { mutation, .. } => {
@@ -203,10 +204,10 @@ impl State {
 
 impl Contents {
     /// Applies a write; one to a table dropped since it was logged has no effect.
-    fn apply(&mut self, write: &Write, tables: &BTreeSet<TableId>) {
+    fn apply(&mut self, write: &Write, tables: &BTreeMap<TableId, Arc<Table>>) {
         match write {
             Write::Apply(mutation) => {
-                if tables.contains(&mutation.table) {
+                if tables.contains_key(&mutation.table) {
                     self.merge(mutation);
                 }
             }
@@ -263,7 +264,7 @@ impl Storage for SimDisk {
 
     fn read(&self, command: &ReadCommand) -> Result<ReadData, StorageError> {
         let state = self.state.lock();
-        if !state.tables.contains(&command.table) {
+        if !state.tables.contains_key(&command.table) {
             return Err(StorageError::Invalid(format!("table {} is not listed", command.table)));
         }
         let partitions = state.visible.partitions.get(&command.table);
@@ -309,11 +310,11 @@ impl Storage for SimDisk {
         Ok(targets.map(|(target, _)| *target).collect())
     }
 
-    fn set_tables(&self, tables: &[TableId]) -> Result<(), StorageError> {
+    fn set_tables(&self, tables: &[Arc<Table>]) -> Result<(), StorageError> {
         let state = &mut *self.state.lock();
-        state.tables = tables.iter().copied().collect();
+        state.tables = tables.iter().map(|table| (table.id, table.clone())).collect();
         for contents in [&mut state.durable, &mut state.visible] {
-            contents.partitions.retain(|table, _| state.tables.contains(table));
+            contents.partitions.retain(|table, _| state.tables.contains_key(table));
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use node::conformance::{self, Harness};
+use std::collections::BTreeSet;
 
 /// The disk outlives the stores that are opened on it.
 struct Opened(Arc<SimDisk>);
@@ -33,7 +34,7 @@ impl Storage for Opened {
     fn hint_targets(&self) -> Result<Vec<NodeId>, StorageError> {
         self.0.hint_targets()
     }
-    fn set_tables(&self, tables: &[TableId]) -> Result<(), StorageError> {
+    fn set_tables(&self, tables: &[Arc<Table>]) -> Result<(), StorageError> {
         self.0.set_tables(tables)
     }
 }

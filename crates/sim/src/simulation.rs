@@ -628,6 +628,11 @@ impl Simulation {
                 self.dropped.acknowledged(&name, started, time);
                 self.metadata.acknowledge(epoch, Effective::Gone(name), time)
             }
+            // The generation of before is gone as a dropped table is; the next one has the name.
+            Flight::Truncate { name, started } => {
+                self.dropped.acknowledged(&name, started, time);
+                self.metadata.acknowledge(epoch, Effective::Exists(name, None), time)
+            }
             flight => Err(Violation::new("replies", format!("{flight:?} was decided"))),
         }
     }

@@ -36,7 +36,7 @@ const TIME_TO_LIVE_SECONDS: u32 = 100_000_000;
 pub struct Mix {
     /// Clients that read and write.
     pub clients: usize,
-    /// Clients that create and drop tables.
+    /// Clients that create, truncate and drop tables.
     pub administrators: usize,
     /// Partition keys `0..partitions`.
     pub partitions: i32,
@@ -94,6 +94,13 @@ pub enum Flight {
     },
     /// DROP TABLE.
     Drop {
+        /// The table.
+        name: String,
+        /// When it was sent.
+        started: TrueTime,
+    },
+    /// TRUNCATE.
+    Truncate {
         /// The table.
         name: String,
         /// When it was sent.
@@ -417,6 +424,10 @@ impl Workload {
     /// What an administrator asks.
     fn administrate(&mut self, time: TrueTime) -> Option<Sending> {
         let name = TABLES[self.rng.between(1, TABLES.len() as u64 - 1) as usize].to_owned();
+        if self.rng.chance(300) {
+            let change = schema_change(&format!("TRUNCATE {name}"), TableId(0));
+            return Some(Sending::Propose(change, Flight::Truncate { name, started: time }));
+        }
         if self.rng.chance(500) {
             let if_exists = if self.rng.chance(500) { "IF EXISTS " } else { "" };
             let change = schema_change(&format!("DROP TABLE {if_exists}{name}"), TableId(0));

@@ -18,7 +18,7 @@ use crate::oracle::Violation;
 use crate::trace::{Subject, Trace};
 use membership::{ClusterView, MemberError};
 use model::schema::SchemaChange;
-use model::{Epoch, Mutation, NodeId, RequestError, Rng, TableId};
+use model::{Epoch, Mutation, NodeId, RequestError, Rng};
 use node::{
     Durability, Effect, Envelope, Message, OpId, Request, RequestId, Response, Shard, Storage, StorageError,
     StorageRequest, Stored, Write,
@@ -707,11 +707,13 @@ impl World {
     fn set_tables(&mut self, index: usize, keep: bool) {
         let machine = &mut self.machines[index];
         let Some(view) = machine.process.as_ref().and_then(|process| process.view.as_ref()) else { return };
-        let mut tables: BTreeSet<TableId> = view.schema.tables().keys().copied().collect();
+        let mut tables = view.schema.tables().clone();
         if keep {
-            tables.extend(machine.disk.tables());
+            for table in machine.disk.tables() {
+                tables.entry(table.id).or_insert(table);
+            }
         }
-        let tables: Vec<TableId> = tables.into_iter().collect();
+        let tables: Vec<_> = tables.into_values().collect();
         machine.disk.set_tables(&tables).expect("a simulated disk takes any tables");
     }
 

@@ -4,7 +4,8 @@ use crate::failure::rocksdb_error;
 use crate::hot::HotKeys;
 use crate::layout;
 use crate::merge::merge_encoded;
-use crate::store::{Inner, Table};
+use crate::store::Inner;
+use crate::tables::{Table, unknown_table};
 use bytes::Bytes;
 use model::limits::MUTATION_BYTES_MAX;
 use model::local::LocalWrite;
@@ -74,7 +75,9 @@ impl Inner {
         self.add_entries(&mut writer, &mut batch, &destinations);
         let deleting: Vec<&Destination<'_>> = destinations.iter().filter(|destination| destination.deletes).collect();
         deleting.iter().for_each(|destination| destination.table.deletions.begin_write());
-        self.write_batch(&mut writer, batch, sync)?;
+        if !self.write_batch(&mut writer, batch, sync, destinations.is_empty())? {
+            self.refuse_user_data(&mut writer, group, &mut results, sync)?;
+        }
         deleting.iter().for_each(|destination| destination.table.deletions.end_write());
         if !hinted.is_empty() {
             self.hints.publish();
@@ -114,6 +117,7 @@ impl Inner {
         mutation: &Mutation,
     ) -> Result<(), StorageError> {
         self.check_space()?;
+        self.check_pressure()?;
         check_mutation(mutation)?;
         // Most groups write to few tables.
         let known = destinations.iter().rposition(|destination| destination.table.id == mutation.table);
@@ -122,7 +126,7 @@ impl Inner {
             None => {
                 let table = self.table(mutation.table)?;
                 let family = self.db.cf_handle(&table.name);
-                let family = family.ok_or_else(|| crate::store::unknown_table(mutation.table))?;
+                let family = family.ok_or_else(|| unknown_table(mutation.table))?;
                 destinations.push(Destination { table, family, deletes: false });
                 destinations.len() - 1
             }
@@ -221,18 +225,48 @@ impl Inner {
         Ok(())
     }
 
-    fn write_batch(&self, writer: &mut Writer, batch: WriteBatch, sync: bool) -> Result<(), StorageError> {
+    /// Writes a batch; false when RocksDB would have delayed it for long, and nothing was written. Only the
+    /// node's `own` records wait for as long as it takes.
+    fn write_batch(&self, writer: &mut Writer, batch: WriteBatch, sync: bool, own: bool) -> Result<bool, StorageError> {
         if batch.is_empty() {
-            return if sync && writer.unsynced { self.sync_log(writer) } else { Ok(()) };
+            if sync && writer.unsynced {
+                self.sync_log(writer)?;
+            }
+            return Ok(true);
         }
-        let options = if sync { &self.synced_write_options } else { &self.write_options };
-        let written = self.db.write_opt(batch, options);
-        written.map_err(|error| self.poison(rocksdb_error("write", &error)))?;
+        let may_delay = own || self.pressure.may_delay(batch.size_in_bytes());
+        match self.db.write_opt(batch, self.write_options.choose(sync, may_delay)) {
+            Ok(()) => {}
+            Err(error) if !may_delay && error.kind() == rocksdb::ErrorKind::Incomplete => {
+                self.look_at_pressure(true);
+                return Ok(false);
+            }
+            Err(error) => return Err(self.poison(rocksdb_error("write", &error))),
+        }
         writer.unsynced = !sync;
         if sync {
             self.note_synced();
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Nothing of a group was written: its user data is refused, and the node's own records in it wait.
+    fn refuse_user_data(
+        &self,
+        writer: &mut Writer,
+        group: &[Write],
+        results: &mut [Result<(), StorageError>],
+        sync: bool,
+    ) -> Result<(), StorageError> {
+        let mut batch = WriteBatch::default();
+        for (write, result) in group.iter().zip(results) {
+            match write {
+                Write::Apply(_) if result.is_ok() => *result = Err(self.pressure.refuse()),
+                Write::Local(local) => *result = self.add_local(&mut batch, local),
+                _ => {}
+            }
+        }
+        self.write_batch(writer, batch, sync, true).map(|_| ())
     }
 }
 

@@ -8,6 +8,7 @@ use crate::store::Store;
 use bytes::Bytes;
 use model::read::Slice;
 use model::row::Liveness;
+use model::table_options::TableOptions;
 use model::{Cell, ColumnId, Mutation, PartitionKey, ReadCommand, Record, RecordKey, Rng, Row, TableId};
 use node::storage::{Storage, StorageError, Write};
 use rocksdb::{ColumnFamilyDescriptor, DB, ReadOptions, WriteBatch, WriteOptions};
@@ -133,7 +134,8 @@ impl BareDatabase {
         let mut database = database_options(options, &memory);
         database.create_if_missing(true);
         database.create_missing_column_families(true);
-        let families = vec![ColumnFamilyDescriptor::new(FAMILY, table_options(options, &memory))];
+        let families =
+            vec![ColumnFamilyDescriptor::new(FAMILY, table_options(options, &memory, &TableOptions::default()))];
         let db = DB::open_cf_descriptors(&database, options.data_dir.join("bare"), families);
         let db = db.map_err(|error| rocksdb_error("open", &error))?;
         Ok(BareDatabase { db, _memory: memory })

@@ -576,6 +576,79 @@ fn open_segment(path: &Path, first: u64, is_last: bool) -> Result<(u64, u64), St
     Ok((at as u64, last))
 }
 
+/// A segment on disk.
+pub(crate) struct SegmentFile {
+    pub(crate) path: PathBuf,
+    first: u64,
+    /// Of its target: its end may be torn.
+    is_last: bool,
+}
+
+/// What a check of a segment found.
+#[derive(Debug, Default)]
+pub(crate) struct SegmentCheck {
+    pub(crate) records: u64,
+    pub(crate) damage: Option<String>,
+    /// At its end, never acknowledged.
+    pub(crate) torn_bytes: u64,
+}
+
+/// Every segment below `directory`, for a check that changes nothing.
+///
+/// # Errors
+/// When a directory cannot be listed.
+pub(crate) fn segments(directory: &Path) -> Result<Vec<SegmentFile>, StorageError> {
+    let mut found = Vec::new();
+    if !directory.exists() {
+        return Ok(found);
+    }
+    for target in entries(directory)?.into_iter().filter(|path| path.is_dir()) {
+        let mut of_target: Vec<(u64, PathBuf)> =
+            entries(&target)?.into_iter().filter_map(|path| Some((first_position(&path)?, path))).collect();
+        of_target.sort();
+        let last = of_target.len();
+        let numbered = of_target.into_iter().zip(1..);
+        found.extend(numbered.map(|((first, path), number)| SegmentFile { path, first, is_last: number == last }));
+    }
+    Ok(found)
+}
+
+/// Checks every record of a segment.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn check_segment(segment: &SegmentFile) -> Result<SegmentCheck, StorageError> {
+    let contents = std::fs::read(&segment.path).map_err(|error| io_error("read", &segment.path, &error))?;
+    let contents = Bytes::from(contents);
+    let mut check = SegmentCheck::default();
+    if !contents.starts_with(MAGIC) {
+        if segment.is_last && contents.len() < MAGIC.len() {
+            check.torn_bytes = contents.len() as u64;
+        } else {
+            check.damage = Some("does not start as a file of hints".to_owned());
+        }
+        return Ok(check);
+    }
+    let (mut at, mut previous) = (MAGIC.len(), segment.first - 1);
+    while let Some(record) = next_record(&contents, at, previous, true) {
+        if record.start > at {
+            check.damage.get_or_insert(format!("{} bytes at {at} are no hint", record.start - at));
+        }
+        if let Err(error) = Mutation::from_bytes(&contents.slice(record.start + HEADER_BYTES..record.end)) {
+            check.damage.get_or_insert(format!("hint {} cannot be decoded: {error}", record.position));
+        }
+        check.records += 1;
+        (at, previous) = (record.end, record.position);
+    }
+    let rest = contents.len() - at;
+    if rest > 0 && segment.is_last {
+        check.torn_bytes = rest as u64;
+    } else if rest > 0 {
+        check.damage.get_or_insert(format!("{rest} bytes at {at} are no hint"));
+    }
+    Ok(check)
+}
+
 /// The position in a segment's name.
 fn first_position(path: &Path) -> Option<u64> {
     let digits = path.file_name()?.to_str()?.strip_suffix(".hints").filter(|digits| digits.len() == 16)?;

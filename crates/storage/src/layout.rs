@@ -8,8 +8,9 @@
 //! a Bloom filter. The first nine bytes are the prefix that Bloom filters know. Encoded clustering keys
 //! start above 08, so the static row comes first and no row shares its key.
 
-use model::codec::put_bytes;
-use model::{PartitionKey, RecordKey};
+use bytes::Bytes;
+use model::codec::{Reader, put_bytes};
+use model::{PartitionKey, RecordKey, Token};
 
 /// First byte of the keys of deletions.
 pub(crate) const DELETIONS: u8 = 0x10;
@@ -42,6 +43,26 @@ pub(crate) fn put_record(out: &mut Vec<u8>, partition: &PartitionKey, key: &Reco
     }
 }
 
+/// The partition and the record that a key belongs to; `None` for one that this module does not make.
+pub(crate) fn parse_record(key: &[u8]) -> Option<(PartitionKey, RecordKey)> {
+    let (prefix, rest) = key.split_first_chunk::<PREFIX_BYTES>()?;
+    let [region, token @ ..] = *prefix;
+    let mut reader = Reader::new(Bytes::copy_from_slice(rest));
+    let bytes = reader.bytes().ok()?;
+    let partition = PartitionKey { token: Token::from_ordered_bytes(token), bytes };
+    if Token::of(&partition.bytes) != partition.token {
+        return None;
+    }
+    let kind = reader.take(reader.remaining()).ok()?;
+    let record = match region {
+        DELETIONS if kind.is_empty() => RecordKey::Deletions,
+        ROWS if kind.as_ref() == [STATIC] => RecordKey::Static,
+        ROWS if is_clustering(&kind) => RecordKey::Row(kind),
+        _ => return None,
+    };
+    Some((partition, record))
+}
+
 /// False for a clustering key that could be taken for the static row's.
 pub(crate) fn is_clustering(clustering: &[u8]) -> bool {
     clustering.first().is_some_and(|byte| *byte > STATIC)
@@ -55,8 +76,6 @@ pub(crate) fn holds_deletions(key: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
-    use model::Token;
     use proptest::prelude::*;
 
     fn key(partition: &PartitionKey, record: &RecordKey) -> Vec<u8> {
@@ -79,6 +98,24 @@ mod tests {
             prop_assert_eq!(key(&a, &row_a).cmp(&key(&b, &row_b)), order);
             prop_assert!(key(&a, &RecordKey::Static) < key(&a, &row_a));
             prop_assert!(key(&a, &RecordKey::Deletions) < key(&b, &RecordKey::Static));
+        }
+
+        #[test]
+        fn a_key_is_parsed_back_and_nothing_else_is(
+            bytes in prop::collection::vec(any::<u8>(), 1..200), clustering in prop::collection::vec(any::<u8>(), 0..9),
+            cut in any::<prop::sample::Index>(), flip in any::<prop::sample::Index>(),
+        ) {
+            let partition = PartitionKey::new(Bytes::from(bytes));
+            let row = RecordKey::Row(Bytes::from([&[0x40][..], &clustering].concat()));
+            for record in [RecordKey::Deletions, RecordKey::Static, row] {
+                let whole = key(&partition, &record);
+                prop_assert_eq!(parse_record(&whole), Some((partition.clone(), record.clone())));
+                // The token is the partition key's checksum.
+                let mut flipped = whole.clone();
+                flipped[flip.index(PREFIX_BYTES + 1 + partition.bytes.len())] ^= 1;
+                prop_assert_ne!(parse_record(&flipped), Some((partition.clone(), record)));
+                parse_record(&whole[..cut.index(whole.len())]);
+            }
         }
 
         #[test]

@@ -5,8 +5,10 @@
 //! IDENTITY              the node, its cluster, the version of the format        (identity)
 //! LOCK                  held while a process has the directory open
 //! WATERMARK             the sequence number up to which the log is known synced  (watermark)
+//! TABLES                the definitions of the tables that have column families (definitions)
 //! rocksdb/              one RocksDB: a column family for each table, one for the node's own records
 //! hints/<node>/         segment files of writes that a node missed              (hints)
+//! snapshots/<name>/     what the store held at a moment, by hard links          (snapshot)
 //! log-before-recovery/  the log as it was found, while the store is opened
 //! damaged-log/          the same, for good, when less was found in it than was synced
 //! ```
@@ -22,9 +24,11 @@
 //! * After a failed write or sync nothing is written any more: nobody knows what the disk holds.
 //! * A mutation is checked before it is written: a merge that fails would fail compaction for ever.
 //!
-//! Map: `store` opening, tables, status; `commit` the write path and `hot` its hot keys; `read` the read
-//! path; `layout` keys; `merge` the operator; `options` RocksDB's settings, with reasons; `hints`;
-//! `watermark`; `identity`; `failure` errors; [`compare`] the same work on a bare RocksDB, for benchmarks.
+//! Map: `store` opening; `status` its figures; `tables` their column families, `definitions` what is known
+//! of them; `snapshot`; `commit` the write path, `hot` its hot keys, `pressure` when it refuses; `read` the
+//! read path; `layout` keys; `merge` the operator; `options` RocksDB's settings, with reasons; `hints`;
+//! `watermark`; `identity`; `failure` errors; [`inspect`] looking into a directory without a node;
+//! [`compare`] the same work on a bare RocksDB, for benchmarks.
 
 #![allow(
     clippy::disallowed_methods,
@@ -34,20 +38,30 @@
 
 mod commit;
 pub mod compare;
+mod definitions;
 mod failure;
 mod hints;
 mod hot;
 mod identity;
+pub mod inspect;
 mod layout;
 mod merge;
 mod options;
+mod pressure;
 mod read;
+mod snapshot;
+mod status;
 mod store;
+mod tables;
 mod watermark;
 
 pub use identity::Identity;
+pub use node::storage::StorageError;
 pub use options::{Durability, StoreOptions};
-pub use store::{Store, StoreStatus, TableStatus};
+pub use pressure::Pressure;
+pub use snapshot::SnapshotStatus;
+pub use status::{LevelStatus, StoreStatus, TableStatus};
+pub use store::Store;
 
 #[cfg(test)]
 mod tests;

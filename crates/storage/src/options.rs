@@ -2,10 +2,12 @@
 
 use crate::layout::PREFIX_BYTES;
 use crate::merge;
+use crate::pressure::{LEVEL_ZERO_SLOWDOWN, LEVEL_ZERO_STOP, PENDING_SLOWDOWN_BYTES, PENDING_STOP_BYTES};
 use model::NodeId;
+use model::table_options::{Compaction, CompactionShape, Compressor, Fraction, TableOptions};
 use rocksdb::{
-    BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, DataBlockIndexType, LogLevel, Options, SliceTransform,
-    WriteBufferManager,
+    BlockBasedOptions, Cache, DBCompactionStyle, DBCompressionType, DBRecoveryMode, DataBlockIndexType, InfoLogger,
+    LogLevel, Options, SliceTransform, UniversalCompactOptions, WriteBufferManager,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,6 +47,8 @@ pub struct StoreOptions {
     /// Writes of user data are refused as `Full` while the file system has less space than this, in bytes:
     /// RocksDB cannot go on after it has met a full disk without being opened again.
     pub free_bytes_min: u64,
+    /// Snapshots are kept of tables that are dropped or truncated, where their options allow it.
+    pub auto_snapshot: bool,
     /// The operator's override for a lone copy: open with what is left when less is found than was synced.
     pub accept_data_loss: bool,
 }
@@ -65,6 +69,7 @@ impl StoreOptions {
             hint_segment_bytes: 16 << 20,
             hint_total_bytes: 1 << 30,
             free_bytes_min: 256 << 20,
+            auto_snapshot: true,
             accept_data_loss: false,
         }
     }
@@ -82,8 +87,9 @@ impl SharedMemory {
             // 0: entries of different sizes. Scales with threads better than the LRU cache (633 against 537
             // thousand hot reads per second on two threads).
             cache: Cache::new_hyper_clock_cache(options.block_cache_bytes, 0),
-            // Not stalling: back-pressure is the driver's.
-            write_buffers: WriteBufferManager::new_write_buffer_manager(options.write_buffer_bytes, false),
+            // Not stalling: see `pressure`. RocksDB starts to flush when seven eighths of it are in memtables that
+            // are written to, or all of it with those that are being flushed: up to a third more is in use then.
+            write_buffers: WriteBufferManager::new_write_buffer_manager(options.write_buffer_bytes / 4 * 3, false),
         }
     }
 }
@@ -114,29 +120,166 @@ pub(crate) fn database_options(options: &StoreOptions, memory: &SharedMemory) ->
     database
 }
 
+/// The settings of a database that is only looked into.
+pub(crate) fn read_only_options(options: &StoreOptions, memory: &SharedMemory, recovery: DBRecoveryMode) -> Options {
+    let mut database = database_options(options, memory);
+    database.set_wal_recovery_mode(recovery);
+    // What is missing of the log is for the watermark to tell.
+    database.set_track_and_verify_wals_in_manifest(false);
+    // Its own log would be a file in the directory.
+    database.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Fatal, |_, _| {}));
+    database
+}
+
 /// The settings of a table's column family.
-pub(crate) fn table_options(options: &StoreOptions, memory: &SharedMemory) -> Options {
+pub(crate) fn table_options(options: &StoreOptions, memory: &SharedMemory, of_table: &TableOptions) -> Options {
     let mut table = Options::default();
     table.set_merge_operator_associative(merge::NAME, merge::operator);
     table.set_prefix_extractor(SliceTransform::create_fixed_prefix(PREFIX_BYTES));
     let mut blocks = block_options(memory);
+    blocks.set_block_size(of_table.compression.chunk_kb as usize * 1_024);
     // Keys for point reads, prefixes for slices of a partition.
-    blocks.set_bloom_filter(10.0, false);
-    blocks.set_whole_key_filtering(true);
+    if let Some(bits) = bloom_bits(of_table.bloom_filter_fp_chance) {
+        blocks.set_bloom_filter(bits, false);
+        blocks.set_whole_key_filtering(true);
+    }
     table.set_block_based_table_factory(&blocks);
-    table.set_compression_type(DBCompressionType::Lz4);
+    let (compression, level) = compression(of_table.compression.compressor);
+    table.set_compression_type(compression);
+    if let Some(level) = level {
+        table.set_compression_options(WINDOW_BITS_DEFAULT, level, 0, 0);
+    }
     // One table fills a buffer while up to three are flushed, within the budget of all tables; then writes
     // wait.
     table.set_write_buffer_size((options.write_buffer_bytes / 4).max(512 << 10));
     table.set_max_write_buffer_number(4);
+    table.set_level_zero_slowdown_writes_trigger(LEVEL_ZERO_SLOWDOWN as i32);
+    table.set_level_zero_stop_writes_trigger(LEVEL_ZERO_STOP as i32);
+    table.set_soft_pending_compaction_bytes_limit(PENDING_SLOWDOWN_BYTES as usize);
+    table.set_hard_pending_compaction_bytes_limit(PENDING_STOP_BYTES as usize);
     // Allocated whole: many tables must not cost many megabytes.
     table.set_arena_block_size(128 << 10);
-    table.set_level_compaction_dynamic_level_bytes(true);
-    table.set_target_file_size_base(64 << 20);
-    table.set_max_bytes_for_level_base(256 << 20);
-    // Changes reach the level of their row within a day, so that a read does not merge for ever.
-    table.set_ttl(24 * 60 * 60);
+    set_compaction(&mut table, of_table.compaction);
     table
+}
+
+/// zlib's window, which no algorithm here has.
+const WINDOW_BITS_DEFAULT: i32 = -14;
+
+fn set_compaction(table: &mut Options, compaction: Compaction) {
+    table.set_disable_auto_compactions(!compaction.enabled);
+    table.set_level_compaction_dynamic_level_bytes(true);
+    let shape = Shape::of(compaction.shape);
+    table.set_target_file_size_base(shape.file_bytes);
+    table.set_max_bytes_for_level_base(LEVEL_FILES * shape.file_bytes);
+    match shape.tiers {
+        None => {
+            table.set_max_bytes_for_level_multiplier(f64::from(shape.fanout));
+            // Changes reach the level of their row within a day, so that a read does not merge for ever.
+            table.set_ttl(24 * 60 * 60);
+        }
+        Some((min, max)) => {
+            table.set_compaction_style(DBCompactionStyle::Universal);
+            let mut tiered = UniversalCompactOptions::default();
+            tiered.set_min_merge_width(min);
+            tiered.set_max_merge_width(max);
+            // Runs up to half as large again count as similar: Cassandra's bucket_high.
+            tiered.set_size_ratio(SIZE_RATIO_PERCENT);
+            table.set_universal_compaction_options(&tiered);
+            table.set_level_zero_file_num_compaction_trigger(min);
+            // Here it would rewrite the whole table every time.
+            table.set_ttl(0);
+            table.set_periodic_compaction_seconds(30 * 24 * 60 * 60);
+        }
+    }
+}
+
+/// The first level below level 0 holds so many files.
+const LEVEL_FILES: u64 = 4;
+const SIZE_RATIO_PERCENT: i32 = 50;
+
+/// [`CompactionShape`] in RocksDB's terms.
+struct Shape {
+    file_bytes: u64,
+    fanout: u32,
+    /// Fewest and most sorted runs that are merged at once; none for levels.
+    tiers: Option<(i32, i32)>,
+}
+
+impl Shape {
+    fn of(shape: CompactionShape) -> Shape {
+        let clamp = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+        let of = |file_mb: u32, fanout, tiers| Shape { file_bytes: u64::from(file_mb) << 20, fanout, tiers };
+        match shape {
+            CompactionShape::Leveled { file_mb, fanout } => of(file_mb, fanout, None),
+            CompactionShape::SizeTiered { min_threshold, max_threshold } => {
+                let tiers = Some((clamp(min_threshold), clamp(max_threshold)));
+                of(TableOptions::FILE_MB_DEFAULT, TableOptions::FANOUT_DEFAULT, tiers)
+            }
+            CompactionShape::Unified { scaling, file_mb } if scaling <= 0 => {
+                of(file_mb, scaling.unsigned_abs() + 2, None)
+            }
+            CompactionShape::Unified { scaling, file_mb } => {
+                of(file_mb, TableOptions::FANOUT_DEFAULT, Some((scaling + 2, i32::MAX)))
+            }
+        }
+    }
+}
+
+/// RocksDB's type, and a level where the type has any.
+fn compression(compressor: Compressor) -> (DBCompressionType, Option<i32>) {
+    match compressor {
+        Compressor::None => (DBCompressionType::None, None),
+        Compressor::Lz4 => (DBCompressionType::Lz4, None),
+        Compressor::Snappy => (DBCompressionType::Snappy, None),
+        Compressor::Zstd { level } => (DBCompressionType::Zstd, Some(i32::try_from(level).unwrap_or(i32::MAX))),
+    }
+}
+
+/// Bits per key of a Bloom filter with this chance of false positives; none when every look may be in vain.
+/// RocksDB's filters, which keep to one cache line, need 4.3 % more than the ideal ones: ten bits for 0.01.
+fn bloom_bits(chance: Fraction) -> Option<f64> {
+    (chance < Fraction::ONE).then(|| 1.043 * -chance.to_f64().ln() / std::f64::consts::LN_2.powi(2))
+}
+
+/// What RocksDB has to be told to change an open column family of a table from one set of options to
+/// another. The style of compaction cannot be changed so.
+pub(crate) fn changed_options(old: &TableOptions, new: &TableOptions) -> Vec<(&'static str, String)> {
+    let before = dynamic_options(old);
+    dynamic_options(new).into_iter().filter(|option| !before.contains(option)).collect()
+}
+
+fn dynamic_options(options: &TableOptions) -> Vec<(&'static str, String)> {
+    let (compression, level) = match options.compression.compressor {
+        Compressor::None => ("kNoCompression", TableOptions::ZSTD_LEVEL_DEFAULT),
+        Compressor::Lz4 => ("kLZ4Compression", TableOptions::ZSTD_LEVEL_DEFAULT),
+        Compressor::Snappy => ("kSnappyCompression", TableOptions::ZSTD_LEVEL_DEFAULT),
+        Compressor::Zstd { level } => ("kZSTD", level),
+    };
+    let filter = match bloom_bits(options.bloom_filter_fp_chance) {
+        Some(bits) => format!("bloomfilter:{bits:.3}:false"),
+        None => "nullptr".to_owned(),
+    };
+    let block_bytes = options.compression.chunk_kb * 1_024;
+    let shape = Shape::of(options.compaction.shape);
+    let mut all = vec![
+        ("compression", compression.to_owned()),
+        ("block_based_table_factory", format!("{{block_size={block_bytes};filter_policy={filter};}}")),
+        ("disable_auto_compactions", (!options.compaction.enabled).to_string()),
+        ("target_file_size_base", shape.file_bytes.to_string()),
+        ("max_bytes_for_level_base", (LEVEL_FILES * shape.file_bytes).to_string()),
+        ("max_bytes_for_level_multiplier", shape.fanout.to_string()),
+    ];
+    if compression == "kZSTD" {
+        all.push(("compression_opts", format!("{{level={level};}}")));
+    }
+    if let Some((min, max)) = shape.tiers {
+        let ratio = SIZE_RATIO_PERCENT;
+        let tiered = format!("{{size_ratio={ratio};min_merge_width={min};max_merge_width={max};}}");
+        all.push(("compaction_options_universal", tiered));
+        all.push(("level0_file_num_compaction_trigger", min.to_string()));
+    }
+    all
 }
 
 /// The settings of the column family of the node's own records, and of RocksDB's default one.

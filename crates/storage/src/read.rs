@@ -2,13 +2,14 @@
 //! keys are one `MultiGet` (one sequence number for all of them), slices are one iterator.
 //!
 //! A table that never had a deletion of a partition or range is read without looking for one; else the
-//! deletions are one more key, mostly a look into a Bloom filter. Its [`DeletionClock`](crate::store) ticks
+//! deletions are one more key, mostly a look into a Bloom filter. Its [`DeletionClock`](crate::tables) ticks
 //! before and after deletions are written: a read of two keys one after the other, between which it has not
 //! ticked, has seen no part of a batch that holds deletions, and is one view.
 
 use crate::failure::rocksdb_error;
 use crate::layout::{DELETIONS, ROWS, STATIC, put_partition};
-use crate::store::{Inner, Table, unknown_table};
+use crate::store::Inner;
+use crate::tables::{Table, unknown_table};
 use bytes::Bytes;
 use model::answer::Answer;
 use model::codec::{CodecError, Decode};
@@ -18,6 +19,7 @@ use model::{ReadCommand, ReadData};
 use node::storage::StorageError;
 use rocksdb::{BoundColumnFamily, DB, DBRawIteratorWithThreadMode, ReadOptions, ReadTier};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// More point slices than this are read with an iterator.
 const POINTS_MAX: usize = 64;
@@ -67,8 +69,16 @@ impl Inner {
         let read = Read { db: &self.db, family, table: &table, command };
         let outcome = if points { read.points(options) } else { read.slices(tier) };
         match outcome {
-            Ok(data) => Ok(Some(data)),
-            Err(Interrupted::NotCached) => Ok(None),
+            Ok(data) => {
+                if matches!(tier, ReadTier::BlockCache) {
+                    table.reads.cached.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(Some(data))
+            }
+            Err(Interrupted::NotCached) => {
+                table.reads.missed.fetch_add(1, Ordering::Relaxed);
+                Ok(None)
+            }
             Err(Interrupted::Failed(error)) => Err(error),
         }
     }

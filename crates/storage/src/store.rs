@@ -1,18 +1,23 @@
 //! Opening a store, its tables, its background thread and its status.
 
 use crate::commit::Writer;
+use crate::definitions::Definitions;
 use crate::failure::{io_error, rocksdb_error};
 use crate::hints::Hints;
 use crate::identity::Identity;
-use crate::layout;
-use crate::options::{Durability, SharedMemory, StoreOptions, database_options, local_options, table_options};
+use crate::options::{Durability, SharedMemory, StoreOptions};
+use crate::pressure::{self, Pressure, PressureGauge};
+use crate::snapshot::{self, SnapshotStatus};
+use crate::status::StoreStatus;
+use crate::tables::{Tables, known_definitions, open_database};
 use crate::watermark::{WRITE_INTERVAL, Watermark};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use model::{Mutation, NodeId, ReadCommand, ReadData, TableId};
+use model::schema;
+use model::{Mutation, NodeId, ReadCommand, ReadData};
 use node::storage::{HintPosition, Storage, StorageError, Write};
 use parking_lot::{Condvar, Mutex};
-use rocksdb::{ColumnFamilyDescriptor, DB, Options, ReadOptions, ReadTier, WriteOptions};
+use rocksdb::{DB, ReadOptions, ReadTier, WriteOptions};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
@@ -24,8 +29,6 @@ use std::time::{Duration, Instant};
 
 /// The column family of the node's own records.
 pub(crate) const LOCAL: &str = "local";
-/// A local record of the store's own.
-const OWN_RECORD: &[u8] = b"storage/flushed";
 /// How often the background thread looks at the free space, and at most sleeps.
 const GUARD_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -37,16 +40,18 @@ pub struct Store {
 
 pub(crate) struct Inner {
     pub(crate) options: StoreOptions,
-    memory: SharedMemory,
-    pub(crate) tables: ArcSwap<BTreeMap<TableId, Arc<Table>>>,
+    pub(crate) memory: SharedMemory,
+    pub(crate) tables: ArcSwap<Tables>,
+    /// What the file `TABLES` lists; held while tables change.
+    pub(crate) definitions: Mutex<Definitions>,
     pub(crate) writer: Mutex<Writer>,
     watermark: Mutex<Watermark>,
     pub(crate) hints: Hints,
     pub(crate) db: DB,
     pub(crate) read_options: ReadOptions,
     pub(crate) cached_read_options: ReadOptions,
-    pub(crate) write_options: WriteOptions,
-    pub(crate) synced_write_options: WriteOptions,
+    pub(crate) write_options: WriteModes,
+    pub(crate) pressure: PressureGauge,
     /// RocksDB's sequence number up to which the log is synced.
     pub(crate) synced_sequence: AtomicU64,
     /// Writes of user data are refused: see `free_bytes_min`.
@@ -54,44 +59,45 @@ pub(crate) struct Inner {
     identity: Mutex<Identity>,
     background: Background,
     /// Why nothing is written any more.
-    poison: Mutex<Option<StorageError>>,
+    pub(crate) poison: Mutex<Option<StorageError>>,
     pub(crate) poisoned: AtomicBool,
     /// Holds the lock of the directory: declared last, released last.
     _lock: File,
 }
 
-/// One user table.
-pub(crate) struct Table {
-    pub(crate) id: TableId,
-    /// Of its column family.
-    pub(crate) name: String,
-    pub(crate) deletions: DeletionClock,
+/// How a batch can be written.
+pub(crate) struct WriteModes {
+    plain: WriteOptions,
+    plain_at_once: WriteOptions,
+    synced: WriteOptions,
+    synced_at_once: WriteOptions,
 }
 
-/// How often deletions of partitions and ranges have been written to a table: reads then know whether there
-/// are any to look for, and whether some came between two looks. Odd while some are being written.
-#[derive(Debug, Default)]
-pub(crate) struct DeletionClock(AtomicU64);
-
-impl DeletionClock {
-    /// For a table in which there are some, or none.
-    pub(crate) fn new(exist: bool) -> DeletionClock {
-        DeletionClock(AtomicU64::new(if exist { 2 } else { 0 }))
+impl WriteModes {
+    fn new() -> WriteModes {
+        let mode = |sync, at_once| {
+            let mut options = WriteOptions::default();
+            options.set_sync(sync);
+            // RocksDB gives an error instead of a delay.
+            options.set_no_slowdown(at_once);
+            options
+        };
+        WriteModes {
+            plain: mode(false, false),
+            plain_at_once: mode(false, true),
+            synced: mode(true, false),
+            synced_at_once: mode(true, true),
+        }
     }
 
-    /// Zero as long as none was ever written. Unequal before and after a read: some were written meanwhile.
-    pub(crate) fn now(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
-    }
-
-    /// Before the batch is written. Only the one writer calls this.
-    pub(crate) fn begin_write(&self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// After the batch is visible. Not called when the write failed: reads go on being careful.
-    pub(crate) fn end_write(&self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
+    /// With or without sync; refused, unless RocksDB may delay it.
+    pub(crate) fn choose(&self, sync: bool, may_delay: bool) -> &WriteOptions {
+        match (sync, may_delay) {
+            (false, true) => &self.plain,
+            (false, false) => &self.plain_at_once,
+            (true, true) => &self.synced,
+            (true, false) => &self.synced_at_once,
+        }
     }
 }
 
@@ -103,44 +109,6 @@ struct Background {
     /// The synced sequence number has grown since the thread looked.
     work: AtomicBool,
     woken: Condvar,
-}
-
-/// Figures about a store; estimates are RocksDB's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreStatus {
-    /// By ascending id.
-    pub tables: Vec<TableStatus>,
-    /// Bytes in the block cache.
-    pub block_cache_bytes: u64,
-    /// Bytes in memtables.
-    pub memtable_bytes: u64,
-    /// Bytes in log files.
-    pub log_bytes: u64,
-    /// Bytes of hints on disk.
-    pub hint_bytes: u64,
-    /// Bytes that compaction has yet to rewrite.
-    pub pending_compaction_bytes: u64,
-    /// Sequence number of the last write.
-    pub latest_sequence: u64,
-    /// Sequence number up to which the log is synced.
-    pub synced_sequence: u64,
-    /// Why nothing is written any more, if so.
-    pub closed: Option<String>,
-}
-
-/// Figures about a table; estimates are RocksDB's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TableStatus {
-    /// The table.
-    pub id: TableId,
-    /// Rows and deletions, estimated.
-    pub keys: u64,
-    /// Bytes in table files.
-    pub file_bytes: u64,
-    /// Bytes in memtables.
-    pub memtable_bytes: u64,
-    /// Files in level 0: many mean that compaction lags behind.
-    pub level_zero_files: u64,
 }
 
 impl Store {
@@ -162,7 +130,7 @@ impl Store {
     /// Whose data this is.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        *self.inner.identity.lock()
+        self.inner.identity()
     }
 
     /// Records durably that the node belongs to `cluster`, for ever.
@@ -181,6 +149,31 @@ impl Store {
                 Ok(())
             }
         }
+    }
+
+    /// Makes a snapshot of everything under `name`: hard links to the files, after all memtables are written.
+    /// Hints are not in it.
+    ///
+    /// # Errors
+    /// `Invalid` for a name that is none or exists; else when it cannot be made.
+    pub fn create_snapshot(&self, name: &str) -> Result<SnapshotStatus, StorageError> {
+        snapshot::create(&self.inner, name)
+    }
+
+    /// The snapshots by name: those that were asked for, and those that are kept of dropped tables.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub fn snapshots(&self) -> Result<Vec<SnapshotStatus>, StorageError> {
+        snapshot::list(&self.inner.options.data_dir)
+    }
+
+    /// Removes the snapshot of that name, or all of them; how many were removed.
+    ///
+    /// # Errors
+    /// `Invalid` when there is none of that name; else when it cannot be removed.
+    pub fn clear_snapshots(&self, name: Option<&str>) -> Result<u64, StorageError> {
+        snapshot::clear(&self.inner.options.data_dir, name)
     }
 
     /// As [`Storage::read`] when it can be answered from memory; `None` when it would have to wait for the
@@ -214,6 +207,12 @@ impl Store {
             self.inner.db.compact_range_cf_opt(&family, None::<&[u8]>, None::<&[u8]>, &options);
         }
         Ok(())
+    }
+
+    /// Whether flushes and compactions keep up with writes.
+    #[must_use]
+    pub fn pressure(&self) -> Pressure {
+        self.inner.pressure.now()
     }
 
     /// For each node for which hints are kept how many there are.
@@ -301,7 +300,7 @@ impl Storage for Store {
         Ok(self.inner.hints.targets())
     }
 
-    fn set_tables(&self, tables: &[TableId]) -> Result<(), StorageError> {
+    fn set_tables(&self, tables: &[Arc<schema::Table>]) -> Result<(), StorageError> {
         self.inner.set_tables(tables)
     }
 }
@@ -314,21 +313,22 @@ impl Inner {
         create.map_err(|error| io_error("create the data directory", &directory, &error))?;
         let lock = lock_directory(&directory)?;
         let identity = open_identity(&options)?;
+        snapshot::remove_unfinished(&directory)?;
         let database = directory.join("rocksdb");
         let exists = database.join("CURRENT").exists();
         let watermark = open_watermark(&options, exists)?;
         let kept_log = KeptLog::keep(&directory, &database)?;
         let memory = SharedMemory::new(&options);
-        let (db, tables) = open_database(&options, &memory, &database, watermark.sequence() == 0)?;
+        let definitions = known_definitions(&directory)?;
+        let (db, tables) = open_database(&options, &memory, &database, watermark.sequence() == 0, &definitions)?;
         let watermark = check_watermark(&options, &db, watermark, kept_log)?;
         let hints = Hints::open(&directory.join("hints"), options.hint_segment_bytes, options.hint_total_bytes)?;
         let mut cached_read_options = ReadOptions::default();
         cached_read_options.set_read_tier(ReadTier::BlockCache);
-        let mut synced_write_options = WriteOptions::default();
-        synced_write_options.set_sync(true);
         Ok(Inner {
             memory,
             tables: ArcSwap::from_pointee(tables),
+            definitions: Mutex::new(definitions),
             writer: Mutex::new(Writer::default()),
             watermark: Mutex::new(watermark),
             hints,
@@ -336,8 +336,8 @@ impl Inner {
             db,
             read_options: ReadOptions::default(),
             cached_read_options,
-            write_options: WriteOptions::default(),
-            synced_write_options,
+            write_options: WriteModes::new(),
+            pressure: PressureGauge::default(),
             disk_is_full: AtomicBool::new(is_full(&options)),
             identity: Mutex::new(identity),
             background: Background::default(),
@@ -348,14 +348,13 @@ impl Inner {
         })
     }
 
+    pub(crate) fn identity(&self) -> Identity {
+        *self.identity.lock()
+    }
+
     pub(crate) fn local_family(&self) -> Result<Arc<rocksdb::BoundColumnFamily<'_>>, StorageError> {
         let family = self.db.cf_handle(LOCAL);
         family.ok_or_else(|| StorageError::Corrupt("the node's own records are missing".to_owned()))
-    }
-
-    pub(crate) fn table(&self, id: TableId) -> Result<Arc<Table>, StorageError> {
-        let tables = self.tables.load();
-        tables.get(&id).cloned().ok_or_else(|| unknown_table(id))
     }
 
     /// Closes the store for writing after `error`, and gives it back.
@@ -387,47 +386,6 @@ impl Inner {
         }
     }
 
-    fn set_tables(&self, wanted: &[TableId]) -> Result<(), StorageError> {
-        let _writer = self.writer.lock();
-        self.check_open()?;
-        let old = self.tables.load_full();
-        let mut tables = BTreeMap::new();
-        for id in wanted {
-            let table = match old.get(id) {
-                Some(table) => Arc::clone(table),
-                None => Arc::new(self.create_table(*id)?),
-            };
-            tables.insert(*id, table);
-        }
-        let dropped: Vec<Arc<Table>> = old.values().filter(|table| !tables.contains_key(&table.id)).cloned().collect();
-        self.tables.store(Arc::new(tables));
-        if dropped.is_empty() {
-            return Ok(());
-        }
-        // Logs that only the dropped tables need go with them, and the sequence numbers in them: without
-        // this flush the next start would find less than the watermark says.
-        let local = self.local_family()?;
-        let flushed = self.db.put_cf_opt(&local, OWN_RECORD, b"", &self.synced_write_options);
-        flushed.and_then(|()| self.db.flush_cf(&local)).map_err(|error| rocksdb_error("flush", &error))?;
-        for table in dropped {
-            let drop = self.db.drop_cf(&table.name);
-            drop.map_err(|error| rocksdb_error("drop a table", &error))?;
-        }
-        self.note_synced();
-        Ok(())
-    }
-
-    fn create_table(&self, id: TableId) -> Result<Table, StorageError> {
-        let name = family_name(id);
-        if self.db.cf_handle(&name).is_some() {
-            // An earlier call could not drop it: what is in it must not come back.
-            self.db.drop_cf(&name).map_err(|error| rocksdb_error("drop a table", &error))?;
-        }
-        let create = self.db.create_cf(&name, &table_options(&self.options, &self.memory));
-        create.map_err(|error| rocksdb_error("create a table", &error))?;
-        Ok(Table { id, name, deletions: DeletionClock::new(false) })
-    }
-
     /// Follows the synced sequence number with the watermark, syncs periodically if so configured, and
     /// watches the free space, until the store is dropped.
     fn run_background(&self) {
@@ -438,7 +396,8 @@ impl Inner {
         let mut last_sync = Instant::now();
         let mut last_guard = Instant::now();
         loop {
-            let stop = self.wait_for_work(period.unwrap_or(GUARD_INTERVAL).min(GUARD_INTERVAL));
+            let watch = if self.pressure.now() == Pressure::Free { GUARD_INTERVAL } else { pressure::INTERVAL };
+            let stop = self.wait_for_work(period.unwrap_or(watch).min(watch));
             let due = period.is_some_and(|period| last_sync.elapsed() >= period);
             if (stop || due) && self.check_open().is_ok() {
                 // A failure has closed the store and been logged.
@@ -449,6 +408,7 @@ impl Inner {
             if stop {
                 return;
             }
+            self.look_at_pressure(false);
             if last_guard.elapsed() >= GUARD_INTERVAL {
                 self.disk_is_full.store(is_full(&self.options), Ordering::Relaxed);
                 last_guard = Instant::now();
@@ -484,46 +444,6 @@ impl Inner {
         // On a disk that syncs slowly the watermark must not take the time of the log.
         Some(WRITE_INTERVAL.max(4 * start.elapsed()))
     }
-
-    fn status(&self) -> StoreStatus {
-        let figure = |family: &str, property: &str| {
-            let family = self.db.cf_handle(family)?;
-            self.db.property_int_value_cf(&family, property).ok().flatten()
-        };
-        let tables: Vec<TableStatus> = self
-            .tables
-            .load()
-            .values()
-            .map(|table| TableStatus {
-                id: table.id,
-                keys: figure(&table.name, "rocksdb.estimate-num-keys").unwrap_or(0),
-                file_bytes: figure(&table.name, "rocksdb.total-sst-files-size").unwrap_or(0),
-                memtable_bytes: figure(&table.name, "rocksdb.size-all-mem-tables").unwrap_or(0),
-                level_zero_files: figure(&table.name, "rocksdb.num-files-at-level0").unwrap_or(0),
-            })
-            .collect();
-        let pending = self
-            .tables
-            .load()
-            .values()
-            .map(|table| figure(&table.name, "rocksdb.estimate-pending-compaction-bytes").unwrap_or(0))
-            .sum();
-        StoreStatus {
-            block_cache_bytes: self.memory.cache.get_usage() as u64,
-            memtable_bytes: self.memory.write_buffers.get_usage() as u64,
-            log_bytes: log_files(&self.options.data_dir.join("rocksdb")).iter().map(|(_, bytes)| bytes).sum(),
-            hint_bytes: self.hints.total_bytes(),
-            pending_compaction_bytes: pending,
-            latest_sequence: self.db.latest_sequence_number(),
-            synced_sequence: self.synced_sequence.load(Ordering::Acquire),
-            closed: self.poison.lock().as_ref().map(ToString::to_string),
-            tables,
-        }
-    }
-}
-
-pub(crate) fn unknown_table(id: TableId) -> StorageError {
-    StorageError::Invalid(format!("table {id} is not known to this node's storage"))
 }
 
 fn other_cluster(directory: &Path, own: u128, other: u128) -> StorageError {
@@ -533,15 +453,6 @@ fn other_cluster(directory: &Path, own: u128, other: u128) -> StorageError {
         NodeId(own),
         NodeId(other)
     ))
-}
-
-fn family_name(id: TableId) -> String {
-    format!("t_{:032x}", id.0)
-}
-
-fn table_of_family(name: &str) -> Option<TableId> {
-    let digits = name.strip_prefix("t_").filter(|digits| digits.len() == 32)?;
-    u128::from_str_radix(digits, 16).ok().map(TableId)
 }
 
 fn lock_directory(directory: &Path) -> Result<File, StorageError> {
@@ -600,58 +511,6 @@ fn open_watermark(options: &StoreOptions, database_exists: bool) -> Result<Water
         ))),
         _ => Watermark::create(directory, 0),
     }
-}
-
-/// Opens RocksDB with every column family that it has.
-fn open_database(
-    options: &StoreOptions,
-    memory: &SharedMemory,
-    path: &Path,
-    may_create: bool,
-) -> Result<(DB, BTreeMap<TableId, Arc<Table>>), StorageError> {
-    let failed = |error: rocksdb::Error| rocksdb_error(&format!("cannot open the database {}", path.display()), &error);
-    let mut database = database_options(options, memory);
-    database.create_if_missing(may_create);
-    database.create_missing_column_families(true);
-    let names = if path.join("CURRENT").exists() {
-        DB::list_cf(&Options::default(), path).map_err(failed)?
-    } else {
-        Vec::new()
-    };
-    let mut families = vec![
-        ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, local_options(memory)),
-        ColumnFamilyDescriptor::new(LOCAL, local_options(memory)),
-    ];
-    let mut tables = Vec::new();
-    for name in names {
-        if let Some(id) = table_of_family(&name) {
-            families.push(ColumnFamilyDescriptor::new(name.clone(), table_options(options, memory)));
-            tables.push((id, name));
-        } else if name != LOCAL && name != rocksdb::DEFAULT_COLUMN_FAMILY_NAME {
-            return Err(StorageError::Corrupt(format!("{} has an unknown column family '{name}'", path.display())));
-        }
-    }
-    let db = DB::open_cf_descriptors(&database, path, families).map_err(failed)?;
-    let mut listed = BTreeMap::new();
-    for (id, name) in tables {
-        let deletions = DeletionClock::new(has_deletions(&db, &name)?);
-        listed.insert(id, Arc::new(Table { id, name, deletions }));
-    }
-    Ok((db, listed))
-}
-
-/// True when the table has a record in the region of deletions.
-fn has_deletions(db: &DB, name: &str) -> Result<bool, StorageError> {
-    let family = db.cf_handle(name).ok_or_else(|| StorageError::Corrupt(format!("{name} is missing")))?;
-    let mut read_options = ReadOptions::default();
-    read_options.set_total_order_seek(true);
-    // The first block of rows may be read on the way; it is no more likely than others to be asked for.
-    read_options.fill_cache(false);
-    read_options.set_iterate_upper_bound(vec![layout::ROWS]);
-    let mut iterator = db.raw_iterator_cf_opt(&family, read_options);
-    iterator.seek_to_first();
-    iterator.status().map_err(|error| rocksdb_error("read deletions", &error))?;
-    Ok(iterator.valid())
 }
 
 /// Refuses less than was synced.
@@ -722,7 +581,7 @@ impl KeptLog {
 }
 
 /// RocksDB's log files and their sizes in bytes.
-fn log_files(database: &Path) -> Vec<(PathBuf, u64)> {
+pub(crate) fn log_files(database: &Path) -> Vec<(PathBuf, u64)> {
     let Ok(entries) = std::fs::read_dir(database) else { return Vec::new() };
     let logs = entries.flatten().filter(|entry| entry.path().extension().is_some_and(|extension| extension == "log"));
     logs.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?.len()))).collect()

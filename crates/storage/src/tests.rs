@@ -8,6 +8,7 @@ use model::deletion::{Deletion, PartitionDeletions};
 use model::local::LocalWrite;
 use model::read::Slice;
 use model::row::Liveness;
+use model::schema::Table;
 use model::{
     Cell, ColumnId, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, Rng, Row, TableId,
 };
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use tempfile::TempDir;
 
-const TABLE: TableId = TableId(0xa1);
+pub(crate) const TABLE: TableId = TableId(0xa1);
 
 /// Lengths of files whose ends need not be on disk, when they were last synced.
 type SyncedLengths = Arc<Mutex<BTreeMap<PathBuf, u64>>>;
@@ -172,7 +173,7 @@ impl Storage for Watched {
         self.store.hint_targets()
     }
 
-    fn set_tables(&self, tables: &[TableId]) -> Result<(), StorageError> {
+    fn set_tables(&self, tables: &[Arc<Table>]) -> Result<(), StorageError> {
         self.store.set_tables(tables)?;
         self.note_synced();
         Ok(())
@@ -200,7 +201,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn small_options(directory: &Path) -> StoreOptions {
+pub(crate) fn small_options(directory: &Path) -> StoreOptions {
     let mut options = StoreOptions::new(directory, NodeId(1));
     options.block_cache_bytes = 4 << 20;
     options.write_buffer_bytes = 2 << 20;
@@ -208,22 +209,26 @@ fn small_options(directory: &Path) -> StoreOptions {
     options
 }
 
+pub(crate) fn plain(ids: &[TableId]) -> Vec<Arc<Table>> {
+    ids.iter().map(|id| Arc::new(Table::plain(*id))).collect()
+}
+
 fn clustering(number: u32) -> Bytes {
     Bytes::from([&[0x40][..], &number.to_be_bytes(), &[0x38]].concat())
 }
 
-fn row(timestamp: i64, value: &[u8]) -> Row {
+pub(crate) fn row(timestamp: i64, value: &[u8]) -> Row {
     let cell = Cell::live(timestamp, Bytes::copy_from_slice(value));
     Row::new(Some(Liveness { timestamp, expiry: None }), None, vec![(ColumnId(1), cell)])
 }
 
-fn put(table: TableId, partition: &'static [u8], number: u32, row: &Row) -> Write {
+pub(crate) fn put(table: TableId, partition: &'static [u8], number: u32, row: &Row) -> Write {
     let partition = PartitionKey::new(Bytes::from_static(partition));
     let records = vec![Record::row(clustering(number), row)];
     Write::Apply(Arc::new(Mutation { table, partition, records }))
 }
 
-fn all(table: TableId, partition: &'static [u8]) -> ReadCommand {
+pub(crate) fn all(table: TableId, partition: &'static [u8]) -> ReadCommand {
     ReadCommand {
         table,
         partition: PartitionKey::new(Bytes::from_static(partition)),
@@ -236,23 +241,23 @@ fn all(table: TableId, partition: &'static [u8]) -> ReadCommand {
     }
 }
 
-fn commit(store: &Store, group: &[Write], sync: bool) {
+pub(crate) fn commit(store: &Store, group: &[Write], sync: bool) {
     for result in store.commit(group, sync).unwrap() {
         result.unwrap();
     }
 }
 
 /// A store with one table and `count` rows in one partition, each committed and synced alone.
-fn filled(directory: &Path, count: u32) -> Store {
+pub(crate) fn filled(directory: &Path, count: u32) -> Store {
     let store = Store::open(small_options(directory)).unwrap();
-    store.set_tables(&[TABLE]).unwrap();
+    store.set_tables(&plain(&[TABLE])).unwrap();
     for number in 0..count {
         commit(&store, &[put(TABLE, b"p", number, &row(1, b"value"))], true);
     }
     store
 }
 
-fn count(store: &Store) -> usize {
+pub(crate) fn count(store: &Store) -> usize {
     store.read(&all(TABLE, b"p")).unwrap().rows.len()
 }
 
@@ -422,7 +427,7 @@ fn a_torn_end_that_was_never_synced_is_dropped_silently() {
     for torn in [1u64, 7, 60] {
         let mut harness = StoreHarness::new();
         let storage = harness.open();
-        storage.set_tables(&[TABLE]).unwrap();
+        storage.set_tables(&plain(&[TABLE])).unwrap();
         for number in 0..20 {
             storage.commit(&[put(TABLE, b"p", number, &row(1, b"value"))], number < 15).unwrap();
         }
@@ -445,11 +450,11 @@ fn dropping_tables_does_not_look_like_a_loss() {
     for round in 0..4u128 {
         let store = Store::open(small_options(directory.path())).unwrap();
         let tables: Vec<TableId> = (0..3).map(|number| TableId(round * 10 + number)).collect();
-        store.set_tables(&tables).unwrap();
+        store.set_tables(&plain(&tables)).unwrap();
         for number in 0..100 {
             commit(&store, &[put(tables[number as usize % 3], b"p", number, &row(1, &[7; 9_000]))], number % 10 == 9);
         }
-        store.set_tables(&tables[..1]).unwrap();
+        store.set_tables(&plain(&tables[..1])).unwrap();
         assert_eq!(store.read(&all(tables[0], b"p")).unwrap().rows.len(), 34);
         if round % 2 == 0 {
             store.set_tables(&[]).unwrap();
@@ -554,10 +559,48 @@ fn a_period_syncs_by_itself() {
     let period = std::time::Duration::from_millis(10);
     let options = StoreOptions { durability: crate::Durability::Periodic(period), ..small_options(directory.path()) };
     let store = Store::open(options).unwrap();
-    store.set_tables(&[TABLE]).unwrap();
+    store.set_tables(&plain(&[TABLE])).unwrap();
     commit(&store, &[put(TABLE, b"p", 1, &row(1, b"v"))], false);
     let written = store.status().latest_sequence;
     while store.status().synced_sequence < written {
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn writes_are_refused_while_compaction_is_behind_and_taken_again_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = filled(directory.path(), 1);
+    let inner = store.inner();
+    let family = inner.family("t_000000000000000000000000000000a1").unwrap();
+    let limits = |files: &str| {
+        let set = [("level0_slowdown_writes_trigger", files), ("level0_stop_writes_trigger", files)];
+        inner.db.set_options_cf(&family, &set).unwrap();
+    };
+    // As if compaction had fallen behind: RocksDB stops writes at four files, and compacts at a hundred.
+    inner.db.set_options_cf(&family, &[("level0_file_num_compaction_trigger", "100")]).unwrap();
+    limits("4");
+    let write = |number: u32| put(TABLE, b"p", number, &row(1, b"value"));
+    let own = Write::Local(LocalWrite { records: vec![(Bytes::from_static(b"own"), Some(Bytes::new()))] });
+    let mut refused = None;
+    for number in 1..20 {
+        match store.commit(&[write(number)], number % 2 == 0).unwrap().remove(0) {
+            Ok(()) => store.flush().unwrap(),
+            Err(error) => {
+                refused = Some((number, error));
+                break;
+            }
+        }
+    }
+    let (number, error) = refused.expect("writes are refused at last");
+    assert_eq!(error, StorageError::Overloaded);
+    assert_eq!((store.pressure(), store.status().closed), (crate::Pressure::Refusing, None));
+    assert_eq!(count(&store) as u32, number, "what was refused is not there, and reads go on");
+    assert!(store.status().refused_writes >= 1);
+    // Compaction has caught up.
+    limits("100");
+    inner.look_at_pressure(true);
+    assert_eq!(store.pressure(), crate::Pressure::Free);
+    commit(&store, &[write(number), own], true);
+    assert_eq!(count(&store) as u32, number + 1);
 }

@@ -51,18 +51,22 @@ impl Watermark {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("open", &path, &error)),
         };
-        let mut newest = None;
-        for slot in 0..2 {
-            let mut bytes = [0; SLOT_BYTES];
-            match file.read_exact_at(&mut bytes, slot * SLOT_DISTANCE) {
-                Ok(()) => newest = newest.max(decode(&bytes)),
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
-                Err(error) => return Err(io_error("read", &path, &error)),
-            }
-        }
-        let (counter, sequence) =
-            newest.ok_or_else(|| StorageError::Corrupt(format!("{} is damaged in both its slots", path.display())))?;
+        let (counter, sequence) = newest_slot(&file, &path)?;
         Ok(Some(Watermark { path, file, counter, sequence }))
+    }
+
+    /// The sequence number that the file in `directory` holds, which is not written to; `None` when there is no
+    /// file.
+    ///
+    /// # Errors
+    /// As [`Watermark::open`].
+    pub(crate) fn read(directory: &Path) -> Result<Option<u64>, StorageError> {
+        let path = directory.join("WATERMARK");
+        match File::open(&path) {
+            Ok(file) => newest_slot(&file, &path).map(|(_, sequence)| Some(sequence)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error("open", &path, &error)),
+        }
     }
 
     /// Makes a new file, or begins an existing one anew, at `sequence`.
@@ -120,6 +124,20 @@ fn encode(counter: u64, sequence: u64) -> [u8; SLOT_BYTES] {
 fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, u64)> {
     let word = |at: usize| bytes[at..].first_chunk::<8>().copied().map_or(0, u64::from_le_bytes);
     (bytes.starts_with(MAGIC) && word(24) == xxh3_64(&bytes[..24])).then(|| (word(8), word(16)))
+}
+
+/// The counter and sequence number of the slot that was written last.
+fn newest_slot(file: &File, path: &Path) -> Result<(u64, u64), StorageError> {
+    let mut newest = None;
+    for slot in 0..2 {
+        let mut bytes = [0; SLOT_BYTES];
+        match file.read_exact_at(&mut bytes, slot * SLOT_DISTANCE) {
+            Ok(()) => newest = newest.max(decode(&bytes)),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
+            Err(error) => return Err(io_error("read", path, &error)),
+        }
+    }
+    newest.ok_or_else(|| StorageError::Corrupt(format!("{} is damaged in both its slots", path.display())))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ const LAYERS: [(&str, u8, &[&str]); 15] = [
     ("sim", 5, &["model", "query", "paxos", "membership", "node", "peer"]),
     ("shell", 5, &["model", "query", "client"]),
     ("bench", 5, &["model", "query", "client"]),
-    ("helenus", 6, &["server", "storage", "sim", "shell", "bench", "client"]),
+    ("helenus", 6, &["model", "query", "server", "storage", "sim", "shell", "bench", "client"]),
 ];
 
 /// Packages outside the product: they may use any crate of ours.

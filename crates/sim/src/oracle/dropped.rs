@@ -1,4 +1,5 @@
-//! Oracle: a dropped table stays dropped.
+//! Oracle: a dropped table stays dropped, and what a truncated one held stays gone: a truncated table has a new
+//! id, and all that is said here of a dropped table is true of its old one.
 //!
 //! Proves: once DROP TABLE is acknowledged, no request to that table that begins later is acknowledged, on
 //! whatever coordinator, at any level of which every set of replicas meets every majority of the members. A
@@ -45,8 +46,8 @@ impl Dropped {
         self.tables.entry(id).or_insert_with(|| Known { name: name.to_owned(), since: time, dropped: None });
     }
 
-    /// A DROP TABLE of `name` that began at `started` was acknowledged: every table that had this name by then
-    /// is gone, since a name belongs to one table at a time.
+    /// A DROP TABLE or TRUNCATE of `name` that began at `started` was acknowledged: every table that had
+    /// this name by then is gone, since a name belongs to one table at a time.
     pub fn acknowledged(&mut self, name: &str, started: TrueTime, time: TrueTime) {
         for known in self.tables.values_mut() {
             if known.name == name && known.since <= started && known.dropped.is_none() {

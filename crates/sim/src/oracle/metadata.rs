@@ -24,7 +24,7 @@ const COMPARED_MACHINES_MAX: usize = 20;
 /// What an acknowledged change of the schema says of one epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effective {
-    /// A table of this name exists; with this id, unless the statement said IF NOT EXISTS.
+    /// A table of this name exists; with this id, unless the statement said IF NOT EXISTS or was a TRUNCATE.
     Exists(String, Option<TableId>),
     /// No table of this name exists.
     Gone(String),
