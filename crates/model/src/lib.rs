@@ -15,6 +15,7 @@
 //! form, [`key`] and [`token`] placement and order, [`row`] cells and rows, [`complex`] columns of many
 //! cells, [`element`] what those cells are of and [`counter`] those that count, [`deletion`] partition
 //! and range deletions, [`mutation`] writes, [`read`] reads, [`answer`] what a replica answers to them,
+//! [`scan`] reads of many partitions,
 //! [`name`] how CQL writes names, [`schema`] keyspaces and tables, [`consistency`] levels, [`error`]
 //! outcomes, [`codec`] the compact binary form, [`digest`], [`limits`], [`rng`], [`local`] the node's
 //! own records.
@@ -37,6 +38,7 @@ pub mod name;
 pub mod read;
 pub mod rng;
 pub mod row;
+pub mod scan;
 pub mod schema;
 pub mod time;
 pub mod token;
@@ -52,7 +54,8 @@ pub use mutation::{Mutation, Record, RecordKey};
 pub use read::{ReadCommand, ReadData};
 pub use rng::Rng;
 pub use row::{Cell, CellState, Liveness, Row};
+pub use scan::{ScanCommand, ScanData};
 pub use time::{Instant, Now, WallMicros};
-pub use token::Token;
+pub use token::{Token, TokenRange};
 pub use types::CqlType;
 pub use value::Value;

@@ -8,8 +8,9 @@
 //! a Bloom filter. The first nine bytes are the prefix that Bloom filters know. Encoded clustering keys
 //! start above 08, so the static row comes first and no row shares its key.
 
-use model::codec::put_bytes;
-use model::{PartitionKey, RecordKey};
+use bytes::Bytes;
+use model::codec::{CodecError, Reader, put_bytes};
+use model::{PartitionKey, RecordKey, Token};
 
 /// First byte of the keys of deletions.
 pub(crate) const DELETIONS: u8 = 0x10;
@@ -25,6 +26,14 @@ pub(crate) fn put_partition(out: &mut Vec<u8>, region: u8, partition: &Partition
     out.push(region);
     out.extend_from_slice(&partition.token.to_ordered_bytes());
     put_bytes(out, &partition.bytes);
+}
+
+/// The partition of a key without its region, and how many bytes of it name the partition.
+pub(crate) fn parse_partition(key: &[u8]) -> Result<(PartitionKey, usize), CodecError> {
+    let (token, rest) = key.split_first_chunk::<8>().ok_or(CodecError::Truncated)?;
+    let mut reader = Reader::new(Bytes::copy_from_slice(rest));
+    let partition = PartitionKey { token: Token::from_ordered_bytes(*token), bytes: reader.bytes()? };
+    Ok((partition, key.len() - reader.remaining()))
 }
 
 /// Appends the key of a record.
@@ -55,8 +64,6 @@ pub(crate) fn holds_deletions(key: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
-    use model::Token;
     use proptest::prelude::*;
 
     fn key(partition: &PartitionKey, record: &RecordKey) -> Vec<u8> {
@@ -79,6 +86,26 @@ mod tests {
             prop_assert_eq!(key(&a, &row_a).cmp(&key(&b, &row_b)), order);
             prop_assert!(key(&a, &RecordKey::Static) < key(&a, &row_a));
             prop_assert!(key(&a, &RecordKey::Deletions) < key(&b, &RecordKey::Static));
+        }
+
+        #[test]
+        fn partitions_order_as_their_keys_do_and_are_read_back(
+            a in (-1i64..2, prop::collection::vec(0u8..2, 0..300)), b in (-1i64..2, prop::collection::vec(0u8..2, 0..300)),
+        ) {
+            let partition = |(token, bytes)| PartitionKey { token: Token(token), bytes: Bytes::from(bytes) };
+            let (a, b) = (partition(a), partition(b));
+            let (key_a, key_b) = (key(&a, &RecordKey::Static), key(&b, &RecordKey::Static));
+            prop_assert_eq!(a.cmp(&b), key_a.cmp(&key_b));
+            prop_assert_eq!(parse_partition(&key_a[1..]), Ok((a, key_a.len() - 2)));
+        }
+
+        #[test]
+        fn any_bytes_are_a_partition_or_not_without_panic(bytes: Vec<u8>) {
+            if let Ok((partition, length)) = parse_partition(&bytes) {
+                let mut key = Vec::new();
+                put_partition(&mut key, ROWS, &partition);
+                prop_assert_eq!(&key[1..], &bytes[..length]);
+            }
         }
 
         #[test]

@@ -7,6 +7,7 @@
 //! WATERMARK             the sequence number up to which the log is known synced  (watermark)
 //! rocksdb/              one RocksDB: a column family for each table, one for the node's own records
 //! hints/<node>/         segment files of writes that a node missed              (hints)
+//! ingest/               table files on their way into RocksDB                    (ingest)
 //! log-before-recovery/  the log as it was found, while the store is opened
 //! damaged-log/          the same, for good, when less was found in it than was synced
 //! ```
@@ -23,7 +24,8 @@
 //! * A mutation is checked before it is written: a merge that fails would fail compaction for ever.
 //!
 //! Map: `store` opening, tables, status; `commit` the write path and `hot` its hot keys; `read` the read
-//! path; `layout` keys; `merge` the operator; `options` RocksDB's settings, with reasons; `hints`;
+//! path of partitions, `scan` of ranges of them; `ingest` records in bulk; `large` what
+//! is larger than it should be; `layout` keys; `merge` the operator; `options` RocksDB's settings, with reasons; `hints`;
 //! `watermark`; `identity`; `failure` errors; [`compare`] the same work on a bare RocksDB, for benchmarks.
 
 #![allow(
@@ -38,16 +40,22 @@ mod failure;
 mod hints;
 mod hot;
 mod identity;
+mod ingest;
+mod large;
 mod layout;
 mod merge;
 mod options;
 mod read;
+mod scan;
 mod store;
 mod watermark;
 
 pub use identity::Identity;
+pub use large::{Large, LargeKind};
 pub use options::{Durability, StoreOptions};
 pub use store::{Store, StoreStatus, TableStatus};
 
+#[cfg(test)]
+mod range_tests;
 #[cfg(test)]
 mod tests;

@@ -45,6 +45,8 @@ pub struct StoreOptions {
     /// Writes of user data are refused as `Full` while the file system has less space than this, in bytes:
     /// RocksDB cannot go on after it has met a full disk without being opened again.
     pub free_bytes_min: u64,
+    /// Reads that pass more tombstones than this are noted and logged.
+    pub tombstone_warn: u32,
     /// The operator's override for a lone copy: open with what is left when less is found than was synced.
     pub accept_data_loss: bool,
 }
@@ -65,6 +67,8 @@ impl StoreOptions {
             hint_segment_bytes: 16 << 20,
             hint_total_bytes: 1 << 30,
             free_bytes_min: 256 << 20,
+            // Cassandra's tombstone_warn_threshold.
+            tombstone_warn: 1_000,
             accept_data_loss: false,
         }
     }

@@ -5,11 +5,14 @@ use crate::store::Store;
 use bytes::Bytes;
 use model::codec::Encode;
 use model::deletion::{Deletion, PartitionDeletions};
+use model::digest::ReadDigest;
 use model::local::LocalWrite;
 use model::read::Slice;
 use model::row::Liveness;
+use model::scan::{ExportCommand, ExportData, PartitionRecord};
 use model::{
-    Cell, ColumnId, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, Rng, Row, TableId,
+    Cell, ColumnId, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, Rng, Row, ScanCommand,
+    ScanData, TableId,
 };
 use node::conformance::{self, Harness};
 use node::storage::{HintPosition, Storage, StorageError, Write};
@@ -20,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use tempfile::TempDir;
 
-const TABLE: TableId = TableId(0xa1);
+pub(crate) const TABLE: TableId = TableId(0xa1);
 
 /// Lengths of files whose ends need not be on disk, when they were last synced.
 type SyncedLengths = Arc<Mutex<BTreeMap<PathBuf, u64>>>;
@@ -151,6 +154,35 @@ impl Storage for Watched {
         Ok(data)
     }
 
+    fn digest(&self, command: &ReadCommand) -> Result<ReadDigest, StorageError> {
+        let digest = self.store.digest(command)?;
+        if let Some(cached) = self.store.digest_cached(command) {
+            assert_eq!(cached.unwrap(), digest, "both ways to read agree");
+        }
+        Ok(digest)
+    }
+
+    fn read_many(&self, commands: &[ReadCommand]) -> Vec<Result<ReadData, StorageError>> {
+        self.store.read_many(commands)
+    }
+
+    fn scan(&self, command: &ScanCommand) -> Result<ScanData, StorageError> {
+        let data = self.store.scan(command)?;
+        let other = self.store.scan(&ScanCommand { bulk: !command.bulk, ..command.clone() })?;
+        assert_eq!(other, data, "both ways to scan agree");
+        Ok(data)
+    }
+
+    fn export(&self, command: &ExportCommand) -> Result<ExportData, StorageError> {
+        self.store.export(command)
+    }
+
+    fn ingest(&self, table: TableId, records: &[PartitionRecord]) -> Result<(), StorageError> {
+        let ingested = self.store.ingest(table, records);
+        self.note_synced();
+        ingested
+    }
+
     fn local(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
         self.store.local(key)
     }
@@ -200,7 +232,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn small_options(directory: &Path) -> StoreOptions {
+pub(crate) fn small_options(directory: &Path) -> StoreOptions {
     let mut options = StoreOptions::new(directory, NodeId(1));
     options.block_cache_bytes = 4 << 20;
     options.write_buffer_bytes = 2 << 20;
@@ -208,22 +240,22 @@ fn small_options(directory: &Path) -> StoreOptions {
     options
 }
 
-fn clustering(number: u32) -> Bytes {
+pub(crate) fn clustering(number: u32) -> Bytes {
     Bytes::from([&[0x40][..], &number.to_be_bytes(), &[0x38]].concat())
 }
 
-fn row(timestamp: i64, value: &[u8]) -> Row {
+pub(crate) fn row(timestamp: i64, value: &[u8]) -> Row {
     let cell = Cell::live(timestamp, Bytes::copy_from_slice(value));
     Row::new(Some(Liveness { timestamp, expiry: None }), None, vec![(ColumnId(1), cell)])
 }
 
-fn put(table: TableId, partition: &'static [u8], number: u32, row: &Row) -> Write {
+pub(crate) fn put(table: TableId, partition: &'static [u8], number: u32, row: &Row) -> Write {
     let partition = PartitionKey::new(Bytes::from_static(partition));
     let records = vec![Record::row(clustering(number), row)];
     Write::Apply(Arc::new(Mutation { table, partition, records }))
 }
 
-fn all(table: TableId, partition: &'static [u8]) -> ReadCommand {
+pub(crate) fn all(table: TableId, partition: &'static [u8]) -> ReadCommand {
     ReadCommand {
         table,
         partition: PartitionKey::new(Bytes::from_static(partition)),
@@ -233,17 +265,18 @@ fn all(table: TableId, partition: &'static [u8]) -> ReadCommand {
         row_limit: u32::MAX,
         bytes_limit: u32::MAX,
         now_seconds: 0,
+        tombstone_limit: u32::MAX,
     }
 }
 
-fn commit(store: &Store, group: &[Write], sync: bool) {
+pub(crate) fn commit(store: &Store, group: &[Write], sync: bool) {
     for result in store.commit(group, sync).unwrap() {
         result.unwrap();
     }
 }
 
 /// A store with one table and `count` rows in one partition, each committed and synced alone.
-fn filled(directory: &Path, count: u32) -> Store {
+pub(crate) fn filled(directory: &Path, count: u32) -> Store {
     let store = Store::open(small_options(directory)).unwrap();
     store.set_tables(&[TABLE]).unwrap();
     for number in 0..count {
@@ -252,7 +285,7 @@ fn filled(directory: &Path, count: u32) -> Store {
     store
 }
 
-fn count(store: &Store) -> usize {
+pub(crate) fn count(store: &Store) -> usize {
     store.read(&all(TABLE, b"p")).unwrap().rows.len()
 }
 
@@ -367,7 +400,7 @@ fn a_row_that_is_written_again_and_again_stays_cheap_to_read() {
 }
 
 /// The newest log file of a closed store.
-fn log_file(directory: &Path) -> PathBuf {
+pub(crate) fn log_file(directory: &Path) -> PathBuf {
     let logs =
         files(&directory.join("rocksdb")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "log"));
     logs.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap()
