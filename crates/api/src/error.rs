@@ -6,6 +6,7 @@ use crate::convert::consistency_from_proto;
 use crate::proto::client::v1 as proto;
 use crate::proto::client::v1::error::Details;
 use bytes::Bytes;
+use model::error::FailureReason;
 use model::{Consistency, RequestError};
 use prost::Message;
 use proto::ErrorCode;
@@ -133,9 +134,13 @@ impl From<&RequestError> for proto::Error {
                 let details = proto::ReplicaDetails { failures: *failures, ..counts };
                 (ErrorCode::WriteFailure, Some(Details::Replicas(details)))
             }
-            RequestError::ReadFailure { consistency, received, required, failures } => {
+            RequestError::ReadFailure { consistency, received, required, failures, reason } => {
                 let counts = replicas(*consistency, *required, *received);
-                let details = proto::ReplicaDetails { failures: *failures, ..counts };
+                let reason = match reason {
+                    FailureReason::Unknown => proto::FailureReason::Unspecified,
+                    FailureReason::TooManyTombstones => proto::FailureReason::TooManyTombstones,
+                };
+                let details = proto::ReplicaDetails { failures: *failures, reason: reason.into(), ..counts };
                 (ErrorCode::ReadFailure, Some(Details::Replicas(details)))
             }
             RequestError::SchemaTimeout(why) => (ErrorCode::SchemaTimeout, reason(why)),
@@ -184,7 +189,14 @@ fn from_replicas(code: ErrorCode, details: &proto::ReplicaDetails) -> Result<Opt
         ErrorCode::WriteTimeout => RequestError::WriteTimeout { consistency, received, required },
         ErrorCode::ReadTimeout => RequestError::ReadTimeout { consistency, received, required, data_present },
         ErrorCode::WriteFailure => RequestError::WriteFailure { consistency, received, required, failures },
-        ErrorCode::ReadFailure => RequestError::ReadFailure { consistency, received, required, failures },
+        ErrorCode::ReadFailure => {
+            let reason = match proto::FailureReason::try_from(details.reason) {
+                Ok(proto::FailureReason::TooManyTombstones) => FailureReason::TooManyTombstones,
+                // Of a newer version: that it failed is known all the same.
+                Ok(proto::FailureReason::Unspecified) | Err(_) => FailureReason::Unknown,
+            };
+            RequestError::ReadFailure { consistency, received, required, failures, reason }
+        }
         _ => return Ok(None),
     }))
 }
@@ -230,11 +242,9 @@ mod tests {
                 required,
                 failures
             }),
-            counts().prop_map(|(consistency, received, required, failures)| RequestError::ReadFailure {
-                consistency,
-                received,
-                required,
-                failures
+            (counts(), any::<bool>()).prop_map(|((consistency, received, required, failures), known)| {
+                let reason = if known { FailureReason::TooManyTombstones } else { FailureReason::Unknown };
+                RequestError::ReadFailure { consistency, received, required, failures, reason }
             }),
             any::<String>().prop_map(RequestError::SchemaTimeout),
             any::<String>().prop_map(RequestError::Overloaded),

@@ -4,6 +4,7 @@
 //! writes with a timestamp what does not depend on the state, or the caller says so.
 
 use model::RequestError;
+use model::error::FailureReason;
 use std::time::Duration;
 
 /// How an attempt has failed.
@@ -53,6 +54,8 @@ pub(crate) fn decide(failure: &Failure, repeatable: bool, retries: u32, retries_
         Failure::Request(error) => match error {
             // Nothing was done, and another node may see it differently.
             RequestError::Unavailable { .. } | RequestError::NotServing(_) => Decision::NextNode,
+            // Another node asks the same replicas.
+            RequestError::ReadFailure { reason: FailureReason::TooManyTombstones, .. } => Decision::GiveUp,
             // Once only: retries must not keep an overloaded cluster overloaded.
             RequestError::Overloaded(_) if retries == 0 => Decision::NextNodeAfter(OVERLOAD_PAUSE),
             RequestError::Overloaded(_) => Decision::GiveUp,
@@ -80,6 +83,8 @@ mod tests {
     fn matrix() -> Vec<(Failure, Decision, Decision)> {
         use Decision::{GiveUp, NextNode, PrepareAgain};
         let (consistency, required, received, failures) = (Consistency::Quorum, 2, 1, 1);
+        let reason = FailureReason::Unknown;
+        let tombstones = FailureReason::TooManyTombstones;
         let request = Failure::Request;
         let pause = Decision::NextNodeAfter(OVERLOAD_PAUSE);
         vec![
@@ -97,7 +102,16 @@ mod tests {
                 NextNode,
             ),
             (request(RequestError::WriteFailure { consistency, received, required, failures }), GiveUp, NextNode),
-            (request(RequestError::ReadFailure { consistency, received, required, failures }), GiveUp, NextNode),
+            (
+                request(RequestError::ReadFailure { consistency, received, required, failures, reason }),
+                GiveUp,
+                NextNode,
+            ),
+            (
+                request(RequestError::ReadFailure { consistency, received, required, failures, reason: tombstones }),
+                GiveUp,
+                GiveUp,
+            ),
             (request(RequestError::Server(String::new())), GiveUp, NextNode),
             (request(RequestError::SchemaTimeout(String::new())), GiveUp, GiveUp),
             (request(RequestError::Unprepared { id: String::new() }), PrepareAgain, PrepareAgain),

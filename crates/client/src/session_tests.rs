@@ -6,6 +6,7 @@ use api::proto::client::v1 as proto;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::future::join_all;
+use model::error::FailureReason;
 use model::{Consistency, CqlType, RequestError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -185,7 +186,10 @@ async fn a_failed_attempt_is_repeated_only_where_that_is_safe() {
         (write_timeout(), [false, true, true]),
         (RequestError::ReadTimeout { consistency, received, required, data_present: false }, [false, true, true]),
         (RequestError::WriteFailure { consistency, received, required, failures: 1 }, [false, true, true]),
-        (RequestError::ReadFailure { consistency, received, required, failures: 1 }, [false, true, true]),
+        (
+            RequestError::ReadFailure { consistency, received, required, failures: 1, reason: FailureReason::Unknown },
+            [false, true, true],
+        ),
         (RequestError::Server("broken".to_owned()), [false, true, true]),
         (RequestError::Invalid("wrong".to_owned()), [false, false, false]),
         (RequestError::NotFound("gone".to_owned()), [false, false, false]),

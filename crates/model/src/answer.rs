@@ -3,10 +3,40 @@
 //! same bytes, wherever deletions and rows lie on disk.
 
 use crate::codec::{CodecError, Decode, Encode};
-use crate::deletion::PartitionDeletions;
+use crate::deletion::{Deletion, PartitionDeletions};
+use crate::digest::{Digester, ReadDigest};
 use crate::read::{ReadCommand, ReadData, Slice};
-use crate::row::{Row, encoded_is_empty, encoded_is_live};
+use crate::row::{Row, RowSummary, encoded_is_empty, summarize};
 use bytes::Bytes;
+use thiserror::Error;
+
+/// Why stored records have no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AnswerError {
+    /// A record is not what it must be.
+    #[error("a stored value cannot be decoded: {0}")]
+    Damaged(#[from] CodecError),
+    /// The answer would have more tombstones than the command allows.
+    #[error("{tombstones} tombstones beside {rows} live rows")]
+    TooManyTombstones {
+        /// Live rows that were read.
+        rows: u32,
+        /// Tombstones that were read, the one too many included.
+        tombstones: u32,
+    },
+}
+
+/// The part of a command that the answer for one partition depends on.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) slices: &'a [Slice],
+    pub(crate) reversed: bool,
+    pub(crate) static_row: bool,
+    pub(crate) row_limit: u32,
+    pub(crate) bytes_limit: u64,
+    pub(crate) tombstone_limit: u32,
+    pub(crate) now_seconds: i64,
+}
 
 /// Puts an answer together. Rows are pushed in reading order until [`Answer::push`] says that a limit is
 /// reached or the command's slices are exhausted.
@@ -19,106 +49,120 @@ use bytes::Bytes;
 ///   asks for nothing after that row; whether something is stored there is not looked at.
 /// * Range tombstones are clipped to the slices, and to what comes up to and including the last row when
 ///   a limit ended the read.
+/// * An answer with more tombstones than the command allows is none: the read fails at the row that brings the
+///   one too many; the deletions of the partition are counted last.
 #[derive(Debug)]
-pub struct Answer<'a> {
-    command: &'a ReadCommand,
+pub struct Answer<'a, R = Kept> {
+    wanted: Wanted<'a>,
     deletions: PartitionDeletions,
+    rows: R,
+    /// Room for what deletions leave of a row.
+    rest: Vec<u8>,
+    /// Of the rows and their keys.
+    bytes: u64,
+    live_rows: u32,
+    static_row_live: bool,
+    tombstones: u32,
+    limit_reached: bool,
+}
+
+/// The answer for one partition of many.
+#[derive(Debug)]
+pub struct PartitionAnswer {
+    pub(crate) data: ReadData,
+    pub(crate) live_rows: u32,
+    pub(crate) static_row_live: bool,
+}
+
+/// What becomes of the rows of an answer.
+pub trait Rows: Sized {
+    /// What the whole answer becomes.
+    type Output;
+
+    /// No rows yet, for a reader at `now_seconds`.
+    fn new(now_seconds: i64) -> Self;
+
+    /// Takes the static row.
+    ///
+    /// # Errors
+    /// When it is not a row.
+    fn set_static(&mut self, row: &[u8], summary: &RowSummary) -> Result<(), CodecError>;
+
+    /// Takes the next row.
+    ///
+    /// # Errors
+    /// When it is not a row.
+    fn add(&mut self, clustering: &[u8], row: &[u8], summary: &RowSummary) -> Result<(), CodecError>;
+
+    /// The clustering key of the last row; empty when there is none.
+    fn last(&self) -> &[u8];
+
+    /// The answer with these deletions; see [`ReadData`].
+    fn finish(self, deletions: PartitionDeletions, more: bool, tombstones: u32) -> Self::Output;
+
+    /// The tombstones of an answer; see [`ReadData::tombstones`].
+    fn tombstones(output: &Self::Output) -> u32;
+
+    /// The answer that is one row and nothing else.
+    ///
+    /// # Errors
+    /// When it is not a row.
+    fn of_one_row(
+        clustering: &Bytes,
+        row: &[u8],
+        summary: &RowSummary,
+        now_seconds: i64,
+    ) -> Result<Self::Output, CodecError> {
+        let mut rows = Self::new(now_seconds);
+        rows.add(clustering, row, summary)?;
+        Ok(rows.finish(PartitionDeletions::default(), false, summary.tombstones))
+    }
+}
+
+/// Rows that are kept, for [`ReadData`].
+#[derive(Debug, Default)]
+pub struct Kept {
     static_row: Option<Bytes>,
     /// Keys and rows one after the other: one allocation for the whole answer.
     contents: Vec<u8>,
     /// For each row the ends of its key and of its value in `contents`.
     ends: Vec<(usize, usize)>,
-    live_rows: u32,
-    limit_reached: bool,
 }
 
-impl<'a> Answer<'a> {
-    /// An answer to `command` for a partition with these deletions, all of them.
-    #[must_use]
-    pub fn new(command: &'a ReadCommand, deletions: PartitionDeletions) -> Answer<'a> {
-        Answer {
-            command,
-            deletions,
-            static_row: None,
-            contents: Vec::new(),
-            ends: Vec::new(),
-            live_rows: 0,
-            limit_reached: false,
-        }
+/// Rows that are only digested.
+#[derive(Debug)]
+pub struct Digested {
+    digester: Digester,
+    last: Vec<u8>,
+}
+
+impl Rows for Kept {
+    type Output = ReadData;
+
+    fn new(_: i64) -> Kept {
+        Kept::default()
     }
 
-    /// The answer to a command for the one row at `clustering` and nothing else, in a partition without
-    /// deletions: there is nothing to count, to clip or to take out.
-    #[must_use]
-    pub fn of_one_row(clustering: &Bytes, stored: &[u8]) -> ReadData {
-        if encoded_is_empty(stored) {
-            return ReadData::default();
-        }
-        ReadData { rows: vec![(clustering.clone(), Bytes::copy_from_slice(stored))], ..ReadData::default() }
-    }
-
-    /// Takes the stored static row; ignored when the command does not ask for it.
-    ///
-    /// # Errors
-    /// When it is not a row.
-    pub fn set_static_row(&mut self, stored: &[u8]) -> Result<(), CodecError> {
-        if !self.command.static_row || encoded_is_empty(stored) {
-            return Ok(());
-        }
-        let stored = Bytes::copy_from_slice(stored);
-        self.static_row = match self.deletions.partition() {
-            None => Some(stored),
-            Some(deletion) => {
-                let mut row = Row::from_bytes(&stored)?;
-                row.delete(deletion);
-                (!row.is_empty()).then(|| row.to_bytes())
-            }
-        };
+    fn set_static(&mut self, row: &[u8], _: &RowSummary) -> Result<(), CodecError> {
+        self.static_row = Some(Bytes::copy_from_slice(row));
         Ok(())
     }
 
-    /// Takes the next stored row, one that lies in the command's slices. Returns true when the read goes
-    /// on, false when a limit is reached.
-    ///
-    /// # Errors
-    /// When it is not a row.
-    pub fn push(&mut self, clustering: &[u8], stored: &[u8]) -> Result<bool, CodecError> {
-        debug_assert!(!self.limit_reached, "the read has ended");
-        debug_assert!(self.command.slices.iter().any(|slice| slice.contains(clustering)), "a row that was asked for");
-        if encoded_is_empty(stored) {
-            return Ok(true);
-        }
-        let now_seconds = i64::from(self.command.now_seconds);
-        let live = match self.deletions.covering(clustering) {
-            None => {
-                self.contents.reserve(clustering.len() + stored.len());
-                self.contents.extend_from_slice(clustering);
-                self.ends.push((self.contents.len(), self.contents.len() + stored.len()));
-                self.contents.extend_from_slice(stored);
-                encoded_is_live(stored, now_seconds)?
-            }
-            Some(deletion) => {
-                let mut row = Row::from_bytes(&Bytes::copy_from_slice(stored))?;
-                row.delete(deletion);
-                if row.is_empty() {
-                    return Ok(true);
-                }
-                self.contents.extend_from_slice(clustering);
-                let key_end = self.contents.len();
-                row.encode(&mut self.contents);
-                self.ends.push((key_end, self.contents.len()));
-                row.is_live(now_seconds)
-            }
-        };
-        self.live_rows += u32::from(live);
-        self.limit_reached = self.live_rows >= self.command.row_limit
-            || self.contents.len() as u64 >= u64::from(self.command.bytes_limit);
-        Ok(!self.limit_reached)
+    fn add(&mut self, clustering: &[u8], row: &[u8], _: &RowSummary) -> Result<(), CodecError> {
+        self.contents.reserve(clustering.len() + row.len());
+        self.contents.extend_from_slice(clustering);
+        self.ends.push((self.contents.len(), self.contents.len() + row.len()));
+        self.contents.extend_from_slice(row);
+        Ok(())
     }
 
-    /// The answer.
-    #[must_use]
-    pub fn finish(self) -> ReadData {
+    fn last(&self) -> &[u8] {
+        let Some((key_end, _)) = self.ends.last() else { return &[] };
+        let before = self.ends.len().checked_sub(2).map_or(0, |index| self.ends[index].1);
+        &self.contents[before..*key_end]
+    }
+
+    fn finish(self, deletions: PartitionDeletions, more: bool, tombstones: u32) -> ReadData {
         let contents = Bytes::from(self.contents);
         let mut rows = Vec::with_capacity(self.ends.len());
         let mut start = 0;
@@ -126,24 +170,218 @@ impl<'a> Answer<'a> {
             rows.push((contents.slice(start..key_end), contents.slice(key_end..row_end)));
             start = row_end;
         }
-        let last = rows.last().map(|(clustering, _)| clustering).filter(|_| self.limit_reached);
-        let more = last.is_some_and(|last| self.command.after(last, 1).is_some());
-        let deletions = if self.deletions.ranges().is_empty() {
-            self.deletions
-        } else {
-            clip(&self.deletions, self.command, if more { last } else { None })
-        };
-        ReadData { deletions, static_row: self.static_row, rows, more }
+        ReadData { deletions, static_row: self.static_row, rows, more, tombstones }
+    }
+
+    fn tombstones(output: &ReadData) -> u32 {
+        output.tombstones
+    }
+
+    /// One allocation less, on the path of every read of one row.
+    fn of_one_row(clustering: &Bytes, row: &[u8], summary: &RowSummary, _: i64) -> Result<ReadData, CodecError> {
+        let rows = vec![(clustering.clone(), Bytes::copy_from_slice(row))];
+        Ok(ReadData { rows, tombstones: summary.tombstones, ..ReadData::default() })
     }
 }
 
-/// The deletions in the slices of `command`, up to and including `last` in reading order if given.
-fn clip(deletions: &PartitionDeletions, command: &ReadCommand, last: Option<&Bytes>) -> PartitionDeletions {
+impl Rows for Digested {
+    type Output = ReadDigest;
+
+    fn new(now_seconds: i64) -> Digested {
+        Digested { digester: Digester::new(now_seconds), last: Vec::new() }
+    }
+
+    fn set_static(&mut self, row: &[u8], summary: &RowSummary) -> Result<(), CodecError> {
+        self.digester.add(None, row, summary)
+    }
+
+    fn add(&mut self, clustering: &[u8], row: &[u8], summary: &RowSummary) -> Result<(), CodecError> {
+        self.last.clear();
+        self.last.extend_from_slice(clustering);
+        self.digester.add(Some(clustering), row, summary)
+    }
+
+    fn last(&self) -> &[u8] {
+        &self.last
+    }
+
+    fn finish(self, deletions: PartitionDeletions, more: bool, tombstones: u32) -> ReadDigest {
+        ReadDigest { digest: self.digester.finish(&deletions, more), tombstones }
+    }
+
+    fn tombstones(output: &ReadDigest) -> u32 {
+        output.tombstones
+    }
+}
+
+impl<'a> Wanted<'a> {
+    fn of(command: &'a ReadCommand) -> Wanted<'a> {
+        Wanted {
+            slices: &command.slices,
+            reversed: command.reversed,
+            static_row: command.static_row,
+            row_limit: command.row_limit,
+            bytes_limit: u64::from(command.bytes_limit),
+            tombstone_limit: command.tombstone_limit,
+            now_seconds: i64::from(command.now_seconds),
+        }
+    }
+
+    /// True when something comes after `last` in reading order.
+    fn has_after(&self, last: &[u8]) -> bool {
+        if self.reversed {
+            return self.slices.first().is_some_and(|slice| slice.start.as_ref() < last);
+        }
+        // The first position after a key is the key and a zero byte.
+        let is_after = |end: &[u8]| end.strip_prefix(last).map_or(end > last, |rest| rest > &[0][..]);
+        self.slices.last().is_some_and(|slice| is_after(&slice.end))
+    }
+}
+
+impl Answer<'_> {
+    /// The answer, for [`ScanAnswer::push`](crate::scan::ScanAnswer::push).
+    ///
+    /// # Errors
+    /// As [`Answer::finish`].
+    pub fn finish_partition(self) -> Result<PartitionAnswer, AnswerError> {
+        let (live_rows, static_row_live) = (self.live_rows, self.static_row_live);
+        Ok(PartitionAnswer { data: self.finish()?, live_rows, static_row_live })
+    }
+}
+
+impl<'a, R: Rows> Answer<'a, R> {
+    /// An answer to `command` for a partition with these deletions, all of them.
+    #[must_use]
+    pub fn new(command: &'a ReadCommand, deletions: PartitionDeletions) -> Answer<'a, R> {
+        Answer::of(Wanted::of(command), deletions)
+    }
+
+    /// The answer to `command`, which is for the one row at `clustering` and nothing else, in a partition without
+    /// deletions: there is nothing to clip or to take out. `stored` is that row, if there is one.
+    ///
+    /// # Errors
+    /// As [`Answer::push`].
+    pub fn of_one_row(
+        command: &ReadCommand,
+        clustering: &Bytes,
+        stored: Option<&[u8]>,
+    ) -> Result<R::Output, AnswerError> {
+        let now_seconds = i64::from(command.now_seconds);
+        let Some(stored) = stored.filter(|stored| !encoded_is_empty(stored)) else {
+            return Ok(R::new(now_seconds).finish(PartitionDeletions::default(), false, 0));
+        };
+        let summary = summarize(stored, now_seconds)?;
+        check_tombstones(u32::from(summary.live), summary.tombstones, command.tombstone_limit)?;
+        Ok(R::of_one_row(clustering, stored, &summary, now_seconds)?)
+    }
+
+    pub(crate) fn of(wanted: Wanted<'a>, deletions: PartitionDeletions) -> Answer<'a, R> {
+        let rows = R::new(wanted.now_seconds);
+        Answer {
+            wanted,
+            deletions,
+            rows,
+            rest: Vec::new(),
+            bytes: 0,
+            live_rows: 0,
+            static_row_live: false,
+            tombstones: 0,
+            limit_reached: false,
+        }
+    }
+
+    /// Takes the stored static row; ignored when the command does not ask for it.
+    ///
+    /// # Errors
+    /// When it is not a row, and at the limit of tombstones.
+    pub fn set_static_row(&mut self, stored: &[u8]) -> Result<(), AnswerError> {
+        if !self.wanted.static_row {
+            return Ok(());
+        }
+        let left = uncovered(stored, self.deletions.partition(), self.wanted.now_seconds, &mut self.rest)?;
+        let Some((row, summary)) = left else { return Ok(()) };
+        self.rows.set_static(row, &summary)?;
+        self.static_row_live = summary.live;
+        self.count_tombstones(summary.tombstones)
+    }
+
+    /// Takes the next stored row, one that lies in the command's slices. Returns true when the read goes
+    /// on, false when a limit is reached.
+    ///
+    /// # Errors
+    /// When it is not a row, and at the limit of tombstones.
+    pub fn push(&mut self, clustering: &[u8], stored: &[u8]) -> Result<bool, AnswerError> {
+        debug_assert!(!self.limit_reached, "the read has ended");
+        debug_assert!(self.wanted.slices.iter().any(|slice| slice.contains(clustering)), "a row that was asked for");
+        let deletion = self.deletions.covering(clustering);
+        let left = uncovered(stored, deletion, self.wanted.now_seconds, &mut self.rest)?;
+        let Some((row, summary)) = left else { return Ok(true) };
+        self.rows.add(clustering, row, &summary)?;
+        self.bytes += (clustering.len() + row.len()) as u64;
+        self.live_rows += u32::from(summary.live);
+        self.limit_reached = self.live_rows >= self.wanted.row_limit || self.bytes >= self.wanted.bytes_limit;
+        self.count_tombstones(summary.tombstones)?;
+        Ok(!self.limit_reached)
+    }
+
+    fn count_tombstones(&mut self, count: u32) -> Result<(), AnswerError> {
+        self.tombstones = self.tombstones.saturating_add(count);
+        check_tombstones(self.live_rows, self.tombstones, self.wanted.tombstone_limit)
+    }
+
+    /// The answer.
+    ///
+    /// # Errors
+    /// When the deletions of the partition are more tombstones than the command allows.
+    pub fn finish(mut self) -> Result<R::Output, AnswerError> {
+        let last = self.rows.last();
+        let more = self.limit_reached && self.wanted.has_after(last);
+        let deletions = if self.deletions.ranges().is_empty() {
+            std::mem::take(&mut self.deletions)
+        } else {
+            clip(&self.deletions, &self.wanted, more.then(|| Bytes::copy_from_slice(last)).as_ref())
+        };
+        let count = deletions.ranges().len() + usize::from(deletions.partition().is_some());
+        self.count_tombstones(u32::try_from(count).unwrap_or(u32::MAX))?;
+        Ok(self.rows.finish(deletions, more, self.tombstones))
+    }
+}
+
+/// What `deletion` leaves of a stored row, put into `rest` if that is not the row itself; `None` when nothing is
+/// left, or when the row was empty.
+fn uncovered<'r>(
+    stored: &'r [u8],
+    deletion: Option<Deletion>,
+    now_seconds: i64,
+    rest: &'r mut Vec<u8>,
+) -> Result<Option<(&'r [u8], RowSummary)>, CodecError> {
+    if encoded_is_empty(stored) {
+        return Ok(None);
+    }
+    let summary = summarize(stored, now_seconds)?;
+    let Some(deletion) = deletion.filter(|deletion| deletion.timestamp >= summary.oldest) else {
+        return Ok(Some((stored, summary)));
+    };
+    let mut row = Row::from_bytes(&Bytes::copy_from_slice(stored))?;
+    row.delete(deletion);
+    if row.is_empty() {
+        return Ok(None);
+    }
+    rest.clear();
+    row.encode(rest);
+    let summary = summarize(rest, now_seconds)?;
+    Ok(Some((rest, summary)))
+}
+
+fn check_tombstones(rows: u32, tombstones: u32, limit: u32) -> Result<(), AnswerError> {
+    if tombstones > limit { Err(AnswerError::TooManyTombstones { rows, tombstones }) } else { Ok(()) }
+}
+
+/// The deletions in what is wanted, up to and including `last` in reading order if given.
+fn clip(deletions: &PartitionDeletions, wanted: &Wanted<'_>, last: Option<&Bytes>) -> PartitionDeletions {
     let read = |slice: &Slice| match last {
         None => slice.clone(),
-        Some(last) if command.reversed => {
-            Slice { start: slice.start.clone().max(last.clone()), end: slice.end.clone() }
-        }
+        Some(last) if wanted.reversed => Slice { start: slice.start.clone().max(last.clone()), end: slice.end.clone() },
         Some(last) => {
             let mut after = last.to_vec();
             after.push(0);
@@ -154,7 +392,7 @@ fn clip(deletions: &PartitionDeletions, command: &ReadCommand, last: Option<&Byt
     if let Some(partition) = deletions.partition() {
         clipped = PartitionDeletions::of_partition(partition);
     }
-    for slice in command.slices.iter().map(read).filter(|slice| slice.start < slice.end) {
+    for slice in wanted.slices.iter().map(read).filter(|slice| slice.start < slice.end) {
         clipped = clipped.merge(&deletions.clip(&slice.start, &slice.end));
     }
     clipped
@@ -163,10 +401,13 @@ fn clip(deletions: &PartitionDeletions, command: &ReadCommand, last: Option<&Byt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deletion::Deletion;
+    use crate::deletion::tests::deletions;
     use crate::id::{ColumnId, TableId};
     use crate::key::PartitionKey;
+    use crate::read::tests::{position, slices};
     use crate::row::Cell;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     fn command(slices: &[(&'static [u8], &'static [u8])], reversed: bool, row_limit: u32) -> ReadCommand {
         let slice = |(start, end): &(&'static [u8], &'static [u8])| Slice {
@@ -182,6 +423,7 @@ mod tests {
             row_limit,
             bytes_limit: u32::MAX,
             now_seconds: 100,
+            tombstone_limit: u32::MAX,
         }
     }
 
@@ -209,7 +451,7 @@ mod tests {
             (true, 1, range(b"\x49", b"\x50", 5)),
         ] {
             let command = command(&[(b"\x31", b"\x44"), (b"\x48", b"\x50")], reversed, limit);
-            let mut answer = Answer::new(&command, deletions.clone());
+            let mut answer = Answer::<Kept>::new(&command, deletions.clone());
             let mut keys: Vec<&[u8]> = vec![b"\x32", b"\x41", b"\x49"];
             if reversed {
                 keys.reverse();
@@ -220,7 +462,7 @@ mod tests {
                     break;
                 }
             }
-            let data = answer.finish();
+            let data = answer.finish().unwrap();
             assert_eq!(data.deletions, expected, "reversed {reversed}, limit {limit}");
             assert_eq!(data.more, limit == 1);
         }
@@ -229,14 +471,14 @@ mod tests {
     #[test]
     fn rows_that_are_not_live_are_answered_and_not_counted() {
         let command = command(&[(b"\x20", b"\x60")], false, 1);
-        let mut answer = Answer::new(&command, PartitionDeletions::of_partition(deletion(3)));
+        let mut answer = Answer::<Kept>::new(&command, PartitionDeletions::of_partition(deletion(3)));
         answer.set_static_row(&row(3)).unwrap();
         let tombstone = Row::deleted(deletion(9)).to_bytes();
         assert!(answer.push(b"\x40\x01", &tombstone).unwrap());
         assert!(answer.push(b"\x40\x02", &row(2)).unwrap());
         assert!(answer.push(b"\x40\x02\x01", &Row::default().to_bytes()).unwrap());
         assert!(!answer.push(b"\x40\x03", &row(4)).unwrap());
-        let data = answer.finish();
+        let data = answer.finish().unwrap();
         assert_eq!(data.static_row, None);
         let rows = vec![(Bytes::from_static(b"\x40\x01"), tombstone), (Bytes::from_static(b"\x40\x03"), row(4))];
         assert_eq!(data.rows, rows);
@@ -246,14 +488,64 @@ mod tests {
     #[test]
     fn a_limit_at_the_end_of_what_was_asked_for_leaves_nothing_more() {
         let command = command(&[(b"\x40\x01", b"\x40\x01\x00")], false, 1);
-        let mut answer = Answer::new(&command, PartitionDeletions::default());
+        let mut answer = Answer::<Kept>::new(&command, PartitionDeletions::default());
         assert!(!answer.push(b"\x40\x01", &row(2)).unwrap());
-        let data = answer.finish();
+        let data = answer.finish().unwrap();
         assert!(!data.more);
-        assert_eq!(data, Answer::of_one_row(&Bytes::from_static(b"\x40\x01"), &row(2)));
-        assert_eq!(
-            Answer::of_one_row(&Bytes::from_static(b"\x40\x01"), &Row::default().to_bytes()),
-            ReadData::default()
-        );
+        let key = Bytes::from_static(b"\x40\x01");
+        let of_one_row = |stored: Option<Bytes>| Answer::<Kept>::of_one_row(&command, &key, stored.as_deref());
+        assert_eq!(of_one_row(Some(row(2))), Ok(data));
+        assert_eq!(of_one_row(Some(Row::default().to_bytes())), Ok(ReadData::default()));
+        assert_eq!(of_one_row(None), Ok(ReadData::default()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_digest_is_that_of_the_answer_without_making_it(
+            deletions in deletions(), slices in slices(), reversed: bool, static_row: bool,
+            row_limit in prop_oneof![Just(u32::MAX), 1u32..4], bytes_limit in prop_oneof![Just(u32::MAX), 1u32..60],
+            tombstone_limit in prop_oneof![Just(u32::MAX), 0u32..6],
+            rows in prop::collection::btree_map(position(), row_bytes(), 0..8), stored_static in row_bytes(),
+        ) {
+            let command = ReadCommand {
+                slices, reversed, static_row, row_limit, bytes_limit, now_seconds: 10, tombstone_limit,
+                ..command(&[], false, 1)
+            };
+            let data = answer::<Kept>(&command, &deletions, &rows, &stored_static);
+            let digested = answer::<Digested>(&command, &deletions, &rows, &stored_static);
+            match (data, digested) {
+                (Ok(data), Ok(digested)) => {
+                    prop_assert_eq!(crate::digest::digest(&data, 10), Ok(digested.digest));
+                    prop_assert_eq!(data.tombstones, digested.tombstones);
+                    prop_assert!(data.tombstones <= tombstone_limit);
+                }
+                (data, digested) => prop_assert_eq!(data.map(|_| ()), digested.map(|_| ())),
+            }
+        }
+    }
+
+    fn row_bytes() -> impl Strategy<Value = Bytes> {
+        crate::row::tests::row().prop_map(|row| row.to_bytes())
+    }
+
+    fn answer<R: Rows>(
+        command: &ReadCommand,
+        deletions: &PartitionDeletions,
+        rows: &BTreeMap<Bytes, Bytes>,
+        static_row: &Bytes,
+    ) -> Result<R::Output, AnswerError> {
+        let mut answer = Answer::<R>::new(command, deletions.clone());
+        answer.set_static_row(static_row)?;
+        let mut rows: Vec<_> =
+            rows.iter().filter(|(key, _)| command.slices.iter().any(|slice| slice.contains(key))).collect();
+        if command.reversed {
+            rows.reverse();
+        }
+        for (clustering, row) in rows {
+            if !answer.push(clustering, row)? {
+                break;
+            }
+        }
+        answer.finish()
     }
 }

@@ -13,7 +13,9 @@
 
 use crate::codec::{CodecError, Reader, Walker, put_bytes, put_varint};
 use crate::deletion::Deletion;
-use crate::row::{Cell, decode_cell, difference, encode_cell, merge_sorted, read_timestamp, timestamp_at, walk_cell};
+use crate::row::{
+    Cell, RowSummary, decode_cell, difference, encode_cell, merge_sorted, read_timestamp, timestamp_at, walk_cell,
+};
 use bytes::Bytes;
 
 /// The cells of one complex column in one row, or a change of them. No cell is at or below the
@@ -168,20 +170,18 @@ pub(crate) struct Walked {
     pub(crate) newest: i64,
     /// See [`ComplexColumn::is_shadowed`].
     pub(crate) shadowed: bool,
-    /// See [`ComplexColumn::is_live`].
-    pub(crate) live: bool,
 }
 
-/// Passes an encoded column without building it. Accepts and refuses the same bytes as
+/// Passes an encoded column without building it, and adds what is in it to `summary`. Accepts and refuses the same bytes as
 /// [`ComplexColumn::decode`].
 pub(crate) fn walk(
     walker: &mut Walker<'_>,
     base: i64,
     now_seconds: i64,
     row_deletion: Option<Deletion>,
+    summary: &mut RowSummary,
 ) -> Result<Walked, CodecError> {
-    let (mut newest, mut covering) = (None, row_deletion);
-    let (mut shadowed, mut live) = (false, false);
+    let (mut newest, mut covering, mut shadowed) = (None, row_deletion, false);
     match walker.u8()? {
         0 => {}
         1 => {
@@ -189,6 +189,8 @@ pub(crate) fn walk(
             let deletion = Some(Deletion { timestamp, local_seconds: walker.varint_u32()? });
             (shadowed, newest) = (deletion <= row_deletion, Some(timestamp));
             covering = covering.max(deletion);
+            summary.tombstones += 1;
+            summary.oldest = summary.oldest.min(timestamp);
         }
         _ => return Err(CodecError::Invalid("bool")),
     }
@@ -199,11 +201,10 @@ pub(crate) fn walk(
             return Err(CodecError::Invalid("element path"));
         }
         previous = Some(path);
-        let (timestamp, shown) = walk_cell(walker, base, now_seconds)?;
+        let timestamp = walk_cell(walker, base, now_seconds, summary)?;
         shadowed |= covering.is_some_and(|deletion| timestamp <= deletion.timestamp);
         newest = newest.max(Some(timestamp));
-        live |= shown;
     }
     let newest = newest.ok_or(CodecError::Invalid("complex column"))?;
-    Ok(Walked { newest, shadowed, live })
+    Ok(Walked { newest, shadowed })
 }

@@ -1,9 +1,20 @@
 //! The digest by which replicas compare answers without sending them: equal exactly when the
 //! answers mean the same to every reader and every later merge.
 
-use crate::codec::{CodecError, Decode, Encode};
+use crate::codec::{CodecError, Decode, Encode, put_bytes, put_varint};
+use crate::deletion::PartitionDeletions;
 use crate::read::ReadData;
-use crate::row::Row;
+use crate::row::{Row, RowSummary, summarize};
+use bytes::Bytes;
+
+/// What a replica answers in place of [`ReadData`] when it is asked for the digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadDigest {
+    /// As [`digest`] of the data.
+    pub digest: u128,
+    /// As [`ReadData::tombstones`].
+    pub tombstones: u32,
+}
 
 /// 128 bits of XXH3 over the normal form of a read's answer.
 ///
@@ -14,32 +25,80 @@ use crate::row::Row;
 /// # Errors
 /// When a row in `data` is not a row.
 pub fn digest(data: &ReadData, now_seconds: u32) -> Result<u128, CodecError> {
-    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-    let mut buffer = Vec::with_capacity(256);
-    data.deletions.encode(&mut buffer);
-    buffer.push(u8::from(data.more));
-    buffer.push(u8::from(data.static_row.is_some()));
-    hasher.update(&buffer);
-    let mut update = |key: &[u8], value: &bytes::Bytes| -> Result<(), CodecError> {
-        let mut row = Row::from_bytes(value)?;
-        row.drop_expired_values(i64::from(now_seconds));
-        buffer.clear();
-        // Lengths before contents: two different sequences never concatenate to the same bytes.
-        crate::codec::put_bytes(&mut buffer, key);
-        let start = buffer.len();
-        row.encode(&mut buffer);
-        let length = (buffer.len() - start) as u64;
-        buffer.extend_from_slice(&length.to_be_bytes());
-        hasher.update(&buffer);
-        Ok(())
-    };
+    let now_seconds = i64::from(now_seconds);
+    let mut digester = Digester::new(now_seconds);
     if let Some(row) = &data.static_row {
-        update(&[], row)?;
+        digester.add(None, row, &summarize(row, now_seconds)?)?;
     }
     for (clustering, row) in &data.rows {
-        update(clustering, row)?;
+        digester.add(Some(clustering), row, &summarize(row, now_seconds)?)?;
     }
-    Ok(hasher.digest128())
+    Ok(digester.finish(&data.deletions, data.more))
+}
+
+/// Before the static row, before another row, and after the last.
+const STATIC: u8 = 1;
+const ROW: u8 = 2;
+const END: u8 = 0;
+
+/// A digest in the making: takes the rows of an answer one after the other, as they are stored, and copies or
+/// decodes only those that are not in normal form.
+pub(crate) struct Digester {
+    hasher: xxhash_rust::xxh3::Xxh3,
+    /// What comes before a row, or a row in normal form.
+    buffer: Vec<u8>,
+    now_seconds: i64,
+}
+
+impl Digester {
+    pub(crate) fn new(now_seconds: i64) -> Digester {
+        let hasher = xxhash_rust::xxh3::Xxh3::new();
+        Digester { hasher, buffer: Vec::with_capacity(256), now_seconds }
+    }
+
+    /// Adds a row, or the static row if `clustering` is `None`. `summary` is that of `row`.
+    pub(crate) fn add(
+        &mut self,
+        clustering: Option<&[u8]>,
+        row: &[u8],
+        summary: &RowSummary,
+    ) -> Result<(), CodecError> {
+        // Lengths before contents: two different sequences never concatenate to the same bytes.
+        self.buffer.clear();
+        match clustering {
+            None => self.buffer.push(STATIC),
+            Some(clustering) => {
+                self.buffer.push(ROW);
+                put_bytes(&mut self.buffer, clustering);
+            }
+        }
+        if summary.expired_values {
+            let mut row = Row::from_bytes(&Bytes::copy_from_slice(row))?;
+            row.drop_expired_values(self.now_seconds);
+            put_bytes(&mut self.buffer, &row.to_bytes());
+            self.hasher.update(&self.buffer);
+        } else {
+            put_varint(&mut self.buffer, row.len() as u64);
+            self.hasher.update(&self.buffer);
+            self.hasher.update(row);
+        }
+        Ok(())
+    }
+
+    /// The digest of what was added, in an answer with these deletions.
+    pub(crate) fn finish(mut self, deletions: &PartitionDeletions, more: bool) -> u128 {
+        self.buffer.clear();
+        self.buffer.extend_from_slice(&[END, u8::from(more)]);
+        deletions.encode(&mut self.buffer);
+        self.hasher.update(&self.buffer);
+        self.hasher.digest128()
+    }
+}
+
+impl std::fmt::Debug for Digester {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Digester").field("now_seconds", &self.now_seconds).finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]
@@ -47,7 +106,6 @@ mod tests {
     use super::*;
     use crate::read::tests::read_data;
     use crate::row::{Cell, CellState, Expiry};
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     const NOW: u32 = 10;
@@ -60,7 +118,8 @@ mod tests {
             row.to_bytes()
         };
         let rows = data.rows.iter().map(|(clustering, encoded)| (clustering.clone(), row(encoded))).collect();
-        ReadData { static_row: data.static_row.as_ref().map(row), rows, ..data.clone() }
+        // How many tombstones there are does not count.
+        ReadData { static_row: data.static_row.as_ref().map(row), rows, tombstones: 0, ..data.clone() }
     }
 
     proptest! {

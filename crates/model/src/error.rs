@@ -3,7 +3,30 @@
 
 use crate::codec::{CodecError, Decode, Encode, Reader};
 use crate::consistency::Consistency;
+use std::fmt;
 use thiserror::Error;
+
+/// Why replicas failed a read (the failure codes of Cassandra's protocol).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FailureReason {
+    /// The replicas' logs say more.
+    #[default]
+    Unknown,
+    /// They met more tombstones than one read may: the data model deletes what it then reads over
+    /// (READ_TOO_MANY_TOMBSTONES).
+    TooManyTombstones,
+}
+
+impl fmt::Display for FailureReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FailureReason::Unknown => Ok(()),
+            FailureReason::TooManyTombstones => f.write_str(
+                "; the read passed more tombstones of deleted or expired data than the limit: read less at once",
+            ),
+        }
+    }
+}
 
 /// The outcome of a request that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -81,7 +104,7 @@ pub enum RequestError {
         failures: u32,
     },
     /// Replicas refused or failed a read.
-    #[error("read failed at {consistency}: {failures} replicas failed, {received} of {required} answered")]
+    #[error("read failed at {consistency}: {failures} replicas failed, {received} of {required} answered{reason}")]
     ReadFailure {
         /// The level asked for.
         consistency: Consistency,
@@ -91,6 +114,8 @@ pub enum RequestError {
         required: u32,
         /// Replicas that failed.
         failures: u32,
+        /// Why they failed, if one of them said so.
+        reason: FailureReason,
     },
     /// A change of the schema was not decided in time; it may be decided yet.
     #[error("the schema change was not decided in time: {0}; it may take effect yet")]

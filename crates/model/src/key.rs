@@ -10,7 +10,7 @@
 //! one key: decimals lose their scale, NaNs their payload, booleans become 0 or 1, sets and maps are sorted, tuples
 //! lose nulls at their end.
 
-use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes};
+use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_varint};
 use crate::error::RequestError;
 use crate::limits::KEY_BYTES_MAX;
 use crate::schema::{ClusteringOrder, ColumnKind, Table};
@@ -18,14 +18,16 @@ use crate::token::Token;
 use crate::value::normalize;
 use crate::value::ordered::{self, NEXT_COMPONENT, TERMINATOR};
 use bytes::Bytes;
+use std::cmp::Ordering;
 
 /// Ends a bound before all keys that start with it.
 const BOUND_BEFORE: u8 = 0x20;
 /// Ends a bound after all keys that start with it.
 const BOUND_AFTER: u8 = 0x60;
 
-/// A serialized partition key with its token.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A serialized partition key with its token. Keys are ordered as storage and scans have them: by token; in
+/// the rare case that two have the same, as their encodings are: the varint of the length, then the bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PartitionKey {
     /// Where it is on the ring.
     pub token: Token,
@@ -42,6 +44,26 @@ pub enum BoundSide {
     Before,
     /// After all of them.
     After,
+}
+
+impl Ord for PartitionKey {
+    fn cmp(&self, other: &PartitionKey) -> Ordering {
+        let length = |key: &PartitionKey| {
+            let mut out = Vec::new();
+            put_varint(&mut out, key.bytes.len() as u64);
+            out
+        };
+        self.token.cmp(&other.token).then_with(|| match self.bytes.len() == other.bytes.len() {
+            true => self.bytes.cmp(&other.bytes),
+            false => length(self).cmp(&length(other)),
+        })
+    }
+}
+
+impl PartialOrd for PartitionKey {
+    fn partial_cmp(&self, other: &PartitionKey) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl PartitionKey {

@@ -15,9 +15,9 @@
 //! form, [`key`] and [`token`] placement and order, [`row`] cells and rows, [`complex`] columns of many
 //! cells, [`element`] what those cells are of and [`counter`] those that count, [`deletion`] partition
 //! and range deletions, [`mutation`] writes, [`read`] reads, [`answer`] what a replica answers to them,
-//! [`name`] how CQL writes names, [`schema`] keyspaces and tables with their [`table_options`],
-//! [`consistency`] levels, [`error`] outcomes, [`codec`] the compact binary form, [`digest`], [`limits`],
-//! [`rng`], [`local`] the node's own records.
+//! [`scan`] reads of many partitions, [`name`] how CQL writes names, [`schema`] keyspaces and tables with
+//! their [`table_options`], [`consistency`] levels, [`error`] outcomes, [`codec`] the compact binary form,
+//! [`digest`], [`limits`], [`rng`], [`local`] the node's own records.
 
 pub mod answer;
 pub mod codec;
@@ -37,6 +37,7 @@ pub mod name;
 pub mod read;
 pub mod rng;
 pub mod row;
+pub mod scan;
 pub mod schema;
 pub mod table_options;
 pub mod time;
@@ -53,7 +54,8 @@ pub use mutation::{Mutation, Record, RecordKey};
 pub use read::{ReadCommand, ReadData};
 pub use rng::Rng;
 pub use row::{Cell, CellState, Liveness, Row};
+pub use scan::{ScanCommand, ScanData};
 pub use time::{Instant, Now, WallMicros};
-pub use token::Token;
+pub use token::{Token, TokenRange};
 pub use types::CqlType;
 pub use value::Value;

@@ -6,7 +6,7 @@ use crate::deletion::PartitionDeletions;
 use crate::id::TableId;
 use crate::key::PartitionKey;
 use crate::read::Slice;
-use crate::row::{Row, encoded_is_live};
+use crate::row::{Row, summarize};
 use bytes::Bytes;
 
 /// What a record of a partition belongs to.
@@ -65,7 +65,7 @@ impl Record {
             RecordKey::Row(clustering) if !Slice::all().contains(clustering) => {
                 Err(CodecError::Invalid("clustering key"))
             }
-            RecordKey::Static | RecordKey::Row(_) => encoded_is_live(&self.value, 0).map(|_| ()),
+            RecordKey::Static | RecordKey::Row(_) => summarize(&self.value, 0).map(|_| ()),
         }
     }
 }

@@ -37,6 +37,9 @@ pub struct ReadCommand {
     /// The coordinator's wall clock in seconds since 1970: what has expired by then is not live, on
     /// every replica alike.
     pub now_seconds: u32,
+    /// Refuse to answer with more tombstones than this: each costs what a row costs, and nobody sees it.
+    /// [`ReadData::tombstones`] says what counts.
+    pub tombstone_limit: u32,
 }
 
 /// What a replica holds for a [`ReadCommand`]; [`crate::answer::Answer`] has the rules.
@@ -53,6 +56,9 @@ pub struct ReadData {
     /// True when a limit ended the read: nothing is known of what comes after the last row. False
     /// when the answer covers the whole command.
     pub more: bool,
+    /// Tombstones in the answer: of each row its deletion, its deleted cells and what has expired; range
+    /// tombstones; the deletion of the partition. For people: no digest has it.
+    pub tombstones: u32,
 }
 
 impl Slice {
@@ -70,26 +76,56 @@ impl Slice {
     }
 }
 
+/// Checks that slices are what a command may have: not empty, ascending, disjoint.
+///
+/// # Errors
+/// When they are not.
+pub(crate) fn validate_slices(slices: &[Slice]) -> Result<(), CodecError> {
+    let ascending = slices.windows(2).all(|pair| pair[0].end <= pair[1].start);
+    if slices.is_empty() || !ascending || slices.iter().any(|slice| slice.start >= slice.end) {
+        return Err(CodecError::Invalid("slices"));
+    }
+    Ok(())
+}
+
+/// What of `slices` comes after `last` in reading order.
+#[must_use]
+pub fn slices_after(slices: &[Slice], reversed: bool, last: &Bytes) -> Vec<Slice> {
+    let next = || {
+        // The first position after a key is the key and a zero byte.
+        let mut next = last.to_vec();
+        next.push(0);
+        Bytes::from(next)
+    };
+    let rest = |slice: &Slice| {
+        let rest = if reversed {
+            Slice { start: slice.start.clone(), end: slice.end.clone().min(last.clone()) }
+        } else {
+            Slice { start: slice.start.clone().max(next()), end: slice.end.clone() }
+        };
+        (rest.start < rest.end).then_some(rest)
+    };
+    slices.iter().filter_map(rest).collect()
+}
+
 impl ReadCommand {
+    /// Checks that it is a command that a replica can serve.
+    ///
+    /// # Errors
+    /// When its slices or limits are not what they must be.
+    pub fn validate(&self) -> Result<(), CodecError> {
+        validate_slices(&self.slices)?;
+        if self.row_limit == 0 || self.bytes_limit == 0 {
+            return Err(CodecError::Invalid("limit"));
+        }
+        Ok(())
+    }
+
     /// The same command for what comes after `last` in reading order, with `row_limit` rows to go;
     /// `None` when nothing comes after.
     #[must_use]
     pub fn after(&self, last: &Bytes, row_limit: u32) -> Option<ReadCommand> {
-        let next = || {
-            // The first position after a key is the key and a zero byte.
-            let mut next = last.to_vec();
-            next.push(0);
-            Bytes::from(next)
-        };
-        let rest = |slice: &Slice| {
-            let rest = if self.reversed {
-                Slice { start: slice.start.clone(), end: slice.end.clone().min(last.clone()) }
-            } else {
-                Slice { start: slice.start.clone().max(next()), end: slice.end.clone() }
-            };
-            (rest.start < rest.end).then_some(rest)
-        };
-        let slices: Vec<Slice> = self.slices.iter().filter_map(rest).collect();
+        let slices = slices_after(&self.slices, self.reversed, last);
         (!slices.is_empty() && row_limit > 0).then(|| ReadCommand { slices, row_limit, ..self.clone() })
     }
 }
@@ -117,6 +153,7 @@ impl Encode for ReadCommand {
         self.row_limit.encode(out);
         self.bytes_limit.encode(out);
         self.now_seconds.encode(out);
+        self.tombstone_limit.encode(out);
     }
 }
 
@@ -131,14 +168,9 @@ impl Decode for ReadCommand {
             row_limit: reader.varint_u32()?,
             bytes_limit: reader.varint_u32()?,
             now_seconds: reader.varint_u32()?,
+            tombstone_limit: reader.varint_u32()?,
         };
-        let ascending = command.slices.windows(2).all(|pair| pair[0].end <= pair[1].start);
-        if command.slices.is_empty() || !ascending || command.slices.iter().any(|slice| slice.start >= slice.end) {
-            return Err(CodecError::Invalid("slices"));
-        }
-        if command.row_limit == 0 || command.bytes_limit == 0 {
-            return Err(CodecError::Invalid("limit"));
-        }
+        command.validate()?;
         Ok(command)
     }
 }
@@ -148,6 +180,7 @@ impl Encode for ReadData {
         self.deletions.encode(out);
         put_option(out, self.static_row.as_ref());
         self.more.encode(out);
+        self.tombstones.encode(out);
         crate::codec::put_varint(out, self.rows.len() as u64);
         for (clustering, row) in &self.rows {
             put_bytes(out, clustering);
@@ -161,12 +194,13 @@ impl Decode for ReadData {
         let deletions = PartitionDeletions::decode(reader)?;
         let static_row = reader.option()?;
         let more = reader.bool()?;
+        let tombstones = reader.varint_u32()?;
         let count = reader.count()?;
         let mut rows = Vec::new();
         for _ in 0..count {
             rows.push((reader.bytes()?, reader.bytes()?));
         }
-        Ok(ReadData { deletions, static_row, rows, more })
+        Ok(ReadData { deletions, static_row, rows, more, tombstones })
     }
 }
 

@@ -6,7 +6,7 @@ use crate::row::tests::row;
 use proptest::prelude::*;
 
 /// A position of one or two bytes, a dense small space.
-fn position() -> impl Strategy<Value = Bytes> {
+pub(crate) fn position() -> impl Strategy<Value = Bytes> {
     prop::collection::vec(0u8..4, 1..3).prop_map(Bytes::from)
 }
 
@@ -20,7 +20,7 @@ fn positions() -> Vec<Bytes> {
     all
 }
 
-fn slices() -> impl Strategy<Value = Vec<Slice>> {
+pub(crate) fn slices() -> impl Strategy<Value = Vec<Slice>> {
     prop::collection::btree_set(position(), 2..9).prop_map(|cuts| {
         let cuts: Vec<Bytes> = cuts.into_iter().collect();
         cuts.chunks_exact(2).map(|pair| Slice { start: pair[0].clone(), end: pair[1].clone() }).collect()
@@ -29,16 +29,18 @@ fn slices() -> impl Strategy<Value = Vec<Slice>> {
 
 fn command() -> impl Strategy<Value = ReadCommand> {
     let key = prop::collection::vec(any::<u8>(), 0..20).prop_map(|bytes| PartitionKey::new(Bytes::from(bytes)));
-    (any::<u128>(), key, slices(), any::<bool>(), any::<bool>(), 1u32.., 1u32.., any::<u32>()).prop_map(
-        |(table, partition, slices, reversed, static_row, row_limit, bytes_limit, now_seconds)| ReadCommand {
+    let limits = (1u32.., 1u32.., any::<u32>());
+    (any::<u128>(), key, slices(), any::<bool>(), any::<bool>(), limits, any::<u32>()).prop_map(
+        |(table, partition, slices, reversed, static_row, limits, now_seconds)| ReadCommand {
             table: TableId(table),
             partition,
             slices,
             reversed,
             static_row,
-            row_limit,
-            bytes_limit,
+            row_limit: limits.0,
+            bytes_limit: limits.1,
             now_seconds,
+            tombstone_limit: limits.2,
         },
     )
 }
@@ -47,13 +49,9 @@ fn command() -> impl Strategy<Value = ReadCommand> {
 pub(crate) fn read_data() -> impl Strategy<Value = ReadData> {
     let static_row = prop::option::of(row().prop_map(|row| row.to_bytes()));
     let rows = prop::collection::vec((position(), row().prop_map(|row| row.to_bytes())), 0..4);
-    let more = any::<bool>();
-    (deletions(), static_row, rows, more).prop_map(|(deletions, static_row, rows, more)| ReadData {
-        deletions,
-        static_row,
-        rows,
-        more,
-    })
+    (deletions(), static_row, rows, any::<bool>(), 0u32..9).prop_map(
+        |(deletions, static_row, rows, more, tombstones)| ReadData { deletions, static_row, rows, more, tombstones },
+    )
 }
 
 /// The positions that `command` reads, in reading order.
@@ -136,6 +134,7 @@ fn commands_that_no_replica_can_serve_are_refused() {
         row_limit: 1,
         bytes_limit: 1,
         now_seconds: 0,
+        tombstone_limit: 0,
     };
     assert_eq!(ReadCommand::from_bytes(&command.to_bytes()), Ok(command.clone()));
     let refused = |change: fn(&mut ReadCommand)| {

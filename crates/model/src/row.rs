@@ -524,12 +524,26 @@ impl ColumnIds {
     }
 }
 
-/// Whether a reader at `now_seconds` sees the row that these bytes encode, found without building it.
-/// Accepts and refuses the same bytes as [`Row::from_bytes`].
+/// What a read wants to know of a row without building it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowSummary {
+    /// A reader sees the row.
+    pub live: bool,
+    /// The deletions of the row and of its complex columns, cells that are deleted, and what has expired: each counts
+    /// one.
+    pub tombstones: u32,
+    /// The value of an expired cell is still there: the row is not in its normal form.
+    pub expired_values: bool,
+    /// The smallest timestamp in the row: a deletion below it takes nothing out.
+    pub oldest: i64,
+}
+
+/// What the row that these bytes encode is to a reader at `now_seconds`, found without building it. Accepts and
+/// refuses the same bytes as [`Row::from_bytes`].
 ///
 /// # Errors
 /// When the bytes are not the encoding of a row.
-pub fn encoded_is_live(bytes: &[u8], now_seconds: i64) -> Result<bool, CodecError> {
+pub fn summarize(bytes: &[u8], now_seconds: i64) -> Result<RowSummary, CodecError> {
     let mut walker = Walker::new(bytes);
     match walker.u8()? {
         FORMAT => {}
@@ -540,27 +554,28 @@ pub fn encoded_is_live(bytes: &[u8], now_seconds: i64) -> Result<bool, CodecErro
         return Err(CodecError::Invalid("row flags"));
     }
     let base = walker.i64()?;
-    let mut live = false;
-    // Largest and smallest timestamp of what a deletion of the row would have to be below.
-    let (mut largest, mut smallest) = (None::<i64>, i64::MAX);
+    let mut summary = RowSummary { live: false, tombstones: 0, expired_values: false, oldest: i64::MAX };
+    // Largest timestamp of what a deletion of the row would have to be below; the smallest is `oldest`.
+    let mut largest = None::<i64>;
     if flags & FLAG_LIVENESS != 0 {
         let timestamp = timestamp_at(base, walker.varint()?)?;
-        (largest, smallest) = (Some(timestamp), timestamp);
-        live = flags & FLAG_LIVENESS_EXPIRING == 0 || !walk_expiry(&mut walker)?.is_past(now_seconds);
+        (largest, summary.oldest) = (Some(timestamp), timestamp);
+        summary.live = flags & FLAG_LIVENESS_EXPIRING == 0 || !walk_expiry(&mut walker)?.is_past(now_seconds);
+        summary.tombstones = u32::from(!summary.live);
     }
     let mut deletion = None;
     if flags & FLAG_DELETION != 0 {
         let timestamp = timestamp_at(base, walker.varint()?)?;
         deletion = Some(Deletion { timestamp, local_seconds: walker.varint_u32()? });
+        summary.tombstones += 1;
     }
     let mut ids = ColumnIds::default();
     for _ in 0..walker.count()? {
         ids.next(walker.varint_u32()?)?;
-        let (timestamp, shown) = walk_cell(&mut walker, base, now_seconds)?;
-        (largest, smallest) = (largest.max(Some(timestamp)), smallest.min(timestamp));
-        live |= shown;
+        let timestamp = walk_cell(&mut walker, base, now_seconds, &mut summary)?;
+        largest = largest.max(Some(timestamp));
     }
-    let mut shadowed = largest.is_some() && deletion.is_some_and(|deletion| smallest <= deletion.timestamp);
+    let mut shadowed = largest.is_some() && deletion.is_some_and(|deletion| summary.oldest <= deletion.timestamp);
     if flags & FLAG_COMPLEX != 0 {
         let columns = walker.count()?;
         if columns == 0 {
@@ -569,17 +584,17 @@ pub fn encoded_is_live(bytes: &[u8], now_seconds: i64) -> Result<bool, CodecErro
         let mut ids = ColumnIds::default();
         for _ in 0..columns {
             ids.next(walker.varint_u32()?)?;
-            let column = complex::walk(&mut walker, base, now_seconds, deletion)?;
+            let column = complex::walk(&mut walker, base, now_seconds, deletion, &mut summary)?;
             largest = largest.max(Some(column.newest));
             shadowed |= column.shadowed;
-            live |= column.live;
         }
     }
     if shadowed || base != largest.or(deletion.map(|deletion| deletion.timestamp)).unwrap_or(0) {
         return Err(CodecError::Invalid("row"));
     }
     walker.finish()?;
-    Ok(live)
+    summary.oldest = deletion.map_or(summary.oldest, |deletion| deletion.timestamp);
+    Ok(summary)
 }
 
 /// True for the encoding of a row with nothing in it.
@@ -592,8 +607,13 @@ fn walk_expiry(walker: &mut Walker) -> Result<Expiry, CodecError> {
     Ok(Expiry { ttl_seconds: walker.varint_u32()?, at_seconds: walker.varint_u32()? })
 }
 
-/// Passes a cell; its timestamp and whether a reader at `now_seconds` sees a value in it.
-pub(crate) fn walk_cell(walker: &mut Walker<'_>, base: i64, now_seconds: i64) -> Result<(i64, bool), CodecError> {
+/// Passes a cell, and adds what it is to `summary`; its timestamp.
+pub(crate) fn walk_cell(
+    walker: &mut Walker<'_>,
+    base: i64,
+    now_seconds: i64,
+    summary: &mut RowSummary,
+) -> Result<i64, CodecError> {
     let kind = walker.u8()?;
     let timestamp = timestamp_at(base, walker.varint()?)?;
     let shown = match kind {
@@ -606,9 +626,10 @@ pub(crate) fn walk_cell(walker: &mut Walker<'_>, base: i64, now_seconds: i64) ->
             false
         }
         CELL_EXPIRING => {
-            let expiry = walk_expiry(walker)?;
+            let expired = walk_expiry(walker)?.is_past(now_seconds);
             walker.skip_bytes()?;
-            !expiry.is_past(now_seconds)
+            summary.expired_values |= expired;
+            !expired
         }
         CELL_EXPIRED => {
             walk_expiry(walker)?;
@@ -616,7 +637,10 @@ pub(crate) fn walk_cell(walker: &mut Walker<'_>, base: i64, now_seconds: i64) ->
         }
         _ => return Err(CodecError::Invalid("cell kind")),
     };
-    Ok((timestamp, shown))
+    summary.live |= shown;
+    summary.tombstones += u32::from(!shown);
+    summary.oldest = summary.oldest.min(timestamp);
+    Ok(timestamp)
 }
 
 #[cfg(test)]

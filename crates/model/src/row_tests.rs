@@ -50,6 +50,22 @@ pub(crate) fn complex_column() -> impl Strategy<Value = ComplexColumn> {
     (prop::option::of(deletion()), cells).prop_map(|(deletion, cells)| ComplexColumn::new(deletion, cells))
 }
 
+/// What [`summarize`] finds, from the decoded row.
+fn summary(row: &Row, now: i64) -> RowSummary {
+    let mut normal = row.clone();
+    normal.drop_expired_values(now);
+    let expired_mark = row.liveness().is_some_and(|liveness| !liveness.is_live(now));
+    let elements = || row.complex().iter().flat_map(|(_, column)| column.cells());
+    let cells = || row.cells().iter().map(|(_, cell)| cell).chain(elements().map(|(_, cell)| cell));
+    let columns = || row.complex().iter().filter_map(|(_, column)| column.deletion());
+    let dead_cells = cells().filter(|cell| cell.value(now).is_none()).count() + columns().count();
+    let tombstones = u32::from(row.deletion().is_some()) + u32::from(expired_mark) + dead_cells as u32;
+    let marks = row.liveness().map(|liveness| liveness.timestamp).into_iter();
+    let marks = marks.chain(row.deletion().into_iter().chain(columns()).map(|deletion| deletion.timestamp));
+    let oldest = marks.chain(cells().map(|cell| cell.timestamp)).min().unwrap_or(i64::MAX);
+    RowSummary { live: row.is_live(now), tombstones, expired_values: normal != *row, oldest }
+}
+
 proptest! {
     #[test]
     fn merging_is_a_join(a in row(), b in row(), c in row()) {
@@ -118,7 +134,7 @@ proptest! {
         let bytes = a.to_bytes();
         prop_assert_eq!(encoded_is_empty(&bytes), a.is_empty());
         for now in [0, 9, 10, 11, i64::from(u32::MAX)] {
-            prop_assert_eq!(encoded_is_live(&bytes, now), Ok(a.is_live(now)));
+            prop_assert_eq!(summarize(&bytes, now), Ok(summary(&a, now)));
         }
         prop_assert_eq!(Row::from_bytes(&bytes), Ok(a));
     }
@@ -129,7 +145,7 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = byte;
         let decoded = Row::from_bytes(&Bytes::from(bytes.clone()));
-        prop_assert_eq!(encoded_is_live(&bytes, 10), decoded.map(|row| row.is_live(10)));
+        prop_assert_eq!(summarize(&bytes, 10), decoded.map(|row| summary(&row, 10)));
     }
 
     #[test]
@@ -138,10 +154,17 @@ proptest! {
         framed.extend(bytes);
         let framed = Bytes::from(framed);
         let row = Row::from_bytes(&framed);
-        prop_assert_eq!(encoded_is_live(&framed, 10), row.clone().map(|row| row.is_live(10)));
+        prop_assert_eq!(summarize(&framed, 10), row.clone().map(|row| summary(&row, 10)));
         if let Ok(row) = row {
             prop_assert_eq!(row.to_bytes(), framed);
         }
+    }
+
+    #[test]
+    fn a_deletion_below_the_oldest_timestamp_takes_nothing_out(a in row(), deletion in deletion()) {
+        let mut deleted = a.clone();
+        deleted.delete(deletion);
+        prop_assert!(deletion.timestamp >= summary(&a, 0).oldest || deleted == a);
     }
 
     #[test]

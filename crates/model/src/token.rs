@@ -57,6 +57,41 @@ impl Decode for Token {
     }
 }
 
+/// The tokens after `start` up to and including `end`. With [`Token::MINIMUM`] as its start it holds everything
+/// up to `end`. A range never goes around the ring: who has one that does takes it in two parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TokenRange {
+    /// The last token before the range.
+    pub start: Token,
+    /// The last token in it; greater than `start`.
+    pub end: Token,
+}
+
+impl TokenRange {
+    /// The whole ring.
+    pub const ALL: TokenRange = TokenRange { start: Token::MINIMUM, end: Token(i64::MAX) };
+
+    /// True when `token` is in it.
+    #[must_use]
+    pub fn contains(&self, token: Token) -> bool {
+        self.start < token && token <= self.end
+    }
+}
+
+impl Encode for TokenRange {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.start.encode(out);
+        self.end.encode(out);
+    }
+}
+
+impl Decode for TokenRange {
+    fn decode(reader: &mut Reader) -> Result<TokenRange, CodecError> {
+        let range = TokenRange { start: Token::decode(reader)?, end: Token::decode(reader)? };
+        if range.start < range.end { Ok(range) } else { Err(CodecError::Invalid("token range")) }
+    }
+}
+
 const C1: u64 = 0x87c3_7b91_1142_53d5;
 const C2: u64 = 0x4cf5_ad43_2745_937f;
 

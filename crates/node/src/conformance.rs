@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test suite: a failure is to panic where it is noticed")]
 
+#[path = "conformance_ranges.rs"]
+mod ranges;
 #[path = "conformance_reference.rs"]
 mod reference;
 
@@ -72,6 +74,7 @@ pub fn run(make: &mut MakeHarness<'_>) {
     {
         scenario(make);
     }
+    ranges::run(make);
     differential(make, 1, 20_000);
 }
 
@@ -125,7 +128,7 @@ impl Session {
     }
 
     fn read(&self, command: &ReadCommand) -> ReadData {
-        self.storage().read(command).unwrap()
+        ranges::read_and_digest(self.storage(), command).unwrap()
     }
 }
 
@@ -180,6 +183,7 @@ fn all(name: &str) -> ReadCommand {
         row_limit: u32::MAX,
         bytes_limit: u32::MAX,
         now_seconds: 1_000,
+        tombstone_limit: u32::MAX,
     }
 }
 
@@ -267,7 +271,7 @@ fn deletions_cover_what_is_older_and_nothing_else(make: &mut MakeHarness<'_>) {
     assert_eq!(keys(&session.read(&point("p", &[3, 4, 6, 7]))), [3, 7]);
     let point_of_deleted = session.read(&point("p", &[4]));
     let clipped = PartitionDeletions::of_range(clustering(4), point("p", &[4]).slices[0].end.clone(), deletion(6));
-    assert_eq!(point_of_deleted, ReadData { deletions: clipped, ..ReadData::default() });
+    assert_eq!(point_of_deleted, ReadData { deletions: clipped, tombstones: 1, ..ReadData::default() });
     // A deletion and a newer row in one mutation; what arrives late is covered too.
     let whole = PartitionDeletions::of_partition(deletion(8));
     let renewed = Record::row(clustering(2), &live_row(20, b"new"));
@@ -645,8 +649,13 @@ pub fn differential(make: &mut MakeHarness<'_>, seed: u64, operations: u64) {
         if rng.chance(400) {
             let table = if rng.chance(700) { TABLE } else { OTHER_TABLE };
             let command = reference::random_command(&mut rng, table);
-            let (found, expected) = (session.read(&command), reference.read(&command));
-            assert_eq!(found, expected, "seed {seed}, operation {done}, {command:?}");
+            let found = ranges::read_and_digest(session.storage(), &command);
+            let context = format!("seed {seed}, operation {done}, {command:?}");
+            reference::assert_answer(found, reference.read(&command), command.tombstone_limit, &context);
+            done += 1;
+        } else if rng.chance(60) {
+            let context = format!("seed {seed}, operation {done}");
+            ranges::differential_step(&session, &mut reference, &mut rng, &context);
             done += 1;
         } else {
             let mut group = Vec::new();

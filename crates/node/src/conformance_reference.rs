@@ -7,17 +7,20 @@ use model::counter::{self, Shard};
 use model::deletion::{Deletion, PartitionDeletions};
 use model::read::Slice;
 use model::row::Expiry;
+use model::scan::{PartitionRecord, PositionWithin, ScanPosition};
 use model::{
     Cell, CellState, ColumnId, ComplexColumn, Liveness, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record,
-    RecordKey, Rng, Row, TableId,
+    RecordKey, Rng, Row, ScanCommand, ScanData, TableId, Token, TokenRange,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::storage::StorageError;
+
 /// A store in the most naive form.
 #[derive(Default)]
 pub(super) struct Reference {
-    partitions: BTreeMap<(TableId, Bytes), Partition>,
+    partitions: BTreeMap<(TableId, PartitionKey), Partition>,
 }
 
 #[derive(Default)]
@@ -30,7 +33,7 @@ struct Partition {
 impl Reference {
     /// Merges a mutation.
     pub(super) fn apply(&mut self, mutation: &Mutation) {
-        let partition = self.partitions.entry((mutation.table, mutation.partition.bytes.clone())).or_default();
+        let partition = self.partitions.entry((mutation.table, mutation.partition.clone())).or_default();
         for record in &mutation.records {
             let row = || Row::from_bytes(&record.value).unwrap();
             match &record.key {
@@ -50,7 +53,7 @@ impl Reference {
     /// Reads by looking at everything.
     pub(super) fn read(&self, command: &ReadCommand) -> ReadData {
         let empty = Partition::default();
-        let partition = self.partitions.get(&(command.table, command.partition.bytes.clone())).unwrap_or(&empty);
+        let partition = self.partitions.get(&(command.table, command.partition.clone())).unwrap_or(&empty);
         let mut data = ReadData::default();
         if command.static_row {
             let mut row = partition.static_row.clone();
@@ -80,8 +83,110 @@ impl Reference {
             }
         }
         data.deletions = read_part(&partition.deletions, command, data.rows.last().filter(|_| data.more));
+        let rows = data.static_row.iter().chain(data.rows.iter().map(|(_, row)| row));
+        data.tombstones = rows.map(|row| tombstones(row, command.now_seconds)).sum();
+        data.tombstones += data.deletions.ranges().len() as u32 + u32::from(data.deletions.partition().is_some());
         data
     }
+
+    /// Scans by reading every partition with what is left of the limits.
+    pub(super) fn scan(&self, command: &ScanCommand) -> ScanData {
+        let mut page = ScanData::default();
+        let (mut rows_left, mut bytes_left) = (command.row_limit, i64::from(command.bytes_limit));
+        for (table, partition) in self.partitions.keys() {
+            if *table != command.table || !command.range.contains(partition.token) {
+                continue;
+            }
+            let mut read = ReadCommand {
+                table: command.table,
+                partition: partition.clone(),
+                slices: command.slices.clone(),
+                reversed: false,
+                static_row: command.static_row,
+                row_limit: command.per_partition_limit,
+                bytes_limit: 1,
+                now_seconds: command.now_seconds,
+                tombstone_limit: u32::MAX,
+            };
+            let mut begun = false;
+            if let Some(resume) = command.resume.as_ref().filter(|resume| *partition <= resume.partition) {
+                let within = resume.within.as_ref().filter(|_| *partition == resume.partition);
+                let Some(rest) = within.and_then(|within| read.after(&within.last, within.rows_left)) else { continue };
+                (read, begun) = (rest, true);
+            }
+            let allowance = read.row_limit;
+            read.row_limit = allowance.min(rows_left);
+            read.bytes_limit = u32::try_from(bytes_left - partition.bytes.len() as i64 - 32).unwrap_or(1).max(1);
+            let data = self.read(&read);
+            if data == ReadData::default() {
+                continue;
+            }
+            let live = data.rows.iter().filter(|(_, row)| is_live(row, command.now_seconds)).count() as u32;
+            let fixed = data.static_row.as_ref().is_some_and(|row| is_live(row, command.now_seconds));
+            rows_left = rows_left.saturating_sub(if live == 0 && fixed && !begun { 1 } else { live });
+            let ranges = data.deletions.ranges().iter().map(|range| range.start.len() + range.end.len() + 16);
+            let rows = data.rows.iter().map(|(clustering, row)| clustering.len() + row.len());
+            let fixed = data.static_row.as_ref().map_or(0, Bytes::len);
+            bytes_left -= (partition.bytes.len() + 32 + fixed + ranges.chain(rows).sum::<usize>()) as i64;
+            let rest = allowance.saturating_sub(live);
+            let within = data.rows.last().filter(|_| data.more && rest > 0);
+            let within = within.map(|(last, _)| PositionWithin { last: last.clone(), rows_left: rest });
+            page.partitions.push((partition.clone(), data));
+            if rows_left == 0 || bytes_left <= 0 {
+                page.next = Some(ScanPosition { partition: partition.clone(), within });
+                break;
+            }
+        }
+        page
+    }
+
+    /// Everything of a table as it is stored.
+    pub(super) fn records(&self, table: TableId) -> Vec<PartitionRecord> {
+        let mut records = Vec::new();
+        for ((_, key), partition) in self.partitions.iter().filter(|((id, _), _)| *id == table) {
+            let mut add = |record| records.push(PartitionRecord { partition: key.clone(), record });
+            if !partition.deletions.is_empty() {
+                add(Record::deletions(&partition.deletions));
+            }
+            if !partition.static_row.is_empty() {
+                add(Record { key: RecordKey::Static, value: partition.static_row.to_bytes() });
+            }
+            for (clustering, row) in partition.rows.iter().filter(|(_, row)| !row.is_empty()) {
+                add(Record::row(clustering.clone(), row));
+            }
+        }
+        records
+    }
+}
+
+/// Checks an answer that may be refused for its tombstones.
+pub(super) fn assert_answer(
+    found: Result<ReadData, StorageError>,
+    expected: ReadData,
+    tombstone_limit: u32,
+    context: &str,
+) {
+    if expected.tombstones > tombstone_limit {
+        assert!(matches!(found, Err(StorageError::TooManyTombstones { .. })), "{context}: {found:?}");
+    } else {
+        assert_eq!(found, Ok(expected), "{context}");
+    }
+}
+
+/// True when a reader sees the encoded row.
+pub(super) fn is_live(row: &Bytes, now_seconds: u32) -> bool {
+    Row::from_bytes(row).unwrap().is_live(i64::from(now_seconds))
+}
+
+/// The tombstones of an encoded row.
+pub(super) fn tombstones(row: &Bytes, now_seconds: u32) -> u32 {
+    let (row, now) = (Row::from_bytes(row).unwrap(), i64::from(now_seconds));
+    let mark = row.liveness().is_some_and(|liveness| !liveness.is_live(now));
+    let elements = row.complex().iter().flat_map(|(_, column)| column.cells().iter().map(|(_, cell)| cell));
+    let cells = row.cells().iter().map(|(_, cell)| cell).chain(elements);
+    let dead = cells.filter(|cell| cell.value(now).is_none()).count();
+    let columns = row.complex().iter().filter(|(_, column)| column.deletion().is_some()).count();
+    u32::from(row.deletion().is_some()) + u32::from(mark) + (dead + columns) as u32
 }
 
 /// The deletions in what was read, by taking every range apart at every slice.
@@ -104,7 +209,9 @@ fn read_part(all: &PartitionDeletions, command: &ReadCommand, last: Option<&(Byt
 
 fn random_partition(rng: &mut Rng) -> PartitionKey {
     let names: [&[u8]; 8] = [b"", b"a", b"aa", b"b", b"\x00", b"\xff\xff", b"a\x00", b"some longer partition key"];
-    PartitionKey::new(Bytes::from_static(names[rng.index(names.len())]))
+    let key = PartitionKey::new(Bytes::from_static(names[rng.index(names.len())]));
+    // Two that share a token with one of the others, as if the hash collided.
+    if rng.chance(100) { PartitionKey { token: PartitionKey::new(Bytes::new()).token, ..key } } else { key }
 }
 
 /// Among them keys that are prefixes of others.
@@ -241,5 +348,32 @@ pub(super) fn random_command(rng: &mut Rng, table: TableId) -> ReadCommand {
         row_limit: if rng.chance(500) { rng.between(1, 8) as u32 } else { u32::MAX },
         bytes_limit: if rng.chance(200) { rng.between(1, 200) as u32 } else { u32::MAX },
         now_seconds: 85 + rng.below(30) as u32,
+        tombstone_limit: if rng.chance(100) { rng.below(20) as u32 } else { u32::MAX },
+    }
+}
+
+/// A scan of a range between the same partitions.
+pub(super) fn random_scan(rng: &mut Rng, table: TableId) -> ScanCommand {
+    let bound = |rng: &mut Rng| match rng.below(4) {
+        0 => Token::MINIMUM,
+        1 => Token(i64::MAX),
+        // Just before a partition, or at it.
+        _ => Token(random_partition(rng).token.0 - rng.below(2) as i64),
+    };
+    let (a, b) = (bound(rng), bound(rng));
+    let range = if a == b { TokenRange::ALL } else { TokenRange { start: a.min(b), end: a.max(b) } };
+    let read = random_command(rng, table);
+    ScanCommand {
+        table,
+        range,
+        resume: None,
+        slices: read.slices,
+        static_row: read.static_row,
+        row_limit: read.row_limit,
+        per_partition_limit: if rng.chance(400) { rng.between(1, 4) as u32 } else { u32::MAX },
+        bytes_limit: if rng.chance(400) { rng.between(1, 600) as u32 } else { u32::MAX },
+        now_seconds: read.now_seconds,
+        tombstone_limit: if rng.chance(100) { rng.below(40) as u32 } else { u32::MAX },
+        bulk: rng.chance(300),
     }
 }

@@ -217,6 +217,8 @@ pub enum Refusal {
     Storage,
     /// The request is not valid: a defect of the sender.
     Invalid,
+    /// The read met more tombstones than one read may.
+    TooManyTombstones,
 }
 
 /// What a shard asks of storage.
@@ -242,6 +244,8 @@ pub enum StorageRequest {
     },
     /// Read a partition. Answered by [`Stored::Read`].
     Read(Arc<ReadCommand>),
+    /// Digest what a read of a partition would answer. Answered by [`Stored::Digest`].
+    Digest(Arc<ReadCommand>),
     /// Read the hints of a target in order. Answered by [`Stored::Hints`].
     ReadHints {
         /// The node that they are for.
@@ -253,7 +257,7 @@ pub enum StorageRequest {
     },
 }
 
-/// What storage answers. Every request gets exactly one final answer: `Synced`, `Read`, `Hints` or
+/// What storage answers. Every request gets exactly one final answer: `Synced`, `Read`, `Digest`, `Hints` or
 /// `Failed`; a write may get `Applied` before.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stored {
@@ -276,6 +280,13 @@ pub enum Stored {
         op: OpId,
         /// What is stored.
         data: ReadData,
+    },
+    /// The answer to a [`StorageRequest::Digest`].
+    Digest {
+        /// Of the request.
+        op: OpId,
+        /// The digest of what is stored.
+        digest: u128,
     },
     /// The answer to a [`StorageRequest::ReadHints`].
     Hints {

@@ -35,10 +35,6 @@ pub(crate) struct ReplicaRead {
     pub(crate) to: NodeId,
     /// The id by which the coordinator knows it.
     pub(crate) answer: OpId,
-    /// True to answer with the digest only.
-    pub(crate) digest: bool,
-    /// The command's clock.
-    pub(crate) now_seconds: u32,
 }
 
 /// A request of a peer whose view is newer.

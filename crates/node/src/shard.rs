@@ -7,8 +7,8 @@
 
 use bytes::Bytes;
 use membership::ClusterView;
-use model::digest::digest;
-use model::{Consistency, Epoch, Instant, Mutation, NodeId, Now, RequestError, Rng, TableId, Token};
+use model::error::FailureReason;
+use model::{Consistency, Epoch, Instant, Mutation, NodeId, Now, ReadCommand, RequestError, Rng, TableId, Token};
 use query::{BoundRead, BoundWrite};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::config::{Durability, ShardConfig};
 use crate::coordinator::page::Page;
 use crate::coordinator::quorum;
-use crate::coordinator::read::{Ask, ReadOp, ReadStep};
+use crate::coordinator::read::{Ask, ReadOp, ReadStep, Refused};
 use crate::coordinator::write::{Verdict, WriteOp};
 use crate::hints::{HintAction, Hints, Route};
 use crate::io::{
@@ -403,7 +403,7 @@ impl Shard {
         }
         let reads = self.reads.iter().filter(|(_, read)| read.awaits(node));
         for op in reads.map(|(op, _)| *op).collect::<Vec<_>>() {
-            self.with_read(out, op, |read| read.on_refused(node, false));
+            self.with_read(out, op, |read| read.on_refused(node, Refused::Failed(FailureReason::Unknown)));
         }
         let actions = self.hints.on_unreachable(node, out.now.monotonic, &self.config);
         self.carry_out(out, actions);
@@ -428,9 +428,7 @@ impl Shard {
             Message::Read { op, command, digest } => {
                 let (table, token) = (command.table, command.partition.token);
                 if self.admit(out, from, &envelope, table, token, deadline) {
-                    let now_seconds = command.now_seconds;
-                    let read = ReplicaRead { to: from, answer: *op, digest: *digest, now_seconds };
-                    self.read_storage(out, read, StorageRequest::Read(command.clone()));
+                    self.read_storage(out, ReplicaRead { to: from, answer: *op }, command.clone(), *digest);
                 }
             }
             _ => self.on_answer(out, from, envelope.message),
@@ -453,8 +451,7 @@ impl Shard {
                 let (table, token) = (command.table, command.partition.token);
                 match self.replica.admit(&self.config, &self.view, table, token, self.view.epoch) {
                     Admission::Execute => {
-                        let read = ReplicaRead { to: me, answer: op, digest, now_seconds: command.now_seconds };
-                        self.read_storage(out, read, StorageRequest::Read(command));
+                        self.read_storage(out, ReplicaRead { to: me, answer: op }, command, digest);
                     }
                     Admission::Refuse(reason) => self.on_refused(out, me, op, reason),
                     Admission::Park => self.on_refused(out, me, op, Refusal::NotReplica(self.view.epoch)),
@@ -489,12 +486,13 @@ impl Shard {
 
     fn on_refused(&mut self, out: &mut Out<'_>, from: NodeId, op: OpId, reason: Refusal) {
         let now = out.now.monotonic;
-        let retry = match reason {
+        let refused = match reason {
             Refusal::NotReplica(epoch) => {
                 self.note_epoch(out, from, epoch);
-                true
+                Refused::Retry
             }
-            Refusal::Overloaded | Refusal::Storage | Refusal::Invalid => false,
+            Refusal::Overloaded | Refusal::Storage | Refusal::Invalid => Refused::Failed(FailureReason::Unknown),
+            Refusal::TooManyTombstones => Refused::Failed(FailureReason::TooManyTombstones),
         };
         if let Some(write) = self.writes.get_mut(&op) {
             match reason {
@@ -506,7 +504,8 @@ impl Shard {
                     }
                 }
                 Refusal::Overloaded | Refusal::Storage => self.on_write_missed(out, op, from),
-                Refusal::Invalid => {
+                // The latter belongs to reads: who says it of a write is not to be understood.
+                Refusal::Invalid | Refusal::TooManyTombstones => {
                     write.refuse(from);
                     let verdict = write.verdict();
                     self.on_verdict(out, op, verdict);
@@ -515,14 +514,14 @@ impl Shard {
         } else if self.reads.contains_key(&op) {
             let retry_at = now + self.config.refusal_retry_after;
             self.with_read(out, op, |read| {
-                let step = read.on_refused(from, retry);
-                if retry && read.is_retrying() {
+                let step = read.on_refused(from, refused);
+                if refused == Refused::Retry && read.is_retrying() {
                     read.attempt_at = Some(read.attempt_at.map_or(retry_at, |at| at.min(retry_at)));
                 }
                 step
             });
         } else if let Some(read) = self.repairs.get(&op).copied() {
-            self.with_read(out, read, |read| read.on_refused(from, false));
+            self.with_read(out, read, |read| read.on_refused(from, refused));
         } else if reason == Refusal::Invalid {
             // It would be refused for ever, and stop all hints behind it.
             let discarded = self.hints.on_acknowledged(op, from, true, now, &self.config);
@@ -561,7 +560,7 @@ impl Shard {
         match reason {
             Refusal::Overloaded => self.counters.overloads += 1,
             Refusal::NotReplica(_) => self.counters.not_replica += 1,
-            Refusal::Storage | Refusal::Invalid => {}
+            Refusal::Storage | Refusal::Invalid | Refusal::TooManyTombstones => {}
         }
         if let Message::Write { op, .. } | Message::Read { op, .. } = request {
             self.send(out, from, Message::Refused { op: *op, reason });
@@ -578,8 +577,9 @@ impl Shard {
         self.replica.applying(op, to, answer);
     }
 
-    fn read_storage(&mut self, out: &mut Out<'_>, read: ReplicaRead, request: StorageRequest) {
+    fn read_storage(&mut self, out: &mut Out<'_>, read: ReplicaRead, command: Arc<ReadCommand>, digest: bool) {
         self.counters.replica_reads += 1;
+        let request = if digest { StorageRequest::Digest(command) } else { StorageRequest::Read(command) };
         let op = self.store(out, request);
         self.replica.reading(op, read);
     }
@@ -611,15 +611,11 @@ impl Shard {
             }
             Stored::Read { op, data } => {
                 let Some(read) = self.replica.read_done(op) else { return };
-                let message = if read.digest {
-                    match digest(&data, read.now_seconds) {
-                        Ok(digest) => Message::Digest { op: read.answer, digest },
-                        Err(_) => Message::Refused { op: read.answer, reason: Refusal::Storage },
-                    }
-                } else {
-                    Message::Data { op: read.answer, data }
-                };
-                self.send(out, read.to, message);
+                self.send(out, read.to, Message::Data { op: read.answer, data });
+            }
+            Stored::Digest { op, digest } => {
+                let Some(read) = self.replica.read_done(op) else { return };
+                self.send(out, read.to, Message::Digest { op: read.answer, digest });
             }
             Stored::Hints { op, hints } => {
                 let target = self.hints.on_page(op, hints, out.now.monotonic, &self.config);
@@ -639,6 +635,7 @@ impl Shard {
     fn on_storage_failed(&mut self, out: &mut Out<'_>, op: OpId, error: &StorageError) {
         let reason = match error {
             StorageError::Overloaded => Refusal::Overloaded,
+            StorageError::TooManyTombstones { .. } => Refusal::TooManyTombstones,
             // The mutation was found valid before: storage does not know its table yet, or not any more.
             _ => Refusal::Storage,
         };
@@ -946,6 +943,7 @@ impl Shard {
             return Ok(false);
         }
         let mut command = read.command(page.row_limit(), page.bytes_limit(), out.now.wall);
+        command.tombstone_limit = self.config.tombstone_fail;
         if let Some(last) = last {
             match page.resume(&command, &last)? {
                 Some(rest) => command = rest,

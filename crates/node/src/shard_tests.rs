@@ -617,6 +617,7 @@ fn any_message(ops: Vec<OpId>) -> impl Strategy<Value = Message> {
             row_limit: limit,
             bytes_limit: limit,
             now_seconds: limit,
+            tombstone_limit: limit,
         })
     });
     let rows = prop::collection::vec((any_bytes(), any_bytes()), 0..3);
@@ -625,12 +626,14 @@ fn any_message(ops: Vec<OpId>) -> impl Strategy<Value = Message> {
         static_row,
         rows,
         more,
+        tombstones: 0,
     });
     let reason = prop_oneof![
         (0u64..20).prop_map(|epoch| Refusal::NotReplica(Epoch(epoch))),
         Just(Refusal::Overloaded),
         Just(Refusal::Storage),
-        Just(Refusal::Invalid)
+        Just(Refusal::Invalid),
+        Just(Refusal::TooManyTombstones)
     ];
     (0u8..6, op, mutation, command, data, reason, any::<u128>()).prop_map(
         |(kind, op, mutation, command, data, reason, digest)| match kind {

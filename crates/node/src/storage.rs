@@ -17,9 +17,13 @@
 
 use crate::io::Stored;
 use bytes::Bytes;
+use model::answer::AnswerError;
+use model::codec::CodecError;
+use model::digest::ReadDigest;
 use model::local::LocalWrite;
+use model::scan::{ExportCommand, ExportData, PartitionRecord};
 use model::schema::Table;
-use model::{Mutation, NodeId, ReadCommand, ReadData};
+use model::{Mutation, NodeId, PartitionKey, ReadCommand, ReadData, ScanCommand, ScanData, TableId};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -48,6 +52,37 @@ pub enum StorageError {
     /// Too many requests wait.
     #[error("storage is overloaded")]
     Overloaded,
+    /// A read met more tombstones than its command allows.
+    #[error("partition 0x{partition:x} of table {table} has too many tombstones: {tombstones} beside {rows} live rows")]
+    TooManyTombstones {
+        /// The table.
+        table: TableId,
+        /// The key of the partition in which the one too many was.
+        partition: Bytes,
+        /// Live rows of it that were read.
+        rows: u32,
+        /// Tombstones of it that were read.
+        tombstones: u32,
+    },
+}
+
+impl StorageError {
+    /// Why a read of `partition` has no answer: the same words for every implementation.
+    #[must_use]
+    pub fn of_answer(table: TableId, partition: &PartitionKey, error: AnswerError) -> StorageError {
+        match error {
+            AnswerError::Damaged(error) => StorageError::of_damage(error),
+            AnswerError::TooManyTombstones { rows, tombstones } => {
+                StorageError::TooManyTombstones { table, partition: partition.bytes.clone(), rows, tombstones }
+            }
+        }
+    }
+
+    /// A stored value is not what it must be.
+    #[must_use]
+    pub fn of_damage(error: CodecError) -> StorageError {
+        StorageError::Corrupt(format!("a stored value cannot be decoded: {error}"))
+    }
 }
 
 /// One write of a group.
@@ -91,8 +126,39 @@ pub trait Storage: Send + Sync {
     /// Reads one partition at one consistent view.
     ///
     /// # Errors
-    /// When stored data is damaged or cannot be read.
+    /// When stored data is damaged or cannot be read, and at the command's limit of tombstones.
     fn read(&self, command: &ReadCommand) -> Result<ReadData, StorageError>;
+
+    /// The digest of what [`Storage::read`] answers, without making that answer.
+    ///
+    /// # Errors
+    /// As [`Storage::read`].
+    fn digest(&self, command: &ReadCommand) -> Result<ReadDigest, StorageError>;
+
+    /// Reads several partitions, each at a consistent view of its own; one result for each command.
+    fn read_many(&self, commands: &[ReadCommand]) -> Vec<Result<ReadData, StorageError>>;
+
+    /// Reads a page of the partitions in a range of tokens, at one consistent view.
+    ///
+    /// # Errors
+    /// As [`Storage::read`].
+    fn scan(&self, command: &ScanCommand) -> Result<ScanData, StorageError>;
+
+    /// A page of the records of a range of tokens as they are stored, at one consistent view, for
+    /// [`Storage::ingest`] on another node.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn export(&self, command: &ExportCommand) -> Result<ExportData, StorageError>;
+
+    /// Merges records, whose keys ascend, into what is stored: as [`Storage::commit`] of them does, but in bulk
+    /// and past the log. All become visible at once; when it returns they survive power loss, and so does
+    /// everything that was committed before.
+    ///
+    /// # Errors
+    /// `Invalid` when a record is not valid, keys do not ascend or the table is not listed; else when they
+    /// cannot be written. Nothing of them is stored then.
+    fn ingest(&self, table: TableId, records: &[PartitionRecord]) -> Result<(), StorageError>;
 
     /// The value of one of the node's own records.
     ///

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use membership::{ClusterView, MemberInfo, NodeAddresses};
 use model::codec::{Decode, Encode};
 use model::deletion::PartitionDeletions;
+use model::digest::digest;
 use model::local::LocalWrite;
 use model::schema::{Replication, Schema, SchemaChange};
 use model::{
@@ -144,6 +145,11 @@ impl Store {
                 let found = self.partitions.get(&(command.table, command.partition.clone()));
                 let data = found.map(|partition| partition.read(command)).unwrap_or_default();
                 return Stored::Read { op, data };
+            }
+            StorageRequest::Digest(command) => {
+                let found = self.partitions.get(&(command.table, command.partition.clone()));
+                let data = found.map(|partition| partition.read(command)).unwrap_or_default();
+                return Stored::Digest { op, digest: digest(&data, command.now_seconds).unwrap() };
             }
             StorageRequest::ReadHints { target, after, bytes_limit } => {
                 let after = after.map_or(0, |after| after.0);
@@ -578,5 +584,6 @@ pub(crate) fn everything(table: TableId, partition: &PartitionKey) -> ReadComman
         row_limit: u32::MAX,
         bytes_limit: u32::MAX,
         now_seconds: 0,
+        tombstone_limit: u32::MAX,
     }
 }

@@ -44,6 +44,7 @@ fn command() -> impl Strategy<Value = ReadCommand> {
                 row_limit,
                 bytes_limit,
                 now_seconds,
+                tombstone_limit: now_seconds ^ 7,
             }
         },
     )
@@ -55,7 +56,7 @@ fn data() -> impl Strategy<Value = ReadData> {
         |(deletion, static_row, rows, more)| {
             let deletion = deletion.map(|(timestamp, local_seconds)| Deletion { timestamp, local_seconds });
             let deletions = deletion.map(PartitionDeletions::of_partition).unwrap_or_default();
-            ReadData { deletions, static_row, rows, more }
+            ReadData { deletions, static_row, rows, more, tombstones: u32::from(more) * 300 }
         },
     )
 }
@@ -68,6 +69,7 @@ fn any_message() -> impl Strategy<Value = Message> {
         Just(Refusal::Overloaded),
         Just(Refusal::Storage),
         Just(Refusal::Invalid),
+        Just(Refusal::TooManyTombstones),
     ];
     prop_oneof![
         (op(), mutation(), prop::sample::select(purposes.to_vec()))

@@ -127,6 +127,7 @@ impl BoundRead {
             row_limit: row_limit.max(1),
             bytes_limit: bytes_limit.max(1),
             now_seconds: clamped_seconds(now),
+            tombstone_limit: u32::MAX,
         }
     }
 

@@ -45,6 +45,7 @@ fn a_command_reads_the_slice_of_the_query() {
             row_limit: 5,
             bytes_limit: 6,
             now_seconds: 10,
+            tombstone_limit: u32::MAX,
         };
         assert_eq!(read.command(5, 6, NOW), expected, "{restriction}");
     }

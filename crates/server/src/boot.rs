@@ -131,6 +131,7 @@ async fn open_store(config: &Config, options: StartOptions) -> Result<Store, Ser
         accept_data_loss: options.accept_data_loss,
         // Syncs are this driver's: it answers what each has made durable.
         durability: storage::Durability::Group,
+        tombstone_warn: config.tombstone_warn,
         ..StoreOptions::new(&config.data_dir, new_node)
     };
     let opened = tokio::task::spawn_blocking(move || Store::open(store_options)).await;
@@ -157,7 +158,8 @@ fn shard_config(config: &Config, own: NodeId, index: u16) -> ShardConfig {
     let defaults = ShardConfig::new(own, index, config.shards);
     // The defaults are those of a whole node.
     let request_bytes_max = defaults.request_bytes_max / usize::from(config.shards);
-    ShardConfig { durability, requests_max, request_bytes_max, hint_window: config.hint_window, ..defaults }
+    let (hint_window, tombstone_fail) = (config.hint_window, config.tombstone_fail);
+    ShardConfig { durability, requests_max, request_bytes_max, hint_window, tombstone_fail, ..defaults }
 }
 
 /// Membership as the data directory and the settings have it.

@@ -55,6 +55,10 @@ pub struct RawConfig {
     pub write_buffer_mb: Option<u64>,
     /// Whether a snapshot is kept of tables that are dropped or truncated. Default: true.
     pub auto_snapshot: Option<bool>,
+    /// Tombstones that a replica passes for one page before it is logged. Default: 1000.
+    pub tombstone_warn: Option<u32>,
+    /// Tombstones beyond which a page is refused. Default: 100000.
+    pub tombstone_fail: Option<u32>,
     /// Milliseconds until a request that names no timeout fails. Default: 5000.
     pub request_timeout_ms: Option<u64>,
     /// Requests that the node works on at once; more are refused as overload. Default: 16384.
@@ -147,6 +151,10 @@ pub struct Config {
     pub write_buffer_bytes: usize,
     /// A snapshot is kept of tables that are dropped or truncated.
     pub auto_snapshot: bool,
+    /// Tombstones of one page that are logged.
+    pub tombstone_warn: u32,
+    /// Tombstones beyond which a page is refused; at least `tombstone_warn`.
+    pub tombstone_fail: u32,
     /// For requests that name none.
     pub request_timeout: Duration,
     /// Requests in work on this node at once.
@@ -183,6 +191,7 @@ mod limit {
     pub(super) const SYNC_MS: std::ops::RangeInclusive<u64> = 10..=60_000;
     pub(super) const BLOCK_CACHE_MB: std::ops::RangeInclusive<u64> = 1..=1_048_576;
     pub(super) const WRITE_BUFFER_MB: std::ops::RangeInclusive<u64> = 8..=65_536;
+    pub(super) const TOMBSTONES: std::ops::RangeInclusive<u32> = 1..=u32::MAX;
     pub(super) const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 10..=600_000;
     pub(super) const REQUESTS: std::ops::RangeInclusive<u32> = 16..=1_000_000;
     pub(super) const HINT_MINUTES: std::ops::RangeInclusive<u64> = 0..=44_640;
@@ -244,6 +253,11 @@ impl Config {
                 Durability::Periodic(Duration::from_millis(every))
             }
         };
+        let tombstone_warn = check.within("tombstone_warn", raw.tombstone_warn, 1_000, limit::TOMBSTONES);
+        let tombstone_fail = check.within("tombstone_fail", raw.tombstone_fail, 100_000, limit::TOMBSTONES);
+        if tombstone_fail < tombstone_warn {
+            check.problem("tombstone_fail", format!("{tombstone_fail} is less than tombstone_warn, {tombstone_warn}"));
+        }
         let megabytes = |count: u64| usize::try_from(count << 20).unwrap_or(usize::MAX);
         let config = Config {
             grpc_listen: SocketAddr::new(listen, grpc_port),
@@ -270,6 +284,8 @@ impl Config {
                 limit::WRITE_BUFFER_MB,
             )),
             auto_snapshot: raw.auto_snapshot.unwrap_or(true),
+            tombstone_warn,
+            tombstone_fail,
             request_timeout: Duration::from_millis(check.within(
                 "request_timeout_ms",
                 raw.request_timeout_ms,
@@ -428,11 +444,19 @@ mod tests {
     #[test]
     fn every_problem_is_reported_with_its_key() {
         let text = "listen_address = 'here'\nseeds = []\nnum_tokens = 0\ngrpc_port = 7000\nperiodic_sync_ms = 50\n\
-                    log_level = 'inof'\nrack = ''";
+                    log_level = 'inof'\nrack = ''\ntombstone_fail = 10";
         let problems = parse(text).unwrap_err();
         let subjects: Vec<&str> = problems.iter().map(|problem| problem.subject.as_str()).collect();
-        let expected =
-            ["listen_address", "internode_port", "seeds", "periodic_sync_ms", "rack", "num_tokens", "log_level"];
+        let expected = [
+            "listen_address",
+            "internode_port",
+            "seeds",
+            "periodic_sync_ms",
+            "tombstone_fail",
+            "rack",
+            "num_tokens",
+            "log_level",
+        ];
         assert_eq!(subjects, expected, "{problems:?}");
     }
 

@@ -25,6 +25,8 @@ pub(crate) enum ReadJob {
         op: OpId,
         /// What to read.
         command: Arc<ReadCommand>,
+        /// True to answer with the digest only.
+        digest: bool,
     },
     /// Hints.
     Hints {
@@ -86,13 +88,14 @@ impl ReadPool {
 fn serve(storage: &dyn Storage, shards: &[mpsc::Sender<ShardInput>], queue: &Receiver<ReadJob>, metrics: &Metrics) {
     for job in queue {
         let (shard, stored) = match job {
-            ReadJob::Partition { shard, op, command } => {
+            ReadJob::Partition { shard, op, command, digest } => {
                 metrics.reads_from_disk.add(1);
-                let stored = match storage.read(&command) {
-                    Ok(data) => Stored::Read { op, data },
-                    Err(error) => Stored::Failed { op, error },
+                let stored = if digest {
+                    storage.digest(&command).map(|read| Stored::Digest { op, digest: read.digest })
+                } else {
+                    storage.read(&command).map(|data| Stored::Read { op, data })
                 };
-                (shard, stored)
+                (shard, stored.unwrap_or_else(|error| Stored::Failed { op, error }))
             }
             ReadJob::Hints { shard, op, target, after, bytes_limit } => {
                 let stored = match storage.hints(target, after, bytes_limit) {

@@ -15,7 +15,7 @@ use crate::peers::{PeerSender, Peers};
 use crate::read_pool::{ReadJob, ReadPool};
 use crate::storage_writer::WriteQueue;
 use membership::ClusterView;
-use model::{NodeId, RequestError};
+use model::{NodeId, ReadCommand, RequestError};
 use node::io::{Effect, Envelope, Input, OpId, Request, RequestId, Response, StorageRequest, Stored};
 use node::storage::{StorageError, Write};
 use node::{Shard, ShardStatus};
@@ -289,18 +289,14 @@ impl ShardLoop {
             StorageRequest::Hint { target, mutation } => Write::Hint { target, mutation },
             StorageRequest::HintsDelivered { target, through } => Write::HintsDelivered { target, through },
             StorageRequest::Read(command) => {
-                match self.store.read_cached(&command) {
-                    Some(result) => {
-                        self.metrics.reads_cached.add(1);
-                        let stored = match result {
-                            Ok(data) => Stored::Read { op, data },
-                            Err(error) => Stored::Failed { op, error },
-                        };
-                        scratch.answers.push_back(Input::Stored(stored));
-                    }
-                    None => self.read(ReadJob::Partition { shard: self.index, op, command }, scratch),
-                }
-                return;
+                let cached = self.store.read_cached(&command);
+                let cached = cached.map(|result| result.map(|data| Stored::Read { op, data }));
+                return self.read_partition(op, command, false, cached, scratch);
+            }
+            StorageRequest::Digest(command) => {
+                let cached = self.store.digest_cached(&command);
+                let cached = cached.map(|result| result.map(|read| Stored::Digest { op, digest: read.digest }));
+                return self.read_partition(op, command, true, cached, scratch);
             }
             StorageRequest::ReadHints { target, after, bytes_limit } => {
                 self.read(ReadJob::Hints { shard: self.index, op, target, after, bytes_limit }, scratch);
@@ -308,6 +304,25 @@ impl ShardLoop {
             }
         };
         scratch.writes.push((op, write));
+    }
+
+    /// Answers a read with what memory said, or has a thread ask the disk.
+    fn read_partition(
+        &self,
+        op: OpId,
+        command: Arc<ReadCommand>,
+        digest: bool,
+        cached: Option<Result<Stored, StorageError>>,
+        scratch: &mut Scratch,
+    ) {
+        match cached {
+            Some(result) => {
+                self.metrics.reads_cached.add(1);
+                let stored = result.unwrap_or_else(|error| Stored::Failed { op, error });
+                scratch.answers.push_back(Input::Stored(stored));
+            }
+            None => self.read(ReadJob::Partition { shard: self.index, op, command, digest }, scratch),
+        }
     }
 
     fn read(&self, job: ReadJob, scratch: &mut Scratch) {

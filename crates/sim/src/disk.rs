@@ -15,17 +15,24 @@
 //! * A failed sync closes the disk for writing until the next crash.
 
 use bytes::Bytes;
-use model::answer::Answer;
-use model::codec::{CodecError, Decode};
+use model::answer::{Answer, AnswerError, Digested, Kept, Rows};
+use model::codec::Decode;
 use model::deletion::PartitionDeletions;
+use model::digest::ReadDigest;
 use model::local::LocalWrite;
 use model::mutation::merge_values;
 use model::read::Slice;
+use model::scan::{ExportCommand, ExportData, PartitionRecord, ScanAnswer, ScanStart, validate_records};
 use model::schema::Table;
-use model::{Mutation, NodeId, PartitionKey, ReadCommand, ReadData, RecordKey, Rng, TableId};
+use model::token::TokenRange;
+use model::{
+    Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, Rng, ScanCommand, ScanData, TableId,
+    Token,
+};
 use node::{HintPosition, Storage, StorageError, Write};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// A partition's records: encoded states, as mutations carry them.
@@ -200,6 +207,72 @@ impl State {
         self.shown = 0;
         Ok(())
     }
+
+    fn check_table(&self, table: TableId) -> Result<(), StorageError> {
+        let listed = self.tables.contains(&table);
+        listed.then_some(()).ok_or_else(|| StorageError::Invalid(format!("table {table} is not listed")))
+    }
+
+    fn read<R: Rows>(&self, command: &ReadCommand) -> Result<R::Output, StorageError> {
+        command.validate().map_err(|error| invalid(&error))?;
+        self.check_table(command.table)?;
+        let partitions = self.visible.partitions.get(&command.table);
+        let nothing = Records::new();
+        let records = partitions.and_then(|partitions| partitions.get(&command.partition)).unwrap_or(&nothing);
+        let mut answer = Answer::<R>::new(command, deletions_of(records)?);
+        let given = give_rows(&mut answer, records, &command.slices, command.reversed);
+        let answer = given.and_then(|()| answer.finish());
+        answer.map_err(|error| StorageError::of_answer(command.table, &command.partition, error))
+    }
+
+    fn scan(&self, command: &ScanCommand) -> Result<ScanData, StorageError> {
+        command.validate().map_err(|error| invalid(&error))?;
+        self.check_table(command.table)?;
+        let mut page = ScanAnswer::new(command);
+        for (partition, records) in self.visible.range(command.table, command.range, &page.start()) {
+            let mut answer = page.partition(partition, deletions_of(records)?);
+            let given = give_rows(&mut answer, records, page.slices(partition), false);
+            let answer = given.and_then(|()| answer.finish_partition());
+            let answer = answer.map_err(|error| StorageError::of_answer(command.table, partition, error))?;
+            if !page.push(partition.clone(), answer) {
+                break;
+            }
+        }
+        Ok(page.finish())
+    }
+
+    fn export(&self, command: &ExportCommand) -> Result<ExportData, StorageError> {
+        command.validate().map_err(|error| invalid(&error))?;
+        self.check_table(command.table)?;
+        let start = command.after.as_ref().map_or(ScanStart::Range, |(partition, _)| ScanStart::At(partition));
+        let (mut page, mut bytes) = (ExportData::default(), 0);
+        for (partition, records) in self.visible.range(command.table, command.range, &start) {
+            let after = command.after.as_ref().filter(|(last, _)| last == partition).map(|(_, key)| key);
+            let rest = after.map_or(Bound::Unbounded, Bound::Excluded);
+            for (key, value) in records.range((rest, Bound::Unbounded)) {
+                let record = Record { key: key.clone(), value: value.clone() };
+                let record = PartitionRecord { partition: partition.clone(), record };
+                if !page.push(record, &mut bytes, command.bytes_limit) {
+                    return Ok(page);
+                }
+            }
+        }
+        Ok(page)
+    }
+
+    fn ingest(&mut self, table: TableId, records: &[PartitionRecord]) -> Result<(), StorageError> {
+        validate_records(records).map_err(|error| invalid(&error))?;
+        self.check_table(table)?;
+        if self.full {
+            return Err(StorageError::Full("simulated: no space is left".to_owned()));
+        }
+        // What came before must not be lost when this is not.
+        self.sync()?;
+        for contents in [&mut self.durable, &mut self.visible] {
+            records.iter().for_each(|record| contents.merge_record(table, &record.partition, &record.record));
+        }
+        Ok(())
+    }
 }
 
 impl Contents {
@@ -233,16 +306,38 @@ impl Contents {
     }
 
     fn merge(&mut self, mutation: &Mutation) {
-        let partitions = self.partitions.entry(mutation.table).or_default();
-        let records = partitions.entry(mutation.partition.clone()).or_default();
         for record in &mutation.records {
-            let merged = match records.get(&record.key) {
-                None => record.value.clone(),
-                Some(stored) => merge_values(record.key == RecordKey::Deletions, stored, &record.value)
-                    .expect("every record was checked when it was logged"),
-            };
-            records.insert(record.key.clone(), merged);
+            self.merge_record(mutation.table, &mutation.partition, record);
         }
+    }
+
+    fn merge_record(&mut self, table: TableId, partition: &PartitionKey, record: &Record) {
+        let partitions = self.partitions.entry(table).or_default();
+        let records = partitions.entry(partition.clone()).or_default();
+        let merged = match records.get(&record.key) {
+            None => record.value.clone(),
+            Some(stored) => merge_values(record.key == RecordKey::Deletions, stored, &record.value)
+                .expect("every record was checked before it was taken"),
+        };
+        records.insert(record.key.clone(), merged);
+    }
+
+    /// The partitions of a table from `start` on whose tokens are in `range`.
+    fn range<'a>(
+        &'a self,
+        table: TableId,
+        range: TokenRange,
+        start: &ScanStart<'_>,
+    ) -> impl Iterator<Item = (&'a PartitionKey, &'a Records)> + use<'a> {
+        let first = PartitionKey { token: Token(range.start.0.saturating_add(1)), bytes: Bytes::new() };
+        let start = match *start {
+            ScanStart::Range => Bound::Included(first),
+            ScanStart::At(partition) => Bound::Included(partition.clone()),
+            ScanStart::After(partition) => Bound::Excluded(partition.clone()),
+        };
+        let partitions = self.partitions.get(&table).into_iter();
+        let from = partitions.flat_map(move |partitions| partitions.range((start.clone(), Bound::Unbounded)));
+        from.take_while(move |(partition, _)| range.contains(partition.token))
     }
 }
 
@@ -263,15 +358,27 @@ impl Storage for SimDisk {
     }
 
     fn read(&self, command: &ReadCommand) -> Result<ReadData, StorageError> {
-        let state = self.state.lock();
-        if !state.tables.contains_key(&command.table) {
-            return Err(StorageError::Invalid(format!("table {} is not listed", command.table)));
-        }
-        let partitions = state.visible.partitions.get(&command.table);
-        match partitions.and_then(|partitions| partitions.get(&command.partition)) {
-            Some(records) => read_records(records, command).map_err(|error| StorageError::Corrupt(error.to_string())),
-            None => Ok(ReadData::default()),
-        }
+        self.state.lock().read::<Kept>(command)
+    }
+
+    fn digest(&self, command: &ReadCommand) -> Result<ReadDigest, StorageError> {
+        self.state.lock().read::<Digested>(command)
+    }
+
+    fn read_many(&self, commands: &[ReadCommand]) -> Vec<Result<ReadData, StorageError>> {
+        commands.iter().map(|command| self.read(command)).collect()
+    }
+
+    fn scan(&self, command: &ScanCommand) -> Result<ScanData, StorageError> {
+        self.state.lock().scan(command)
+    }
+
+    fn export(&self, command: &ExportCommand) -> Result<ExportData, StorageError> {
+        self.state.lock().export(command)
+    }
+
+    fn ingest(&self, table: TableId, records: &[PartitionRecord]) -> Result<(), StorageError> {
+        self.state.lock().ingest(table, records)
     }
 
     fn local(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
@@ -320,19 +427,19 @@ impl Storage for SimDisk {
     }
 }
 
-/// What the records of one partition answer to a command.
-fn read_records(records: &Records, command: &ReadCommand) -> Result<ReadData, CodecError> {
-    let deletions = match records.get(&RecordKey::Deletions) {
-        Some(stored) => PartitionDeletions::from_bytes(stored)?,
-        None => PartitionDeletions::default(),
-    };
-    let mut answer = Answer::new(command, deletions);
+/// Gives an answer the records of its partition that lie in `slices`.
+fn give_rows<R: Rows>(
+    answer: &mut Answer<'_, R>,
+    records: &Records,
+    slices: &[Slice],
+    reversed: bool,
+) -> Result<(), AnswerError> {
     if let Some(stored) = records.get(&RecordKey::Static) {
         answer.set_static_row(stored)?;
     }
     let in_slice = |slice: &Slice| RecordKey::Row(slice.start.clone())..RecordKey::Row(slice.end.clone());
-    let mut rows: Vec<_> = command.slices.iter().flat_map(|slice| records.range(in_slice(slice))).collect();
-    if command.reversed {
+    let mut rows: Vec<_> = slices.iter().flat_map(|slice| records.range(in_slice(slice))).collect();
+    if reversed {
         rows.reverse();
     }
     for (key, stored) in rows {
@@ -342,7 +449,17 @@ fn read_records(records: &Records, command: &ReadCommand) -> Result<ReadData, Co
             break;
         }
     }
-    Ok(answer.finish())
+    Ok(())
+}
+
+fn deletions_of(records: &Records) -> Result<PartitionDeletions, StorageError> {
+    records.get(&RecordKey::Deletions).map_or(Ok(PartitionDeletions::default()), |stored| {
+        PartitionDeletions::from_bytes(stored).map_err(StorageError::of_damage)
+    })
+}
+
+fn invalid(error: &dyn std::fmt::Display) -> StorageError {
+    StorageError::Invalid(error.to_string())
 }
 
 #[cfg(test)]

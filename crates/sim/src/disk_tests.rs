@@ -17,6 +17,21 @@ impl Storage for Opened {
     fn read(&self, command: &ReadCommand) -> Result<ReadData, StorageError> {
         self.0.read(command)
     }
+    fn digest(&self, command: &ReadCommand) -> Result<ReadDigest, StorageError> {
+        self.0.digest(command)
+    }
+    fn read_many(&self, commands: &[ReadCommand]) -> Vec<Result<ReadData, StorageError>> {
+        self.0.read_many(commands)
+    }
+    fn scan(&self, command: &ScanCommand) -> Result<ScanData, StorageError> {
+        self.0.scan(command)
+    }
+    fn export(&self, command: &ExportCommand) -> Result<ExportData, StorageError> {
+        self.0.export(command)
+    }
+    fn ingest(&self, table: TableId, records: &[PartitionRecord]) -> Result<(), StorageError> {
+        self.0.ingest(table, records)
+    }
     fn local(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
         self.0.local(key)
     }

@@ -768,7 +768,7 @@ impl World {
             StorageRequest::Local(write) => Write::Local(write),
             StorageRequest::Hint { target, mutation } => Write::Hint { target, mutation },
             StorageRequest::HintsDelivered { target, through } => Write::HintsDelivered { target, through },
-            StorageRequest::Read(_) | StorageRequest::ReadHints { .. } => {
+            StorageRequest::Read(_) | StorageRequest::Digest(_) | StorageRequest::ReadHints { .. } => {
                 self.record(b'q', index, &op.0.to_le_bytes(), || format!("{op:?} {request:?}"));
                 let slowness = self.machines[index].slowness;
                 let (before, then) = (self.rng.below(300), self.rng.below(300));
@@ -789,6 +789,9 @@ impl World {
         let disk = &self.machines[index].disk;
         let answer = match request {
             StorageRequest::Read(command) => disk.read(command).map(|data| Stored::Read { op, data }),
+            StorageRequest::Digest(command) => {
+                disk.digest(command).map(|read| Stored::Digest { op, digest: read.digest })
+            }
             StorageRequest::ReadHints { target, after, bytes_limit } => {
                 disk.hints(*target, *after, *bytes_limit).map(|hints| Stored::Hints { op, hints })
             }

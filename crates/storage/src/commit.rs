@@ -110,6 +110,18 @@ impl Inner {
         Ok(())
     }
 
+    /// Puts everything committed into table files: afterwards the log is not needed. The caller has the writer.
+    pub(crate) fn empty_log(&self, writer: &mut Writer) -> Result<(), StorageError> {
+        self.hints.sync().map_err(|error| self.poison(error))?;
+        self.sync_log(writer)?;
+        let failed = |error: rocksdb::Error| rocksdb_error("flush", &error);
+        for table in self.tables.load().values() {
+            let Some(family) = self.db.cf_handle(&table.name) else { continue };
+            self.db.flush_cf(&family).map_err(failed)?;
+        }
+        self.db.flush_cf(&self.local_family()?).map_err(failed)
+    }
+
     fn add_mutation<'a>(
         &'a self,
         writer: &mut Writer,
@@ -136,6 +148,7 @@ impl Inner {
             let start = writer.keys.len();
             layout::put_record(&mut writer.keys, &mutation.partition, &record.key);
             let key = start..writer.keys.len();
+            self.large.on_write(mutation.table, &mutation.partition, record);
             writer.entries.push(Entry { destination: index, key, value: record.value.clone() });
         }
         Ok(())
@@ -191,7 +204,7 @@ impl Inner {
     }
 
     /// Refuses user data while the disk is nearly full; the node's own records go on.
-    fn check_space(&self) -> Result<(), StorageError> {
+    pub(crate) fn check_space(&self) -> Result<(), StorageError> {
         if self.disk_is_full.load(Ordering::Relaxed) {
             return Err(StorageError::Full(format!(
                 "less than {} bytes are free in the file system of {}",

@@ -82,6 +82,7 @@ pub fn point_reads(rows: &[Arc<Mutation>], seed: u64) -> Vec<ReadCommand> {
         row_limit: 1,
         bytes_limit: 1 << 20,
         now_seconds: 1_800_000_000,
+        tombstone_limit: 100_000,
     };
     let mut rows: Vec<_> = rows.iter().collect();
     Rng::new(seed).shuffle(&mut rows);

@@ -9,7 +9,7 @@
 //! start above 08, so the static row comes first and no row shares its key.
 
 use bytes::Bytes;
-use model::codec::{Reader, put_bytes};
+use model::codec::{CodecError, Reader, put_bytes};
 use model::{PartitionKey, RecordKey, Token};
 
 /// First byte of the keys of deletions.
@@ -26,6 +26,14 @@ pub(crate) fn put_partition(out: &mut Vec<u8>, region: u8, partition: &Partition
     out.push(region);
     out.extend_from_slice(&partition.token.to_ordered_bytes());
     put_bytes(out, &partition.bytes);
+}
+
+/// The partition of a key without its region, and how many bytes of it name the partition.
+pub(crate) fn parse_partition(key: &[u8]) -> Result<(PartitionKey, usize), CodecError> {
+    let (token, rest) = key.split_first_chunk::<8>().ok_or(CodecError::Truncated)?;
+    let mut reader = Reader::new(Bytes::copy_from_slice(rest));
+    let partition = PartitionKey { token: Token::from_ordered_bytes(*token), bytes: reader.bytes()? };
+    Ok((partition, key.len() - reader.remaining()))
 }
 
 /// Appends the key of a record.
@@ -45,19 +53,16 @@ pub(crate) fn put_record(out: &mut Vec<u8>, partition: &PartitionKey, key: &Reco
 
 /// The partition and the record that a key belongs to; `None` for one that this module does not make.
 pub(crate) fn parse_record(key: &[u8]) -> Option<(PartitionKey, RecordKey)> {
-    let (prefix, rest) = key.split_first_chunk::<PREFIX_BYTES>()?;
-    let [region, token @ ..] = *prefix;
-    let mut reader = Reader::new(Bytes::copy_from_slice(rest));
-    let bytes = reader.bytes().ok()?;
-    let partition = PartitionKey { token: Token::from_ordered_bytes(token), bytes };
+    let (region, rest) = key.split_first()?;
+    let (partition, length) = parse_partition(rest).ok()?;
     if Token::of(&partition.bytes) != partition.token {
         return None;
     }
-    let kind = reader.take(reader.remaining()).ok()?;
-    let record = match region {
+    let kind = &rest[length..];
+    let record = match *region {
         DELETIONS if kind.is_empty() => RecordKey::Deletions,
-        ROWS if kind.as_ref() == [STATIC] => RecordKey::Static,
-        ROWS if is_clustering(&kind) => RecordKey::Row(kind),
+        ROWS if kind == [STATIC] => RecordKey::Static,
+        ROWS if is_clustering(kind) => RecordKey::Row(Bytes::copy_from_slice(kind)),
         _ => return None,
     };
     Some((partition, record))
@@ -115,6 +120,26 @@ mod tests {
                 flipped[flip.index(PREFIX_BYTES + 1 + partition.bytes.len())] ^= 1;
                 prop_assert_ne!(parse_record(&flipped), Some((partition.clone(), record)));
                 parse_record(&whole[..cut.index(whole.len())]);
+            }
+        }
+
+        #[test]
+        fn partitions_order_as_their_keys_do_and_are_read_back(
+            a in (-1i64..2, prop::collection::vec(0u8..2, 0..300)), b in (-1i64..2, prop::collection::vec(0u8..2, 0..300)),
+        ) {
+            let partition = |(token, bytes)| PartitionKey { token: Token(token), bytes: Bytes::from(bytes) };
+            let (a, b) = (partition(a), partition(b));
+            let (key_a, key_b) = (key(&a, &RecordKey::Static), key(&b, &RecordKey::Static));
+            prop_assert_eq!(a.cmp(&b), key_a.cmp(&key_b));
+            prop_assert_eq!(parse_partition(&key_a[1..]), Ok((a, key_a.len() - 2)));
+        }
+
+        #[test]
+        fn any_bytes_are_a_partition_or_not_without_panic(bytes: Vec<u8>) {
+            if let Ok((partition, length)) = parse_partition(&bytes) {
+                let mut key = Vec::new();
+                put_partition(&mut key, ROWS, &partition);
+                prop_assert_eq!(&key[1..], &bytes[..length]);
             }
         }
 

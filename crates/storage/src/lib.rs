@@ -9,6 +9,7 @@
 //! rocksdb/              one RocksDB: a column family for each table, one for the node's own records
 //! hints/<node>/         segment files of writes that a node missed              (hints)
 //! snapshots/<name>/     what the store held at a moment, by hard links          (snapshot)
+//! ingest/               table files on their way into RocksDB                    (ingest)
 //! log-before-recovery/  the log as it was found, while the store is opened
 //! damaged-log/          the same, for good, when less was found in it than was synced
 //! ```
@@ -26,7 +27,8 @@
 //!
 //! Map: `store` opening; `status` its figures; `tables` their column families, `definitions` what is known
 //! of them; `snapshot`; `commit` the write path, `hot` its hot keys, `pressure` when it refuses; `read` the
-//! read path; `layout` keys; `merge` the operator; `options` RocksDB's settings, with reasons; `hints`;
+//! read path of partitions, `scan` of ranges of them; `ingest` records in bulk; `large` what is larger than
+//! it should be; `layout` keys; `merge` the operator; `options` RocksDB's settings, with reasons; `hints`;
 //! `watermark`; `identity`; `failure` errors; [`inspect`] looking into a directory without a node;
 //! [`compare`] the same work on a bare RocksDB, for benchmarks.
 
@@ -43,12 +45,15 @@ mod failure;
 mod hints;
 mod hot;
 mod identity;
+mod ingest;
+mod large;
 pub mod inspect;
 mod layout;
 mod merge;
 mod options;
 mod pressure;
 mod read;
+mod scan;
 mod snapshot;
 mod status;
 mod store;
@@ -56,6 +61,7 @@ mod tables;
 mod watermark;
 
 pub use identity::Identity;
+pub use large::{Large, LargeKind};
 pub use node::storage::StorageError;
 pub use options::{Durability, StoreOptions};
 pub use pressure::Pressure;
@@ -63,5 +69,7 @@ pub use snapshot::SnapshotStatus;
 pub use status::{LevelStatus, StoreStatus, TableStatus};
 pub use store::Store;
 
+#[cfg(test)]
+mod range_tests;
 #[cfg(test)]
 mod tests;

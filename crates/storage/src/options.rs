@@ -49,6 +49,8 @@ pub struct StoreOptions {
     pub free_bytes_min: u64,
     /// Snapshots are kept of tables that are dropped or truncated, where their options allow it.
     pub auto_snapshot: bool,
+    /// Reads that pass more tombstones than this are noted and logged.
+    pub tombstone_warn: u32,
     /// The operator's override for a lone copy: open with what is left when less is found than was synced.
     pub accept_data_loss: bool,
 }
@@ -70,6 +72,8 @@ impl StoreOptions {
             hint_total_bytes: 1 << 30,
             free_bytes_min: 256 << 20,
             auto_snapshot: true,
+            // Cassandra's tombstone_warn_threshold.
+            tombstone_warn: 1_000,
             accept_data_loss: false,
         }
     }

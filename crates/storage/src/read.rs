@@ -1,5 +1,6 @@
-//! The read path. Every read is of one partition at one consistent view: a point read is one `Get`, several
-//! keys are one `MultiGet` (one sequence number for all of them), slices are one iterator.
+//! The read path of single partitions. Every read has one consistent view: a point read is one `Get`, several
+//! keys are one `MultiGet` (one sequence number for all of them), slices are one iterator. Point reads of several
+//! partitions are one `MultiGet` as well.
 //!
 //! A table that never had a deletion of a partition or range is read without looking for one; else the
 //! deletions are one more key, mostly a look into a Bloom filter. Its [`DeletionClock`](crate::tables) ticks
@@ -11,13 +12,14 @@ use crate::layout::{DELETIONS, ROWS, STATIC, put_partition};
 use crate::store::Inner;
 use crate::tables::{Table, unknown_table};
 use bytes::Bytes;
-use model::answer::Answer;
+use model::answer::{Answer, AnswerError, Kept, Rows};
 use model::codec::{CodecError, Decode};
 use model::deletion::PartitionDeletions;
 use model::read::Slice;
-use model::{ReadCommand, ReadData};
+use model::{ReadCommand, ReadData, TableId};
 use node::storage::StorageError;
-use rocksdb::{BoundColumnFamily, DB, DBRawIteratorWithThreadMode, ReadOptions, ReadTier};
+use rocksdb::{BoundColumnFamily, DB, DBPinnableSlice, DBRawIteratorWithThreadMode, ReadOptions, ReadTier};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -28,6 +30,8 @@ const POINTS_MAX: usize = 64;
 enum Interrupted {
     /// It would have to wait for the disk.
     NotCached,
+    /// What is stored has no answer.
+    NoAnswer(AnswerError),
     Failed(StorageError),
 }
 
@@ -49,40 +53,132 @@ impl From<rocksdb::Error> for Interrupted {
 
 impl From<CodecError> for Interrupted {
     fn from(error: CodecError) -> Interrupted {
-        Interrupted::Failed(StorageError::Corrupt(format!("a stored value cannot be decoded: {error}")))
+        Interrupted::NoAnswer(AnswerError::Damaged(error))
+    }
+}
+
+impl From<AnswerError> for Interrupted {
+    fn from(error: AnswerError) -> Interrupted {
+        Interrupted::NoAnswer(error)
+    }
+}
+
+impl Interrupted {
+    /// What a read of `command` ends with; `None` when it would have to wait.
+    fn outcome<T>(self, command: &ReadCommand) -> Result<Option<T>, StorageError> {
+        match self {
+            Interrupted::NotCached => Ok(None),
+            Interrupted::NoAnswer(error) => Err(StorageError::of_answer(command.table, &command.partition, error)),
+            Interrupted::Failed(error) => Err(error),
+        }
     }
 }
 
 impl Inner {
-    /// Reads with `options`, which are of `tier`; `None` when that would have to wait for the disk and may
-    /// not.
-    pub(crate) fn read(
+    /// Reads with `options`, which are of `tier`, and makes the rows into `R`; `None` when that would have to wait for
+    /// the disk and may not.
+    pub(crate) fn read<R: Rows>(
         &self,
         command: &ReadCommand,
         options: &ReadOptions,
         tier: ReadTier,
-    ) -> Result<Option<ReadData>, StorageError> {
+    ) -> Result<Option<R::Output>, StorageError> {
         check_command(command)?;
         let table = self.table(command.table)?;
         let family = self.db.cf_handle(&table.name).ok_or_else(|| unknown_table(command.table))?;
-        let points = command.slices.len() <= POINTS_MAX && command.slices.iter().all(|slice| point(slice).is_some());
         let read = Read { db: &self.db, family, table: &table, command };
-        let outcome = if points { read.points(options) } else { read.slices(tier) };
-        match outcome {
-            Ok(data) => {
-                if matches!(tier, ReadTier::BlockCache) {
-                    table.reads.cached.fetch_add(1, Ordering::Relaxed);
-                }
-                Ok(Some(data))
+        let outcome = if are_points(command) { read.points::<R>(options) } else { read.slices::<R>(tier) };
+        self.note_tombstones::<R>(command, &outcome);
+        let outcome = outcome.map(Some).or_else(|interrupted| interrupted.outcome(command));
+        match &outcome {
+            Ok(Some(_)) if matches!(tier, ReadTier::BlockCache) => {
+                table.reads.cached.fetch_add(1, Ordering::Relaxed);
             }
-            Err(Interrupted::NotCached) => {
-                table.reads.missed.fetch_add(1, Ordering::Relaxed);
-                Ok(None)
-            }
-            Err(Interrupted::Failed(error)) => Err(error),
+            Ok(None) => drop(table.reads.missed.fetch_add(1, Ordering::Relaxed)),
+            Ok(Some(_)) | Err(_) => {}
+        }
+        outcome
+    }
+
+    /// Notes a read that passes many tombstones.
+    fn note_tombstones<R: Rows>(&self, command: &ReadCommand, outcome: &Result<R::Output, Interrupted>) {
+        let tombstones = match outcome {
+            Ok(output) => R::tombstones(output),
+            Err(Interrupted::NoAnswer(AnswerError::TooManyTombstones { tombstones, .. })) => *tombstones,
+            Err(_) => 0,
+        };
+        if tombstones > self.options.tombstone_warn {
+            self.large.on_tombstones(command.table, &command.partition, tombstones);
         }
     }
+
+    /// [`node::storage::Storage::read_many`]: those of single rows with one `MultiGet` for each table.
+    pub(crate) fn read_many(&self, commands: &[ReadCommand]) -> Vec<Result<ReadData, StorageError>> {
+        let mut results: Vec<Option<Result<ReadData, StorageError>>> = Vec::new();
+        results.resize_with(commands.len(), || None);
+        let mut of_tables: BTreeMap<TableId, Vec<usize>> = BTreeMap::new();
+        for (index, command) in commands.iter().enumerate() {
+            if check_command(command).is_ok() && are_points(command) {
+                of_tables.entry(command.table).or_default().push(index);
+            }
+        }
+        for (id, indexes) in of_tables {
+            for indexes in indexes.chunks(POINTS_MAX).filter(|indexes| indexes.len() > 1) {
+                let found = self.read_points_of(id, commands, indexes);
+                match found {
+                    Ok(found) => found.into_iter().zip(indexes).for_each(|(one, index)| results[*index] = Some(one)),
+                    Err(error) => indexes.iter().for_each(|index| results[*index] = Some(Err(error.clone()))),
+                }
+            }
+        }
+        let rest =
+            |(index, result): (usize, Option<_>)| result.unwrap_or_else(|| self.read_waiting::<Kept>(&commands[index]));
+        results.into_iter().enumerate().map(rest).collect()
+    }
+
+    /// Reads with all that it takes.
+    pub(crate) fn read_waiting<R: Rows>(&self, command: &ReadCommand) -> Result<R::Output, StorageError> {
+        let data = self.read::<R>(command, &self.read_options, ReadTier::All)?;
+        data.ok_or_else(|| StorageError::Io("a read that may wait did not".to_owned()))
+    }
+
+    /// The answers to point commands of one table, all at one sequence number.
+    fn read_points_of(
+        &self,
+        id: TableId,
+        commands: &[ReadCommand],
+        indexes: &[usize],
+    ) -> Result<Vec<Result<ReadData, StorageError>>, StorageError> {
+        let table = self.table(id)?;
+        let family = self.db.cf_handle(&table.name).ok_or_else(|| unknown_table(id))?;
+        let reads = indexes.iter().map(|index| {
+            let command = &commands[*index];
+            Read { db: &self.db, family: Arc::clone(&family), table: &table, command }
+        });
+        let reads: Vec<Read<'_>> = reads.collect();
+        let keys: Vec<Vec<Vec<u8>>> = reads.iter().map(Read::point_keys).collect();
+        // `MultiGet` is told that its keys ascend.
+        let mut order: Vec<(usize, usize)> =
+            keys.iter().enumerate().flat_map(|(read, keys)| (0..keys.len()).map(move |key| (read, key))).collect();
+        order.sort_unstable_by(|a, b| keys[a.0][a.1].cmp(&keys[b.0][b.1]));
+        let sorted = order.iter().map(|(read, key)| &keys[*read][*key]);
+        let found = self.db.batched_multi_get_cf_opt(&family, sorted, true, &self.read_options);
+        let mut values: Vec<Vec<Found<'_>>> = keys.iter().map(|keys| keys.iter().map(|_| Ok(None)).collect()).collect();
+        for ((read, key), value) in order.into_iter().zip(found) {
+            values[read][key] = value;
+        }
+        let answer = |(read, values): (&Read<'_>, Vec<Found<'_>>)| {
+            let outcome = read.answer_points::<Kept>(values);
+            self.note_tombstones::<Kept>(read.command, &outcome);
+            let data = outcome.map(Some).or_else(|interrupted| interrupted.outcome(read.command))?;
+            data.ok_or_else(|| StorageError::Io("a read that may wait did not".to_owned()))
+        };
+        Ok(reads.iter().zip(values).map(answer).collect())
+    }
 }
+
+/// What `MultiGet` says of a key.
+type Found<'a> = Result<Option<DBPinnableSlice<'a>>, rocksdb::Error>;
 
 struct Read<'a> {
     db: &'a DB,
@@ -93,21 +189,26 @@ struct Read<'a> {
 
 impl Read<'_> {
     /// Reads single rows.
-    fn points(&self, options: &ReadOptions) -> Result<ReadData, Interrupted> {
-        let [slice] = &self.command.slices[..] else { return self.several_points(options) };
+    fn points<R: Rows>(&self, options: &ReadOptions) -> Result<R::Output, Interrupted> {
+        let [slice] = &self.command.slices[..] else { return self.several_points::<R>(options) };
         let before = self.table.deletions.now();
         if self.command.static_row || before % 2 == 1 {
-            return self.several_points(options);
+            return self.several_points::<R>(options);
         }
-        let data = self.point(options, &slice.start, before > 0)?;
+        let data = self.point::<R>(options, &slice.start, before > 0)?;
         if self.table.deletions.now() == before {
             return Ok(data);
         }
-        self.several_points(options)
+        self.several_points::<R>(options)
     }
 
     /// Reads one row with plain gets.
-    fn point(&self, options: &ReadOptions, clustering: &Bytes, with_deletions: bool) -> Result<ReadData, Interrupted> {
+    fn point<R: Rows>(
+        &self,
+        options: &ReadOptions,
+        clustering: &Bytes,
+        with_deletions: bool,
+    ) -> Result<R::Output, Interrupted> {
         let mut deletions = None;
         if with_deletions {
             let key = self.partition_key(DELETIONS, 0);
@@ -117,35 +218,46 @@ impl Read<'_> {
         key.extend_from_slice(clustering);
         let row = self.db.get_pinned_cf_opt(&self.family, &key, options)?;
         if deletions.is_none() {
-            return Ok(row.map_or_else(ReadData::default, |row| Answer::of_one_row(clustering, &row)));
+            return Ok(Answer::<R>::of_one_row(self.command, clustering, row.as_deref())?);
         }
-        let mut answer = Answer::new(self.command, decode_deletions(deletions.as_deref())?);
+        let mut answer = Answer::<R>::new(self.command, decode_deletions(deletions.as_deref())?);
         if let Some(row) = row {
             answer.push(clustering, &row)?;
         }
-        Ok(answer.finish())
+        Ok(answer.finish()?)
     }
 
     /// Reads everything at one sequence number.
-    fn several_points(&self, options: &ReadOptions) -> Result<ReadData, Interrupted> {
-        let command = self.command;
-        // Ascending, as `MultiGet` is told: deletions, static row, rows.
-        let mut keys = Vec::with_capacity(2 + command.slices.len());
+    fn several_points<R: Rows>(&self, options: &ReadOptions) -> Result<R::Output, Interrupted> {
+        let keys = self.point_keys();
+        let values = self.db.batched_multi_get_cf_opt(&self.family, keys.iter(), true, options);
+        self.answer_points::<R>(values)
+    }
+
+    /// The keys that a read of single rows needs, ascending: deletions, static row, rows.
+    fn point_keys(&self) -> Vec<Vec<u8>> {
+        let mut keys = Vec::with_capacity(2 + self.command.slices.len());
         keys.push(self.partition_key(DELETIONS, 0));
-        if command.static_row {
+        if self.command.static_row {
             let mut key = self.partition_key(ROWS, 1);
             key.push(STATIC);
             keys.push(key);
         }
-        for slice in &command.slices {
+        for slice in &self.command.slices {
             let mut key = self.partition_key(ROWS, slice.start.len());
             key.extend_from_slice(&slice.start);
             keys.push(key);
         }
-        let mut values = self.db.batched_multi_get_cf_opt(&self.family, keys.iter(), true, options).into_iter();
+        keys
+    }
+
+    /// The answer when these are the values of [`Read::point_keys`].
+    fn answer_points<R: Rows>(&self, values: Vec<Found<'_>>) -> Result<R::Output, Interrupted> {
+        let command = self.command;
+        let mut values = values.into_iter();
         let mut next = || values.next().transpose().map(Option::flatten);
         let deletions = next()?;
-        let mut answer = Answer::new(command, decode_deletions(deletions.as_deref())?);
+        let mut answer = Answer::<R>::new(command, decode_deletions(deletions.as_deref())?);
         if command.static_row
             && let Some(row) = next()?
         {
@@ -165,11 +277,11 @@ impl Read<'_> {
                 break;
             }
         }
-        Ok(answer.finish())
+        Ok(answer.finish()?)
     }
 
     /// Reads any slices with one iterator.
-    fn slices(&self, tier: ReadTier) -> Result<ReadData, Interrupted> {
+    fn slices<R: Rows>(&self, tier: ReadTier) -> Result<R::Output, Interrupted> {
         let command = self.command;
         let mut key = self.partition_key(ROWS, 64);
         let prefix = key.len();
@@ -185,7 +297,7 @@ impl Read<'_> {
         } else {
             PartitionDeletions::default()
         };
-        let mut answer = Answer::new(command, deletions);
+        let mut answer = Answer::<R>::new(command, deletions);
         if command.static_row {
             key.push(STATIC);
             if let Some(row) = seek_exactly(&mut iterator, &key)? {
@@ -207,7 +319,7 @@ impl Read<'_> {
                 break;
             }
         }
-        Ok(answer.finish())
+        Ok(answer.finish()?)
     }
 
     fn partition_key(&self, region: u8, room: usize) -> Vec<u8> {
@@ -230,11 +342,11 @@ fn seek_exactly<'i>(iterator: &'i mut RawIterator<'_>, key: &[u8]) -> Result<Opt
 }
 
 /// Pushes the rows of a slice; false when a limit ended the read. `key` holds the partition's prefix.
-fn forwards(
+fn forwards<R: Rows>(
     iterator: &mut RawIterator<'_>,
     key: &mut Vec<u8>,
     slice: &Slice,
-    answer: &mut Answer<'_>,
+    answer: &mut Answer<'_, R>,
 ) -> Result<bool, Interrupted> {
     let prefix = key.len();
     // The static row is not in any slice.
@@ -254,11 +366,11 @@ fn forwards(
 }
 
 /// As [`forwards`], from the end of the slice to its start.
-fn backwards(
+fn backwards<R: Rows>(
     iterator: &mut RawIterator<'_>,
     key: &mut Vec<u8>,
     slice: &Slice,
-    answer: &mut Answer<'_>,
+    answer: &mut Answer<'_, R>,
 ) -> Result<bool, Interrupted> {
     let prefix = key.len();
     key.extend_from_slice(&slice.end);
@@ -290,11 +402,11 @@ fn decode_deletions(stored: Option<&[u8]>) -> Result<PartitionDeletions, CodecEr
     })
 }
 
+/// True for a command of single rows, not too many.
+fn are_points(command: &ReadCommand) -> bool {
+    command.slices.len() <= POINTS_MAX && command.slices.iter().all(|slice| point(slice).is_some())
+}
+
 fn check_command(command: &ReadCommand) -> Result<(), StorageError> {
-    let ascending = command.slices.windows(2).all(|pair| pair[0].end <= pair[1].start);
-    let sound = ascending && command.slices.iter().all(|slice| slice.start < slice.end);
-    if command.slices.is_empty() || !sound || command.row_limit == 0 || command.bytes_limit == 0 {
-        return Err(StorageError::Invalid("a read needs ascending slices and limits".to_owned()));
-    }
-    Ok(())
+    command.validate().map_err(|error| StorageError::Invalid(format!("read: {error}")))
 }

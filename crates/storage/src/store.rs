@@ -5,6 +5,7 @@ use crate::definitions::Definitions;
 use crate::failure::{io_error, rocksdb_error};
 use crate::hints::Hints;
 use crate::identity::Identity;
+use crate::large::{Large, LargeTable};
 use crate::options::{Durability, SharedMemory, StoreOptions};
 use crate::pressure::{self, Pressure, PressureGauge};
 use crate::snapshot::{self, SnapshotStatus};
@@ -13,8 +14,11 @@ use crate::tables::{Tables, known_definitions, open_database};
 use crate::watermark::{WRITE_INTERVAL, Watermark};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use model::answer::{Digested, Kept};
+use model::digest::ReadDigest;
+use model::scan::{ExportCommand, ExportData, PartitionRecord};
 use model::schema;
-use model::{Mutation, NodeId, ReadCommand, ReadData};
+use model::{Mutation, NodeId, ReadCommand, ReadData, ScanCommand, ScanData, TableId};
 use node::storage::{HintPosition, Storage, StorageError, Write};
 use parking_lot::{Condvar, Mutex};
 use rocksdb::{DB, ReadOptions, ReadTier, WriteOptions};
@@ -57,6 +61,9 @@ pub(crate) struct Inner {
     /// Writes of user data are refused: see `free_bytes_min`.
     pub(crate) disk_is_full: AtomicBool,
     identity: Mutex<Identity>,
+    /// Names of files to ingest that have been given away.
+    pub(crate) ingested_files: AtomicU64,
+    pub(crate) large: LargeTable,
     background: Background,
     /// Why nothing is written any more.
     pub(crate) poison: Mutex<Option<StorageError>>,
@@ -179,7 +186,12 @@ impl Store {
     /// As [`Storage::read`] when it can be answered from memory; `None` when it would have to wait for the
     /// disk. For use on a thread that must not block.
     pub fn read_cached(&self, command: &ReadCommand) -> Option<Result<ReadData, StorageError>> {
-        self.inner.read(command, &self.inner.cached_read_options, ReadTier::BlockCache).transpose()
+        self.inner.read::<Kept>(command, &self.inner.cached_read_options, ReadTier::BlockCache).transpose()
+    }
+
+    /// As [`Storage::digest`] when it can be answered from memory; see [`Store::read_cached`].
+    pub fn digest_cached(&self, command: &ReadCommand) -> Option<Result<ReadDigest, StorageError>> {
+        self.inner.read::<Digested>(command, &self.inner.cached_read_options, ReadTier::BlockCache).transpose()
     }
 
     /// Writes memtables to table files, so that the log is not needed.
@@ -221,6 +233,13 @@ impl Store {
         self.inner.hints.pending()
     }
 
+    /// The largest partitions, rows, values and reads of a table that were met since the store was opened, for each
+    /// kind the largest first.
+    #[must_use]
+    pub fn largest(&self, table: TableId) -> Vec<Large> {
+        self.inner.large.of(table)
+    }
+
     /// Figures for operators.
     #[must_use]
     pub fn status(&self) -> StoreStatus {
@@ -260,8 +279,27 @@ impl Storage for Store {
     }
 
     fn read(&self, command: &ReadCommand) -> Result<ReadData, StorageError> {
-        let data = self.inner.read(command, &self.inner.read_options, ReadTier::All)?;
-        data.ok_or_else(|| StorageError::Io("a read that may wait did not".to_owned()))
+        self.inner.read_waiting::<Kept>(command)
+    }
+
+    fn digest(&self, command: &ReadCommand) -> Result<ReadDigest, StorageError> {
+        self.inner.read_waiting::<Digested>(command)
+    }
+
+    fn read_many(&self, commands: &[ReadCommand]) -> Vec<Result<ReadData, StorageError>> {
+        self.inner.read_many(commands)
+    }
+
+    fn scan(&self, command: &ScanCommand) -> Result<ScanData, StorageError> {
+        self.inner.scan(command)
+    }
+
+    fn export(&self, command: &ExportCommand) -> Result<ExportData, StorageError> {
+        self.inner.export(command)
+    }
+
+    fn ingest(&self, table: TableId, records: &[PartitionRecord]) -> Result<(), StorageError> {
+        self.inner.ingest(table, records)
     }
 
     fn local(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
@@ -314,6 +352,7 @@ impl Inner {
         let lock = lock_directory(&directory)?;
         let identity = open_identity(&options)?;
         snapshot::remove_unfinished(&directory)?;
+        crate::ingest::clear(&directory)?;
         let database = directory.join("rocksdb");
         let exists = database.join("CURRENT").exists();
         let watermark = open_watermark(&options, exists)?;
@@ -340,6 +379,8 @@ impl Inner {
             pressure: PressureGauge::default(),
             disk_is_full: AtomicBool::new(is_full(&options)),
             identity: Mutex::new(identity),
+            ingested_files: AtomicU64::new(0),
+            large: LargeTable::default(),
             background: Background::default(),
             poison: Mutex::new(None),
             poisoned: AtomicBool::new(false),

@@ -131,6 +131,7 @@ impl Inner {
         if dropped.is_empty() {
             return Ok(());
         }
+        self.large.retain(|table| wanted.contains_key(&table));
         for table in &dropped {
             self.drop_table(table)?;
         }

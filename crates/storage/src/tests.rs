@@ -5,12 +5,15 @@ use crate::store::Store;
 use bytes::Bytes;
 use model::codec::Encode;
 use model::deletion::{Deletion, PartitionDeletions};
+use model::digest::ReadDigest;
 use model::local::LocalWrite;
 use model::read::Slice;
 use model::row::Liveness;
+use model::scan::{ExportCommand, ExportData, PartitionRecord};
 use model::schema::Table;
 use model::{
-    Cell, ColumnId, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, Rng, Row, TableId,
+    Cell, ColumnId, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, Rng, Row, ScanCommand,
+    ScanData, TableId,
 };
 use node::conformance::{self, Harness};
 use node::storage::{HintPosition, Storage, StorageError, Write};
@@ -152,6 +155,35 @@ impl Storage for Watched {
         Ok(data)
     }
 
+    fn digest(&self, command: &ReadCommand) -> Result<ReadDigest, StorageError> {
+        let digest = self.store.digest(command)?;
+        if let Some(cached) = self.store.digest_cached(command) {
+            assert_eq!(cached.unwrap(), digest, "both ways to read agree");
+        }
+        Ok(digest)
+    }
+
+    fn read_many(&self, commands: &[ReadCommand]) -> Vec<Result<ReadData, StorageError>> {
+        self.store.read_many(commands)
+    }
+
+    fn scan(&self, command: &ScanCommand) -> Result<ScanData, StorageError> {
+        let data = self.store.scan(command)?;
+        let other = self.store.scan(&ScanCommand { bulk: !command.bulk, ..command.clone() })?;
+        assert_eq!(other, data, "both ways to scan agree");
+        Ok(data)
+    }
+
+    fn export(&self, command: &ExportCommand) -> Result<ExportData, StorageError> {
+        self.store.export(command)
+    }
+
+    fn ingest(&self, table: TableId, records: &[PartitionRecord]) -> Result<(), StorageError> {
+        let ingested = self.store.ingest(table, records);
+        self.note_synced();
+        ingested
+    }
+
     fn local(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
         self.store.local(key)
     }
@@ -213,7 +245,7 @@ pub(crate) fn plain(ids: &[TableId]) -> Vec<Arc<Table>> {
     ids.iter().map(|id| Arc::new(Table::plain(*id))).collect()
 }
 
-fn clustering(number: u32) -> Bytes {
+pub(crate) fn clustering(number: u32) -> Bytes {
     Bytes::from([&[0x40][..], &number.to_be_bytes(), &[0x38]].concat())
 }
 
@@ -238,6 +270,7 @@ pub(crate) fn all(table: TableId, partition: &'static [u8]) -> ReadCommand {
         row_limit: u32::MAX,
         bytes_limit: u32::MAX,
         now_seconds: 0,
+        tombstone_limit: u32::MAX,
     }
 }
 
@@ -372,7 +405,7 @@ fn a_row_that_is_written_again_and_again_stays_cheap_to_read() {
 }
 
 /// The newest log file of a closed store.
-fn log_file(directory: &Path) -> PathBuf {
+pub(crate) fn log_file(directory: &Path) -> PathBuf {
     let logs =
         files(&directory.join("rocksdb")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "log"));
     logs.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap()

@@ -23,6 +23,7 @@
 use bytes::Bytes;
 use model::codec::{CodecError, Decode};
 use model::digest::digest;
+use model::error::FailureReason;
 use model::limits::MUTATION_BYTES_MAX;
 use model::read::ReadCommand;
 use model::{Consistency, Instant, Mutation, NodeId, ReadData, Record, RecordKey, RequestError, Row};
@@ -40,7 +41,7 @@ enum Answer {
     Waiting,
     /// Refused because the two views differ.
     Retry,
-    Failed,
+    Failed(FailureReason),
     Data(ReadData),
     Digest(u128),
 }
@@ -74,6 +75,15 @@ enum Phase {
     Full,
     /// Replicas are being repaired; then the read goes on after this position.
     Repair { tracker: Tracker, repairs: Vec<Repair>, position: Option<Bytes> },
+}
+
+/// Why a replica will not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It may once the two views agree.
+    Retry,
+    /// It cannot.
+    Failed(FailureReason),
 }
 
 /// One question to one replica.
@@ -171,7 +181,7 @@ impl ReadOp {
         let rows = |data: &ReadData| data.rows.iter().map(|(key, row)| key.len() + row.len()).sum::<usize>();
         let data = self.contacts.iter().map(|contact| match &contact.answer {
             Answer::Data(data) => rows(data),
-            Answer::Waiting | Answer::Retry | Answer::Failed | Answer::Digest(_) => 0,
+            Answer::Waiting | Answer::Retry | Answer::Failed(_) | Answer::Digest(_) => 0,
         });
         data.sum::<usize>() + self.page.bytes()
     }
@@ -234,7 +244,7 @@ impl ReadOp {
     /// `node` answered with data.
     pub(crate) fn on_data(&mut self, node: NodeId, data: ReadData) -> ReadStep {
         if !is_well_formed(&self.command, &data) {
-            return self.on_refused(node, false);
+            return self.on_refused(node, Refused::Failed(FailureReason::Unknown));
         }
         let Some(contact) = self.open(node) else { return ReadStep::Wait };
         contact.answer = Answer::Data(data);
@@ -248,13 +258,16 @@ impl ReadOp {
         self.resolve()
     }
 
-    /// `node` will not answer; with `retry` it may once the views agree.
-    pub(crate) fn on_refused(&mut self, node: NodeId, retry: bool) -> ReadStep {
+    /// `node` will not answer.
+    pub(crate) fn on_refused(&mut self, node: NodeId, refused: Refused) -> ReadStep {
         if self.is_repairing() {
             return self.on_repair_failed(node);
         }
         let Some(contact) = self.open(node) else { return ReadStep::Wait };
-        contact.answer = if retry { Answer::Retry } else { Answer::Failed };
+        contact.answer = match refused {
+            Refused::Retry => Answer::Retry,
+            Refused::Failed(reason) => Answer::Failed(reason),
+        };
         let (digest, replaced) = (contact.digest, contact.replaced);
         match (replaced, self.spares.pop()) {
             (false, Some(spare)) => ReadStep::Ask(vec![self.contact(spare, digest)]),
@@ -314,7 +327,7 @@ impl ReadOp {
             let digest = match &contact.answer {
                 Answer::Data(data) => digest(data, self.command.now_seconds).map_err(|_: CodecError| contact.node)?,
                 Answer::Digest(digest) => *digest,
-                Answer::Waiting | Answer::Retry | Answer::Failed => continue,
+                Answer::Waiting | Answer::Retry | Answer::Failed(_) => continue,
             };
             if *agreed.get_or_insert(digest) != digest {
                 return Ok(false);
@@ -328,7 +341,7 @@ impl ReadOp {
         for contact in self.contacts.iter_mut().filter(|contact| contact.node == node) {
             contact.answer = Answer::Waiting;
         }
-        self.on_refused(node, false)
+        self.on_refused(node, Refused::Failed(FailureReason::Unknown))
     }
 
     fn wait_or_fail(&mut self, answered: usize) -> ReadStep {
@@ -336,12 +349,15 @@ impl ReadOp {
         if answered + open + self.spares.len() >= self.required {
             return ReadStep::Wait;
         }
-        let failures = self.count(|answer| matches!(answer, Answer::Failed));
+        let failures = self.count(|answer| matches!(answer, Answer::Failed(_)));
+        let known = |answer: &Answer| matches!(answer, Answer::Failed(FailureReason::TooManyTombstones));
+        let reason = if self.count(known) > 0 { FailureReason::TooManyTombstones } else { FailureReason::Unknown };
         ReadStep::Finish(Err(RequestError::ReadFailure {
             consistency: self.consistency,
             received: answered as u32,
             required: self.required as u32,
             failures: failures as u32,
+            reason,
         }))
     }
 
@@ -505,6 +521,7 @@ impl ReadOp {
             received: count.acknowledged as u32,
             required: count.required as u32,
             failures: count.failed as u32,
+            reason: FailureReason::Unknown,
         }))
     }
 
@@ -532,7 +549,7 @@ impl ReadOp {
             let count = late.map(|repair| repair.replaced = true).count();
             return self.repair_spares(count);
         }
-        let hopeful = self.count(|answer| !matches!(answer, Answer::Retry | Answer::Failed)) + self.spares.len();
+        let hopeful = self.count(|answer| !matches!(answer, Answer::Retry | Answer::Failed(_))) + self.spares.len();
         if hopeful < self.required {
             return ReadStep::Round;
         }

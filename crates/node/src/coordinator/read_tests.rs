@@ -129,8 +129,35 @@ fn a_repair_that_never_arrives_costs_a_timeout_and_one_refused_a_failure() {
             other => cluster.deliver(other),
         }
     }
-    let failure = RequestError::ReadFailure { consistency: QUORUM, received: 1, required: 2, failures: 1 };
+    let reason = FailureReason::Unknown;
+    let failure = RequestError::ReadFailure { consistency: QUORUM, received: 1, required: 2, failures: 1, reason };
     assert_eq!(cluster.reply(request), Some(Err(failure)));
+    cluster.assert_idle();
+}
+
+#[test]
+fn a_read_of_too_many_tombstones_fails_with_that_reason() {
+    let mut cluster = Cluster::new();
+    cluster.plant(&[1, 2, 3], &insert(1, "x"), 10);
+    let request = cluster.read(1, SELECT, QUORUM);
+    let mut asked = 0;
+    while let Some(flight) = cluster.flights.pop_front() {
+        match flight {
+            Flight::Storage { at, op, request: StorageRequest::Read(command) | StorageRequest::Digest(command) } => {
+                assert_eq!(command.tombstone_limit, 100_000, "the limit of the configuration");
+                let (table, partition) = (command.table, command.partition.bytes.clone());
+                let error = StorageError::TooManyTombstones { table, partition, rows: 3, tombstones: 100_001 };
+                cluster.step(at, Input::Stored(Stored::Failed { op, error }));
+                asked += 1;
+            }
+            other => cluster.deliver(other),
+        }
+    }
+    let reason = FailureReason::TooManyTombstones;
+    let failure = RequestError::ReadFailure { consistency: QUORUM, received: 0, required: 2, failures: 2, reason };
+    assert_eq!(cluster.reply(request), Some(Err(failure.clone())));
+    assert!(failure.to_string().contains("tombstones"), "{failure}");
+    assert!(asked >= 2, "{asked}");
     cluster.assert_idle();
 }
 
@@ -201,7 +228,8 @@ fn too_few_answers_are_a_timeout_and_too_many_failures_a_failure() {
     let request = cluster.read(1, SELECT, ALL);
     cluster.run();
     cluster.step(node(1), Input::Unreachable(node(2)));
-    let failure = RequestError::ReadFailure { consistency: ALL, received: 1, required: 3, failures: 1 };
+    let reason = FailureReason::Unknown;
+    let failure = RequestError::ReadFailure { consistency: ALL, received: 1, required: 3, failures: 1, reason };
     assert_eq!(cluster.reply(request), Some(Err(failure)));
     cluster.assert_idle();
 }

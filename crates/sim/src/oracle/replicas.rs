@@ -37,6 +37,7 @@ pub fn held(world: &World, machine: usize, table: TableId, partition: i32) -> Op
         row_limit: u32::MAX,
         bytes_limit: u32::MAX,
         now_seconds: 0,
+        tombstone_limit: u32::MAX,
     };
     world.disk(machine).read(&command).ok()
 }
