@@ -213,6 +213,10 @@ impl Reader {
 
 /// The varint at the front of `bytes` and its length: the one rule of what a varint is.
 fn first_varint(bytes: &[u8]) -> Result<(u64, usize), CodecError> {
+    // Most are lengths, counts and differences of one byte.
+    if let Some(byte) = bytes.first().filter(|byte| **byte < 0x80) {
+        return Ok((u64::from(*byte), 1));
+    }
     let mut value = 0u64;
     for (index, byte) in bytes.iter().take(10).copied().enumerate() {
         let bits = u64::from(byte & 0x7f);

@@ -4,6 +4,7 @@ use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, pu
 use crate::deletion::PartitionDeletions;
 use crate::id::TableId;
 use crate::key::PartitionKey;
+use crate::row::Row;
 use bytes::Bytes;
 
 /// Rows whose encoded clustering key is in `start..end`.
@@ -67,6 +68,16 @@ impl Slice {
     #[must_use]
     pub fn contains(&self, clustering: &[u8]) -> bool {
         self.start.as_ref() <= clustering && clustering < self.end.as_ref()
+    }
+}
+
+impl ReadData {
+    /// The rows, each with its encoded clustering key.
+    ///
+    /// # Errors
+    /// When one is not a row.
+    pub fn decoded_rows(&self) -> Result<Vec<(Bytes, Row)>, CodecError> {
+        self.rows.iter().map(|(clustering, row)| Ok((clustering.clone(), Row::from_bytes(row)?))).collect()
     }
 }
 
