@@ -56,7 +56,7 @@ impl Pairs {
         mut store: impl FnMut() -> Result<Measured>,
         mut bare: impl FnMut() -> Result<Measured>,
     ) -> Result<()> {
-        let pair = if self.0.len() % 2 == 0 {
+        let pair = if self.0.len().is_multiple_of(2) {
             let store = store()?;
             (store, bare()?)
         } else {

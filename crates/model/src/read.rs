@@ -77,7 +77,11 @@ impl ReadData {
     /// # Errors
     /// When one is not a row.
     pub fn decoded_rows(&self) -> Result<Vec<(Bytes, Row)>, CodecError> {
-        self.rows.iter().map(|(clustering, row)| Ok((clustering.clone(), Row::from_bytes(row)?))).collect()
+        let mut rows = Vec::with_capacity(self.rows.len());
+        for (clustering, row) in &self.rows {
+            rows.push((clustering.clone(), Row::from_bytes(row)?));
+        }
+        Ok(rows)
     }
 }
 
