@@ -100,6 +100,7 @@ pub(crate) fn measure(seconds: u64, figures: &mut Map<String, Value>) -> Result<
         eprintln!("storage: {} rows of {} x {} bytes{}", case.rows, case.columns, case.value_bytes, case.suffix);
         let ratios = Bench::open(&case)?.run(Duration::from_secs(seconds), figures)?;
         for (name, ratio) in ratios {
+            eprintln!("  {name}: {ratio:.2}");
             let gate = GATES.iter().find(|(gated, _)| *gated == name);
             if let Some((_, least)) = gate.filter(|(_, least)| ratio < *least) {
                 missed.push(format!("{name}{}: {ratio:.2} is below {least:.2}", case.suffix));
@@ -152,8 +153,8 @@ impl Bench<'_> {
 
     fn run(&self, time: Duration, figures: &mut Map<String, Value>) -> Result<Vec<(&'static str, f64)>> {
         let Bench { rows, store, bare, .. } = self;
-        let points = compare::point_reads(rows, 8);
-        let slices = compare::slice_reads(WIDE, self.wide, SLICE_ROWS, rows.len() / 25, 9);
+        let points = compare::point_reads(&rows[..rows.len() / 4], 8);
+        let slices = compare::slice_reads(WIDE, self.wide, SLICE_ROWS, rows.len() / 60, 9);
         // Disks differ more than what is measured here: enough for a figure, not for a gate.
         let few = &rows[..rows.len() / 50];
         let (mut write, mut synced, mut point, mut slice, mut merge) =
