@@ -31,7 +31,8 @@ fn clustered() -> Table {
 
 fn clustering_keys(criterion: &mut Criterion) {
     let table = clustered();
-    let values = [Bytes::from_static(b"a name of 20 bytes--"), Bytes::copy_from_slice(&1_700_000_000_000i64.to_be_bytes())];
+    let values =
+        [Bytes::from_static(b"a name of 20 bytes--"), Bytes::copy_from_slice(&1_700_000_000_000i64.to_be_bytes())];
     let encoded = encode_clustering(&table, &values).unwrap();
     criterion.bench_function("encode a clustering key of text and timestamp", |b| {
         b.iter(|| encode_clustering(&table, black_box(&values)).unwrap());

@@ -8,6 +8,11 @@ use crate::read::{ReadCommand, ReadData, Slice};
 use crate::row::{Row, encoded_is_empty, encoded_is_live};
 use bytes::Bytes;
 
+/// Memory to allocate at once for the rows of an answer, in bytes: the first row tells how large they are.
+const RESERVED_BYTES: usize = 16 << 10;
+/// The same, in rows.
+const RESERVED_ROWS: usize = 256;
+
 /// Puts an answer together. Rows are pushed in reading order until [`Answer::push`] says that a limit is
 /// reached or the command's slices are exhausted.
 ///
@@ -91,7 +96,7 @@ impl<'a> Answer<'a> {
         let now_seconds = i64::from(self.command.now_seconds);
         let live = match self.deletions.covering(clustering) {
             None => {
-                self.contents.reserve(clustering.len() + stored.len());
+                self.reserve(clustering.len() + stored.len());
                 self.contents.extend_from_slice(clustering);
                 self.ends.push((self.contents.len(), self.contents.len() + stored.len()));
                 self.contents.extend_from_slice(stored);
@@ -114,6 +119,17 @@ impl<'a> Answer<'a> {
         self.limit_reached = self.live_rows >= self.command.row_limit
             || self.contents.len() as u64 >= u64::from(self.command.bytes_limit);
         Ok(!self.limit_reached)
+    }
+
+    /// Makes room for a row of this size, and with the first one for others like it.
+    fn reserve(&mut self, bytes: usize) {
+        if self.ends.is_empty() {
+            let rows = (self.command.row_limit as usize).min(RESERVED_BYTES / bytes.max(1)).max(1);
+            self.contents.reserve(rows.saturating_mul(bytes));
+            self.ends.reserve(rows.min(RESERVED_ROWS));
+        } else {
+            self.contents.reserve(bytes);
+        }
     }
 
     /// The answer.
