@@ -5,13 +5,41 @@
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use model::codec::{Decode, Encode};
+use model::key::{decode_clustering, encode_clustering};
 use model::row::{Cell, Liveness, Row};
+use model::schema::{ClusteringOrder, Column, ColumnKind, Table, TableOptions};
+use model::types::CqlType;
 use model::{ColumnId, Mutation, PartitionKey, Record, TableId, Token};
 use std::hint::black_box;
 
 fn row(columns: u32, timestamp: i64) -> Row {
     let cells = (0..columns).map(|id| (ColumnId(id), Cell::live(timestamp, Bytes::from(vec![id as u8; 34]))));
     Row::new(Some(Liveness { timestamp, expiry: None }), None, cells.collect())
+}
+
+/// A table clustered by a text ascending and a timestamp descending.
+fn clustered() -> Table {
+    let column = |id, name: &str, kind, cql_type| Column { id: ColumnId(id), name: name.to_owned(), kind, cql_type };
+    let columns = vec![
+        column(0, "k", ColumnKind::PartitionKey(0), CqlType::Int),
+        column(1, "name", ColumnKind::Clustering(0, ClusteringOrder::Ascending), CqlType::Text),
+        column(2, "at", ColumnKind::Clustering(1, ClusteringOrder::Descending), CqlType::Timestamp),
+    ];
+    let (keyspace, name) = ("ks".to_owned(), "t".to_owned());
+    Table { id: TableId(1), keyspace, name, columns, options: TableOptions::default() }
+}
+
+fn clustering_keys(criterion: &mut Criterion) {
+    let table = clustered();
+    let values =
+        [Bytes::from_static(b"a name of 20 bytes--"), Bytes::copy_from_slice(&1_700_000_000_000i64.to_be_bytes())];
+    let encoded = encode_clustering(&table, &values).unwrap();
+    criterion.bench_function("encode a clustering key of text and timestamp", |b| {
+        b.iter(|| encode_clustering(&table, black_box(&values)).unwrap());
+    });
+    criterion.bench_function("decode a clustering key of text and timestamp", |b| {
+        b.iter(|| decode_clustering(&table, black_box(&encoded)).unwrap());
+    });
 }
 
 fn hot_paths(criterion: &mut Criterion) {
@@ -35,5 +63,5 @@ fn hot_paths(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, hot_paths);
+criterion_group!(benches, hot_paths, clustering_keys);
 criterion_main!(benches);

@@ -1,5 +1,6 @@
 //! Real nodes under load: operations per second end to end, and the CPU time of the node processes for each.
 
+use crate::resident;
 use anyhow::{Context, Result, bail, ensure};
 use bench::{LoadOptions, Task};
 use clap::Args;
@@ -39,7 +40,7 @@ pub(crate) fn measure(
 ) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let nodes = start(count, helenus, folder.path())?;
-    let memory: u64 = nodes.children.iter().map(|child| resident_bytes(child.id())).sum::<Result<u64>>()?;
+    let memory: u64 = nodes.children.iter().map(|child| resident::bytes(child.id())).sum::<Result<u64>>()?;
     figures.insert(format!("{prefix}_idle_resident_mib_per_node"), json!(memory as f64 / count as f64 / 1_048_576.0));
     let line = [
         "bench",
@@ -130,11 +131,4 @@ fn cpu_seconds(process: u32) -> Result<f64> {
 fn ticks_per_second() -> f64 {
     // SAFETY: sysconf reads a constant of the system and touches no memory of ours.
     unsafe { libc::sysconf(libc::_SC_CLK_TCK) as f64 }
-}
-
-fn resident_bytes(process: u32) -> Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = text.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS in status")?;
-    let kibibytes: u64 = line.split_whitespace().nth(1).context("a number")?.parse()?;
-    Ok(kibibytes * 1024)
 }

@@ -38,6 +38,11 @@ pub(crate) struct Wanted<'a> {
     pub(crate) now_seconds: i64,
 }
 
+/// Memory to allocate at once for the rows of an answer, in bytes: the first row tells how large they are.
+const RESERVED_BYTES: usize = 16 << 10;
+/// The same, in rows.
+const RESERVED_ROWS: usize = 256;
+
 /// Puts an answer together. Rows are pushed in reading order until [`Answer::push`] says that a limit is
 /// reached or the command's slices are exhausted.
 ///
@@ -79,8 +84,8 @@ pub trait Rows: Sized {
     /// What the whole answer becomes.
     type Output;
 
-    /// No rows yet, for a reader at `now_seconds`.
-    fn new(now_seconds: i64) -> Self;
+    /// No rows yet, for a reader at `now_seconds` who wants up to `row_limit` live ones.
+    fn new(now_seconds: i64, row_limit: u32) -> Self;
 
     /// Takes the static row.
     ///
@@ -113,15 +118,16 @@ pub trait Rows: Sized {
         summary: &RowSummary,
         now_seconds: i64,
     ) -> Result<Self::Output, CodecError> {
-        let mut rows = Self::new(now_seconds);
+        let mut rows = Self::new(now_seconds, 1);
         rows.add(clustering, row, summary)?;
         Ok(rows.finish(PartitionDeletions::default(), false, summary.tombstones))
     }
 }
 
 /// Rows that are kept, for [`ReadData`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Kept {
+    row_limit: u32,
     static_row: Option<Bytes>,
     /// Keys and rows one after the other: one allocation for the whole answer.
     contents: Vec<u8>,
@@ -136,11 +142,24 @@ pub struct Digested {
     last: Vec<u8>,
 }
 
+impl Kept {
+    /// Makes room for a row of this size, and with the first one for others like it.
+    fn reserve(&mut self, bytes: usize) {
+        if self.ends.is_empty() {
+            let rows = (self.row_limit as usize).min(RESERVED_BYTES / bytes.max(1)).max(1);
+            self.contents.reserve(rows.saturating_mul(bytes));
+            self.ends.reserve(rows.min(RESERVED_ROWS));
+        } else {
+            self.contents.reserve(bytes);
+        }
+    }
+}
+
 impl Rows for Kept {
     type Output = ReadData;
 
-    fn new(_: i64) -> Kept {
-        Kept::default()
+    fn new(_: i64, row_limit: u32) -> Kept {
+        Kept { row_limit, static_row: None, contents: Vec::new(), ends: Vec::new() }
     }
 
     fn set_static(&mut self, row: &[u8], _: &RowSummary) -> Result<(), CodecError> {
@@ -149,7 +168,7 @@ impl Rows for Kept {
     }
 
     fn add(&mut self, clustering: &[u8], row: &[u8], _: &RowSummary) -> Result<(), CodecError> {
-        self.contents.reserve(clustering.len() + row.len());
+        self.reserve(clustering.len() + row.len());
         self.contents.extend_from_slice(clustering);
         self.ends.push((self.contents.len(), self.contents.len() + row.len()));
         self.contents.extend_from_slice(row);
@@ -187,7 +206,7 @@ impl Rows for Kept {
 impl Rows for Digested {
     type Output = ReadDigest;
 
-    fn new(now_seconds: i64) -> Digested {
+    fn new(now_seconds: i64, _: u32) -> Digested {
         Digested { digester: Digester::new(now_seconds), last: Vec::new() }
     }
 
@@ -268,7 +287,7 @@ impl<'a, R: Rows> Answer<'a, R> {
     ) -> Result<R::Output, AnswerError> {
         let now_seconds = i64::from(command.now_seconds);
         let Some(stored) = stored.filter(|stored| !encoded_is_empty(stored)) else {
-            return Ok(R::new(now_seconds).finish(PartitionDeletions::default(), false, 0));
+            return Ok(R::new(now_seconds, 1).finish(PartitionDeletions::default(), false, 0));
         };
         let summary = summarize(stored, now_seconds)?;
         check_tombstones(u32::from(summary.live), summary.tombstones, command.tombstone_limit)?;
@@ -276,7 +295,7 @@ impl<'a, R: Rows> Answer<'a, R> {
     }
 
     pub(crate) fn of(wanted: Wanted<'a>, deletions: PartitionDeletions) -> Answer<'a, R> {
-        let rows = R::new(wanted.now_seconds);
+        let rows = R::new(wanted.now_seconds, wanted.row_limit);
         Answer {
             wanted,
             deletions,

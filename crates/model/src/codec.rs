@@ -4,6 +4,9 @@
 //! count and the items. Decoding never trusts a length: it checks it against the bytes that are left
 //! before it allocates, and refuses a varint that is not in its shortest form, so that one value has
 //! one encoding.
+//!
+//! What reads and writes single fields is `inline`: it is called for each field of each cell, and a call costs
+//! more than the work.
 
 use bytes::Bytes;
 
@@ -61,20 +64,27 @@ pub trait Decode: Sized {
 /// with it.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    rest: Bytes,
+    source: Bytes,
+    /// Bytes read; at most the length of `source`.
+    position: usize,
 }
 
 impl Reader {
     /// A reader at the start of `bytes`.
     #[must_use]
     pub fn new(bytes: Bytes) -> Reader {
-        Reader { rest: bytes }
+        Reader { source: bytes, position: 0 }
+    }
+
+    #[inline]
+    fn rest(&self) -> &[u8] {
+        &self.source[self.position..]
     }
 
     /// Bytes not read yet.
     #[must_use]
     pub fn remaining(&self) -> usize {
-        self.rest.len()
+        self.source.len() - self.position
     }
 
     /// Ends the reading.
@@ -82,33 +92,38 @@ impl Reader {
     /// # Errors
     /// When bytes are left.
     pub fn finish(self) -> Result<(), CodecError> {
-        if self.rest.is_empty() { Ok(()) } else { Err(CodecError::Trailing(self.rest.len())) }
+        if self.remaining() == 0 { Ok(()) } else { Err(CodecError::Trailing(self.remaining())) }
     }
 
     /// The next `length` bytes.
     ///
     /// # Errors
     /// When fewer are left.
+    #[inline]
     pub fn take(&mut self, length: usize) -> Result<Bytes, CodecError> {
-        if length > self.rest.len() {
+        if length > self.remaining() {
             return Err(CodecError::Truncated);
         }
-        Ok(self.rest.split_to(length))
+        let start = self.position;
+        self.position += length;
+        Ok(self.source.slice(start..self.position))
     }
 
     /// One byte.
     ///
     /// # Errors
     /// When none is left.
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, CodecError> {
-        let byte = *self.rest.first().ok_or(CodecError::Truncated)?;
-        bytes::Buf::advance(&mut self.rest, 1);
+        let byte = *self.source.get(self.position).ok_or(CodecError::Truncated)?;
+        self.position += 1;
         Ok(byte)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
-        let array = self.rest.first_chunk::<N>().copied().ok_or(CodecError::Truncated)?;
-        bytes::Buf::advance(&mut self.rest, N);
+        let array = self.rest().first_chunk::<N>().copied().ok_or(CodecError::Truncated)?;
+        self.position += N;
         Ok(array)
     }
 
@@ -116,6 +131,7 @@ impl Reader {
     ///
     /// # Errors
     /// When fewer are left.
+    #[inline]
     pub fn i64(&mut self) -> Result<i64, CodecError> {
         self.array().map(i64::from_be_bytes)
     }
@@ -132,9 +148,10 @@ impl Reader {
     ///
     /// # Errors
     /// When it is cut short, longer than 64 bits or not in its shortest form.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, CodecError> {
-        let (value, length) = first_varint(&self.rest)?;
-        bytes::Buf::advance(&mut self.rest, length);
+        let (value, length) = first_varint(self.rest())?;
+        self.position += length;
         Ok(value)
     }
 
@@ -142,6 +159,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::varint`], and when it does not fit.
+    #[inline]
     pub fn varint_u32(&mut self) -> Result<u32, CodecError> {
         u32::try_from(self.varint()?).map_err(|_| CodecError::Invalid("varint"))
     }
@@ -150,10 +168,11 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::varint`], and when more items are announced than bytes are left.
+    #[inline]
     pub fn count(&mut self) -> Result<usize, CodecError> {
         let count = self.varint()?;
         match usize::try_from(count) {
-            Ok(count) if count <= self.rest.len() => Ok(count),
+            Ok(count) if count <= self.remaining() => Ok(count),
             _ => Err(CodecError::Truncated),
         }
     }
@@ -162,6 +181,7 @@ impl Reader {
     ///
     /// # Errors
     /// When it is cut short.
+    #[inline]
     pub fn bytes(&mut self) -> Result<Bytes, CodecError> {
         let length = self.count()?;
         self.take(length)
@@ -212,7 +232,12 @@ impl Reader {
 }
 
 /// The varint at the front of `bytes` and its length: the one rule of what a varint is.
+#[inline]
 fn first_varint(bytes: &[u8]) -> Result<(u64, usize), CodecError> {
+    // Most are lengths, counts and differences of one byte.
+    if let Some(byte) = bytes.first().filter(|byte| **byte < 0x80) {
+        return Ok((u64::from(*byte), 1));
+    }
     let mut value = 0u64;
     for (index, byte) in bytes.iter().take(10).copied().enumerate() {
         let bits = u64::from(byte & 0x7f);
@@ -246,29 +271,34 @@ impl<'a> Walker<'a> {
         if self.rest.is_empty() { Ok(()) } else { Err(CodecError::Trailing(self.rest.len())) }
     }
 
+    #[inline]
     pub(crate) fn u8(&mut self) -> Result<u8, CodecError> {
         let (byte, rest) = self.rest.split_first().ok_or(CodecError::Truncated)?;
         self.rest = rest;
         Ok(*byte)
     }
 
+    #[inline]
     pub(crate) fn i64(&mut self) -> Result<i64, CodecError> {
         let (array, rest) = self.rest.split_first_chunk::<8>().ok_or(CodecError::Truncated)?;
         self.rest = rest;
         Ok(i64::from_be_bytes(*array))
     }
 
+    #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, CodecError> {
         let (value, length) = first_varint(self.rest)?;
         self.rest = &self.rest[length..];
         Ok(value)
     }
 
+    #[inline]
     pub(crate) fn varint_u32(&mut self) -> Result<u32, CodecError> {
         u32::try_from(self.varint()?).map_err(|_| CodecError::Invalid("varint"))
     }
 
     /// A count, as [`Reader::count`].
+    #[inline]
     pub(crate) fn count(&mut self) -> Result<usize, CodecError> {
         let count = self.varint()?;
         usize::try_from(count).ok().filter(|count| *count <= self.rest.len()).ok_or(CodecError::Truncated)
@@ -283,12 +313,14 @@ impl<'a> Walker<'a> {
     }
 
     /// Passes a byte string.
+    #[inline]
     pub(crate) fn skip_bytes(&mut self) -> Result<(), CodecError> {
         self.bytes().map(|_| ())
     }
 }
 
 /// Appends a varint.
+#[inline]
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -298,6 +330,7 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends a byte string: its length as a varint, then the bytes.
+#[inline]
 pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);

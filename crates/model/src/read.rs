@@ -4,6 +4,7 @@ use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, pu
 use crate::deletion::PartitionDeletions;
 use crate::id::TableId;
 use crate::key::PartitionKey;
+use crate::row::Row;
 use bytes::Bytes;
 
 /// Rows whose encoded clustering key is in `start..end`.
@@ -106,6 +107,20 @@ pub fn slices_after(slices: &[Slice], reversed: bool, last: &Bytes) -> Vec<Slice
         (rest.start < rest.end).then_some(rest)
     };
     slices.iter().filter_map(rest).collect()
+}
+
+impl ReadData {
+    /// The rows, each with its encoded clustering key.
+    ///
+    /// # Errors
+    /// When one is not a row.
+    pub fn decoded_rows(&self) -> Result<Vec<(Bytes, Row)>, CodecError> {
+        let mut rows = Vec::with_capacity(self.rows.len());
+        for (clustering, row) in &self.rows {
+            rows.push((clustering.clone(), Row::from_bytes(row)?));
+        }
+        Ok(rows)
+    }
 }
 
 impl ReadCommand {

@@ -350,17 +350,22 @@ const FLAG_DELETION: u8 = 4;
 const FLAG_COMPLEX: u8 = 8;
 const FLAGS_KNOWN: u8 = 15;
 
+/// Cells to allocate for at once when a row is read; a count is believed only as far as that.
+const CELLS_RESERVED: usize = 64;
+
 const CELL_LIVE: u8 = 0;
 const CELL_TOMBSTONE: u8 = 1;
 const CELL_EXPIRING: u8 = 2;
 const CELL_EXPIRED: u8 = 3;
 
 /// `base - timestamp`, which fits 64 bits without a sign since `base` is the larger one.
+#[inline]
 pub(crate) fn difference(base: i64, timestamp: i64) -> u64 {
     debug_assert!(timestamp <= base, "the base is the largest timestamp");
     (base as u64).wrapping_sub(timestamp as u64)
 }
 
+#[inline]
 pub(crate) fn timestamp_at(base: i64, difference: u64) -> Result<i64, CodecError> {
     let lowest = (base as u64).wrapping_sub(i64::MIN as u64);
     if difference > lowest {
@@ -369,6 +374,7 @@ pub(crate) fn timestamp_at(base: i64, difference: u64) -> Result<i64, CodecError
     Ok((base as u64).wrapping_sub(difference) as i64)
 }
 
+#[inline]
 pub(crate) fn read_timestamp(reader: &mut Reader, base: i64) -> Result<i64, CodecError> {
     timestamp_at(base, reader.varint()?)
 }
@@ -378,6 +384,7 @@ fn put_expiry(out: &mut Vec<u8>, expiry: Expiry) {
     put_varint(out, u64::from(expiry.at_seconds));
 }
 
+#[inline]
 fn read_expiry(reader: &mut Reader) -> Result<Expiry, CodecError> {
     Ok(Expiry { ttl_seconds: reader.varint_u32()?, at_seconds: reader.varint_u32()? })
 }
@@ -443,6 +450,7 @@ pub(crate) fn encode_cell(cell: &Cell, out: &mut Vec<u8>, base: i64) {
     }
 }
 
+#[inline]
 pub(crate) fn decode_cell(reader: &mut Reader, base: i64) -> Result<Cell, CodecError> {
     let kind = reader.u8()?;
     let timestamp = read_timestamp(reader, base)?;
@@ -482,7 +490,9 @@ impl Decode for Row {
             row.deletion = Some(Deletion { timestamp, local_seconds: reader.varint_u32()? });
         }
         let mut ids = ColumnIds::default();
-        for _ in 0..reader.count()? {
+        let count = reader.count()?;
+        row.cells.reserve_exact(count.min(CELLS_RESERVED));
+        for _ in 0..count {
             row.cells.push((ids.next(reader.varint_u32()?)?, decode_cell(reader, base)?));
         }
         if flags & FLAG_COMPLEX != 0 {
@@ -603,11 +613,13 @@ pub fn encoded_is_empty(bytes: &[u8]) -> bool {
     bytes == [FORMAT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
 }
 
+#[inline]
 fn walk_expiry(walker: &mut Walker) -> Result<Expiry, CodecError> {
     Ok(Expiry { ttl_seconds: walker.varint_u32()?, at_seconds: walker.varint_u32()? })
 }
 
 /// Passes a cell, and adds what it is to `summary`; its timestamp.
+#[inline]
 pub(crate) fn walk_cell(
     walker: &mut Walker<'_>,
     base: i64,

@@ -638,6 +638,17 @@ fn what_was_synced_survives_a_power_failure(make: &mut MakeHarness<'_>) {
     }
 }
 
+/// Operations of one history of the long run.
+pub const LONG_HISTORY: u64 = 20_000;
+
+/// The seeds of a long run of [`differential`]: those that `range` names as `first..end`, or 50 of them, a
+/// million operations.
+#[must_use]
+pub fn long_histories(range: Option<&str>) -> std::ops::Range<u64> {
+    let (first, end) = range.unwrap_or("100..150").split_once("..").expect("a range: first..end");
+    first.parse().expect("a number")..end.parse().expect("a number")
+}
+
 /// A random history of `operations` writes and reads, compared with the reference after every read; with
 /// flushes, compactions, restarts and crashes in between.
 pub fn differential(make: &mut MakeHarness<'_>, seed: u64, operations: u64) {

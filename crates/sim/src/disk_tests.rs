@@ -88,6 +88,21 @@ fn random_histories_are_read_as_the_reference_reads_them() {
     }
 }
 
+/// A million operations in 50 histories; resumed by naming those that are left.
+#[test]
+#[ignore = "takes many minutes: HELENUS_HISTORIES=100..150 names the histories, by seed"]
+#[allow(
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a long run: a person chooses its part and watches it"
+)]
+fn a_million_operations_are_read_as_the_reference_reads_them() {
+    for seed in conformance::long_histories(std::env::var("HELENUS_HISTORIES").ok().as_deref()) {
+        conformance::differential(&mut || machine(seed), seed, conformance::LONG_HISTORY);
+        eprintln!("history {seed}: {} operations agree", conformance::LONG_HISTORY);
+    }
+}
+
 fn hint(number: u8) -> Write {
     let partition = PartitionKey::new(Bytes::copy_from_slice(&[number]));
     Write::Hint {

@@ -1,5 +1,8 @@
 //! The same work on a store and on a bare RocksDB with the same settings and bytes: what the layer between
 //! them costs. For benchmarks.
+//!
+//! The bare side does what a program would do that keeps encoded rows in RocksDB itself: it puts them, gets
+//! them into memory of its own, and walks an iterator to copy them. It never decodes, merges or checks.
 
 use crate::failure::rocksdb_error;
 use crate::layout;
@@ -11,19 +14,18 @@ use model::row::Liveness;
 use model::table_options::TableOptions;
 use model::{Cell, ColumnId, Mutation, PartitionKey, ReadCommand, Record, RecordKey, Rng, Row, TableId};
 use node::storage::{Storage, StorageError, Write};
-use rocksdb::{ColumnFamilyDescriptor, DB, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::perf::{PerfContext, PerfStatsLevel, set_perf_stats};
+use rocksdb::{BoundColumnFamily, ColumnFamilyDescriptor, DB, ReadOptions, WriteBatch, WriteOptions};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The encoded clustering key of tables that have no clustering columns.
-const NO_CLUSTERING: &[u8] = &[0x38];
-/// What comes after it.
-const AFTER_NO_CLUSTERING: &[u8] = &[0x38, 0];
-/// The name of the bare database's column family.
-const FAMILY: &str = "t";
+/// Above the encoded clustering keys of a partition.
+const AFTER_ROWS: u8 = 0x60;
+/// What a read may answer with: more than any here does.
+const BYTES_LIMIT: u32 = 64 << 20;
 
 /// What some operations took.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Measured {
     /// How many.
     pub operations: u64,
@@ -47,46 +49,108 @@ impl Measured {
     }
 }
 
-/// Rows to write and read: of `columns` values of `value_bytes` random bytes each, partitions of one row.
+/// What the rows of a table look like.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// How many.
+    pub rows: u64,
+    /// Of them in each partition; with 1 the table has no clustering columns.
+    pub rows_per_partition: u64,
+    /// Cells of a row.
+    pub columns: u32,
+    /// Random bytes of each cell.
+    pub value_bytes: usize,
+}
+
+/// Rows to write, from the one of this number on, in random order, each a mutation of its own.
 #[must_use]
-pub fn rows(table: TableId, count: u64, columns: u32, value_bytes: usize, seed: u64) -> Vec<Arc<Mutation>> {
+pub fn rows(table: TableId, shape: Shape, first: u64, seed: u64) -> Vec<Arc<Mutation>> {
     let mut rng = Rng::new(seed);
     let row = |number: u64| {
-        let mut value = || {
-            let mut bytes = vec![0; value_bytes];
-            bytes.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&rng.next_u64().to_le_bytes()[..chunk.len()]));
-            Bytes::from(bytes)
-        };
         let timestamp = 1_700_000_000_000_000 + number as i64;
-        let cells = (0..columns).map(|column| (ColumnId(column), Cell::live(timestamp, value()))).collect();
+        let cell = |column| (ColumnId(column), Cell::live(timestamp, random_value(&mut rng, shape.value_bytes)));
+        let cells = (0..shape.columns).map(cell).collect();
         let row = Row::new(Some(Liveness { timestamp, expiry: None }), None, cells);
-        let key = Bytes::from(format!("{number:010}"));
-        let records = vec![Record::row(Bytes::from_static(NO_CLUSTERING), &row)];
-        Arc::new(Mutation { table, partition: PartitionKey::new(key), records })
+        let partition = PartitionKey::new(Bytes::from(format!("{:010}", number / shape.rows_per_partition)));
+        let clustering = clustering(shape, number % shape.rows_per_partition);
+        Arc::new(Mutation { table, partition, records: vec![Record::row(clustering, &row)] })
     };
-    let mut rows: Vec<_> = (0..count).map(row).collect();
+    let mut rows: Vec<_> = (first..first + shape.rows).map(row).collect();
     rng.shuffle(&mut rows);
     rows
 }
 
-/// Point reads of `rows`, in random order; each has its own memory, as one that was just received.
+/// Changes of one column each of `count` of `rows`: later than the rows, and than all updates of a smaller
+/// `round`. Of many rows, or with `skewed` of few much more often than of others, as by a power law.
+#[must_use]
+pub fn updates(rows: &[Arc<Mutation>], shape: Shape, count: usize, round: u64, skewed: bool) -> Vec<Arc<Mutation>> {
+    let mut rng = Rng::new(round);
+    let update = |number: usize| {
+        let most = if skewed { 1 << rng.below(u64::from(rows.len().ilog2()) + 1) } else { rows.len() as u64 };
+        let row = &rows[rng.below(most) as usize];
+        let timestamp = 1_750_000_000_000_000 + (round * 1_000_000_000) as i64 + number as i64;
+        let column = ColumnId(rng.below(u64::from(shape.columns)) as u32);
+        let cell = Cell::live(timestamp, random_value(&mut rng, shape.value_bytes));
+        let value = model::codec::Encode::to_bytes(&Row::new(None, None, vec![(column, cell)]));
+        let records = vec![Record { key: row.records[0].key.clone(), value }];
+        Arc::new(Mutation { table: row.table, partition: row.partition.clone(), records })
+    };
+    (0..count).map(update).collect()
+}
+
+fn random_value(rng: &mut Rng, length: usize) -> Bytes {
+    let mut bytes = vec![0; length];
+    bytes.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&rng.next_u64().to_le_bytes()[..chunk.len()]));
+    Bytes::from(bytes)
+}
+
+/// The encoded clustering key of a row of one `int` column, or of none.
+fn clustering(shape: Shape, number: u64) -> Bytes {
+    if shape.rows_per_partition == 1 {
+        return Bytes::from_static(&[0x38]);
+    }
+    let number = (number as u32) ^ (1 << 31);
+    Bytes::from([&[0x40][..], &number.to_be_bytes(), &[0x38]].concat())
+}
+
+/// Reads of single rows, in random order; each has its own memory, as one that was just received.
 #[must_use]
 pub fn point_reads(rows: &[Arc<Mutation>], seed: u64) -> Vec<ReadCommand> {
-    let slice = Slice { start: Bytes::from_static(NO_CLUSTERING), end: Bytes::from_static(AFTER_NO_CLUSTERING) };
-    let command = |row: &&Arc<Mutation>| ReadCommand {
-        table: row.table,
-        partition: PartitionKey::new(Bytes::copy_from_slice(&row.partition.bytes)),
-        slices: vec![slice.clone()],
-        reversed: false,
-        static_row: false,
-        row_limit: 1,
-        bytes_limit: 1 << 20,
-        now_seconds: 1_800_000_000,
-        tombstone_limit: 100_000,
+    let point = |row: &&Arc<Mutation>| {
+        let RecordKey::Row(key) = &row.records[0].key else { return None };
+        let slice = Slice { start: key.clone(), end: Bytes::from([&key[..], &[0]].concat()) };
+        Some(command(row.table, Bytes::copy_from_slice(&row.partition.bytes), slice, 1))
     };
     let mut rows: Vec<_> = rows.iter().collect();
     Rng::new(seed).shuffle(&mut rows);
-    rows.iter().map(command).collect()
+    rows.iter().filter_map(point).collect()
+}
+
+/// Reads of `limit` rows one after the other, beginning anywhere in partitions of more than that.
+#[must_use]
+pub fn slice_reads(table: TableId, shape: Shape, limit: u32, count: usize, seed: u64) -> Vec<ReadCommand> {
+    let mut rng = Rng::new(seed);
+    let slice = |_| {
+        let partition = rng.below(shape.rows / shape.rows_per_partition);
+        let first = rng.below(shape.rows_per_partition - u64::from(limit) + 1);
+        let slice = Slice { start: clustering(shape, first), end: Bytes::from_static(&[AFTER_ROWS]) };
+        command(table, Bytes::from(format!("{partition:010}")), slice, limit)
+    };
+    (0..count).map(slice).collect()
+}
+
+fn command(table: TableId, partition: Bytes, slice: Slice, row_limit: u32) -> ReadCommand {
+    ReadCommand {
+        table,
+        partition: PartitionKey::new(partition),
+        slices: vec![slice],
+        reversed: false,
+        static_row: false,
+        row_limit,
+        bytes_limit: BYTES_LIMIT,
+        now_seconds: 1_800_000_000,
+        tombstone_limit: 100_000,
+    }
 }
 
 /// Commits `rows` to a store in groups.
@@ -105,44 +169,83 @@ pub fn store_writes(store: &Store, rows: &[Arc<Mutation>], group: usize, sync: b
     })
 }
 
-/// Reads from a store; every read finds its row.
+/// Reads from a store; every read finds as many rows as its limit.
 ///
 /// # Errors
-/// When a read fails or finds nothing.
+/// When a read fails or finds less.
 pub fn store_reads(store: &Store, commands: &[ReadCommand]) -> Result<Measured, StorageError> {
     measure(commands.len(), || {
         for command in commands {
-            let data = store.read(command)?;
-            found(data.rows.len() == 1)?;
+            found(store.read(command)?.rows.len() == command.row_limit as usize)?;
         }
         Ok(())
     })
 }
 
-/// A RocksDB with a table's settings and nothing around it.
+/// As [`store_reads`], and decodes each row to its cells, as a coordinator does.
+///
+/// # Errors
+/// When a read fails or finds less.
+pub fn store_decoded_reads(store: &Store, commands: &[ReadCommand]) -> Result<Measured, StorageError> {
+    measure(commands.len(), || {
+        for command in commands {
+            let data = store.read(command)?;
+            let rows = data.decoded_rows();
+            let rows = rows.map_err(|error| StorageError::Corrupt(error.to_string()))?;
+            found(rows.len() == command.row_limit as usize)?;
+        }
+        Ok(())
+    })
+}
+
+/// The most unmerged changes that one of these reads of a single row met.
+///
+/// # Errors
+/// When a read fails.
+pub fn operands_most(store: &Store, commands: &[ReadCommand]) -> Result<u64, StorageError> {
+    set_perf_stats(PerfStatsLevel::EnableCount);
+    let mut context = PerfContext::default();
+    let mut most = 0;
+    for command in commands {
+        context.reset();
+        store.read(command)?;
+        // The crate's enumeration of metrics does not have this one.
+        let report = context.report(true);
+        let metric = report.split(", ").find_map(|metric| metric.strip_prefix("internal_merge_point_lookup_count = "));
+        most = most.max(metric.and_then(|count| count.trim().parse().ok()).unwrap_or(0));
+    }
+    set_perf_stats(PerfStatsLevel::Disable);
+    Ok(most)
+}
+
+/// A RocksDB with the tables' settings and nothing around it.
 pub struct BareDatabase {
     db: DB,
     _memory: SharedMemory,
 }
 
 impl BareDatabase {
-    /// Opens one in `options.data_dir`, apart from a store that may be there.
+    /// Opens one in `options.data_dir`, apart from a store that may be there, for these tables.
     ///
     /// # Errors
     /// When RocksDB cannot open it.
-    pub fn open(options: &StoreOptions) -> Result<BareDatabase, StorageError> {
+    pub fn open(options: &StoreOptions, tables: &[TableId]) -> Result<BareDatabase, StorageError> {
         let memory = SharedMemory::new(options);
         let mut database = database_options(options, &memory);
         database.create_if_missing(true);
         database.create_missing_column_families(true);
-        let families =
-            vec![ColumnFamilyDescriptor::new(FAMILY, table_options(options, &memory, &TableOptions::default()))];
+        let family_options = table_options(options, &memory, &TableOptions::default());
+        let families = tables.iter().map(|table| ColumnFamilyDescriptor::new(name(*table), family_options.clone()));
         let db = DB::open_cf_descriptors(&database, options.data_dir.join("bare"), families);
         let db = db.map_err(|error| rocksdb_error("open", &error))?;
         Ok(BareDatabase { db, _memory: memory })
     }
 
-    /// Puts the keys and values of `rows` in batches.
+    fn family(&self, table: TableId) -> Result<Arc<BoundColumnFamily<'_>>, StorageError> {
+        self.db.cf_handle(&name(table)).ok_or_else(|| crate::store::unknown_table(table))
+    }
+
+    /// Puts the keys and values of `rows`, all of one table, in batches.
     ///
     /// # Errors
     /// When RocksDB refuses.
@@ -150,7 +253,7 @@ impl BareDatabase {
         let pairs: Vec<(Vec<u8>, Bytes)> = rows.iter().flat_map(|row| pairs(row)).collect();
         let mut options = WriteOptions::default();
         options.set_sync(sync);
-        let family = self.db.cf_handle(FAMILY).ok_or(StorageError::Invalid("no family".to_owned()))?;
+        let family = self.family(rows[0].table)?;
         measure(pairs.len(), || {
             for pairs in pairs.chunks(batch) {
                 let mut batch = WriteBatch::default();
@@ -163,20 +266,15 @@ impl BareDatabase {
         })
     }
 
-    /// Gets the values of the rows that `commands` ask for, each into memory of its own: a value that is
-    /// only pinned in the cache has not been fetched from memory yet.
+    /// Gets the values of the rows that `commands`, all of one table, ask for, each into memory of its own:
+    /// a value that is only pinned in the cache has not been fetched from memory yet.
     ///
     /// # Errors
     /// When RocksDB refuses or finds nothing.
     pub fn reads(&self, commands: &[ReadCommand]) -> Result<Measured, StorageError> {
-        let key = |command: &ReadCommand| {
-            let mut key = Vec::new();
-            layout::put_record(&mut key, &command.partition, &RecordKey::Row(command.slices[0].start.clone()));
-            key
-        };
-        let keys: Vec<Vec<u8>> = commands.iter().map(key).collect();
+        let keys: Vec<Vec<u8>> = commands.iter().map(|command| row_key(command, &command.slices[0].start)).collect();
         let options = ReadOptions::default();
-        let family = self.db.cf_handle(FAMILY).ok_or(StorageError::Invalid("no family".to_owned()))?;
+        let family = self.family(commands[0].table)?;
         measure(keys.len(), || {
             for key in &keys {
                 let value = self.db.get_cf_opt(&family, key, &options);
@@ -186,18 +284,58 @@ impl BareDatabase {
         })
     }
 
-    /// Flushes and rewrites everything into the last level, as [`Store::compact`].
+    /// Walks the slices of `commands`, all of one table, each with an iterator that ends where the slice
+    /// does, and copies the values one behind the other.
+    ///
+    /// # Errors
+    /// When RocksDB refuses or finds less than the limits of the commands.
+    pub fn slices(&self, commands: &[ReadCommand]) -> Result<Measured, StorageError> {
+        let bounds = |command: &ReadCommand| {
+            let slice = &command.slices[0];
+            (row_key(command, &slice.start), row_key(command, &slice.end), command.row_limit)
+        };
+        let slices: Vec<(Vec<u8>, Vec<u8>, u32)> = commands.iter().map(bounds).collect();
+        let family = self.family(commands[0].table)?;
+        measure(slices.len(), || {
+            for (start, end, limit) in &slices {
+                let mut options = ReadOptions::default();
+                options.set_iterate_upper_bound(end.clone());
+                let mut iterator = self.db.raw_iterator_cf_opt(&family, options);
+                iterator.seek(start);
+                let (mut count, mut values) = (0, Vec::new());
+                while let Some(value) = iterator.value() {
+                    values.extend_from_slice(value);
+                    count += 1;
+                    if count == *limit {
+                        break;
+                    }
+                    iterator.next();
+                }
+                iterator.status().map_err(|error| rocksdb_error("read", &error))?;
+                found(count == *limit && !std::hint::black_box(values).is_empty())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Flushes and rewrites everything of `tables` into the last level, as [`Store::compact`].
     ///
     /// # Errors
     /// When RocksDB refuses.
-    pub fn compact(&self) -> Result<(), StorageError> {
-        let family = self.db.cf_handle(FAMILY).ok_or(StorageError::Invalid("no family".to_owned()))?;
-        self.db.flush_cf(&family).map_err(|error| rocksdb_error("flush", &error))?;
-        let mut options = rocksdb::CompactOptions::default();
-        options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
-        self.db.compact_range_cf_opt(&family, None::<&[u8]>, None::<&[u8]>, &options);
+    pub fn compact(&self, tables: &[TableId]) -> Result<(), StorageError> {
+        for table in tables {
+            let family = self.family(*table)?;
+            self.db.flush_cf(&family).map_err(|error| rocksdb_error("flush", &error))?;
+            let mut options = rocksdb::CompactOptions::default();
+            options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
+            self.db.compact_range_cf_opt(&family, None::<&[u8]>, None::<&[u8]>, &options);
+        }
         Ok(())
     }
+}
+
+fn name(table: TableId) -> String {
+    format!("bare_{:032x}", table.0)
 }
 
 fn pairs(mutation: &Mutation) -> impl Iterator<Item = (Vec<u8>, Bytes)> {
@@ -206,6 +344,12 @@ fn pairs(mutation: &Mutation) -> impl Iterator<Item = (Vec<u8>, Bytes)> {
         layout::put_record(&mut key, &mutation.partition, &record.key);
         (key, record.value.clone())
     })
+}
+
+fn row_key(command: &ReadCommand, clustering: &Bytes) -> Vec<u8> {
+    let mut key = Vec::new();
+    layout::put_record(&mut key, &command.partition, &RecordKey::Row(clustering.clone()));
+    key
 }
 
 fn found(found: bool) -> Result<(), StorageError> {

@@ -306,6 +306,17 @@ fn other_histories_agree_with_the_reference() {
     }
 }
 
+/// A million operations in 50 histories; resumed by naming those that are left.
+#[test]
+#[ignore = "takes many minutes: HELENUS_HISTORIES=100..150 names the histories, by seed"]
+#[allow(clippy::print_stderr, reason = "a long run: a person chooses its part and watches it")]
+fn a_million_operations_agree_with_the_reference() {
+    for seed in conformance::long_histories(std::env::var("HELENUS_HISTORIES").ok().as_deref()) {
+        conformance::differential(&mut || Box::new(StoreHarness::new()), seed, conformance::LONG_HISTORY);
+        eprintln!("history {seed}: {} operations agree", conformance::LONG_HISTORY);
+    }
+}
+
 #[test]
 fn a_reader_never_sees_half_of_a_mutation() {
     let directory = tempfile::tempdir().unwrap();

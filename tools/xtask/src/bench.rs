@@ -9,13 +9,15 @@ use std::process::Command;
 /// What to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Name {
-    /// Storage in process: writes and point reads, as a ratio to raw RocksDB with the same options
+    /// Storage in process: writes, merges, point reads and slices, as ratios to raw RocksDB with the same options
     Storage,
+    /// Resident memory of a store with 200 tables and 10 million rows, against its budget; not part of `all`
+    Memory,
     /// One node: gRPC end to end, with the server's CPU per operation
     Node,
     /// Three nodes at QUORUM with replication factor 3 on this machine, with the CPU of all nodes per operation
     Cluster,
-    /// All of them in one run
+    /// Storage, node and cluster in one run
     All,
 }
 

@@ -21,7 +21,7 @@
 //! * R5: the client is answered once.
 
 use bytes::Bytes;
-use model::codec::{CodecError, Decode};
+use model::codec::CodecError;
 use model::digest::digest;
 use model::error::FailureReason;
 use model::limits::MUTATION_BYTES_MAX;
@@ -390,8 +390,7 @@ impl ReadOp {
         let Some((node, data)) = agreed else { return ReadStep::Wait };
         let end = if data.more { data.rows.last().map(|(key, _)| key.clone()) } else { None };
         // All are decoded before the first is taken: a damaged one must not leave half a round in the page.
-        let decode = |(key, bytes): &(Bytes, Bytes)| Ok((key.clone(), Row::from_bytes(bytes)?));
-        match data.rows.iter().map(decode).collect::<Result<Vec<(Bytes, Row)>, CodecError>>() {
+        match data.decoded_rows() {
             Err(_) => self.distrust(node),
             Ok(rows) => match self.fill(&rows) {
                 Err(error) => ReadStep::Finish(Err(error)),
