@@ -7,7 +7,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use model::codec::{Decode, Encode};
 use model::key::{decode_clustering, encode_clustering};
 use model::row::{Cell, Liveness, Row};
-use model::schema::{ClusteringOrder, Column, ColumnKind, Table, TableOptions};
+use model::schema::{ClusteringOrder, Column, ColumnKind, Table};
 use model::types::CqlType;
 use model::{ColumnId, Mutation, PartitionKey, Record, TableId, Token};
 use std::hint::black_box;
@@ -26,7 +26,7 @@ fn clustered() -> Table {
         column(2, "at", ColumnKind::Clustering(1, ClusteringOrder::Descending), CqlType::Timestamp),
     ];
     let (keyspace, name) = ("ks".to_owned(), "t".to_owned());
-    Table { id: TableId(1), keyspace, name, columns, options: TableOptions::default() }
+    Table { keyspace, name, columns, ..Table::plain(TableId(1)) }
 }
 
 fn clustering_keys(criterion: &mut Criterion) {

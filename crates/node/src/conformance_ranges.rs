@@ -422,7 +422,7 @@ fn what_was_ingested_survives_a_power_failure(make: &mut MakeHarness<'_>) {
         if !session.crash_power() {
             return;
         }
-        session.storage().set_tables(&[TABLE, OTHER_TABLE]).unwrap();
+        session.storage().set_tables(&tables(&[TABLE, OTHER_TABLE])).unwrap();
         let found = session.read(&all("i"));
         assert_eq!(keys(&found), (1..=ingested).collect::<Vec<u8>>(), "seed {seed}");
         let stamp = found.deletions.ranges().first().map_or(0, |range| range.deletion.timestamp);

@@ -209,7 +209,7 @@ impl State {
     }
 
     fn check_table(&self, table: TableId) -> Result<(), StorageError> {
-        let listed = self.tables.contains(&table);
+        let listed = self.tables.contains_key(&table);
         listed.then_some(()).ok_or_else(|| StorageError::Invalid(format!("table {table} is not listed")))
     }
 

@@ -242,7 +242,7 @@ impl BareDatabase {
     }
 
     fn family(&self, table: TableId) -> Result<Arc<BoundColumnFamily<'_>>, StorageError> {
-        self.db.cf_handle(&name(table)).ok_or_else(|| crate::store::unknown_table(table))
+        self.db.cf_handle(&name(table)).ok_or_else(|| crate::tables::unknown_table(table))
     }
 
     /// Puts the keys and values of `rows`, all of one table, in batches.

@@ -11,7 +11,8 @@
 use crate::failure::{io_error, rocksdb_error};
 use crate::layout;
 use crate::options::table_options;
-use crate::store::{Inner, unknown_table};
+use crate::store::Inner;
+use crate::tables::{Table, unknown_table};
 use model::scan::{PartitionRecord, validate_records};
 use model::{RecordKey, TableId};
 use node::storage::StorageError;
@@ -57,11 +58,11 @@ impl Inner {
         validate_records(records).map_err(|error| StorageError::Invalid(format!("ingest into table {id}: {error}")))?;
         self.check_open()?;
         self.check_space()?;
-        self.table(id)?;
+        let table = self.table(id)?;
         if records.is_empty() {
             return Ok(());
         }
-        let files = self.write_files(records)?;
+        let files = self.write_files(&table, records)?;
         let mut writer = self.writer.lock();
         self.check_open()?;
         // It may have been dropped meanwhile.
@@ -88,8 +89,8 @@ impl Inner {
 
     /// Writes table files of records that ascend, for each region its own: a file that reaches from one into the
     /// other would overlap everything in between.
-    fn write_files(&self, records: &[PartitionRecord]) -> Result<Files, StorageError> {
-        let options = table_options(&self.options, &self.memory);
+    fn write_files(&self, table: &Table, records: &[PartitionRecord]) -> Result<Files, StorageError> {
+        let options = table_options(&self.options, &self.memory, &table.definition.options);
         let mut files = Files { paths: Vec::new() };
         for deletions in [true, false] {
             let of_region = |record: &&PartitionRecord| (record.record.key == RecordKey::Deletions) == deletions;

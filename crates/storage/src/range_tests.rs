@@ -4,7 +4,7 @@
 use crate::large::LargeKind;
 use crate::options::StoreOptions;
 use crate::store::Store;
-use crate::tests::{TABLE, all, clustering, commit, count, filled, log_file, put, row, small_options};
+use crate::tests::{TABLE, all, clustering, commit, count, filled, log_file, plain, put, row, small_options};
 use bytes::Bytes;
 use model::codec::Encode;
 use model::deletion::{Deletion, PartitionDeletions};
@@ -75,7 +75,7 @@ fn assert_one_view(page: &ScanData) {
 fn a_scan_beside_writers_never_sees_half_of_a_batch() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(small_options(directory.path())).unwrap();
-    store.set_tables(&[TABLE]).unwrap();
+    store.set_tables(&plain(&[TABLE])).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for bulk in [false, true] {
@@ -194,7 +194,7 @@ fn many_megabytes_are_ingested_in_several_files() {
 fn reads_that_pass_many_tombstones_and_large_rows_are_noted() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(StoreOptions { tombstone_warn: 10, ..small_options(directory.path()) }).unwrap();
-    store.set_tables(&[TABLE]).unwrap();
+    store.set_tables(&plain(&[TABLE])).unwrap();
     let dead = Row::deleted(Deletion { timestamp: 1, local_seconds: 1 });
     for number in 0..30 {
         commit(&store, &[put(TABLE, b"dead", number, &dead)], false);

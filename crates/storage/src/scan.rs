@@ -6,7 +6,8 @@
 
 use crate::failure::rocksdb_error;
 use crate::layout::{DELETIONS, PREFIX_BYTES, ROWS, STATIC, parse_partition, put_partition};
-use crate::store::{Inner, Table, unknown_table};
+use crate::store::Inner;
+use crate::tables::{Table, unknown_table};
 use bytes::Bytes;
 use model::answer::{Answer, AnswerError, PartitionAnswer};
 use model::codec::Decode;
