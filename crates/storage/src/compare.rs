@@ -160,6 +160,21 @@ impl BareDatabase {
         })
     }
 
+    /// Puts keys and values in one synced batch.
+    ///
+    /// # Errors
+    /// When RocksDB refuses.
+    pub fn put_synced<'a>(&self, pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<(), StorageError> {
+        let family = self.db.cf_handle(FAMILY).ok_or(StorageError::Invalid("no family".to_owned()))?;
+        let mut batch = WriteBatch::default();
+        for (key, value) in pairs {
+            batch.put_cf(&family, key, value);
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.db.write_opt(batch, &options).map_err(|error| rocksdb_error("write", &error))
+    }
+
     /// Gets the values of the rows that `commands` ask for, each into memory of its own: a value that is
     /// only pinned in the cache has not been fetched from memory yet.
     ///
