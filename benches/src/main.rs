@@ -10,12 +10,13 @@
     reason = "a measuring tool: it runs processes and reads clocks"
 )]
 
+mod bare;
 mod memory;
 mod nodes;
 mod resident;
 mod stores;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -27,6 +28,9 @@ enum Name {
     Node,
     Cluster,
     All,
+    /// A node that real ones are compared with: started by the others
+    #[value(hide = true)]
+    BareNode,
 }
 
 #[derive(Parser)]
@@ -40,8 +44,17 @@ struct Options {
     #[arg(long)]
     json: bool,
     /// The binary to measure
-    #[arg(long)]
-    helenus: PathBuf,
+    #[arg(long, required_unless_present = "listen")]
+    helenus: Option<PathBuf>,
+    /// Of a bare node: its address and port
+    #[arg(long, hide = true, requires_all = ["peers", "data"])]
+    listen: Option<String>,
+    /// Of a bare node: those of the others
+    #[arg(long, hide = true, value_delimiter = ',')]
+    peers: Vec<String>,
+    /// Of a bare node: its folder
+    #[arg(long, hide = true)]
+    data: Option<PathBuf>,
 }
 
 /// Names figures that are worse than the project promises, in `gates_missed`.
@@ -54,6 +67,10 @@ fn note_missed(figures: &mut Map<String, Value>, missed: impl IntoIterator<Item 
 
 fn main() -> Result<()> {
     let options = Options::parse();
+    if let (Name::BareNode, Some(listen), Some(data)) = (options.name, &options.listen, &options.data) {
+        return bare::run_node(listen, &options.peers, data);
+    }
+    let helenus = options.helenus.as_deref().context("--helenus names the binary to measure")?;
     let wanted = |name| options.name == name || options.name == Name::All;
     let mut figures = Map::new();
     if wanted(Name::Storage) {
@@ -64,10 +81,10 @@ fn main() -> Result<()> {
         memory::measure(&mut figures)?;
     }
     if wanted(Name::Node) {
-        nodes::measure("node", 1, &options.helenus, options.seconds, &mut figures)?;
+        nodes::measure("node", 1, helenus, options.seconds, &mut figures)?;
     }
     if wanted(Name::Cluster) {
-        nodes::measure("cluster", 3, &options.helenus, options.seconds, &mut figures)?;
+        nodes::measure("cluster", 3, helenus, options.seconds, &mut figures)?;
     }
     if options.json {
         println!("{}", Value::Object(figures));

@@ -17,6 +17,13 @@ struct Nodes {
     children: Vec<Child>,
 }
 
+impl Nodes {
+    /// User and system time of all threads of all of them so far.
+    fn cpu_seconds(&self) -> Result<f64> {
+        self.children.iter().map(|child| cpu_seconds(child.id())).sum()
+    }
+}
+
 impl Drop for Nodes {
     fn drop(&mut self) {
         for child in &mut self.children {
@@ -58,29 +65,123 @@ pub(crate) fn measure(
     let tasks = [
         ("write", Task::Write(options.clone())),
         ("read", Task::Read(options.clone())),
-        ("mixed", Task::Mixed { read_percent: 50, options }),
+        ("mixed", Task::Mixed { read_percent: 50, options: options.clone() }),
     ];
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     for (name, task) in tasks {
-        let cpu = |nodes: &Nodes| nodes.children.iter().map(|child| cpu_seconds(child.id())).sum::<Result<f64>>();
-        let (nodes_before, client_before) = (cpu(&nodes)?, cpu_seconds(std::process::id())?);
-        let (report, warmup) = (runtime.block_on(bench::run_load(&task.workload()))?, 1.0);
-        let (nodes_after, client_after) = (cpu(&nodes)?, cpu_seconds(std::process::id())?);
-        ensure!(report.error_count() == 0, "{prefix} {name}: operations failed: {:?}", report.errors);
-        // The CPU time includes the second of warm-up that the report leaves out; so must the operations.
-        let elapsed = report.elapsed.as_secs_f64();
-        let operations = report.operations() as f64 * (elapsed + warmup) / elapsed;
-        for (figure, value) in [
-            ("per_second", report.throughput()),
-            ("nodes_cpu_micros_per_operation", (nodes_after - nodes_before) * 1e6 / operations),
-            ("client_cpu_micros_per_operation", (client_after - client_before) * 1e6 / operations),
-            ("p50_micros", report.latency.value_at_quantile(0.5) as f64),
-            ("p99_micros", report.latency.value_at_quantile(0.99) as f64),
-        ] {
+        for (figure, value) in run(&runtime, &nodes, &task)?.figures() {
             figures.insert(format!("{prefix}_{name}_{figure}"), json!(value));
         }
     }
+    if count == 3 {
+        let write = Task::Write(options);
+        compare_with_bare(&runtime, &nodes, &write, seconds, folder.path(), prefix, figures)?;
+    }
     Ok(())
+}
+
+/// What a load came to.
+struct Cost {
+    per_second: f64,
+    nodes_cpu_micros: f64,
+    client_cpu_micros: f64,
+    /// Of each operation, where they are measured.
+    latency: Option<(u64, u64)>,
+}
+
+impl Cost {
+    fn figures(&self) -> Vec<(&'static str, f64)> {
+        let mut figures = vec![
+            ("per_second", self.per_second),
+            ("nodes_cpu_micros_per_operation", self.nodes_cpu_micros),
+            ("client_cpu_micros_per_operation", self.client_cpu_micros),
+        ];
+        if let Some((p50, p99)) = self.latency {
+            figures.extend([("p50_micros", p50 as f64), ("p99_micros", p99 as f64)]);
+        }
+        figures
+    }
+}
+
+/// Runs a load of the benchmark harness.
+fn run(runtime: &tokio::runtime::Runtime, nodes: &Nodes, task: &Task) -> Result<Cost> {
+    let (nodes_before, client_before) = (nodes.cpu_seconds()?, cpu_seconds(std::process::id())?);
+    let (report, warmup) = (runtime.block_on(bench::run_load(&task.workload()))?, 1.0);
+    let (nodes_after, client_after) = (nodes.cpu_seconds()?, cpu_seconds(std::process::id())?);
+    ensure!(report.error_count() == 0, "operations failed: {:?}", report.errors);
+    // The CPU time includes the second of warm-up that the report leaves out; so must the operations.
+    let elapsed = report.elapsed.as_secs_f64();
+    let operations = report.operations() as f64 * (elapsed + warmup) / elapsed;
+    Ok(Cost {
+        per_second: report.throughput(),
+        nodes_cpu_micros: (nodes_after - nodes_before) * 1e6 / operations,
+        client_cpu_micros: (client_after - client_before) * 1e6 / operations,
+        latency: Some((report.latency.value_at_quantile(0.5), report.latency.value_at_quantile(0.99))),
+    })
+}
+
+/// Rounds in which real and bare nodes take turns.
+const ROUNDS: usize = 5;
+/// Writes under way, keys and bytes of a value: as the benchmark harness has them by default.
+const IN_FLIGHT: usize = 128;
+const KEYS: u64 = 1_000_000;
+const VALUE_BYTES: usize = 100;
+
+/// Writes to real and to bare nodes in turns; puts the bare figures and the ratios into `figures`, each the median of
+/// the rounds.
+fn compare_with_bare(
+    runtime: &tokio::runtime::Runtime,
+    nodes: &Nodes,
+    write: &Task,
+    seconds: u64,
+    folder: &Path,
+    prefix: &str,
+    figures: &mut Map<String, Value>,
+) -> Result<()> {
+    let (bare, addresses) = start_bare(folder)?;
+    let (mut throughput, mut cpu, mut bare_throughput, mut bare_cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    // The first round warms both up.
+    for round in 0..=ROUNDS {
+        let real = run(runtime, nodes, write)?;
+        let before = bare.cpu_seconds()?;
+        let load = runtime.block_on(crate::bare::load(&addresses, IN_FLIGHT, KEYS, VALUE_BYTES, seconds))?;
+        let operations = load.operations as f64;
+        let spent = (bare.cpu_seconds()? - before) * 1e6 / operations;
+        if round > 0 {
+            throughput.push(real.per_second / (operations / load.seconds));
+            cpu.push(real.nodes_cpu_micros / spent);
+            bare_throughput.push(operations / load.seconds);
+            bare_cpu.push(spent);
+        }
+    }
+    for (figure, rounds) in [
+        ("bare_write_per_second", bare_throughput),
+        ("bare_write_nodes_cpu_micros_per_operation", bare_cpu),
+        ("write_to_bare_throughput_ratio", throughput),
+        ("write_to_bare_nodes_cpu_ratio", cpu),
+    ] {
+        figures.insert(format!("{prefix}_{figure}"), json!(median(rounds)));
+    }
+    Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Three processes of this program as bare nodes.
+fn start_bare(folder: &Path) -> Result<(Nodes, Vec<String>)> {
+    let addresses: Vec<String> = ADDRESSES.iter().map(|address| format!("{address}:7044")).collect();
+    let mut nodes = Nodes { children: Vec::new() };
+    for (index, address) in addresses.iter().enumerate() {
+        let peers: Vec<&str> = addresses.iter().filter(|peer| *peer != address).map(String::as_str).collect();
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bare-node", "--listen", address, "--peers", &peers.join(",")]);
+        command.arg("--data").arg(folder.join(format!("bare-{index}")));
+        nodes.children.push(command.stdin(Stdio::null()).spawn().context("start a bare node")?);
+    }
+    Ok((nodes, addresses))
 }
 
 fn start(count: usize, helenus: &Path, folder: &Path) -> Result<Nodes> {

@@ -266,6 +266,25 @@ impl BareDatabase {
         })
     }
 
+    /// Puts keys and values into a table in one synced batch.
+    ///
+    /// # Errors
+    /// When RocksDB refuses.
+    pub fn put_synced<'a>(
+        &self,
+        table: TableId,
+        pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Result<(), StorageError> {
+        let family = self.family(table)?;
+        let mut batch = WriteBatch::default();
+        for (key, value) in pairs {
+            batch.put_cf(&family, key, value);
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.db.write_opt(batch, &options).map_err(|error| rocksdb_error("write", &error))
+    }
+
     /// Gets the values of the rows that `commands`, all of one table, ask for, each into memory of its own:
     /// a value that is only pinned in the cache has not been fetched from memory yet.
     ///
