@@ -659,7 +659,7 @@ pub fn differential(make: &mut MakeHarness<'_>, seed: u64, operations: u64) {
     while done < operations {
         if rng.chance(400) {
             let table = if rng.chance(700) { TABLE } else { OTHER_TABLE };
-            let command = reference::random_command(&mut rng, table);
+            let command = reference::random_limited_command(&mut rng, table);
             let found = ranges::read_and_digest(session.storage(), &command);
             let context = format!("seed {seed}, operation {done}, {command:?}");
             reference::assert_answer(found, reference.read(&command), command.tombstone_limit, &context);

@@ -348,8 +348,14 @@ pub(super) fn random_command(rng: &mut Rng, table: TableId) -> ReadCommand {
         row_limit: if rng.chance(500) { rng.between(1, 8) as u32 } else { u32::MAX },
         bytes_limit: if rng.chance(200) { rng.between(1, 200) as u32 } else { u32::MAX },
         now_seconds: 85 + rng.below(30) as u32,
-        tombstone_limit: if rng.chance(100) { rng.below(20) as u32 } else { u32::MAX },
+        tombstone_limit: u32::MAX,
     }
+}
+
+/// As [`random_command`], with a limit of tombstones that some answers reach.
+pub(super) fn random_limited_command(rng: &mut Rng, table: TableId) -> ReadCommand {
+    let tombstone_limit = if rng.chance(100) { rng.below(20) as u32 } else { u32::MAX };
+    ReadCommand { tombstone_limit, ..random_command(rng, table) }
 }
 
 /// A scan of a range between the same partitions.

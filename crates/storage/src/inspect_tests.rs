@@ -20,7 +20,10 @@ fn directory() -> tempfile::TempDir {
         commit(&store, &[put(OTHER, b"q", number, &row(2, &[7; 500]))], true);
     }
     let Write::Apply(mutation) = put(TABLE, b"p", 1, &row(5, b"hinted")) else { unreachable!("put applies") };
-    commit(&store, &[Write::Hint { target: NodeId(9), mutation }], true);
+    // Damage of the last one could be a torn end.
+    for _ in 0..3 {
+        commit(&store, &[Write::Hint { target: NodeId(9), mutation: mutation.clone() }], true);
+    }
     directory
 }
 

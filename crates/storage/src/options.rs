@@ -128,6 +128,8 @@ pub(crate) fn database_options(options: &StoreOptions, memory: &SharedMemory) ->
 pub(crate) fn read_only_options(options: &StoreOptions, memory: &SharedMemory, recovery: DBRecoveryMode) -> Options {
     let mut database = database_options(options, memory);
     database.set_wal_recovery_mode(recovery);
+    // The number of records of a file is read from it.
+    database.set_skip_stats_update_on_db_open(false);
     // What is missing of the log is for the watermark to tell.
     database.set_track_and_verify_wals_in_manifest(false);
     // Its own log would be a file in the directory.
