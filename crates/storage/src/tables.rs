@@ -17,7 +17,7 @@ use crate::options::{
     SharedMemory, StoreOptions, changed_options, database_options, local_options, table_options, verifying_options,
 };
 use crate::snapshot;
-use crate::store::{Inner, LOCAL};
+use crate::store::{Inner, LOCAL, own_records};
 use model::TableId;
 use model::schema;
 use node::storage::StorageError;

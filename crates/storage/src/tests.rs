@@ -638,7 +638,7 @@ fn writes_are_refused_while_compaction_is_behind_and_taken_again_after_it() {
     }
     let (number, error) = refused.expect("writes are refused at last");
     assert_eq!(error, StorageError::Overloaded);
-    assert_eq!((store.pressure(), store.status().closed), (crate::Pressure::Refusing, None));
+    assert_eq!((store.pressure(), store.status().refuses_writes), (crate::Pressure::Refusing, None));
     assert_eq!(count(&store) as u32, number, "what was refused is not there, and reads go on");
     assert!(store.status().refused_writes >= 1);
     // Compaction has caught up.
