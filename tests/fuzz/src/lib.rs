@@ -98,13 +98,13 @@ fn pairs(seeds: &[Vec<u8>]) -> Vec<Vec<u8>> {
 /// The merge of encoded values is a join: whatever the order and the grouping, the same bytes.
 fn check_join(deletions: bool, values: &[&[u8]]) {
     let merge = |values: &[&[u8]]| storage::decoders::merge(deletions, values).expect("each value decodes");
-    let [a, b, c] = values else { return };
+    let &[a, b, c] = values else { return };
     let all = merge(&[a, b, c]);
     assert_eq!(merge(&[a, b]), merge(&[b, a]), "not commutative");
     assert_eq!(merge(&[&merge(&[a, b]), c]), all, "not associative");
     assert_eq!(merge(&[a, &merge(&[b, c])]), all, "not associative");
     assert_eq!(merge(&[c, b, a]), all, "not commutative");
-    assert_eq!(merge(&[a, a]), *a, "not idempotent");
+    assert_eq!(merge(&[a, a]), a, "not idempotent");
     assert_eq!(merge(&[&all, a, b, c]), all, "not idempotent");
 }
 
