@@ -1,8 +1,9 @@
 //! One node from its start to its end.
 //!
 //! Order of a start: addresses are bound, so that a port in use is found before the data directory is
-//! touched; the store is opened and checked, while clients are told that the node is recovering; membership and the shards take up where they were; the loops
-//! and the two servers run; requests are served from when the node is a member of its cluster.
+//! touched; the store is opened and checked, while clients are told that the node is recovering; membership
+//! and the shards take up where they were; the loops and the two servers run; requests are served from when
+//! the node is a member of its cluster.
 //!
 //! Order of an end: clients are told, by the health service and by `NotServing`; streams end when what was
 //! taken from them is answered; the servers and loops stop; what waits is written and synced.
