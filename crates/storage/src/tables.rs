@@ -158,16 +158,23 @@ impl Inner {
         create.map_err(|error| rocksdb_error("create a table", &error))?;
         // A manifest that lost its end would forget the table, and recovery would pass over its records in the
         // log without a word: the log itself says that there is such a table.
+        let _writer = self.writer.lock();
         let (local, options) = (self.local_family()?, self.write_options.choose(true, true));
         let noted = self.db.put_cf_opt(&local, layout::table_key(&name), b"", options);
         noted.map_err(|error| rocksdb_error("create a table", &error))?;
+        self.note_synced();
         Ok(Table::new(definition.clone(), false))
     }
 
     fn drop_family(&self, name: &str) -> Result<(), StorageError> {
-        let (local, options) = (self.local_family()?, self.write_options.choose(true, true));
-        let forgotten = self.db.delete_cf_opt(&local, layout::table_key(name), options);
-        forgotten.and_then(|()| self.db.drop_cf(name)).map_err(|error| rocksdb_error("drop a table", &error))
+        {
+            let _writer = self.writer.lock();
+            let (local, options) = (self.local_family()?, self.write_options.choose(true, true));
+            let forgotten = self.db.delete_cf_opt(&local, layout::table_key(name), options);
+            forgotten.map_err(|error| rocksdb_error("drop a table", &error))?;
+            self.note_synced();
+        }
+        self.db.drop_cf(name).map_err(|error| rocksdb_error("drop a table", &error))
     }
 
     /// Takes over another definition of a table. Options that RocksDB cannot change in an open column family

@@ -16,6 +16,7 @@ use model::deletion::{Deletion, PartitionDeletions};
 use model::local::LocalWrite;
 use model::read::Slice;
 use model::row::Liveness;
+use model::schema;
 use model::{Cell, ColumnId, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, Rng, Row, TableId};
 use node::storage::{HintPosition, Storage, StorageError, Write};
 use std::collections::BTreeMap;
@@ -48,6 +49,10 @@ fn options(directory: &Path) -> StoreOptions {
 
 fn tables() -> Vec<TableId> {
     (0..TABLES).map(|number| TableId(0xa0 + u128::from(number))).collect()
+}
+
+fn definitions() -> Vec<Arc<schema::Table>> {
+    tables().into_iter().map(|id| Arc::new(schema::Table::plain(id))).collect()
 }
 
 fn partition(number: u64) -> PartitionKey {
@@ -90,7 +95,7 @@ fn write_history(directory: &Path, seed: u64) -> (Acknowledged, Hints) {
     let mut rng = Rng::new(seed);
     let (mut acknowledged, mut hints) = (Acknowledged::new(), Hints::new());
     let mut store = Store::open(options(directory)).unwrap();
-    store.set_tables(&tables()).unwrap();
+    store.set_tables(&definitions()).unwrap();
     for step in 0..rng.between(100, 400) as i64 {
         let mut group = Vec::new();
         for _ in 0..rng.between(1, 4) {
@@ -155,6 +160,7 @@ fn read_contents(store: &Store) -> Result<Contents, StorageError> {
                 row_limit: u32::MAX,
                 bytes_limit: u32::MAX,
                 now_seconds: 0,
+                tombstone_limit: u32::MAX,
             };
             partitions.insert((table, number), store.read(&command)?);
         }
@@ -231,6 +237,7 @@ fn kind(path: &Path) -> &'static str {
             "WATERMARK" => "WATERMARK",
             "delivered" => "delivered",
             "LOCK" => "LOCK",
+            "TABLES" => "TABLES",
             _ => panic!("a file of an unknown kind: {}", path.display()),
         },
     }
@@ -300,7 +307,7 @@ fn examine(directory: &Path, expected: &Contents, expected_hints: &Hints) -> Res
         Err(error) => return Err(format!("the error does not say what is damaged: {error}")),
     };
     let verified = store.verify();
-    let read = store.set_tables(&tables()).and_then(|()| Ok((read_contents(&store)?, read_hints(&store)?)));
+    let read = store.set_tables(&definitions()).and_then(|()| Ok((read_contents(&store)?, read_hints(&store)?)));
     let (contents, hints) = match read {
         Ok(read) => read,
         Err(error) if names_a_file(&error, directory) => {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use model::local::LocalWrite;
 use model::read::Slice;
 use model::row::Liveness;
+use model::schema;
 use model::{Cell, ColumnId, Mutation, NodeId, PartitionKey, ReadCommand, Record, Rng, Row, TableId};
 use node::storage::{Storage, StorageError, Write};
 use std::path::{Path, PathBuf};
@@ -106,6 +107,7 @@ fn is_stored(store: &Store, number: u64) -> bool {
         row_limit: u32::MAX,
         bytes_limit: u32::MAX,
         now_seconds: 0,
+        tombstone_limit: u32::MAX,
     };
     let Write::Apply(expected) = put(number) else { unreachable!() };
     store.read(&command).unwrap().rows.first().is_some_and(|(_, row)| *row == expected.records[0].value)
@@ -129,7 +131,7 @@ fn fill_and_recover(durability: Durability) {
     let Some(disk) = SmallDisk::mount() else { return };
     let sync = durability == Durability::Group;
     let store = Store::open(StoreOptions { durability, ..options(&disk.data()) }).unwrap();
-    store.set_tables(&[TABLE]).unwrap();
+    store.set_tables(&[Arc::new(schema::Table::plain(TABLE))]).unwrap();
     let (mut next, mut acknowledged) = (0, Vec::new());
     for round in 0..3 {
         for _ in 0..100 {
@@ -183,7 +185,7 @@ fn a_flush_that_finds_no_space_is_done_later() {
     // More than the flush gets back from the log that it closes, of which a part was only reserved.
     let rows = 600;
     let store = Store::open(StoreOptions { write_buffer_bytes: 64 << 20, ..options(&disk.data()) }).unwrap();
-    store.set_tables(&[TABLE]).unwrap();
+    store.set_tables(&[Arc::new(schema::Table::plain(TABLE))]).unwrap();
     for number in 0..rows {
         commit(&store, put(number), true).unwrap();
     }
@@ -202,7 +204,7 @@ fn a_flush_that_finds_no_space_is_done_later() {
 fn the_reserve_keeps_room_for_the_nodes_own_records() {
     let Some(disk) = SmallDisk::mount() else { return };
     let store = Store::open(StoreOptions { free_bytes_min: 16 << 20, ..options(&disk.data()) }).unwrap();
-    store.set_tables(&[TABLE]).unwrap();
+    store.set_tables(&[Arc::new(schema::Table::plain(TABLE))]).unwrap();
     let mut next = 0;
     wait_until("the reserve is reached", || {
         next += 1;
@@ -220,7 +222,7 @@ fn the_reserve_keeps_room_for_the_nodes_own_records() {
 fn a_full_or_read_only_disk_is_named_at_the_start() {
     let Some(disk) = SmallDisk::mount() else { return };
     let store = Store::open(options(&disk.data())).unwrap();
-    store.set_tables(&[TABLE]).unwrap();
+    store.set_tables(&[Arc::new(schema::Table::plain(TABLE))]).unwrap();
     for number in 0..20 {
         commit(&store, put(number), true).unwrap();
     }
