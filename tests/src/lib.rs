@@ -12,6 +12,8 @@
 )]
 
 pub mod power_cut;
+mod shim;
+pub mod sick_disk;
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,9 +1,12 @@
 //! Power cuts: runs a process under the preloaded library of `shim/power_cut.c` and, once the process is
 //! dead, puts its files back to what had been synced.
 //!
-//! The model is the worst case of what a disk may do: of each file exactly the synced part is left. What it
-//! does not model (lost renames, reordered metadata) is listed in the library.
+//! The model is the worst case of what a disk may do: of each file exactly the synced part is left, or with it a
+//! random part of the rest, the last of it garbage. What it does not model (lost renames, reordered metadata) is
+//! listed in the library.
 
+use crate::shim::compile;
+use model::Rng;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -30,17 +33,7 @@ impl PowerCut {
     /// # Errors
     /// When the C compiler fails.
     pub fn new(state: &Path, folder: &Path) -> io::Result<PowerCut> {
-        let library = state.join("power_cut.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("shim/power_cut.c");
-        let status = Command::new("cc")
-            .args(["-O2", "-Wall", "-shared", "-fPIC", "-o"])
-            .arg(&library)
-            .arg(source)
-            .args(["-ldl", "-lpthread"])
-            .status()?;
-        if !status.success() {
-            return Err(io::Error::other(format!("the C compiler ended with {status}")));
-        }
+        let library = compile("power_cut", state)?;
         Ok(PowerCut { library, state: state.into(), folder: folder.canonicalize()? })
     }
 
@@ -56,11 +49,12 @@ impl PowerCut {
     }
 
     /// Takes from every file below the folder what had not been synced when the process died, and forgets
-    /// what it knew. Returns the bytes that were lost.
+    /// what it knew. With `torn` a part of it stays, as after a power failure in the middle of writing: up to a
+    /// random byte, with garbage before it. Returns the bytes that were lost.
     ///
     /// # Errors
     /// When a file cannot be read or changed.
-    pub fn cut(&self) -> io::Result<u64> {
+    pub fn cut(&self, mut torn: Option<&mut Rng>) -> io::Result<u64> {
         let entries = self.entries()?;
         let files = files(&self.folder)?;
         let mut lost = self.restore_overwritten(&entries, &files)?;
@@ -68,8 +62,15 @@ impl PowerCut {
             let Some(entry) = entries.get(inode) else { continue };
             let length = path.metadata()?.len();
             if length > entry.durable {
-                lost += length - entry.durable;
-                OpenOptions::new().write(true).open(path)?.set_len(entry.durable)?;
+                let kept = torn.as_mut().map_or(entry.durable, |rng| rng.between(entry.durable, length));
+                lost += length - kept;
+                let file = OpenOptions::new().write(true).open(path)?;
+                file.set_len(kept)?;
+                if let Some(rng) = &mut torn {
+                    let garbage = (kept - entry.durable).min(rng.below(600));
+                    let bytes: Vec<u8> = (0..garbage).map(|_| rng.next_u64() as u8).collect();
+                    file.write_all_at(&bytes, kept - garbage)?;
+                }
             }
         }
         for name in ["table", "undo"] {
@@ -163,11 +164,18 @@ mod tests {
         );
         run(&cut, false, &script);
         assert_eq!(std::fs::read(&file).unwrap(), b"HELLO world unsynced");
-        assert_eq!(cut.cut().unwrap(), 14);
+        assert_eq!(cut.cut(None).unwrap(), 14);
         assert_eq!(std::fs::read(&file).unwrap(), b"hello world");
+        for seed in 0..10 {
+            std::fs::remove_file(&file).unwrap();
+            run(&cut, false, &script);
+            cut.cut(Some(&mut Rng::new(seed))).unwrap();
+            let left = std::fs::read(&file).unwrap();
+            assert!(left.starts_with(b"hello world") && left.len() <= 20, "{left:?}");
+        }
         std::fs::remove_file(&file).unwrap();
         run(&cut, true, &script);
-        cut.cut().unwrap();
+        cut.cut(None).unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"", "a lying sync keeps nothing");
     }
 }

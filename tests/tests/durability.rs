@@ -1,19 +1,25 @@
 //! No acknowledged write is lost: not by killing nodes while they are written to, not by power cuts.
+//!
+//! `HELENUS_CYCLES` and `HELENUS_SEED` scale the loops: see `cargo xtask soak`.
 
 use client::{ClientError, PreparedStatement, Session, SessionBuilder};
 use e2e::Cluster;
 use e2e::power_cut::PowerCut;
-use model::Consistency;
+use model::{Consistency, Rng};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Kills in the loop over a running cluster.
-const KILLS: usize = 50;
-/// Simulated power cuts.
-const POWER_CUTS: usize = 20;
+/// Kills or power cuts in a loop unless told otherwise.
+const CYCLES: usize = 20;
 /// Writers at once.
 const WRITERS: usize = 16;
+
+/// How many cycles, and where their random moments begin.
+fn cycles() -> (usize, Rng) {
+    let setting = |name, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    (setting("HELENUS_CYCLES", CYCLES as u64) as usize, Rng::new(setting("HELENUS_SEED", 1)))
+}
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
@@ -107,32 +113,80 @@ fn no_write_acknowledged_at_quorum_is_lost_when_nodes_are_killed_in_turn() {
     let addresses = cluster.addresses();
     let session = runtime.block_on(connect(&addresses));
     runtime.block_on(schema(&session, 3)).unwrap();
-    let insert = runtime.block_on(session.prepare("INSERT INTO k.t (id, v) VALUES (?, ?)")).unwrap();
-    let ledger = Ledger::new();
-    let writers: Vec<_> =
-        (0..WRITERS).map(|_| runtime.spawn(Arc::clone(&ledger).write(session.clone(), insert.clone()))).collect();
-    for kill in 0..KILLS {
+    let (ledger, writers) = start_writers(&runtime, &session, 0);
+    let (kills, mut rng) = cycles();
+    for kill in 0..kills {
         runtime.block_on(wait_for_writes(&ledger, 20));
-        // Not in step with anything: the seed of the moment is the number of writes so far.
-        std::thread::sleep(Duration::from_millis((ledger.count() as u64 * 7) % 40));
+        std::thread::sleep(Duration::from_millis(rng.below(40)));
         cluster.node(kill % 3).kill();
         runtime.block_on(wait_for_writes(&ledger, 20));
         cluster.node(kill % 3).start();
         cluster.wait_up(3);
     }
+    let keys = stop_writers(&runtime, &ledger, writers);
+    eprintln!("{kills} kills, {} writes acknowledged at QUORUM", keys.len());
+    assert!(keys.len() >= kills * 40);
+    assert_eq!(runtime.block_on(missing(&session, &keys, Consistency::Quorum)), Vec::<i64>::new());
+}
+
+#[test]
+fn no_acknowledged_write_is_lost_when_the_only_node_is_killed() {
+    let mut cluster = Cluster::start(1);
+    let runtime = runtime();
+    let addresses = cluster.addresses();
+    let (kills, mut rng) = cycles();
+    let mut first_key = 0;
+    let mut keys = Vec::new();
+    for _ in 0..kills {
+        let session = runtime.block_on(connect(&addresses));
+        runtime.block_on(schema(&session, 1)).unwrap();
+        let (ledger, writers) = start_writers(&runtime, &session, first_key);
+        runtime.block_on(wait_for_writes(&ledger, 50));
+        std::thread::sleep(Duration::from_millis(rng.below(60)));
+        cluster.node(0).kill();
+        let acknowledged = stop_writers(&runtime, &ledger, writers);
+        first_key = ledger.next.load(Ordering::Relaxed);
+        drop(session);
+        cluster.node(0).start();
+        let session = runtime.block_on(connect(&addresses));
+        assert_eq!(runtime.block_on(missing(&session, &acknowledged, Consistency::One)), Vec::<i64>::new());
+        keys.extend(acknowledged);
+    }
+    let session = runtime.block_on(connect(&addresses));
+    assert_eq!(runtime.block_on(missing(&session, &keys, Consistency::One)), Vec::<i64>::new());
+    eprintln!("{kills} kills of one node, {} acknowledged writes, none lost", keys.len());
+}
+
+/// Starts writers of keys from `first_key` on.
+fn start_writers(
+    runtime: &tokio::runtime::Runtime,
+    session: &Session,
+    first_key: i64,
+) -> (Arc<Ledger>, Vec<tokio::task::JoinHandle<()>>) {
+    let insert = runtime.block_on(session.prepare("INSERT INTO k.t (id, v) VALUES (?, ?)")).unwrap();
+    let ledger = Ledger::new();
+    ledger.next.store(first_key, Ordering::Relaxed);
+    let write = |_| runtime.spawn(Arc::clone(&ledger).write(session.clone(), insert.clone()));
+    let writers = (0..WRITERS).map(write).collect();
+    (ledger, writers)
+}
+
+/// Ends them, and gives the keys that were acknowledged.
+fn stop_writers(
+    runtime: &tokio::runtime::Runtime,
+    ledger: &Ledger,
+    writers: Vec<tokio::task::JoinHandle<()>>,
+) -> Vec<i64> {
     ledger.stop.store(true, Ordering::Relaxed);
     for writer in writers {
         runtime.block_on(writer).unwrap();
     }
-    let keys = ledger.acknowledged.lock().unwrap().clone();
-    eprintln!("{KILLS} kills, {} writes acknowledged at QUORUM", keys.len());
-    assert!(keys.len() >= KILLS * 40);
-    assert_eq!(runtime.block_on(missing(&session, &keys, Consistency::Quorum)), Vec::<i64>::new());
+    ledger.acknowledged.lock().unwrap().clone()
 }
 
 /// Writes to one node under the power-cut library, cuts the power, and returns how many acknowledged writes are
 /// missing or unreadable after the next start, and how many there were.
-fn power_cut(cluster: &mut Cluster, cut: &PowerCut, lie: bool, first_key: i64) -> (usize, usize) {
+fn power_cut(cluster: &mut Cluster, cut: &PowerCut, lie: bool, first_key: i64, rng: &mut Rng) -> (usize, usize) {
     let runtime = runtime();
     let mut command = cluster.node(0).command();
     cut.arm(&mut command, lie);
@@ -140,20 +194,15 @@ fn power_cut(cluster: &mut Cluster, cut: &PowerCut, lie: bool, first_key: i64) -
     let addresses = cluster.addresses();
     let session = runtime.block_on(connect(&addresses));
     runtime.block_on(schema(&session, 1)).unwrap();
-    let insert = runtime.block_on(session.prepare("INSERT INTO k.t (id, v) VALUES (?, ?)")).unwrap();
-    let ledger = Ledger::new();
-    ledger.next.store(first_key, Ordering::Relaxed);
-    let writers: Vec<_> =
-        (0..WRITERS).map(|_| runtime.spawn(Arc::clone(&ledger).write(session.clone(), insert.clone()))).collect();
-    runtime.block_on(wait_for_writes(&ledger, 200));
+    let (ledger, writers) = start_writers(&runtime, &session, first_key);
+    runtime.block_on(wait_for_writes(&ledger, 100));
+    std::thread::sleep(Duration::from_millis(rng.below(60)));
     cluster.node(0).kill();
-    ledger.stop.store(true, Ordering::Relaxed);
-    for writer in writers {
-        runtime.block_on(writer).unwrap();
-    }
+    let keys = stop_writers(&runtime, &ledger, writers);
     drop(session);
-    let keys = ledger.acknowledged.lock().unwrap().clone();
-    cut.cut().unwrap();
+    // A liar's disk keeps nothing, or the control would show nothing.
+    let torn = !lie && rng.chance(500);
+    cut.cut(torn.then_some(rng)).unwrap();
     cluster.node(0).start();
     let started = Instant::now();
     while cluster.node(0).status().is_none() {
@@ -182,12 +231,13 @@ fn no_acknowledged_write_is_lost_by_power_cuts() {
     std::fs::create_dir_all(&data).unwrap();
     let cut = PowerCut::new(state.path(), &data).unwrap();
     let mut written = 0;
-    for number in 0..POWER_CUTS {
-        let (lost, acknowledged) = power_cut(&mut cluster, &cut, false, number as i64 * 1_000_000);
+    let (power_cuts, mut rng) = cycles();
+    for number in 0..power_cuts {
+        let (lost, acknowledged) = power_cut(&mut cluster, &cut, false, number as i64 * 1_000_000, &mut rng);
         assert_eq!(lost, 0, "of {acknowledged} acknowledged writes");
         written += acknowledged;
     }
-    eprintln!("{POWER_CUTS} power cuts, {written} acknowledged writes, none lost");
+    eprintln!("{power_cuts} power cuts, {written} acknowledged writes, none lost");
 }
 
 #[test]
@@ -196,7 +246,7 @@ fn a_disk_that_lies_about_syncs_is_caught() {
     let (state, data) = (tempfile::tempdir().unwrap(), cluster.node(0).data.clone());
     std::fs::create_dir_all(&data).unwrap();
     let cut = PowerCut::new(state.path(), &data).unwrap();
-    let (lost, acknowledged) = power_cut(&mut cluster, &cut, true, 0);
+    let (lost, acknowledged) = power_cut(&mut cluster, &cut, true, 0, &mut Rng::new(1));
     eprintln!("lying syncs: {lost} of {acknowledged} acknowledged writes lost");
     assert!(lost > 0, "the test would not see a loss");
 }

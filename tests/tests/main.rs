@@ -8,6 +8,8 @@
 )]
 
 mod bad_input;
+mod damage;
 mod documentation;
 mod durability;
 mod process;
+mod sick_disk;

@@ -131,7 +131,7 @@ fn show_status(status: &StatusResponse) -> Answer {
     let mut rows = table(&header, &[4, 5, 6, 7]);
     for node in &status.nodes {
         rows.add_row([
-            up_or_down(node.up).to_owned(),
+            if node.refuses_writes.is_empty() { up_or_down(node.up) } else { "refuses writes" }.to_owned(),
             node.client_address.clone(),
             node.data_center.clone(),
             node.rack.clone(),
@@ -154,6 +154,7 @@ fn show_status(status: &StatusResponse) -> Answer {
             "ownership_per_mille": node.ownership_per_mille,
             "epoch": node.epoch,
             "pending_hints": node.pending_hints,
+            "refuses_writes": node.refuses_writes,
         })
     });
     let nodes: Vec<Value> = nodes.collect();
@@ -309,6 +310,7 @@ fn durability(mode: DurabilityMode) -> &'static str {
     match mode {
         DurabilityMode::Sync => "group",
         DurabilityMode::Periodic => "periodic",
+        DurabilityMode::Batch => "batch",
         DurabilityMode::Unspecified => "unknown",
     }
 }
@@ -328,7 +330,7 @@ fn name_and_value(object: &Value) -> Table {
 }
 
 fn show_info(info: &InfoResponse) -> Answer {
-    let storage = info.storage.unwrap_or_default();
+    let storage = info.storage.clone().unwrap_or_default();
     let mut json = json!({
         "version": info.version,
         "node_id": info.node_id,
@@ -354,6 +356,10 @@ fn show_info(info: &InfoResponse) -> Answer {
         "memtable_bytes": storage.memtable_bytes,
         "block_cache_bytes": storage.block_cache_bytes,
         "estimated_records": storage.estimated_records,
+        "refuses_writes": storage.refuses_writes,
+        "background_errors": storage.background_errors,
+        "reads_failed": storage.reads_failed,
+        "hints_damaged": storage.hints_damaged,
     });
     if let Some(figures) = json.as_object_mut() {
         figures.extend(info.counters.iter().map(|(name, sum)| (name.clone(), Value::from(*sum))));

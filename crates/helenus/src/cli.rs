@@ -168,6 +168,8 @@ pub(crate) struct DevArguments {
 enum DurabilityArgument {
     /// Once it survives power loss
     Group,
+    /// Once it survives power loss, and never waiting for other writes
+    Batch,
     /// Once it survives the death of the process; synced every second
     Periodic,
 }
@@ -240,6 +242,7 @@ pub(crate) fn dev(arguments: DevArguments) -> ExitCode {
     server::start_log(LogFormat::Text, &arguments.log_level);
     let durability = match arguments.durability {
         DurabilityArgument::Group => DurabilityMode::Group,
+        DurabilityArgument::Batch => DurabilityMode::Batch,
         DurabilityArgument::Periodic => DurabilityMode::Periodic,
     };
     let options = DevOptions { nodes: arguments.nodes, data_dir: arguments.data, durability };

@@ -12,8 +12,11 @@
 //! * After a crash, what is recovered is a prefix of what was committed, in the order of commits, that
 //!   includes everything synced. Recovery that finds less than was synced fails with
 //!   [`StorageError::Corrupt`] instead of serving.
-//! * A failed sync poisons the store: every later write fails with [`StorageError::Closed`], since nobody
-//!   knows what the disk holds.
+//! * [`StorageError::Full`] for a whole group: nothing of it is applied, reads go on, and later commits
+//!   succeed once space has returned.
+//! * A failed sync poisons the store: it and every later write fail with [`StorageError::SyncFailed`], since
+//!   nobody knows what the disk holds. A failed write that is not a lack of space closes the store too
+//!   ([`StorageError::Closed`]), but what was synced is known: reads go on.
 
 use crate::io::Stored;
 use bytes::Bytes;
@@ -43,6 +46,9 @@ pub enum StorageError {
     /// No space is left; reads go on.
     #[error("the disk is full: {0}")]
     Full(String),
+    /// A sync failed, now or earlier: nobody knows what the disk holds, and nothing is written any more.
+    #[error("the disk failed to sync: {0}")]
+    SyncFailed(String),
     /// An earlier failure closed the store for writing.
     #[error("storage is closed after an earlier failure: {0}")]
     Closed(String),

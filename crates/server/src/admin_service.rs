@@ -117,7 +117,8 @@ impl AdminService {
 
     fn durability(&self) -> proto::DurabilityMode {
         match self.parts.config.durability {
-            Durability::Group => proto::DurabilityMode::Sync,
+            Durability::Group(_) => proto::DurabilityMode::Sync,
+            Durability::Batch => proto::DurabilityMode::Batch,
             Durability::Periodic(_) => proto::DurabilityMode::Periodic,
         }
     }
@@ -153,6 +154,16 @@ fn snapshot_info(snapshot: SnapshotStatus) -> proto::SnapshotInfo {
     }
 }
 
+fn refuses_writes(storage: &StoreStatus) -> String {
+    storage.refuses_writes.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Why nothing is written until the next start; empty when that is not so.
+fn closed(storage: &StoreStatus) -> String {
+    let closed = storage.refuses_writes.as_ref().filter(|error| !matches!(error, storage::StorageError::Full(_)));
+    closed.map(ToString::to_string).unwrap_or_default()
+}
+
 fn uuid_or_empty(id: Option<u128>) -> String {
     id.map(|id| NodeId(id).to_string()).unwrap_or_default()
 }
@@ -161,7 +172,7 @@ fn uuid_or_empty(id: Option<u128>) -> String {
 impl admin_server::Admin for AdminService {
     async fn status(&self, _: Request<proto::StatusRequest>) -> Result<Response<proto::StatusResponse>, Status> {
         let member = self.member().await?;
-        let (_, hints) = self.store_status().await?;
+        let (storage, hints) = self.store_status().await?;
         let serves = self.parts.executor.view().is_ok();
         let owned = ownership(&self.parts.published.view.load());
         let node = |node: &membership::NodeStatus| proto::NodeStatus {
@@ -176,6 +187,7 @@ impl admin_server::Admin for AdminService {
             tokens: u32::try_from(node.tokens).unwrap_or(u32::MAX),
             epoch: node.heartbeat.epoch.0,
             pending_hints: hints.get(&node.id).copied().unwrap_or(0),
+            refuses_writes: if node.id == self.parts.own { refuses_writes(&storage) } else { String::new() },
         };
         Ok(Response::new(proto::StatusResponse {
             cluster_id: uuid_or_empty(member.cluster_id),
@@ -238,6 +250,10 @@ impl admin_server::Admin for AdminService {
                 memtable_bytes: storage.memtable_bytes,
                 block_cache_bytes: storage.block_cache_bytes,
                 estimated_records: storage.tables.iter().map(|table| table.keys).sum(),
+                refuses_writes: refuses_writes(&storage),
+                background_errors: storage.background_errors,
+                reads_failed: storage.reads_failed,
+                hints_damaged: storage.hints_damaged,
             }),
         }))
     }
@@ -265,7 +281,7 @@ impl admin_server::Admin for AdminService {
             pressure: pressure.into(),
             refused_writes: storage.refused_writes,
             disk_is_full: storage.disk_is_full,
-            closed: storage.closed.unwrap_or_default(),
+            closed: closed(&storage),
         }))
     }
 

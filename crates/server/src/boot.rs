@@ -1,14 +1,15 @@
 //! One node from its start to its end.
 //!
 //! Order of a start: addresses are bound, so that a port in use is found before the data directory is
-//! touched; the store is opened and checked; membership and the shards take up where they were; the loops
-//! and the two servers run; requests are served from when the node is a member of its cluster.
+//! touched; the store is opened and checked, while clients are told that the node is recovering; membership
+//! and the shards take up where they were; the loops and the two servers run; requests are served from when
+//! the node is a member of its cluster.
 //!
 //! Order of an end: clients are told, by the health service and by `NotServing`; streams end when what was
 //! taken from them is answered; the servers and loops stop; what waits is written and synced.
 
 use crate::admin_service::AdminService;
-use crate::client_service::ClientService;
+use crate::client_service::{ClientService, status};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Durability};
 use crate::entropy::{random_u64, random_u128};
@@ -28,7 +29,7 @@ use membership::{ClusterView, Member, MemberConfig, NodeAddresses};
 use model::limits::MESSAGE_BYTES_MAX;
 use model::local::prefix;
 use model::schema::Schema;
-use model::{Epoch, NodeId, Now};
+use model::{Epoch, NodeId, Now, RequestError};
 use node::storage::{Storage, StorageError};
 use node::{Recovered, Shard, ShardConfig};
 use parking_lot::Mutex;
@@ -111,10 +112,40 @@ pub struct Node {
 }
 
 /// A listening socket.
-async fn bind(address: SocketAddr, purpose: &'static str) -> Result<TcpIncoming, ServerError> {
+async fn bind(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, ServerError> {
     let listener = TcpListener::bind(address).await;
-    let listener = listener.map_err(|cause| ServerError::Address { address, purpose, reason: cause.to_string() })?;
-    Ok(TcpIncoming::from(listener).with_nodelay(Some(true)))
+    listener.map_err(|cause| ServerError::Address { address, purpose, reason: cause.to_string() })
+}
+
+fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
+}
+
+/// Answers on `listener` while `opening` lasts: to the health service with `NOT_SERVING`, to everything else that
+/// the node is recovering. Gives the listener back for the services themselves.
+async fn answer_recovering<T>(listener: TcpListener, opening: impl Future<Output = T>) -> (TcpListener, T) {
+    // Two handles of one socket: who connects in between waits for the second.
+    let split = listener.into_std().and_then(|own| Ok((own.try_clone()?, own)));
+    let (shared, own) = split.expect("a socket that listens can be duplicated");
+    let shared = TcpListener::from_std(shared).expect("the socket is not blocking");
+    let (health, health_service) = tonic_health::server::health_reporter();
+    set_health(&health, ServingStatus::NotServing).await;
+    let recovering = || async {
+        let reason = "it is recovering what its log holds; its own log tells how far it is";
+        status(&RequestError::NotServing(reason.to_owned())).into_http::<tonic::body::Body>()
+    };
+    let routes = tonic::service::Routes::new(health_service).into_axum_router().fallback(recovering);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let routes = server().add_routes(tonic::service::Routes::from(routes));
+    let serving = tokio::spawn(routes.serve_with_incoming_shutdown(incoming(shared), async { drop(stopped.await) }));
+    let opened = opening.await;
+    let _ = stop.send(());
+    // Connections that stay open are closed: they would not see the services.
+    let abort = serving.abort_handle();
+    if tokio::time::timeout(CLOSE_MAX, serving).await.is_err() {
+        abort.abort();
+    }
+    (TcpListener::from_std(own).expect("the socket is not blocking"), opened)
 }
 
 fn failure(what: &str) -> impl Fn(std::io::Error) -> ServerError + '_ {
@@ -151,7 +182,7 @@ fn empty_view() -> Arc<ClusterView> {
 
 fn shard_config(config: &Config, own: NodeId, index: u16) -> ShardConfig {
     let durability = match config.durability {
-        Durability::Group => node::Durability::Group,
+        Durability::Group(_) | Durability::Batch => node::Durability::Group,
         Durability::Periodic(_) => node::Durability::Periodic,
     };
     let requests_max = (config.requests_max / u32::from(config.shards)).max(1) as usize;
@@ -234,10 +265,10 @@ impl Node {
     /// # Errors
     /// When an address is in use, the data directory cannot be used, or the system gives no threads.
     pub async fn start(config: Config, options: StartOptions) -> Result<Node, ServerError> {
-        let client_incoming = bind(config.grpc_listen, "clients (gRPC)").await?;
-        let internode_incoming = bind(config.internode_listen, "other nodes").await?;
-        let store = open_store(&config, options).await?;
-        let (parts, receivers) = Parts::new(config, store)?;
+        let client_listener = bind(config.grpc_listen, "clients (gRPC)").await?;
+        let internode_listener = bind(config.internode_listen, "other nodes").await?;
+        let (client_listener, store) = answer_recovering(client_listener, open_store(&config, options)).await;
+        let (parts, receivers) = Parts::new(config, store?)?;
         tracing::info!(
             node = %parts.own, client = %parts.config.grpc_advertise, internode = %parts.config.internode_advertise,
             data = %parts.config.data_dir.display(), "starting"
@@ -260,7 +291,7 @@ impl Node {
         node.start_loops(receivers)?;
         let peer_server = PeerServer::new(PeerService { parts: node.parts.clone() });
         let peer_server = peer_server.max_decoding_message_size(2 * MESSAGE_BYTES_MAX);
-        node.serve(internode_incoming, server().add_service(peer_server));
+        node.serve(incoming(internode_listener), server().add_service(peer_server));
         let client_service =
             ClientService { executor: node.parts.executor.clone(), own: node.parts.own, drain: draining };
         let client_server = HelenusServer::new(client_service)
@@ -271,7 +302,7 @@ impl Node {
             .add_service(AdminServer::new(AdminService { parts: node.parts.clone() }))
             .add_service(health_service)
             .add_service(reflection()?);
-        node.serve(client_incoming, routes);
+        node.serve(incoming(client_listener), routes);
         Ok(node)
     }
 

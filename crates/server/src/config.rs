@@ -47,6 +47,8 @@ pub struct RawConfig {
     pub shards: Option<u16>,
     /// When a write is acknowledged. Default: `group`.
     pub durability: Option<DurabilityMode>,
+    /// With `durability = "group"`: microseconds for which a group of writes waits for more. Default: 0.
+    pub group_window_us: Option<u64>,
     /// With `durability = "periodic"`: milliseconds between two syncs. Default: 1000.
     pub periodic_sync_ms: Option<u64>,
     /// Memory for blocks of table files, in MiB. Default: 256.
@@ -79,6 +81,8 @@ pub enum DurabilityMode {
     /// After it is synced to disk, together with everything else that waits.
     #[default]
     Group,
+    /// The same, and a group never waits for more.
+    Batch,
     /// After the operating system has it; syncs follow at intervals.
     Periodic,
 }
@@ -97,8 +101,10 @@ pub enum LogFormat {
 /// How writes become durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// Every group of writes is synced before it is acknowledged.
-    Group,
+    /// Every group of writes is synced before it is acknowledged; it waits so long for more.
+    Group(Duration),
+    /// What waits is synced at once, before it is acknowledged.
+    Batch,
     /// Writes are acknowledged unsynced; a sync follows at this interval.
     Periodic(Duration),
 }
@@ -188,6 +194,8 @@ mod limit {
     pub(super) const NUM_TOKENS: std::ops::RangeInclusive<u32> = 1..=256;
     /// The index of a shard is part of every operation's id; more shards than processors only cost.
     pub(super) const SHARDS: std::ops::RangeInclusive<u16> = 1..=256;
+    /// Beyond ten milliseconds nobody gains: a sync of a slow disk takes that long.
+    pub(super) const WINDOW_US: std::ops::RangeInclusive<u64> = 0..=10_000;
     pub(super) const SYNC_MS: std::ops::RangeInclusive<u64> = 10..=60_000;
     pub(super) const BLOCK_CACHE_MB: std::ops::RangeInclusive<u64> = 1..=1_048_576;
     pub(super) const WRITE_BUFFER_MB: std::ops::RangeInclusive<u64> = 8..=65_536;
@@ -242,17 +250,8 @@ impl Config {
         }
         let internode_advertise = SocketAddr::new(advertise, internode_port);
         let seeds = check.seeds(raw.seeds, internode_advertise);
-        let durability = match (raw.durability.unwrap_or_default(), raw.periodic_sync_ms) {
-            (DurabilityMode::Group, None) => Durability::Group,
-            (DurabilityMode::Group, Some(_)) => {
-                check.problem("periodic_sync_ms", "has no effect unless durability = \"periodic\"");
-                Durability::Group
-            }
-            (DurabilityMode::Periodic, every) => {
-                let every = check.within("periodic_sync_ms", every, 1_000, limit::SYNC_MS);
-                Durability::Periodic(Duration::from_millis(every))
-            }
-        };
+        let mode = raw.durability.unwrap_or_default();
+        let durability = check.durability(mode, raw.group_window_us, raw.periodic_sync_ms);
         let tombstone_warn = check.within("tombstone_warn", raw.tombstone_warn, 1_000, limit::TOMBSTONES);
         let tombstone_fail = check.within("tombstone_fail", raw.tombstone_fail, 100_000, limit::TOMBSTONES);
         if tombstone_fail < tombstone_warn {
@@ -378,6 +377,26 @@ impl Check {
         }
     }
 
+    fn durability(&mut self, mode: DurabilityMode, window: Option<u64>, every: Option<u64>) -> Durability {
+        if mode != DurabilityMode::Group && window.is_some() {
+            self.problem("group_window_us", "has no effect unless durability = \"group\"");
+        }
+        if mode != DurabilityMode::Periodic && every.is_some() {
+            self.problem("periodic_sync_ms", "has no effect unless durability = \"periodic\"");
+        }
+        match mode {
+            DurabilityMode::Batch => Durability::Batch,
+            DurabilityMode::Group => {
+                let window = self.within("group_window_us", window, 0, limit::WINDOW_US);
+                Durability::Group(Duration::from_micros(window))
+            }
+            DurabilityMode::Periodic => {
+                let every = self.within("periodic_sync_ms", every, 1_000, limit::SYNC_MS);
+                Durability::Periodic(Duration::from_millis(every))
+            }
+        }
+    }
+
     fn data_dir(&mut self, path: Option<PathBuf>) -> PathBuf {
         let path = path.unwrap_or_else(|| PathBuf::from("/var/lib/helenus"));
         if path.as_os_str().is_empty() {
@@ -438,7 +457,25 @@ mod tests {
         let config = parse("").unwrap();
         assert_eq!(config.grpc_listen.to_string(), "127.0.0.1:7042");
         assert_eq!(config.seeds, [config.internode_listen]);
-        assert_eq!(config.durability, Durability::Group);
+        assert_eq!(config.durability, Durability::Group(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_setting_of_another_durability_is_refused() {
+        let durability = |text| parse(text).map(|config| config.durability);
+        assert_eq!(durability("durability = 'batch'"), Ok(Durability::Batch));
+        let group = durability("durability = 'group'\ngroup_window_us = 300");
+        assert_eq!(group, Ok(Durability::Group(Duration::from_micros(300))));
+        let periodic = durability("durability = 'periodic'\nperiodic_sync_ms = 50");
+        assert_eq!(periodic, Ok(Durability::Periodic(Duration::from_millis(50))));
+        for (text, subject) in [
+            ("durability = 'batch'\ngroup_window_us = 0", "group_window_us"),
+            ("durability = 'periodic'\ngroup_window_us = 9", "group_window_us"),
+            ("durability = 'batch'\nperiodic_sync_ms = 50", "periodic_sync_ms"),
+            ("group_window_us = 10001", "group_window_us"),
+        ] {
+            assert_eq!(parse(text).unwrap_err()[0].subject, subject, "{text}");
+        }
     }
 
     #[test]

@@ -7,7 +7,9 @@
 //! * A write is answered as synced only after the commit or sync that made it so has returned.
 //! * Records of the node itself are always synced before they are answered, whatever the mode.
 //! * Every accepted write is answered exactly once with a final answer, but when the process stops.
-//! * A store that failed to sync stops the process: nobody knows what its disk holds.
+//! * A store that failed to sync stops the process: nobody knows what its disk holds. A store that refuses
+//!   writes for another reason does not: what was acknowledged is known, and reads go on.
+//! * Membership's records wait while the disk is full; what clients wait for is refused.
 
 use crate::config::Durability;
 use crate::exit::{Exit, stop_process};
@@ -19,11 +21,13 @@ use node::io::{OpId, Stored};
 use node::storage::{Storage, StorageError, Write};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Writes that may wait before more are refused.
 const WAITING_WRITES_MAX: usize = 65_536;
+/// How often membership's records that found the disk full are tried again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// Bytes of writes that may wait before more are refused.
 const WAITING_BYTES_MAX: usize = 128 * 1024 * 1024;
 
@@ -86,9 +90,9 @@ impl WriteQueue {
         self.ready.notify_one();
     }
 
-    /// Swaps everything that waits into `group`, which is empty; waits for something until `deadline`. False
-    /// once the queue is closed and empty.
-    fn take(&self, group: &mut Group, deadline: Option<Instant>) -> bool {
+    /// Swaps everything that waits into `group`, which is empty; waits for something until `deadline`, then
+    /// `window` for more. False once the queue is closed and empty.
+    fn take(&self, group: &mut Group, deadline: Option<Instant>, window: Duration) -> bool {
         let mut waiting = self.waiting.lock();
         while waiting.writes.is_empty() && !waiting.closed {
             match deadline {
@@ -99,6 +103,12 @@ impl WriteQueue {
                     }
                 }
             }
+        }
+        if !window.is_zero() && !waiting.writes.is_empty() && !waiting.closed {
+            // Not by waiting to be woken: every write would wake the thread, and only the time counts.
+            drop(waiting);
+            std::thread::sleep(window);
+            waiting = self.waiting.lock();
         }
         std::mem::swap(&mut waiting.owners, &mut group.owners);
         std::mem::swap(&mut waiting.writes, &mut group.writes);
@@ -118,6 +128,17 @@ fn bytes(write: &Write) -> usize {
 struct Group {
     owners: Vec<Owner>,
     writes: Vec<Write>,
+}
+
+impl Group {
+    /// Puts what `earlier` holds before what is here.
+    fn put_before(&mut self, earlier: &mut Group) {
+        if !earlier.writes.is_empty() {
+            earlier.owners.append(&mut self.owners);
+            earlier.writes.append(&mut self.writes);
+            std::mem::swap(self, earlier);
+        }
+    }
 }
 
 /// The writer: what it needs and what it remembers between groups.
@@ -143,16 +164,24 @@ impl<S: Storage> StorageWriter<S> {
         // By shard: the last write that is committed and not synced, and when the sync is due.
         let mut unsynced: Vec<Option<OpId>> = vec![None; self.shards.len()];
         let mut sync_due: Option<Instant> = None;
-        while self.queue.take(&mut group, sync_due) {
+        let mut held = Group::default();
+        let window = if let Durability::Group(window) = self.durability { window } else { Duration::ZERO };
+        loop {
+            let retry = (!held.writes.is_empty()).then(|| Instant::now() + RETRY_INTERVAL);
+            let deadline = sync_due.into_iter().chain(retry).min();
+            if !self.queue.take(&mut group, deadline, window) {
+                break;
+            }
+            group.put_before(&mut held);
             if !group.writes.is_empty() {
                 let local = || group.writes.iter().any(|write| matches!(write, Write::Local(_)));
-                let sync = self.durability == Durability::Group || local();
-                self.commit(&mut group, sync, &mut unsynced);
-                if sync {
+                let sync = !matches!(self.durability, Durability::Periodic(_)) || local();
+                let committed = self.commit(&mut group, sync, &mut unsynced, &mut held);
+                if sync && committed {
                     // A sync covers all that was committed before it.
                     sync_due = None;
                     self.announce_synced(&mut unsynced);
-                } else if let (Durability::Periodic(every), None) = (self.durability, sync_due) {
+                } else if let (Durability::Periodic(every), None, true) = (self.durability, sync_due, committed) {
                     sync_due = Some(Instant::now() + every);
                 }
             }
@@ -166,26 +195,34 @@ impl<S: Storage> StorageWriter<S> {
     }
 
     fn sync(&self) {
-        if let Err(error) = self.storage.sync() {
-            stop_process(Exit::Failure, &format!("storage cannot be synced: {error}"));
+        match self.storage.sync() {
+            // What was acknowledged was synced when the store was closed.
+            Ok(()) | Err(StorageError::Closed(_)) => {}
+            Err(error) => stop_process(Exit::Failure, &format!("storage cannot be synced: {error}")),
         }
     }
 
-    /// Commits the group, answers what is final, and notes what is to be announced as synced.
-    fn commit(&self, group: &mut Group, sync: bool, unsynced: &mut [Option<OpId>]) {
+    /// Commits the group, answers what is final, notes what is to be announced as synced, and puts into `held`
+    /// what waits for space. False when the store refused the group.
+    fn commit(&self, group: &mut Group, sync: bool, unsynced: &mut [Option<OpId>], held: &mut Group) -> bool {
         self.metrics.storage_groups.add(1);
         self.metrics.storage_writes.add(group.writes.len() as u64);
-        let results = match self.storage.commit(&group.writes, sync) {
-            Ok(results) => results,
-            // A full disk refuses before anything is written; reads go on and so does the node.
-            Err(error @ StorageError::Full(_)) => vec![Err(error); group.writes.len()],
-            Err(error) => stop_process(Exit::Failure, &format!("storage cannot commit: {error}")),
+        let (committed, results) = match self.storage.commit(&group.writes, sync) {
+            Ok(results) => (true, results),
+            Err(error @ StorageError::SyncFailed(_)) => {
+                stop_process(Exit::Failure, &format!("storage cannot commit: {error}"))
+            }
+            // Nothing of the group is written; reads go on and so does the node.
+            Err(error) => (false, vec![Err(error); group.writes.len()]),
         };
         assert_eq!(results.len(), group.writes.len(), "storage gives one result for each write");
-        group.writes.clear();
         let mut applied: Vec<Option<OpId>> = vec![None; self.shards.len()];
-        for (owner, result) in group.owners.drain(..).zip(results) {
+        for ((owner, write), result) in group.owners.drain(..).zip(group.writes.drain(..)).zip(results) {
             match (owner, result) {
+                (Owner::Member(_), Err(StorageError::Full(_))) => {
+                    held.owners.push(owner);
+                    held.writes.push(write);
+                }
                 (Owner::Member(op), result) => self.answer_member(op, result),
                 (Owner::Shard(op), Ok(())) => {
                     unsynced[usize::from(op.shard())] = Some(op);
@@ -201,6 +238,7 @@ impl<S: Storage> StorageWriter<S> {
                 }
             }
         }
+        committed
     }
 
     fn announce_synced(&self, unsynced: &mut [Option<OpId>]) {

@@ -22,6 +22,7 @@ struct Running {
     queue: Arc<WriteQueue>,
     shards: Vec<mpsc::Receiver<ShardInput>>,
     member: mpsc::Receiver<MemberInput>,
+    metrics: Arc<Metrics>,
     thread: std::thread::JoinHandle<()>,
     _folder: tempfile::TempDir,
 }
@@ -34,12 +35,13 @@ impl Running {
         let (senders, shards) = (0..2).map(|_| mpsc::channel(64)).unzip();
         let (member_sender, member) = mpsc::channel(64);
         let queue = Arc::new(WriteQueue::default());
-        let metrics = Arc::default();
+        let metrics: Arc<Metrics> = Arc::default();
+        let counted = metrics.clone();
         let (storage, to_writer) = (Arc::new(store), queue.clone());
         let writer =
             StorageWriter { storage, queue: to_writer, durability, shards: senders, member: member_sender, metrics };
         let thread = std::thread::spawn(move || writer.run());
-        Running { queue, shards, member, thread, _folder: folder }
+        Running { queue, shards, member, metrics: counted, thread, _folder: folder }
     }
 
     fn push(&self, writes: &[(OpId, Write)]) {
@@ -66,7 +68,7 @@ impl Running {
 
 #[test]
 fn a_group_is_answered_once_for_each_shard_and_failures_one_by_one() {
-    let mut running = Running::start(Durability::Group);
+    let mut running = Running::start(Durability::Group(Duration::ZERO));
     let unknown = write(TableId(99));
     running.push(&[(op(0, 1), write(TABLE)), (op(0, 2), unknown), (op(0, 3), write(TABLE))]);
     assert!(matches!(running.answer(0), Stored::Failed { op: failed, .. } if failed == op(0, 2)));
@@ -76,6 +78,21 @@ fn a_group_is_answered_once_for_each_shard_and_failures_one_by_one() {
     running.queue.push_member(7, LocalWrite::default());
     assert!(matches!(running.member.blocking_recv(), Some(MemberInput::Stored { op: 7, result: Ok(()) })));
     running.finish();
+}
+
+#[test]
+fn a_group_waits_for_more_only_if_it_has_a_window() {
+    for (durability, groups) in [(Durability::Group(Duration::from_secs(1)), 1), (Durability::Batch, 2)] {
+        let mut running = Running::start(durability);
+        running.push(&[(op(0, 1), write(TABLE))]);
+        if durability == Durability::Batch {
+            assert_eq!(running.answer(0), Stored::Synced { up_to: op(0, 1) });
+        }
+        running.push(&[(op(0, 2), write(TABLE))]);
+        assert_eq!(running.answer(0), Stored::Synced { up_to: op(0, 2) });
+        assert_eq!(running.metrics.storage_groups.sum(), groups, "{durability:?}");
+        running.finish();
+    }
 }
 
 #[test]
@@ -111,7 +128,7 @@ fn what_does_not_fit_is_refused_but_for_a_nodes_own_records() {
     assert!(refused.is_empty());
     let mut group = Group::default();
     queue.close();
-    assert!(queue.take(&mut group, None), "what waits is written before the end");
+    assert!(queue.take(&mut group, None, Duration::ZERO), "what waits is written before the end");
     assert_eq!(group.writes.len(), WAITING_WRITES_MAX + 1);
-    assert!(!queue.take(&mut Group::default(), None));
+    assert!(!queue.take(&mut Group::default(), None, Duration::ZERO));
 }

@@ -98,7 +98,7 @@ impl SimDisk {
     /// The sync that is under way fails: nobody knows what is safe, and the disk takes no more writes.
     pub fn fail_sync(&self) -> StorageError {
         self.state.lock().closed = true;
-        StorageError::Io("simulated: the sync failed".to_owned())
+        StorageError::SyncFailed("simulated".to_owned())
     }
 
     /// Fills the disk, or frees space on it. A full disk refuses every write and goes on reading.
@@ -159,7 +159,7 @@ impl SimDisk {
 impl State {
     fn stage(&mut self, group: &[Write]) -> Result<Vec<Result<(), StorageError>>, StorageError> {
         if self.closed {
-            return Err(StorageError::Closed("simulated: an earlier sync failed".to_owned()));
+            return Err(StorageError::SyncFailed("simulated: an earlier one".to_owned()));
         }
         let mut results = Vec::with_capacity(group.len());
         for write in group {
@@ -198,7 +198,7 @@ impl State {
 
     fn sync(&mut self) -> Result<(), StorageError> {
         if self.closed {
-            return Err(StorageError::Closed("simulated: an earlier sync failed".to_owned()));
+            return Err(StorageError::SyncFailed("simulated: an earlier one".to_owned()));
         }
         self.show();
         for write in self.log.drain(..) {

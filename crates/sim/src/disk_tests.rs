@@ -143,8 +143,8 @@ fn a_failed_sync_closes_the_disk_until_the_crash_and_a_full_disk_refuses_writes_
     let disk = SimDisk::new();
     disk.stage(&[hint(1)]).unwrap();
     disk.fail_sync();
-    assert!(matches!(disk.stage(&[hint(2)]), Err(StorageError::Closed(_))));
-    assert!(matches!(disk.finish_sync(), Err(StorageError::Closed(_))));
+    assert!(matches!(disk.stage(&[hint(2)]), Err(StorageError::SyncFailed(_))));
+    assert!(matches!(disk.finish_sync(), Err(StorageError::SyncFailed(_))));
     disk.crash(true, &mut Rng::new(1));
     disk.set_full(true);
     let refused = disk.commit(&[hint(3)], true).unwrap();

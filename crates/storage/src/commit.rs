@@ -12,6 +12,7 @@ use model::local::LocalWrite;
 use model::{Mutation, RecordKey};
 use node::storage::{StorageError, Write};
 use rocksdb::{BoundColumnFamily, WriteBatch};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -72,13 +73,18 @@ impl Inner {
             results.push(result);
         }
         self.write_hints(&hinted, &mut results, sync)?;
+        self.note_hints(&mut batch, &hinted)?;
         self.add_entries(&mut writer, &mut batch, &destinations);
         let deleting: Vec<&Destination<'_>> = destinations.iter().filter(|destination| destination.deletes).collect();
         deleting.iter().for_each(|destination| destination.table.deletions.begin_write());
-        if !self.write_batch(&mut writer, batch, sync, destinations.is_empty())? {
+        let written = self.write_batch(&mut writer, batch, sync, destinations.is_empty());
+        if matches!(written, Ok(_) | Err(StorageError::Full(_))) {
+            // All of the batch is visible, or nothing and others may be.
+            deleting.iter().for_each(|destination| destination.table.deletions.end_write());
+        }
+        if !written? {
             self.refuse_user_data(&mut writer, group, &mut results, sync)?;
         }
-        deleting.iter().for_each(|destination| destination.table.deletions.end_write());
         if !hinted.is_empty() {
             self.hints.publish();
         }
@@ -104,7 +110,7 @@ impl Inner {
 
     fn sync_log(&self, writer: &mut Writer) -> Result<(), StorageError> {
         let synced = self.db.flush_wal(true);
-        synced.map_err(|error| self.poison(rocksdb_error("sync the log", &error)))?;
+        synced.map_err(|error| self.poison(StorageError::SyncFailed(format!("the log: {error}"))))?;
         writer.unsynced = false;
         self.note_synced();
         Ok(())
@@ -238,6 +244,17 @@ impl Inner {
         Ok(())
     }
 
+    /// Adds to `batch` how far the hints of each target reach, so that a later start notices when less is
+    /// found in their files.
+    fn note_hints(&self, batch: &mut WriteBatch, hinted: &[(usize, model::NodeId)]) -> Result<(), StorageError> {
+        let targets: BTreeSet<model::NodeId> = hinted.iter().map(|(_, target)| *target).collect();
+        for target in targets {
+            let (key, last) = (layout::hints_key(target), self.hints.last_position(target));
+            batch.put_cf(&self.local_family()?, key, last.to_le_bytes());
+        }
+        Ok(())
+    }
+
     /// Writes a batch; false when RocksDB would have delayed it for long, and nothing was written. Only the
     /// node's `own` records wait for as long as it takes.
     fn write_batch(&self, writer: &mut Writer, batch: WriteBatch, sync: bool, own: bool) -> Result<bool, StorageError> {
@@ -249,12 +266,12 @@ impl Inner {
         }
         let may_delay = own || self.pressure.may_delay(batch.size_in_bytes());
         match self.db.write_opt(batch, self.write_options.choose(sync, may_delay)) {
-            Ok(()) => {}
+            Ok(()) => self.accept_writes(),
             Err(error) if !may_delay && error.kind() == rocksdb::ErrorKind::Incomplete => {
                 self.look_at_pressure(true);
                 return Ok(false);
             }
-            Err(error) => return Err(self.poison(rocksdb_error("write", &error))),
+            Err(error) => return Err(self.write_failed(writer, rocksdb_error("write", &error))),
         }
         writer.unsynced = !sync;
         if sync {
@@ -280,6 +297,40 @@ impl Inner {
             }
         }
         self.write_batch(writer, batch, sync, true).map(|_| ())
+    }
+}
+
+impl Inner {
+    /// RocksDB refused to write, and nothing was applied. For lack of space: it looks for space by itself, and the
+    /// store waits for that. For any other reason the store is closed.
+    fn write_failed(&self, writer: &mut Writer, error: StorageError) -> StorageError {
+        if matches!(error, StorageError::SyncFailed(_)) {
+            return self.poison(error);
+        }
+        // RocksDB does not touch this log again: what was acknowledged unsynced would never be synced.
+        if writer.unsynced {
+            if let Err(failed) = self.hints.sync().and_then(|()| self.sync_log_files()) {
+                return self.poison(failed);
+            }
+            writer.unsynced = false;
+            self.note_synced();
+        }
+        if matches!(error, StorageError::Full(_)) { self.refuse_writes(error) } else { self.poison(error) }
+    }
+
+    /// Tries whether RocksDB, which refused to write, does so again; also finds out what its own flushes and
+    /// compactions met while nobody wrote.
+    pub(crate) fn probe_writes(&self) {
+        let mut writer = self.writer.lock();
+        if self.check_open().is_err() {
+            return;
+        }
+        match self.db.write_opt(WriteBatch::default(), &self.probe_options) {
+            Ok(()) => self.accept_writes(),
+            Err(error) => {
+                self.write_failed(&mut writer, rocksdb_error("write", &error));
+            }
+        }
     }
 }
 

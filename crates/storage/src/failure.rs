@@ -14,9 +14,18 @@ pub(crate) fn rocksdb_error(what: &str, error: &rocksdb::Error) -> StorageError 
             StorageError::Overloaded
         }
         // RocksDB has a code for a full disk; the C interface keeps only its text.
-        _ if error.as_ref().contains("No space left") => StorageError::Full(message),
+        _ if is_failed_sync(error.as_ref()) => StorageError::SyncFailed(message),
+        _ if error.as_ref().contains("No space left") || error.as_ref().contains("Disk quota exceeded") => {
+            StorageError::Full(message)
+        }
         _ => StorageError::Io(message),
     }
+}
+
+/// True when RocksDB says that a sync failed. A full disk that shows itself only then is one too: what was
+/// written before may be lost. (`sync_file_range` starts writing early and promises nothing.)
+fn is_failed_sync(message: &str) -> bool {
+    message.contains("While fdatasync") || message.contains("While fsync")
 }
 
 /// What the operating system refused while doing `what` with `path`.
@@ -28,10 +37,15 @@ pub(crate) fn io_error(what: &str, path: &Path, error: &io::Error) -> StorageErr
     }
 }
 
+/// What the operating system refused while syncing `path`.
+pub(crate) fn sync_error(path: &Path, error: &io::Error) -> StorageError {
+    StorageError::SyncFailed(format!("{}: {error}", path.display()))
+}
+
 /// Makes the entries of a directory durable: a file that was created, renamed or removed in it.
 pub(crate) fn sync_directory(path: &Path) -> Result<(), StorageError> {
-    let sync = || std::fs::File::open(path)?.sync_all();
-    sync().map_err(|error| io_error("sync the directory", path, &error))
+    let directory = std::fs::File::open(path).map_err(|error| io_error("open", path, &error))?;
+    directory.sync_all().map_err(|error| sync_error(path, &error))
 }
 
 /// Replaces the file at `path` with `contents`: after a crash it has either its old contents or the new
@@ -41,14 +55,27 @@ pub(crate) fn replace_file(path: &Path, contents: &[u8], durable: bool) -> Resul
     let write = || {
         let mut file = std::fs::File::create(&temporary)?;
         io::Write::write_all(&mut file, contents)?;
-        if durable {
-            file.sync_all()?;
-        }
-        std::fs::rename(&temporary, path)
+        Ok(file)
     };
-    write().map_err(|error| io_error("write", path, &error))?;
+    let file = write().map_err(|error| io_error("write", path, &error))?;
+    if durable {
+        file.sync_all().map_err(|error| sync_error(&temporary, &error))?;
+    }
+    std::fs::rename(&temporary, path).map_err(|error| io_error("write", path, &error))?;
     match path.parent() {
         Some(directory) if durable => sync_directory(directory),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_that_fails_for_lack_of_space_is_a_failed_sync() {
+        assert!(is_failed_sync("IO error: No space left on device: While fdatasync: /d/000004.log"));
+        assert!(!is_failed_sync("IO error: No space left on device: While appending to file: /d/000004.log"));
+        assert!(!is_failed_sync("IO error: Input/output error: While sync_file_range returned -1: /d/000004.sst"));
     }
 }

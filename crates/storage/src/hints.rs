@@ -6,18 +6,21 @@
 //!   magic (8), then records:
 //!   length u32 | checksum u64 | position u64 | encoded mutation          little-endian
 //!   the checksum is XXH3-64 of length, position and mutation
-//! delivered                                                    text: the last position delivered
+//! delivered                                                    text: "delivered", the last position
+//!                                                              delivered, XXH3-64 of these in hexadecimal
 //! ```
 //! Invariants:
-//! * Positions of a target ascend, across segments and restarts; a position is never used twice, or
-//!   a hint could be taken for a delivered one.
+//! * Positions of a target follow each other without a gap, across segments and restarts; a position is
+//!   never used twice, or a hint could be taken for a delivered one. A gap is damage.
+//! * How far a target's hints reach is also in the database, written with the group that they came with:
+//!   files that end earlier, or are gone, have lost hints that were acknowledged.
 //! * Only the last segment is written to; the others are synced and whole.
 //! * Readers see a hint only after the group that it came with is written, and synced if it was to be.
 //! * A torn end of the last segment is cut off on opening: it was never acknowledged as synced. Damage
-//!   before that is skipped with a warning, up to the next record that is whole.
-//! * A segment is removed once its last hint is delivered.
+//!   before that is skipped with a warning, up to the next record that is whole, and counted.
+//! * A segment is removed once its last hint is delivered and that is known on disk.
 
-use crate::failure::{io_error, replace_file, sync_directory};
+use crate::failure::{io_error, replace_file, sync_directory, sync_error};
 use bytes::Bytes;
 use model::codec::{Decode, Encode};
 use model::id::parse_uuid;
@@ -31,7 +34,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use xxhash_rust::xxh3::Xxh3;
+use std::sync::atomic::{AtomicU64, Ordering};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 const MAGIC: &[u8; 8] = b"HELHNT01";
 const HEADER_BYTES: usize = 20;
@@ -44,6 +48,8 @@ pub(crate) struct Hints {
     segment_bytes: u64,
     total_bytes_max: u64,
     state: Mutex<State>,
+    /// Times that hints were found damaged or missing.
+    damaged: AtomicU64,
 }
 
 #[derive(Default)]
@@ -70,6 +76,8 @@ struct Target {
     pending_count: u64,
     /// The last segment holds bytes that are not synced.
     unsynced: bool,
+    /// The last segment takes no more: positions are missing after it.
+    closed: bool,
     /// Where the last read ended: reading goes on there without searching.
     cursor: Option<Cursor>,
 }
@@ -85,7 +93,7 @@ struct Segment {
 }
 
 /// The byte in a segment where the record after a position begins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Cursor {
     position: u64,
     segment: u64,
@@ -100,17 +108,89 @@ impl Hints {
     pub(crate) fn open(directory: &Path, segment_bytes: u64, total_bytes_max: u64) -> Result<Hints, StorageError> {
         std::fs::create_dir_all(directory).map_err(|error| io_error("create", directory, &error))?;
         let mut state = State::default();
+        let mut damaged = 0;
         for path in entries(directory)? {
             let Some(node) = path.file_name().and_then(|name| parse_uuid(name.to_str()?)) else {
                 tracing::warn!(?path, "not a directory of hints");
                 continue;
             };
-            let target = Target::open(path)?;
+            let (target, damage) = Target::open(path)?;
+            damaged += damage;
             state.total_bytes += target.segments.iter().map(|segment| segment.bytes).sum::<u64>();
             state.targets.insert(NodeId(node), target);
         }
         let directory = directory.to_owned();
-        Ok(Hints { directory, segment_bytes, total_bytes_max, state: Mutex::new(state) })
+        Ok(Hints {
+            directory,
+            segment_bytes,
+            total_bytes_max,
+            state: Mutex::new(state),
+            damaged: AtomicU64::new(damaged),
+        })
+    }
+
+    /// Compares what was found with how far the hints of each target must reach, and never gives a position
+    /// away again that was given away.
+    ///
+    /// # Errors
+    /// When it cannot be written that nothing of a target is left to deliver.
+    pub(crate) fn expect(&mut self, written: &BTreeMap<NodeId, u64>) -> Result<(), StorageError> {
+        for (node, last) in written {
+            let directory = self.directory.join(node.to_string());
+            let target = self.state.get_mut().targets.entry(*node).or_insert_with(|| Target::new(directory.clone()));
+            if target.next > *last {
+                continue;
+            }
+            let missing = *last - target.next + 1;
+            tracing::error!(?directory, missing, "hints that were acknowledged are missing: the node needs repair");
+            self.damaged.fetch_add(1, Ordering::Relaxed);
+            // A segment holds positions without a gap: what comes next begins a new one.
+            target.next = *last + 1;
+            target.closed = true;
+            if target.segments.is_empty() {
+                std::fs::create_dir_all(&directory).map_err(|error| io_error("create", &directory, &error))?;
+                target.set_delivered(*last, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Times that hints were found damaged or missing.
+    pub(crate) fn damaged(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// The last position given away to a target.
+    pub(crate) fn last_position(&self, target: NodeId) -> u64 {
+        self.state.lock().targets.get(&target).map_or(0, |target| target.next - 1)
+    }
+
+    /// Reads every hint that is not delivered; how many there are, and what of them is damaged or missing.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(crate) fn verify(&self) -> Result<(u64, Vec<String>), StorageError> {
+        let (mut whole, mut damage) = (0, Vec::new());
+        for (node, expected) in self.pending() {
+            let before = self.damaged();
+            let (mut after, mut found) = (None, 0);
+            loop {
+                let hints = self.read_from(node, after, 1 << 20)?.hints;
+                let Some((last, _)) = hints.last() else { break };
+                found += hints.len() as u64;
+                after = Some(*last);
+            }
+            if found < expected || self.damaged() > before {
+                let directory = self.directory.join(node.to_string());
+                damage.push(format!(
+                    "{}: {} of {expected} hints cannot be read",
+                    directory.display(),
+                    expected - found
+                ));
+            }
+            whole += found;
+        }
+        Ok((whole, damage))
     }
 
     /// Takes a hint into the group being written.
@@ -188,7 +268,8 @@ impl Hints {
         // Hints of the group being written were not delivered, whatever the caller says.
         let through = through.0.min(target.next - 1 - target.pending_count);
         if through > target.delivered {
-            target.set_delivered(through, sync)?;
+            // A file is removed only once it is known on disk that it may be.
+            target.set_delivered(through, sync || target.removes(through))?;
             *total_bytes -= target.remove_delivered()?;
         }
         Ok(())
@@ -220,28 +301,40 @@ impl Hints {
         after: Option<HintPosition>,
         bytes_limit: u32,
     ) -> Result<Vec<(HintPosition, Arc<Mutation>)>, StorageError> {
+        let reading = self.read_from(node, after, bytes_limit)?;
+        if !reading.hints.is_empty() {
+            if let Some(target) = self.state.lock().targets.get_mut(&node) {
+                target.cursor = Some(reading.end);
+            }
+        } else if reading.from_delivered
+            && let Some(last) = reading.last
+        {
+            self.forget_unreadable(node, &last)?;
+        }
+        Ok(reading.hints)
+    }
+
+    /// Reads on after a position, and changes nothing but the count of damages.
+    fn read_from(&self, node: NodeId, after: Option<HintPosition>, bytes_limit: u32) -> Result<Reading, StorageError> {
         let (directory, segments, delivered, start) = {
             let state = self.state.lock();
-            let Some(target) = state.targets.get(&node) else { return Ok(Vec::new()) };
+            let Some(target) = state.targets.get(&node) else {
+                return Ok(Reading::new(node, Cursor::default(), bytes_limit));
+            };
             let after = after.map_or(0, |position| position.0).max(target.delivered);
             (target.directory.clone(), target.segments.clone(), target.delivered, target.start_after(after))
         };
-        let from_delivered = start.position == delivered;
-        let mut reading = Reading { node, after: start.position, bytes_limit, hints: Vec::new(), bytes: 0, end: start };
+        let mut reading = Reading::new(node, start, bytes_limit);
+        reading.from_delivered = start.position == delivered;
+        reading.last = segments.back().copied();
         for segment in segments.iter().filter(|segment| segment.first >= start.segment) {
             let offset = if segment.first == start.segment { start.offset } else { MAGIC.len() as u64 };
             if !reading.read_segment(&directory, segment, offset)? {
                 break;
             }
         }
-        if !reading.hints.is_empty() {
-            if let Some(target) = self.state.lock().targets.get_mut(&node) {
-                target.cursor = Some(reading.end);
-            }
-        } else if from_delivered && let Some(last) = segments.back() {
-            self.forget_unreadable(node, last)?;
-        }
-        Ok(reading.hints)
+        self.damaged.fetch_add(reading.damaged, Ordering::Relaxed);
+        Ok(reading)
     }
 
     /// Nothing that is not delivered could be read, up to the end of `last` as it was then: it is damaged,
@@ -252,7 +345,7 @@ impl Hints {
         let Some(target) = targets.get_mut(&node) else { return Ok(()) };
         let unchanged = target.segments.back().is_some_and(|now| now.first == last.first && now.bytes == last.visible);
         if unchanged && target.pending_count == 0 {
-            target.set_delivered(target.next - 1, false)?;
+            target.set_delivered(target.next - 1, true)?;
             *total_bytes -= target.remove_delivered()?;
         }
         Ok(())
@@ -280,15 +373,19 @@ impl Target {
             pending: Vec::new(),
             pending_count: 0,
             unsynced: false,
+            closed: false,
             cursor: None,
         }
     }
 
-    fn open(directory: PathBuf) -> Result<Target, StorageError> {
+    /// The target in a directory, and how often it was found damaged.
+    fn open(directory: PathBuf) -> Result<(Target, u64), StorageError> {
         let mut target = Target::new(directory);
         let mut firsts: Vec<u64> = entries(&target.directory)?.iter().filter_map(|path| first_position(path)).collect();
         firsts.sort_unstable();
-        target.delivered = read_delivered(&target.directory.join("delivered"))?;
+        let delivered = read_delivered(&target.directory.join("delivered"))?;
+        let damaged = u64::from(delivered.is_none());
+        target.delivered = delivered.unwrap_or(0);
         target.next = target.delivered + 1;
         for (index, first) in firsts.iter().enumerate() {
             let mut segment = Segment { first: *first, bytes: 0, visible: 0 };
@@ -303,7 +400,7 @@ impl Target {
             }
         }
         target.remove_delivered()?;
-        Ok(target)
+        Ok((target, damaged))
     }
 
     /// Writes `pending` to the last segment, or to a new one when that is long enough. On a full disk the
@@ -321,7 +418,7 @@ impl Target {
 
     /// Makes sure that `file` is the last segment's and takes more.
     fn open_for_writing(&mut self, segment_bytes: u64, total_bytes: &mut u64) -> Result<(), StorageError> {
-        if let Some(last) = self.segments.back().copied().filter(|last| last.bytes < segment_bytes) {
+        if let Some(last) = self.segments.back().copied().filter(|last| !self.closed && last.bytes < segment_bytes) {
             if self.file.is_none() {
                 let path = last.path(&self.directory);
                 let file = OpenOptions::new().write(true).open(&path);
@@ -355,7 +452,7 @@ impl Target {
         *total_bytes += segment.bytes;
         self.segments.push_back(segment);
         self.file = Some(file);
-        self.unsynced = true;
+        (self.unsynced, self.closed) = (true, false);
         Ok(())
     }
 
@@ -376,7 +473,7 @@ impl Target {
 
     fn sync(&mut self) -> Result<(), StorageError> {
         if let (true, Some(file)) = (self.unsynced, &self.file) {
-            file.sync_data().map_err(|error| io_error("sync hints in", &self.directory, &error))?;
+            file.sync_data().map_err(|error| sync_error(&self.directory, &error))?;
         }
         self.unsynced = false;
         Ok(())
@@ -384,10 +481,16 @@ impl Target {
 
     fn set_delivered(&mut self, through: u64, sync: bool) -> Result<(), StorageError> {
         if self.directory.exists() {
-            replace_file(&self.directory.join("delivered"), format!("{through}\n").as_bytes(), sync)?;
+            replace_file(&self.directory.join("delivered"), delivered_text(through).as_bytes(), sync)?;
         }
         self.delivered = through;
         Ok(())
+    }
+
+    /// True when a segment can be removed once the hints up to `through` are delivered.
+    fn removes(&self, through: u64) -> bool {
+        let last = self.segments.get(1).map_or(self.next - self.pending_count, |next| next.first) - 1;
+        !self.segments.is_empty() && last <= through
     }
 
     /// Removes the segments all of whose hints are delivered; their bytes.
@@ -433,9 +536,32 @@ struct Reading {
     hints: Vec<(HintPosition, Arc<Mutation>)>,
     bytes: u64,
     end: Cursor,
+    /// It began behind what is delivered.
+    from_delivered: bool,
+    /// The last segment when it began.
+    last: Option<Segment>,
+    /// The last position that was read, of whatever segment.
+    reached: u64,
+    /// Damages met.
+    damaged: u64,
 }
 
 impl Reading {
+    fn new(node: NodeId, start: Cursor, bytes_limit: u32) -> Reading {
+        Reading {
+            node,
+            after: start.position,
+            bytes_limit,
+            hints: Vec::new(),
+            bytes: 0,
+            end: start,
+            from_delivered: false,
+            last: None,
+            reached: start.position,
+            damaged: 0,
+        }
+    }
+
     /// Reads on in a segment; false when the limit is reached.
     fn read_segment(&mut self, directory: &Path, segment: &Segment, mut offset: u64) -> Result<bool, StorageError> {
         let path = segment.path(directory);
@@ -445,7 +571,11 @@ impl Reading {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
             Err(error) => return Err(io_error("open", &path, &error)),
         };
-        let mut previous = if offset == MAGIC.len() as u64 { segment.first - 1 } else { self.end.position };
+        let at_start = offset == MAGIC.len() as u64;
+        let mut previous = if at_start { segment.first - 1 } else { self.end.position };
+        if at_start && segment.first > self.reached + 1 {
+            self.warn_missing(&path, segment.first - self.reached - 1);
+        }
         let mut chunk_bytes = u64::from(self.bytes_limit) + (64 << 10);
         while offset < segment.visible {
             let length = (segment.visible - offset).min(chunk_bytes);
@@ -457,8 +587,11 @@ impl Reading {
             while let Some(record) = next_record(&chunk, at, previous, is_rest) {
                 if record.start > at {
                     self.warn(&path, offset + at as u64, record.start - at);
+                } else if record.position > previous + 1 {
+                    self.warn_missing(&path, record.position - previous - 1);
                 }
                 (at, previous) = (record.end, record.position);
+                self.reached = record.position;
                 self.take(&path, &record, &chunk);
                 self.end = Cursor { position: record.position, segment: segment.first, offset: offset + at as u64 };
                 if self.bytes >= u64::from(self.bytes_limit) {
@@ -490,13 +623,20 @@ impl Reading {
                 self.hints.push((HintPosition(record.position), Arc::new(mutation)));
             }
             Err(error) => {
+                self.damaged += 1;
                 tracing::warn!(?path, position = record.position, %error, "a hint cannot be decoded and is skipped");
             }
         }
     }
 
-    fn warn(&self, path: &Path, offset: u64, bytes: usize) {
+    fn warn(&mut self, path: &Path, offset: u64, bytes: usize) {
+        self.damaged += 1;
         tracing::warn!(node = %self.node, ?path, offset, bytes, "hints are damaged; skipped");
+    }
+
+    fn warn_missing(&mut self, path: &Path, missing: u64) {
+        self.damaged += 1;
+        tracing::warn!(node = %self.node, ?path, missing, "hints are missing before this file's or within it");
     }
 }
 
@@ -655,11 +795,45 @@ fn first_position(path: &Path) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok().filter(|first| *first > 0)
 }
 
-fn read_delivered(path: &Path) -> Result<u64, StorageError> {
-    match std::fs::read_to_string(path) {
-        // Torn by a power failure: what was delivered is delivered again, which does no harm.
-        Ok(text) => Ok(text.strip_suffix('\n').and_then(|text| text.parse().ok()).unwrap_or(0)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+/// A segment written anew with the hints that can be read of another, and these.
+pub(crate) fn rewrite(segment: &[u8], first: u64) -> (Vec<u8>, Vec<Mutation>) {
+    let bytes = Bytes::copy_from_slice(segment);
+    let (mut at, mut last) = (MAGIC.len(), first.saturating_sub(1));
+    let (mut written, mut mutations) = (MAGIC.to_vec(), Vec::new());
+    while let Some(record) = next_record(&bytes, at, last, true) {
+        (at, last) = (record.end, record.position);
+        if let Ok(mutation) = Mutation::from_bytes(&bytes.slice(record.start + HEADER_BYTES..record.end)) {
+            put_record(&mut written, record.position, &mutation);
+            mutations.push(mutation);
+        }
+    }
+    (written, mutations)
+}
+
+/// What the file `delivered` holds.
+pub(crate) fn delivered_text(through: u64) -> String {
+    let text = format!("delivered {through}");
+    format!("{text} {:016x}\n", xxh3_64(text.as_bytes()))
+}
+
+/// The position in a text that [`delivered_text`] made.
+pub(crate) fn parse_delivered(text: &[u8]) -> Option<u64> {
+    let position = std::str::from_utf8(text).ok()?.strip_prefix("delivered ")?.split(' ').next()?.parse().ok()?;
+    (delivered_text(position).as_bytes() == text).then_some(position)
+}
+
+/// The last position delivered; `None` when the file is damaged. What was delivered is then delivered again,
+/// which does no harm.
+fn read_delivered(path: &Path) -> Result<Option<u64>, StorageError> {
+    match std::fs::read(path) {
+        Ok(text) => {
+            let delivered = parse_delivered(&text);
+            if delivered.is_none() {
+                tracing::warn!(?path, "damaged; hints may be delivered again");
+            }
+            Ok(delivered)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Some(0)),
         Err(error) => Err(io_error("read", path, &error)),
     }
 }

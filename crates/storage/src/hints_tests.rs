@@ -169,3 +169,66 @@ fn a_hint_larger_than_what_is_read_at_once_is_read() {
     }
     assert_eq!(read, [0, 1, 2, 3, 4, 5]);
 }
+
+#[test]
+fn a_flip_of_any_bit_of_what_was_delivered_is_noticed() {
+    let text = delivered_text(1_234_567);
+    assert_eq!(parse_delivered(text.as_bytes()), Some(1_234_567));
+    for at in 0..text.len() {
+        for bit in 0..8 {
+            let mut damaged = text.clone().into_bytes();
+            damaged[at] ^= 1 << bit;
+            assert_eq!(parse_delivered(&damaged), None, "bit {bit} of byte {at}");
+        }
+        assert_eq!(parse_delivered(&text.as_bytes()[..at]), None, "cut at {at}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    write(&open(directory.path()), 0..4);
+    std::fs::write(directory.path().join(NODE.to_string()).join("delivered"), b"delivered 4\n").unwrap();
+    let hints = open(directory.path());
+    assert_eq!((numbers(&hints), hints.damaged()), (vec![0, 1, 2, 3], 1));
+}
+
+#[test]
+fn files_that_end_before_what_was_written_are_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    write(&open(directory.path()), 0..40);
+    let paths = segments(directory.path());
+    let lost_from = first_position(paths.last().unwrap()).unwrap();
+    std::fs::remove_file(paths.last().unwrap()).unwrap();
+    let mut hints = open(directory.path());
+    assert_eq!(hints.damaged(), 0, "the files alone do not tell");
+    hints.expect(&BTreeMap::from([(NODE, 40)])).unwrap();
+    assert_eq!(hints.damaged(), 1);
+    assert!(!hints.verify().unwrap().1.is_empty());
+    // No position is given away twice, and what is left is delivered.
+    write(&hints, 100..101);
+    let read = hints.read(NODE, None, u32::MAX).unwrap();
+    assert_eq!(read.last().unwrap().0, HintPosition(41));
+    assert_eq!(numbers(&hints), (0..lost_from as u8 - 1).chain(100..101).collect::<Vec<u8>>());
+    hints.delivered(NODE, HintPosition(41), false).unwrap();
+    assert_eq!((hints.targets(), hints.pending()), (Vec::new(), BTreeMap::new()));
+}
+
+#[test]
+fn a_target_whose_files_are_all_gone_is_noticed_once_and_owes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    write(&open(directory.path()), 0..4);
+    std::fs::remove_dir_all(directory.path().join(NODE.to_string())).unwrap();
+    for damaged in [1, 0] {
+        let mut hints = open(directory.path());
+        hints.expect(&BTreeMap::from([(NODE, 4)])).unwrap();
+        assert_eq!((hints.damaged(), hints.pending()), (damaged, BTreeMap::new()));
+    }
+}
+
+#[test]
+fn a_segment_missing_in_the_middle_is_noticed_by_reading() {
+    let directory = tempfile::tempdir().unwrap();
+    write(&open(directory.path()), 0..40);
+    std::fs::remove_file(&segments(directory.path())[1]).unwrap();
+    let hints = open(directory.path());
+    assert!(numbers(&hints).len() < 40);
+    assert!(hints.damaged() > 0);
+    assert_eq!(hints.verify().unwrap().1.len(), 1);
+}

@@ -38,7 +38,7 @@ impl Identity {
     pub(crate) fn read(directory: &Path) -> Result<Option<Identity>, StorageError> {
         let path = directory.join("IDENTITY");
         let text = match std::fs::read(&path) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("read", &path, &error)),
         };
@@ -60,7 +60,7 @@ impl Identity {
         replace_file(&directory.join("IDENTITY"), self.to_text().as_bytes(), true)
     }
 
-    fn to_text(self) -> String {
+    pub(crate) fn to_text(self) -> String {
         // A cluster's id is written like a node's.
         let cluster = self.cluster.map_or_else(|| "none".to_owned(), |cluster| NodeId(cluster).to_string());
         let lines = format!("{TITLE}\nformat {FORMAT}\nnode {}\ncluster {cluster}\n", self.node);
@@ -70,12 +70,13 @@ impl Identity {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum ParseError {
+pub(crate) enum ParseError {
     Damaged,
     Newer(u32),
 }
 
-fn parse(text: &str) -> Result<Identity, ParseError> {
+pub(crate) fn parse(text: &[u8]) -> Result<Identity, ParseError> {
+    let text = std::str::from_utf8(text).map_err(|_| ParseError::Damaged)?;
     let mut lines = text.lines();
     let mut field = |name: &str| {
         let line = lines.next()?;
@@ -114,16 +115,19 @@ mod tests {
         let text = std::fs::read(directory.path().join("IDENTITY")).unwrap();
         for at in 0..text.len() {
             let mut damaged = text.clone();
-            damaged[at] ^= 1;
-            let parsed = parse(&String::from_utf8_lossy(&damaged));
-            assert!(matches!(parsed, Err(ParseError::Damaged)), "byte {at}: {parsed:?}");
-            let cut = parse(&String::from_utf8_lossy(&text[..at]));
+            for bit in 0..8 {
+                damaged[at] = text[at] ^ 1 << bit;
+                // A damaged version may look like a newer one: it is refused all the same.
+                let parsed = parse(&damaged);
+                assert!(matches!(parsed, Err(ParseError::Damaged | ParseError::Newer(_))), "byte {at}: {parsed:?}");
+            }
+            let cut = parse(&text[..at]);
             assert_eq!(cut, Err(ParseError::Damaged), "cut at {at}");
         }
     }
 
     #[test]
     fn a_newer_format_is_named_whatever_follows() {
-        assert_eq!(parse("helenus data directory\nformat 2\nshards 5\n"), Err(ParseError::Newer(2)));
+        assert_eq!(parse(b"helenus data directory\nformat 2\nshards 5\n"), Err(ParseError::Newer(2)));
     }
 }

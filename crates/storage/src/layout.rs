@@ -10,7 +10,7 @@
 
 use bytes::Bytes;
 use model::codec::{CodecError, Reader, put_bytes};
-use model::{PartitionKey, RecordKey, Token};
+use model::{NodeId, PartitionKey, RecordKey, Token};
 
 /// First byte of the keys of deletions.
 pub(crate) const DELETIONS: u8 = 0x10;
@@ -50,6 +50,23 @@ pub(crate) fn put_record(out: &mut Vec<u8>, partition: &PartitionKey, key: &Reco
         }
     }
 }
+
+/// The local record that says how far the hints for a node reach: the position of the last one, u64
+/// little-endian.
+pub(crate) fn hints_key(target: NodeId) -> Vec<u8> {
+    [HINTS_PREFIX, target.to_string().as_bytes()].concat()
+}
+
+/// What [`hints_key`]s start with; the rest is the node's id.
+pub(crate) const HINTS_PREFIX: &[u8] = b"storage/hints/";
+
+/// The local record that says that a table has a column family. Its value is empty.
+pub(crate) fn table_key(family: &str) -> Vec<u8> {
+    [TABLES_PREFIX, family.as_bytes()].concat()
+}
+
+/// What [`table_key`]s start with; the rest is the column family's name.
+pub(crate) const TABLES_PREFIX: &[u8] = b"storage/tables/";
 
 /// The partition and the record that a key belongs to; `None` for one that this module does not make.
 pub(crate) fn parse_record(key: &[u8]) -> Option<(PartitionKey, RecordKey)> {

@@ -22,15 +22,17 @@
 //!   with a truncated or damaged log.
 //! * All writes go through one lock, so that the sequence number after a synced write is the one that is
 //!   synced.
-//! * After a failed write or sync nothing is written any more: nobody knows what the disk holds.
+//! * After a failed sync nothing is written any more: nobody knows what the disk holds. Nor after a failed
+//!   write, but for lack of space, which RocksDB recovers from by itself.
 //! * A mutation is checked before it is written: a merge that fails would fail compaction for ever.
 //!
 //! Map: `store` opening; `status` its figures; `tables` their column families, `definitions` what is known
 //! of them; `snapshot`; `commit` the write path, `hot` its hot keys, `pressure` when it refuses; `read` the
 //! read path of partitions, `scan` of ranges of them; `ingest` records in bulk; `large` what is larger than
 //! it should be; `layout` keys; `merge` the operator; `options` RocksDB's settings, with reasons; `hints`;
-//! `watermark`; `identity`; `failure` errors; [`inspect`] looking into a directory without a node;
-//! [`compare`] the same work on a bare RocksDB, for benchmarks.
+//! `watermark`; `identity`; `replay` the progress of recovery; `verify` reading everything; `failure` errors;
+//! [`inspect`] looking into a directory without a node; [`compare`] the same work on a bare RocksDB, for
+//! benchmarks; [`decoders`] for fuzz targets.
 
 #![allow(
     clippy::disallowed_methods,
@@ -40,6 +42,7 @@
 
 mod commit;
 pub mod compare;
+pub mod decoders;
 mod definitions;
 mod failure;
 mod hints;
@@ -53,11 +56,13 @@ mod merge;
 mod options;
 mod pressure;
 mod read;
+mod replay;
 mod scan;
 mod snapshot;
 mod status;
 mod store;
 mod tables;
+mod verify;
 mod watermark;
 
 pub use identity::Identity;
@@ -68,6 +73,7 @@ pub use pressure::Pressure;
 pub use snapshot::SnapshotStatus;
 pub use status::{LevelStatus, StoreStatus, TableStatus};
 pub use store::Store;
+pub use verify::Verified;
 
 #[cfg(test)]
 mod range_tests;

@@ -5,6 +5,7 @@ use crate::merge;
 use crate::pressure::{LEVEL_ZERO_SLOWDOWN, LEVEL_ZERO_STOP, PENDING_SLOWDOWN_BYTES, PENDING_STOP_BYTES};
 use model::NodeId;
 use model::table_options::{Compaction, CompactionShape, Compressor, Fraction, TableOptions};
+use node::storage::StorageError;
 use rocksdb::{
     BlockBasedOptions, Cache, DBCompactionStyle, DBCompressionType, DBRecoveryMode, DataBlockIndexType, InfoLogger,
     LogLevel, Options, SliceTransform, UniversalCompactOptions, WriteBufferManager,
@@ -44,8 +45,8 @@ pub struct StoreOptions {
     pub hint_segment_bytes: u64,
     /// Hints beyond this many bytes on disk are refused.
     pub hint_total_bytes: u64,
-    /// Writes of user data are refused as `Full` while the file system has less space than this, in bytes:
-    /// RocksDB cannot go on after it has met a full disk without being opened again.
+    /// Writes of user data are refused as `Full` while the file system has less space than this, in bytes, so
+    /// that there is room for the node's own records, for flushes and compactions.
     pub free_bytes_min: u64,
     /// Snapshots are kept of tables that are dropped or truncated, where their options allow it.
     pub auto_snapshot: bool,
@@ -122,6 +123,17 @@ pub(crate) fn database_options(options: &StoreOptions, memory: &SharedMemory) ->
     database.set_max_log_file_size(4 << 20);
     database.set_max_manifest_file_size(64 << 20);
     database
+}
+
+/// The settings of a database of which nothing may be missing: each log says which one came before it and how far
+/// that one reached, and a database without any log is not opened, so that a log that is missing or ends too early
+/// does not go unnoticed because a later one is there.
+///
+/// # Errors
+/// When RocksDB does not know that option, which has no setter of its own.
+pub(crate) fn verifying_options(options: &StoreOptions, memory: &SharedMemory) -> Result<Options, StorageError> {
+    let verifying = database_options(options, memory).get_options_from_string("track_and_verify_wals=true");
+    verifying.map_err(|error| StorageError::Io(format!("RocksDB's options: {error}")))
 }
 
 /// The settings of a database that is only looked into.

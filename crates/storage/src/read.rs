@@ -23,6 +23,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// Failed reads that are logged; all are counted.
+const FAILED_READS_LOGGED: u64 = 100;
 /// More point slices than this are read with an iterator.
 const POINTS_MAX: usize = 64;
 
@@ -95,7 +97,8 @@ impl Inner {
                 table.reads.cached.fetch_add(1, Ordering::Relaxed);
             }
             Ok(None) => drop(table.reads.missed.fetch_add(1, Ordering::Relaxed)),
-            Ok(Some(_)) | Err(_) => {}
+            Ok(Some(_)) => {}
+            Err(error) => self.note_failed_read(error),
         }
         outcome
     }
@@ -109,6 +112,15 @@ impl Inner {
         };
         if tombstones > self.options.tombstone_warn {
             self.large.on_tombstones(command.table, &command.partition, tombstones);
+        }
+    }
+
+    /// Counts a read that met damage or a disk that does not answer, and logs the first ones, which name the
+    /// file: whoever asked hears only that this replica failed.
+    fn note_failed_read(&self, error: &StorageError) {
+        let damaged = matches!(error, StorageError::Corrupt(_) | StorageError::Io(_));
+        if damaged && self.reads_failed.fetch_add(1, Ordering::Relaxed) < FAILED_READS_LOGGED {
+            tracing::error!(%error, "a read failed");
         }
     }
 

@@ -5,6 +5,7 @@ use crate::pressure::Pressure;
 use crate::store::{Inner, log_files};
 use crate::tables::Table;
 use model::TableId;
+use node::storage::StorageError;
 use rocksdb::Range;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -34,8 +35,15 @@ pub struct StoreStatus {
     pub refused_writes: u64,
     /// User data is refused because little space is left.
     pub disk_is_full: bool,
-    /// Why nothing is written any more, if so.
-    pub closed: Option<String>,
+    /// Why writes of user data are refused, if so. [`StorageError::Full`] ends by itself within seconds once
+    /// there is space; anything else lasts until the store is opened again.
+    pub refuses_writes: Option<StorageError>,
+    /// Errors of RocksDB's flushes and compactions since it was opened.
+    pub background_errors: u64,
+    /// Reads that met damage or a disk that does not answer, since the store was opened.
+    pub reads_failed: u64,
+    /// Times that hints were found damaged or missing since the store was opened.
+    pub hints_damaged: u64,
 }
 
 /// Figures about a table; estimates are RocksDB's.
@@ -94,7 +102,10 @@ impl Inner {
             pressure: self.pressure.now(),
             refused_writes: self.pressure.refused(),
             disk_is_full: self.disk_is_full.load(Ordering::Relaxed),
-            closed: self.poison.lock().as_ref().map(ToString::to_string),
+            refuses_writes: self.refuses_writes(),
+            background_errors: self.background_errors(),
+            reads_failed: self.reads_failed.load(Ordering::Relaxed),
+            hints_damaged: self.hints.damaged(),
             tables,
         }
     }

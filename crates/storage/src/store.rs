@@ -2,12 +2,14 @@
 
 use crate::commit::Writer;
 use crate::definitions::Definitions;
-use crate::failure::{io_error, rocksdb_error};
+use crate::failure::{io_error, rocksdb_error, sync_error};
 use crate::hints::Hints;
 use crate::identity::Identity;
 use crate::large::{Large, LargeTable};
+use crate::layout;
 use crate::options::{Durability, SharedMemory, StoreOptions};
 use crate::pressure::{self, Pressure, PressureGauge};
+use crate::replay::Replay;
 use crate::snapshot::{self, SnapshotStatus};
 use crate::status::StoreStatus;
 use crate::tables::{Tables, known_definitions, open_database};
@@ -16,6 +18,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use model::answer::{Digested, Kept};
 use model::digest::ReadDigest;
+use model::id::parse_uuid;
 use model::scan::{ExportCommand, ExportData, PartitionRecord};
 use model::schema;
 use model::{Mutation, NodeId, ReadCommand, ReadData, ScanCommand, ScanData, TableId};
@@ -56,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) cached_read_options: ReadOptions,
     pub(crate) write_options: WriteModes,
     pub(crate) pressure: PressureGauge,
+    /// Of a write that only finds out whether RocksDB writes.
+    pub(crate) probe_options: WriteOptions,
     /// RocksDB's sequence number up to which the log is synced.
     pub(crate) synced_sequence: AtomicU64,
     /// Writes of user data are refused: see `free_bytes_min`.
@@ -68,6 +73,11 @@ pub(crate) struct Inner {
     /// Why nothing is written any more.
     pub(crate) poison: Mutex<Option<StorageError>>,
     pub(crate) poisoned: AtomicBool,
+    /// Why RocksDB does not write for now: it lacks space, and looks for it by itself.
+    refusal: Mutex<Option<StorageError>>,
+    refuses: AtomicBool,
+    /// Reads that met damage or a disk that does not answer.
+    pub(crate) reads_failed: AtomicU64,
     /// Holds the lock of the directory: declared last, released last.
     _lock: File,
 }
@@ -246,7 +256,6 @@ impl Store {
         self.inner.status()
     }
 
-    #[cfg(test)]
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
     }
@@ -359,11 +368,18 @@ impl Inner {
         let kept_log = KeptLog::keep(&directory, &database)?;
         let memory = SharedMemory::new(&options);
         let definitions = known_definitions(&directory)?;
-        let (db, tables) = open_database(&options, &memory, &database, watermark.sequence() == 0, &definitions)?;
+        let replay = Replay::watch(log_files(&database))?;
+        let opened = open_database(&options, &memory, &database, watermark.sequence() == 0, &definitions);
+        replay.end();
+        let (db, tables) = opened?;
         let watermark = check_watermark(&options, &db, watermark, kept_log)?;
-        let hints = Hints::open(&directory.join("hints"), options.hint_segment_bytes, options.hint_total_bytes)?;
+        let written = hints_written(&db)?;
+        let mut hints = Hints::open(&directory.join("hints"), options.hint_segment_bytes, options.hint_total_bytes)?;
+        hints.expect(&written)?;
         let mut cached_read_options = ReadOptions::default();
         cached_read_options.set_read_tier(ReadTier::BlockCache);
+        let mut probe_options = WriteOptions::default();
+        probe_options.disable_wal(true);
         Ok(Inner {
             memory,
             tables: ArcSwap::from_pointee(tables),
@@ -377,6 +393,7 @@ impl Inner {
             cached_read_options,
             write_options: WriteModes::new(),
             pressure: PressureGauge::default(),
+            probe_options,
             disk_is_full: AtomicBool::new(is_full(&options)),
             identity: Mutex::new(identity),
             ingested_files: AtomicU64::new(0),
@@ -384,6 +401,9 @@ impl Inner {
             background: Background::default(),
             poison: Mutex::new(None),
             poisoned: AtomicBool::new(false),
+            refusal: Mutex::new(None),
+            refuses: AtomicBool::new(false),
+            reads_failed: AtomicU64::new(0),
             options,
             _lock: lock,
         })
@@ -412,8 +432,43 @@ impl Inner {
         if !self.poisoned.load(Ordering::Acquire) {
             return Ok(());
         }
-        let reason = self.poison.lock().as_ref().map_or_else(String::new, ToString::to_string);
-        Err(StorageError::Closed(reason))
+        Err(match self.poison.lock().as_ref() {
+            Some(failed @ StorageError::SyncFailed(_)) => failed.clone(),
+            reason => StorageError::Closed(reason.map_or_else(String::new, ToString::to_string)),
+        })
+    }
+
+    /// Notes that RocksDB does not write for now, and gives the reason back.
+    pub(crate) fn refuse_writes(&self, error: StorageError) -> StorageError {
+        if !self.refuses.swap(true, Ordering::AcqRel) {
+            tracing::error!(%error, "writes are refused until there is space");
+        }
+        self.refusal.lock().get_or_insert_with(|| error.clone());
+        error
+    }
+
+    /// Notes that RocksDB writes.
+    pub(crate) fn accept_writes(&self) {
+        if self.refuses.load(Ordering::Acquire) {
+            self.refuses.store(false, Ordering::Release);
+            *self.refusal.lock() = None;
+            tracing::info!("writes are accepted again");
+        }
+    }
+
+    /// Syncs the log files themselves, when RocksDB does not do it any more.
+    pub(crate) fn sync_log_files(&self) -> Result<(), StorageError> {
+        for (path, _) in log_files(&self.options.data_dir.join("rocksdb")) {
+            let file = File::open(&path).map_err(|error| io_error("open", &path, &error))?;
+            file.sync_data().map_err(|error| sync_error(&path, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Why writes of user data are refused, if they are.
+    pub(crate) fn refuses_writes(&self) -> Option<StorageError> {
+        let closed = self.poison.lock().clone();
+        closed.or_else(|| self.refusal.lock().clone()).or_else(|| self.check_space().err())
     }
 
     /// Notes that the log is synced up to what was last written, and has the watermark follow. The caller
@@ -436,6 +491,7 @@ impl Inner {
         };
         let mut last_sync = Instant::now();
         let mut last_guard = Instant::now();
+        let mut errors_seen = 0;
         loop {
             let watch = if self.pressure.now() == Pressure::Free { GUARD_INTERVAL } else { pressure::INTERVAL };
             let stop = self.wait_for_work(period.unwrap_or(watch).min(watch));
@@ -452,6 +508,10 @@ impl Inner {
             self.look_at_pressure(false);
             if last_guard.elapsed() >= GUARD_INTERVAL {
                 self.disk_is_full.store(is_full(&self.options), Ordering::Relaxed);
+                if self.refuses.load(Ordering::Acquire) || self.background_errors() > errors_seen {
+                    errors_seen = self.background_errors();
+                    self.probe_writes();
+                }
                 last_guard = Instant::now();
             }
             if let Some(pause) = pause {
@@ -479,11 +539,20 @@ impl Inner {
             return None;
         }
         let start = Instant::now();
-        if let Err(error) = watermark.write(synced) {
-            self.poison(error);
+        match watermark.write(synced) {
+            Ok(()) => {}
+            // It stays behind until there is space; nothing is wrong meanwhile but that it says less.
+            Err(StorageError::Full(reason)) => tracing::warn!(reason, "the watermark cannot follow the log"),
+            Err(error) => {
+                self.poison(error);
+            }
         }
         // On a disk that syncs slowly the watermark must not take the time of the log.
         Some(WRITE_INTERVAL.max(4 * start.elapsed()))
+    }
+
+    pub(crate) fn background_errors(&self) -> u64 {
+        self.db.property_int_value("rocksdb.background-errors").ok().flatten().unwrap_or(0)
     }
 }
 
@@ -552,6 +621,35 @@ fn open_watermark(options: &StoreOptions, database_exists: bool) -> Result<Water
         ))),
         _ => Watermark::create(directory, 0),
     }
+}
+
+/// The store's own records whose keys start with `prefix`: the rest of each key, and the value.
+pub(crate) fn own_records(db: &DB, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StorageError> {
+    let family = db.cf_handle(LOCAL).ok_or_else(|| StorageError::Corrupt(format!("{LOCAL} is missing")))?;
+    let mut iterator = db.raw_iterator_cf(&family);
+    let mut records = Vec::new();
+    iterator.seek(prefix);
+    while let Some((key, value)) = iterator.item() {
+        let Some(rest) = key.strip_prefix(prefix) else { break };
+        records.push((rest.to_vec(), value.to_vec()));
+        iterator.next();
+    }
+    iterator.status().map_err(|error| rocksdb_error("read the store's own records", &error))?;
+    Ok(records)
+}
+
+/// For each node the position of the last hint that was written for it.
+fn hints_written(db: &DB) -> Result<BTreeMap<NodeId, u64>, StorageError> {
+    let mut written = BTreeMap::new();
+    for (node, position) in own_records(db, layout::HINTS_PREFIX)? {
+        let node = std::str::from_utf8(&node).ok().and_then(parse_uuid);
+        let position = position.first_chunk::<8>().copied().map(u64::from_le_bytes);
+        let (Some(node), Some(position)) = (node, position) else {
+            return Err(StorageError::Corrupt("a record of how far hints reach cannot be read".to_owned()));
+        };
+        written.insert(NodeId(node), position);
+    }
+    Ok(written)
 }
 
 /// Refuses less than was synced.

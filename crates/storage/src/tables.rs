@@ -13,9 +13,11 @@
 use crate::definitions::{self, Definitions};
 use crate::failure::rocksdb_error;
 use crate::layout;
-use crate::options::{SharedMemory, StoreOptions, changed_options, database_options, local_options, table_options};
+use crate::options::{
+    SharedMemory, StoreOptions, changed_options, database_options, local_options, table_options, verifying_options,
+};
 use crate::snapshot;
-use crate::store::{Inner, LOCAL};
+use crate::store::{Inner, LOCAL, own_records};
 use model::TableId;
 use model::schema;
 use node::storage::StorageError;
@@ -150,11 +152,29 @@ impl Inner {
         let name = family_name(definition.id);
         if self.db.cf_handle(&name).is_some() {
             // An earlier call could not drop it: what is in it must not come back.
-            self.db.drop_cf(&name).map_err(|error| rocksdb_error("drop a table", &error))?;
+            self.drop_family(&name)?;
         }
         let create = self.db.create_cf(&name, &table_options(&self.options, &self.memory, &definition.options));
         create.map_err(|error| rocksdb_error("create a table", &error))?;
+        // A manifest that lost its end would forget the table, and recovery would pass over its records in the
+        // log without a word: the log itself says that there is such a table.
+        let _writer = self.writer.lock();
+        let (local, options) = (self.local_family()?, self.write_options.choose(true, true));
+        let noted = self.db.put_cf_opt(&local, layout::table_key(&name), b"", options);
+        noted.map_err(|error| rocksdb_error("create a table", &error))?;
+        self.note_synced();
         Ok(Table::new(definition.clone(), false))
+    }
+
+    fn drop_family(&self, name: &str) -> Result<(), StorageError> {
+        {
+            let _writer = self.writer.lock();
+            let (local, options) = (self.local_family()?, self.write_options.choose(true, true));
+            let forgotten = self.db.delete_cf_opt(&local, layout::table_key(name), options);
+            forgotten.map_err(|error| rocksdb_error("drop a table", &error))?;
+            self.note_synced();
+        }
+        self.db.drop_cf(name).map_err(|error| rocksdb_error("drop a table", &error))
     }
 
     /// Takes over another definition of a table. Options that RocksDB cannot change in an open column family
@@ -183,7 +203,7 @@ impl Inner {
             flushed.and_then(|()| self.db.flush_cf(&local)).map_err(|error| rocksdb_error("flush", &error))?;
             self.note_synced();
         }
-        self.db.drop_cf(&table.name).map_err(|error| rocksdb_error("drop a table", &error))
+        self.drop_family(&table.name)
     }
 }
 
@@ -254,17 +274,33 @@ pub(crate) fn open_database(
     known: &Definitions,
 ) -> Result<(DB, Tables), StorageError> {
     let failed = |error: rocksdb::Error| rocksdb_error(&format!("cannot open the database {}", path.display()), &error);
-    let mut database = database_options(options, memory);
+    // Nothing was synced: the first start may have ended before there was a log, or all that there is now.
+    let whole = !may_create && !options.accept_data_loss;
+    let mut database = if whole { verifying_options(options, memory)? } else { database_options(options, memory) };
     database.create_if_missing(may_create);
-    database.create_missing_column_families(true);
+    database.create_missing_column_families(!whole);
     let (families, found) = families(options, memory, path, known)?;
     let db = DB::open_cf_descriptors(&database, path, families).map_err(failed)?;
+    for name in tables_noted(&db)? {
+        if whole && db.cf_handle(&name).is_none() {
+            return Err(StorageError::Corrupt(format!(
+                "the MANIFEST in {} does not list the table '{name}'",
+                path.display()
+            )));
+        }
+    }
     let mut tables = Tables::new();
     for (id, definition) in found {
         let with_deletions = has_deletions(&db, &family_name(id))?;
         tables.insert(id, Arc::new(Table::new(definition, with_deletions)));
     }
     Ok((db, tables))
+}
+
+/// The column families that there must be.
+fn tables_noted(db: &DB) -> Result<Vec<String>, StorageError> {
+    let records = own_records(db, layout::TABLES_PREFIX)?.into_iter();
+    Ok(records.map(|(name, _)| String::from_utf8_lossy(&name).into_owned()).collect())
 }
 
 /// True when the table has a record in the region of deletions.

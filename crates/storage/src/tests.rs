@@ -518,7 +518,7 @@ fn the_watermark_follows_the_log() {
     store.sync().unwrap();
     let synced = store.status().synced_sequence;
     assert_eq!(synced, store.status().latest_sequence);
-    assert_eq!((store.status().tables.len(), store.status().closed), (1, None));
+    assert_eq!((store.status().tables.len(), store.status().refuses_writes), (1, None));
     drop(store);
     let watermark = crate::watermark::Watermark::open(directory.path()).unwrap().unwrap();
     assert_eq!(watermark.sequence(), synced);
@@ -593,7 +593,7 @@ fn after_a_failed_write_nothing_more_is_written() {
     assert!(matches!(failed, Err(StorageError::Io(_))), "{failed:?}");
     assert!(matches!(store.commit(&[other], true), Err(StorageError::Closed(_))));
     assert!(matches!(store.sync(), Err(StorageError::Closed(_))));
-    assert!(store.status().closed.is_some());
+    assert!(matches!(store.status().refuses_writes, Some(StorageError::Io(_))));
     assert_eq!(count(&store), 1, "reads go on");
 }
 
@@ -638,7 +638,7 @@ fn writes_are_refused_while_compaction_is_behind_and_taken_again_after_it() {
     }
     let (number, error) = refused.expect("writes are refused at last");
     assert_eq!(error, StorageError::Overloaded);
-    assert_eq!((store.pressure(), store.status().closed), (crate::Pressure::Refusing, None));
+    assert_eq!((store.pressure(), store.status().refuses_writes), (crate::Pressure::Refusing, None));
     assert_eq!(count(&store) as u32, number, "what was refused is not there, and reads go on");
     assert!(store.status().refused_writes >= 1);
     // Compaction has caught up.

@@ -14,7 +14,7 @@
 //! slot (at 0 and at 4096): magic (8) | counter u64 | sequence u64 | XXH3-64 of those u64     little-endian
 //! ```
 
-use crate::failure::{io_error, sync_directory};
+use crate::failure::{io_error, sync_directory, sync_error};
 use node::storage::StorageError;
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
@@ -100,17 +100,16 @@ impl Watermark {
     /// When it cannot be written or synced.
     pub(crate) fn write(&mut self, sequence: u64) -> Result<(), StorageError> {
         let counter = self.counter + 1;
-        let write = || {
-            self.file.write_all_at(&encode(counter, sequence), counter % 2 * SLOT_DISTANCE)?;
-            self.file.sync_data()
-        };
-        write().map_err(|error| io_error("sync", &self.path, &error))?;
+        let slot = counter % 2 * SLOT_DISTANCE;
+        let written = self.file.write_all_at(&encode(counter, sequence), slot);
+        written.map_err(|error| io_error("write", &self.path, &error))?;
+        self.file.sync_data().map_err(|error| sync_error(&self.path, &error))?;
         (self.counter, self.sequence) = (counter, sequence);
         Ok(())
     }
 }
 
-fn encode(counter: u64, sequence: u64) -> [u8; SLOT_BYTES] {
+pub(crate) fn encode(counter: u64, sequence: u64) -> [u8; SLOT_BYTES] {
     let mut bytes = [0; SLOT_BYTES];
     bytes[..8].copy_from_slice(MAGIC);
     bytes[8..16].copy_from_slice(&counter.to_le_bytes());
@@ -121,7 +120,7 @@ fn encode(counter: u64, sequence: u64) -> [u8; SLOT_BYTES] {
 }
 
 /// `(counter, sequence)` of a slot that is whole.
-fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, u64)> {
+pub(crate) fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, u64)> {
     let word = |at: usize| bytes[at..].first_chunk::<8>().copied().map_or(0, u64::from_le_bytes);
     (bytes.starts_with(MAGIC) && word(24) == xxh3_64(&bytes[..24])).then(|| (word(8), word(16)))
 }
@@ -166,6 +165,25 @@ mod tests {
             std::fs::write(&path, &after[..torn]).unwrap();
             let cut = Watermark::open(directory.path());
             assert!(matches!(cut, Ok(Some(_)) | Err(StorageError::Corrupt(_))), "cut at {torn}: {cut:?}");
+        }
+    }
+
+    #[test]
+    fn a_flip_of_any_bit_leaves_the_other_slot() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut watermark = Watermark::create(directory.path(), 0).unwrap();
+        [10, 20].into_iter().for_each(|sequence| watermark.write(sequence).unwrap());
+        let path = directory.path().join("WATERMARK");
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            for bit in 0..8 {
+                let mut damaged = whole.clone();
+                damaged[at] ^= 1 << bit;
+                std::fs::write(&path, &damaged).unwrap();
+                let found = Watermark::open(directory.path()).unwrap().unwrap().sequence();
+                // Counter 4 holds 20 and stands in the first slot.
+                assert_eq!(found, if at < SLOT_BYTES { 10 } else { 20 }, "bit {bit} of byte {at}");
+            }
         }
     }
 

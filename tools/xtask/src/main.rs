@@ -1,6 +1,6 @@
 //! `cargo xtask`: every task of the project under one command, the same on a laptop and in CI.
 //!
-//! Invariants: `verify` never writes to the checkout; `fix` is the only task that does. Every task
+//! Invariants: `verify` never writes to the checkout; only `fix` does, and `soak` to its ledger and corpora. Every task
 //! installs what the build needs and is missing, and says so.
 #![allow(
     clippy::disallowed_methods,
@@ -12,8 +12,10 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod layers;
 mod prerequisites;
+mod soak;
 mod tidy;
 
 use anyhow::{Context, Result, bail};
@@ -48,6 +50,8 @@ enum Task {
     Fix,
     /// Run a benchmark and print its figures
     Bench(bench::BenchOptions),
+    /// Run crash loops, damage and fuzz targets for long, with a ledger of what was run and found
+    Soak(soak::SoakOptions),
 }
 
 /// The root of the checkout.
@@ -78,15 +82,19 @@ fn line(command: &Command) -> String {
     std::iter::once(program).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
+/// Seconds for each fuzz target in a run of all tests.
+const FUZZ_SECONDS: u64 = 30;
+
 /// All tests: of every crate, documentation included, then the planted bugs, which need their switch
-/// compiled in and so run as a build of their own.
+/// compiled in and so run as a build of their own, and each fuzz target for a short time.
 fn test() -> Result<()> {
     // The end-to-end tests start the real binary; building it first keeps its path known to them.
     run(cargo().args(["build", "--release", "--package", "helenus"]))?;
     run(cargo().args(["test", "--release", "--workspace"]))?;
     run(cargo()
         .args(["test", "--release", "--package", "sim", "--features", "planted", "--test", "planted"])
-        .args(["--", "--nocapture"]))
+        .args(["--", "--nocapture"]))?;
+    fuzz::share(FUZZ_SECONDS)
 }
 
 fn verify(skip_tests: bool) -> Result<()> {
@@ -101,6 +109,9 @@ fn verify(skip_tests: bool) -> Result<()> {
 }
 
 fn main() -> Result<()> {
+    if let Some(code) = fuzz::wrap_compiler() {
+        std::process::exit(code);
+    }
     let task = Options::parse().task;
     if !matches!(task, Task::Fix) {
         prerequisites::install()?;
@@ -114,5 +125,6 @@ fn main() -> Result<()> {
             run(cargo().args(["fmt", "--all"]))
         }
         Task::Bench(options) => bench::bench(&options),
+        Task::Soak(options) => soak::soak(&options),
     }
 }

@@ -1,0 +1,260 @@
+//! `cargo xtask soak NAME`: long runs in slices, with a ledger.
+//!
+//! A run asks for a number of cycles or seconds *of this commit*: it goes on where the ledger says that earlier ones
+//! of the same commit ended, and can be stopped at any time at the cost of the slice under way. Each slice that ends
+//! becomes one line of `tests/ledger.jsonl`, findings included. The commit is the last one that changed anything
+//! but the ledger; lines of a checkout with changes that are not committed say so and count for no commit.
+
+use crate::fuzz::{self, Campaign};
+use crate::{cargo, root, run};
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+/// The ledger, from the root of the checkout.
+const LEDGER: &str = "tests/ledger.jsonl";
+/// Lines of a failed run that are shown.
+const SHOWN_LINES: usize = 60;
+
+/// What to run for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Name {
+    /// Kill -9 of a single node that is written to
+    Kill,
+    /// Kill -9 of the nodes of a cluster in turn, while it is written to
+    KillCluster,
+    /// Simulated power cuts of a node that is written to
+    Power,
+    /// Random damage to a store's files
+    Corruption,
+    /// The fuzz targets, or one of them
+    Fuzz,
+}
+
+/// What to run, and for how long.
+#[derive(Args)]
+pub(crate) struct SoakOptions {
+    /// The run
+    #[arg(value_enum, required_unless_present = "summary")]
+    name: Option<Name>,
+    /// Cycles of this commit to reach (all but `fuzz`)
+    #[arg(long, default_value_t = 100)]
+    cycles: u64,
+    /// Seconds of this commit to reach, of each target (`fuzz`)
+    #[arg(long, default_value_t = 600)]
+    seconds: u64,
+    /// Only this target (`fuzz`)
+    #[arg(long)]
+    target: Option<String>,
+    /// Put the fewest inputs that reach all that was reached into tests/fuzz/corpus, and run nothing (`fuzz`)
+    #[arg(long)]
+    keep_corpora: bool,
+    /// Show what the ledger holds, and run nothing
+    #[arg(long)]
+    summary: bool,
+}
+
+/// How a run of cycles is carried out: by a test that reads `HELENUS_CYCLES` and `HELENUS_SEED`.
+struct Loop {
+    package: &'static str,
+    binary: &'static str,
+    test: &'static str,
+    cycles_per_slice: u64,
+}
+
+impl Name {
+    fn text(self) -> &'static str {
+        match self {
+            Name::Kill => "kill",
+            Name::KillCluster => "kill-cluster",
+            Name::Power => "power",
+            Name::Corruption => "corruption",
+            Name::Fuzz => "fuzz",
+        }
+    }
+
+    /// None for what is not a loop.
+    fn as_loop(self) -> Option<Loop> {
+        let e2e = |test, cycles_per_slice| Loop { package: "e2e", binary: "e2e", test, cycles_per_slice };
+        match self {
+            Name::Kill => Some(e2e("durability::no_acknowledged_write_is_lost_when_the_only_node_is_killed", 50)),
+            Name::KillCluster => {
+                let test = "durability::no_write_acknowledged_at_quorum_is_lost_when_nodes_are_killed_in_turn";
+                Some(e2e(test, 10))
+            }
+            Name::Power => Some(e2e("durability::no_acknowledged_write_is_lost_by_power_cuts", 25)),
+            Name::Corruption => Some(Loop {
+                package: "storage",
+                binary: "corruption",
+                test: "no_damage_is_silent",
+                cycles_per_slice: 40,
+            }),
+            Name::Fuzz => None,
+        }
+    }
+}
+
+/// Runs what is asked for, or shows the ledger.
+///
+/// # Errors
+/// When something is found, or cannot be run.
+pub(crate) fn soak(options: &SoakOptions) -> Result<()> {
+    let ledger = Ledger::open()?;
+    let Some(name) = options.name.filter(|_| !options.summary) else {
+        ledger.summary();
+        return Ok(());
+    };
+    match name.as_loop() {
+        None if options.keep_corpora => fuzz::keep_corpora(),
+        Some(a_loop) => run_loop(name, &a_loop, options.cycles, &ledger),
+        None => run_fuzz(options, &ledger),
+    }
+}
+
+fn run_loop(name: Name, a_loop: &Loop, cycles: u64, ledger: &Ledger) -> Result<()> {
+    run(cargo().args(["build", "--release", "--package", "helenus"]))?;
+    let mut done = ledger.sum(name.text(), "cycles")?;
+    while done < cycles {
+        let (slice, seed) = (a_loop.cycles_per_slice.min(cycles - done), ledger.next_seed(name.text())?);
+        let started = Instant::now();
+        let mut command = cargo();
+        command.args(["test", "--release", "--package", a_loop.package, "--test", a_loop.binary, "--", "--exact"]);
+        command.arg(a_loop.test).arg("--nocapture");
+        command.env("HELENUS_CYCLES", slice.to_string()).env("HELENUS_SEED", seed.to_string());
+        let output = command.output().context("start cargo test")?;
+        let (failed, said) = (!output.status.success(), text(&output));
+        ensure!(failed || said.contains("test result: ok. 1 passed"), "the test did not run:\n{said}");
+        done += slice;
+        ledger.append(&json!({
+            "run": name.text(), "cycles": slice, "seeds": [seed, seed + slice - 1],
+            "seconds": seconds(started.elapsed()), "findings": u32::from(failed),
+        }))?;
+        if failed {
+            bail!("{}: a slice of {slice} cycles from seed {seed} failed:\n{}", name.text(), tail(&said));
+        }
+        eprintln!("{}: {done} of {cycles} cycles", name.text());
+    }
+    Ok(())
+}
+
+fn run_fuzz(options: &SoakOptions, ledger: &Ledger) -> Result<()> {
+    let runner = fuzz::build()?;
+    let targets = match &options.target {
+        Some(target) => vec![target.clone()],
+        None => fuzz::targets(&runner)?,
+    };
+    let mut waiting = Vec::new();
+    for target in targets {
+        let missing = options.seconds.saturating_sub(ledger.sum(&format!("fuzz {target}"), "seconds")?);
+        waiting.extend((missing > 0).then_some(Campaign { target, seconds: missing }));
+    }
+    let mut failed = Vec::new();
+    fuzz::run_all(&runner, waiting, |campaign, result| {
+        ledger.append(&json!({
+            "run": format!("fuzz {}", campaign.target), "executions": result.executions,
+            "coverage": result.coverage, "seconds": result.seconds, "findings": u32::from(result.finding.is_some()),
+        }))?;
+        failed.extend(result.finding);
+        Ok(())
+    })?;
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    Ok(())
+}
+
+fn text(output: &Output) -> String {
+    [&output.stdout[..], &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
+}
+
+/// The end of what a program said.
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
+}
+
+fn seconds(duration: Duration) -> u64 {
+    duration.as_secs_f64().ceil() as u64
+}
+
+/// The ledger in the checkout, and the commit that is checked out.
+struct Ledger {
+    path: PathBuf,
+    commit: String,
+}
+
+impl Ledger {
+    fn open() -> Result<Ledger> {
+        let git = |arguments: &[&str]| -> Result<String> {
+            let output = Command::new("git").current_dir(root()).args(arguments).output().context("run git")?;
+            ensure!(output.status.success(), "git: {}", String::from_utf8_lossy(&output.stderr));
+            Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+        };
+        let others = format!(":(exclude){LEDGER}");
+        let commit = git(&["log", "-1", "--format=%h", "--", ".", &others])?;
+        let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", ".", &others])?;
+        let commit = if changed.is_empty() { commit } else { format!("{commit}+changes") };
+        Ok(Ledger { path: root().join(LEDGER), commit })
+    }
+
+    fn lines(&self) -> Result<Vec<Value>> {
+        let text = match std::fs::read_to_string(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            text => text.with_context(|| format!("read {LEDGER}"))?,
+        };
+        text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("{LEDGER}: {line}"))).collect()
+    }
+
+    /// One line, written at once: of a stop in the middle nothing is left.
+    fn append(&self, slice: &Value) -> Result<()> {
+        let mut line = json!({ "commit": self.commit });
+        if let (Some(line), Some(slice)) = (line.as_object_mut(), slice.as_object()) {
+            line.extend(slice.clone());
+        }
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&self.path)?;
+        file.write_all(format!("{line}\n").as_bytes()).with_context(|| format!("write {LEDGER}"))
+    }
+
+    /// The sum of a figure over the slices of a run of this commit.
+    fn sum(&self, run: &str, figure: &str) -> Result<u64> {
+        let lines = self.lines()?;
+        let own = lines.iter().filter(|line| line["commit"] == self.commit.as_str() && line["run"] == run);
+        Ok(own.filter_map(|line| line[figure].as_u64()).sum())
+    }
+
+    /// The first seed that no slice of a run of any commit has used.
+    fn next_seed(&self, run: &str) -> Result<u64> {
+        let lines = self.lines()?;
+        let last = lines.iter().filter(|line| line["run"] == run).filter_map(|line| line["seeds"][1].as_u64()).max();
+        Ok(last.unwrap_or(0) + 1)
+    }
+
+    /// Prints, by commit and run, what has been done and found.
+    fn summary(&self) {
+        let mut sums: BTreeMap<(usize, String, String), BTreeMap<&str, u64>> = BTreeMap::new();
+        let mut commits: Vec<String> = Vec::new();
+        for line in self.lines().unwrap_or_default() {
+            let (commit, run) = (line["commit"].as_str().unwrap_or_default(), line["run"].as_str().unwrap_or_default());
+            let order = commits.iter().position(|known| known == commit).unwrap_or_else(|| {
+                commits.push(commit.to_owned());
+                commits.len() - 1
+            });
+            let sum = sums.entry((order, commit.to_owned(), run.to_owned())).or_default();
+            for figure in ["cycles", "executions", "seconds", "findings"] {
+                *sum.entry(figure).or_default() += line[figure].as_u64().unwrap_or(0);
+            }
+        }
+        println!(
+            "{:<20} {:<24} {:>8} {:>14} {:>8} {:>8}",
+            "commit", "run", "cycles", "executions", "seconds", "findings"
+        );
+        for ((_, commit, run), sum) in sums {
+            let [cycles, executions, seconds, findings] =
+                ["cycles", "executions", "seconds", "findings"].map(|figure| sum[figure]);
+            println!("{commit:<20} {run:<24} {cycles:>8} {executions:>14} {seconds:>8} {findings:>8}");
+        }
+    }
+}
