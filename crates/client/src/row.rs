@@ -115,8 +115,10 @@ pub struct SchemaChange {
     pub effect: SchemaEffect,
     /// The keyspace.
     pub keyspace: String,
-    /// The table; `None` when the keyspace itself was changed.
+    /// The table; `None` when the keyspace itself, or a type of it, was changed.
     pub table: Option<String>,
+    /// The user-defined type, if one was changed.
+    pub user_type: Option<String>,
     /// The epoch of the cluster's metadata that includes the change.
     pub epoch: u64,
 }

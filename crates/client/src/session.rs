@@ -600,7 +600,8 @@ fn schema_change(change: proto::SchemaChange) -> Result<SchemaChange, InvalidMes
         _ => return Err(InvalidMessage::new("SchemaChange.effect", format!("{} is not known", change.effect))),
     };
     let table = Some(change.table).filter(|table| !table.is_empty());
-    Ok(SchemaChange { effect, keyspace: change.keyspace, table, epoch: change.epoch })
+    let user_type = Some(change.user_type).filter(|name| !name.is_empty());
+    Ok(SchemaChange { effect, keyspace: change.keyspace, table, user_type, epoch: change.epoch })
 }
 
 async fn prepare_on(chosen: &Chosen, text: &str, keyspace: &str, limit: Instant) -> Result<Facts, Failure> {

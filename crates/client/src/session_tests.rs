@@ -529,6 +529,7 @@ async fn a_schema_change_is_done_when_the_nodes_know_it() {
             effect: proto::schema_change::Effect::Created.into(),
             keyspace: "k".to_owned(),
             table: "t2".to_owned(),
+            user_type: String::new(),
             epoch: 2,
         };
         let result = Some(proto::execute_response::Result::SchemaChange(change));

@@ -39,6 +39,7 @@ fn table(name: &str) -> Change {
         name: name.to_owned(),
         columns: vec![column],
         options: TableOptions::default(),
+        dropped_columns: Vec::new(),
     };
     Change::Schema(SchemaChange::CreateTable { table, if_not_exists: false })
 }

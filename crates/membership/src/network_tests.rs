@@ -464,6 +464,7 @@ fn create_table(keyspace: &str, name: &str, id: u128) -> SchemaChange {
             name: name.to_owned(),
             columns: vec![column],
             options: TableOptions::default(),
+            dropped_columns: Vec::new(),
         },
         if_not_exists: false,
     }

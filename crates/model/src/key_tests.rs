@@ -35,6 +35,7 @@ fn table(columns: &[(CqlType, bool)]) -> Table {
         name: "t".to_owned(),
         columns: std::iter::once(key).chain(clustering).collect(),
         options: TableOptions::default(),
+        dropped_columns: Vec::new(),
     }
 }
 

@@ -6,8 +6,9 @@ use crate::codec::{CodecError, Decode, Encode, Reader, put_sequence};
 use crate::error::RequestError;
 use crate::id::{ColumnId, KeyspaceName, TableId};
 use crate::limits::TABLES_MAX;
+use crate::row::Row;
 use crate::table_options::TableOptions;
-use crate::types::CqlType;
+use crate::types::{CqlType, UserType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -47,6 +48,8 @@ pub struct Keyspace {
     pub replication: Replication,
     /// Its tables by name.
     pub tables: BTreeMap<String, Arc<Table>>,
+    /// Its user-defined types by name.
+    pub types: BTreeMap<String, Arc<UserType>>,
 }
 
 /// The order of a clustering column.
@@ -100,6 +103,21 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Its options.
     pub options: TableOptions,
+    /// The columns that it had once.
+    pub dropped_columns: Vec<DroppedColumn>,
+}
+
+/// A column that a table had once. What was written to it may lie on disk, or arrive, for long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DroppedColumn {
+    /// Its identity on disk, which is never another column's.
+    pub id: ColumnId,
+    /// Its name, which a later column may have again.
+    pub name: String,
+    /// The type of its values.
+    pub cql_type: CqlType,
+    /// When it was dropped, as a write timestamp in microseconds.
+    pub dropped_at: i64,
 }
 
 /// All keyspaces and tables at one epoch.
@@ -153,9 +171,50 @@ pub enum SchemaChange {
         /// Its name.
         name: String,
     },
+    /// `CREATE TYPE`.
+    CreateType {
+        /// The whole type.
+        definition: UserType,
+        /// True for `IF NOT EXISTS`.
+        if_not_exists: bool,
+    },
+    /// `DROP TYPE`.
+    DropType {
+        /// The keyspace that it is in.
+        keyspace: KeyspaceName,
+        /// Its name.
+        name: String,
+        /// True for `IF EXISTS`.
+        if_exists: bool,
+    },
+}
+
+impl DroppedColumn {
+    /// True when something of the column that was written at `timestamp` microseconds is gone: the one rule for
+    /// readers and garbage collection. What was written later came from a coordinator that did not know of the
+    /// drop, and nobody reads it: no column has the id any more.
+    #[must_use]
+    pub fn covers(&self, timestamp: i64) -> bool {
+        timestamp <= self.dropped_at
+    }
 }
 
 impl Table {
+    /// The id of the next column to be added: above all that the table ever had.
+    #[must_use]
+    pub fn next_column_id(&self) -> ColumnId {
+        let dropped = self.dropped_columns.iter().map(|column| column.id.0);
+        let highest = self.columns.iter().map(|column| column.id.0).chain(dropped).max();
+        ColumnId(highest.map_or(0, |highest| highest + 1))
+    }
+
+    /// Leaves out of `row` what was written to columns before they were dropped.
+    pub fn hide_dropped(&self, row: &mut Row) {
+        for column in &self.dropped_columns {
+            row.retain_in_column(column.id, |timestamp| !column.covers(timestamp));
+        }
+    }
+
     /// The id that it was created with: stays the same when it is truncated.
     #[must_use]
     pub fn created_id(&self) -> TableId {
@@ -190,6 +249,7 @@ impl Table {
             name: format!("table_{:x}", id.0),
             columns: kinds.into_iter().zip(0..).map(column).collect(),
             options: TableOptions::default(),
+            dropped_columns: Vec::new(),
         }
     }
 
@@ -245,9 +305,7 @@ impl Schema {
     /// # Errors
     /// `NotFound` or `Invalid` in Cassandra's words, since tools match on them.
     pub fn find_table(&self, keyspace: &str, name: &str) -> Result<&Arc<Table>, RequestError> {
-        let found = self.keyspaces.get(keyspace);
-        let found = found.ok_or_else(|| RequestError::NotFound(format!("keyspace {keyspace} does not exist")))?;
-        let table = found.tables.get(name);
+        let table = self.find_keyspace(keyspace)?.tables.get(name);
         table.ok_or_else(|| RequestError::NotFound(format!("table {keyspace}.{name} does not exist")))
     }
 
@@ -263,9 +321,10 @@ impl Schema {
                 if self.keyspaces.contains_key(name) {
                     return unless(*if_not_exists, RequestError::AlreadyExists { what: format!("keyspace {name}") });
                 }
-                let tables = BTreeMap::new();
-                let keyspace = Keyspace { name: name.clone(), replication: replication.clone(), tables };
-                next.keyspaces.insert(name.clone(), Arc::new(keyspace));
+                let (name, replication) = (name.clone(), replication.clone());
+                let (tables, types) = (BTreeMap::new(), BTreeMap::new());
+                let keyspace = Keyspace { name: name.clone(), replication, tables, types };
+                next.keyspaces.insert(name, Arc::new(keyspace));
             }
             SchemaChange::DropKeyspace { name, if_exists } => {
                 let Some(keyspace) = next.keyspaces.remove(name) else {
@@ -291,8 +350,8 @@ impl Schema {
                     );
                     return Err(RequestError::Invalid(message));
                 }
-                next.replace_keyspace(&table.keyspace, |tables| {
-                    tables.insert(table.name.clone(), Arc::new(table.clone()));
+                next.replace_keyspace(&table.keyspace, |keyspace| {
+                    keyspace.tables.insert(table.name.clone(), Arc::new(table.clone()));
                 });
                 next.tables.insert(table.id, Arc::new(table.clone()));
             }
@@ -300,8 +359,8 @@ impl Schema {
                 Err(missing) => return unless(*if_exists, missing),
                 Ok(table) => {
                     next.tables.remove(&table.id);
-                    next.replace_keyspace(keyspace, |tables| {
-                        tables.remove(name);
+                    next.replace_keyspace(keyspace, |keyspace| {
+                        keyspace.tables.remove(name);
                     });
                 }
             },
@@ -310,18 +369,59 @@ impl Schema {
                 let truncated = Arc::new(table.truncated());
                 next.tables.remove(&table.id);
                 next.tables.insert(truncated.id, truncated.clone());
-                next.replace_keyspace(keyspace, |tables| {
-                    tables.insert(name.clone(), truncated);
+                next.replace_keyspace(keyspace, |keyspace| {
+                    keyspace.tables.insert(name.clone(), truncated);
+                });
+            }
+            SchemaChange::CreateType { definition, if_not_exists } => {
+                let (keyspace, name) = (&definition.keyspace, &definition.name);
+                if self.find_keyspace(keyspace)?.types.contains_key(name) {
+                    let what = format!("type {keyspace}.{name}");
+                    return unless(*if_not_exists, RequestError::AlreadyExists { what });
+                }
+                CqlType::user_defined(&Arc::new(definition.clone()), true).check()?;
+                next.replace_keyspace(keyspace, |keyspace| {
+                    keyspace.types.insert(name.clone(), Arc::new(definition.clone()));
+                });
+            }
+            SchemaChange::DropType { keyspace, name, if_exists } => {
+                let found = self.find_keyspace(keyspace);
+                if !found.as_ref().is_ok_and(|keyspace| keyspace.types.contains_key(name)) {
+                    let missing = || RequestError::NotFound(format!("type {keyspace}.{name} does not exist"));
+                    return unless(*if_exists, found.err().unwrap_or_else(missing));
+                }
+                if let Some(user) = found?.user_of_type(name) {
+                    let message = format!("Cannot drop user type '{keyspace}.{name}' as it is still used by {user}");
+                    return Err(RequestError::Invalid(message));
+                }
+                next.replace_keyspace(keyspace, |keyspace| {
+                    keyspace.types.remove(name);
                 });
             }
         }
         Ok(Some(next))
     }
 
-    fn replace_keyspace(&mut self, name: &str, change: impl FnOnce(&mut BTreeMap<String, Arc<Table>>)) {
+    fn find_keyspace(&self, name: &str) -> Result<&Arc<Keyspace>, RequestError> {
+        self.keyspaces.get(name).ok_or_else(|| RequestError::NotFound(format!("keyspace {name} does not exist")))
+    }
+
+    fn replace_keyspace(&mut self, name: &str, change: impl FnOnce(&mut Keyspace)) {
         if let Some(keyspace) = self.keyspaces.get_mut(name) {
-            change(&mut Arc::make_mut(keyspace).tables);
+            change(Arc::make_mut(keyspace));
         }
+    }
+}
+
+impl Keyspace {
+    /// What of the keyspace uses its user-defined type `name`: a table or another type.
+    fn user_of_type(&self, name: &str) -> Option<String> {
+        let mut tables = self.tables.values();
+        let uses = |table: &&Arc<Table>| table.columns.iter().any(|column| column.cql_type.uses(&self.name, name));
+        let table = tables.find(uses).map(|table| format!("table {}.{}", self.name, table.name));
+        let mut types = self.types.values();
+        let uses = |other: &&Arc<UserType>| other.types().any(|cql_type| cql_type.uses(&self.name, name));
+        table.or_else(|| types.find(uses).map(|other| format!("type {}.{}", self.name, other.name)))
     }
 }
 
@@ -405,6 +505,23 @@ impl Encode for Table {
         self.name.encode(out);
         put_sequence(out, &self.columns);
         self.options.encode(out);
+        put_sequence(out, &self.dropped_columns);
+    }
+}
+
+impl Encode for DroppedColumn {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.id.encode(out);
+        self.name.encode(out);
+        self.cql_type.encode(out);
+        self.dropped_at.encode(out);
+    }
+}
+
+impl Decode for DroppedColumn {
+    fn decode(reader: &mut Reader) -> Result<DroppedColumn, CodecError> {
+        let (id, name, cql_type) = (ColumnId::decode(reader)?, reader.text()?, CqlType::decode(reader)?);
+        Ok(DroppedColumn { id, name, cql_type, dropped_at: reader.i64()? })
     }
 }
 
@@ -417,6 +534,7 @@ impl Decode for Table {
             name: reader.text()?,
             columns: reader.sequence()?,
             options: TableOptions::decode(reader)?,
+            dropped_columns: reader.sequence()?,
         })
     }
 }
@@ -451,6 +569,17 @@ impl Encode for SchemaChange {
                 keyspace.encode(out);
                 name.encode(out);
             }
+            SchemaChange::CreateType { definition, if_not_exists } => {
+                out.push(5);
+                definition.encode(out);
+                if_not_exists.encode(out);
+            }
+            SchemaChange::DropType { keyspace, name, if_exists } => {
+                out.push(6);
+                keyspace.encode(out);
+                name.encode(out);
+                if_exists.encode(out);
+            }
         }
     }
 }
@@ -467,10 +596,16 @@ impl Decode for SchemaChange {
             2 => SchemaChange::CreateTable { table: Table::decode(reader)?, if_not_exists: reader.bool()? },
             3 => SchemaChange::DropTable { keyspace: reader.text()?, name: reader.text()?, if_exists: reader.bool()? },
             4 => SchemaChange::TruncateTable { keyspace: reader.text()?, name: reader.text()? },
+            5 => SchemaChange::CreateType { definition: UserType::decode(reader)?, if_not_exists: reader.bool()? },
+            6 => SchemaChange::DropType { keyspace: reader.text()?, name: reader.text()?, if_exists: reader.bool()? },
             _ => return Err(CodecError::Invalid("schema change")),
         })
     }
 }
+
+#[cfg(test)]
+#[path = "schema_tests.rs"]
+mod type_tests;
 
 #[cfg(test)]
 mod tests {

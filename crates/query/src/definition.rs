@@ -202,7 +202,7 @@ pub(crate) fn create_table(
     let columns = table_columns(source, create)?;
     let options = table_options(source, &create.properties)?;
     let (keyspace, name) = (keyspace.to_owned(), name.text.clone());
-    let table = Table { id: TableId(0), generation: 0, keyspace, name, columns, options };
+    let table = Table { id: TableId(0), generation: 0, keyspace, name, columns, options, dropped_columns: Vec::new() };
     Ok(SchemaRequest { change: SchemaChange::CreateTable { table, if_not_exists: create.if_not_exists } })
 }
 

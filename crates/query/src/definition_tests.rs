@@ -197,7 +197,8 @@ fn any_table() -> impl Strategy<Value = Table> {
             let others = rest.into_iter().map(|(name, cql_type)| (name, ColumnKind::Regular, cql_type));
             let columns = of_key.chain(others).zip(0..);
             let columns = columns.map(|((name, kind, cql_type), id)| Column { id: ColumnId(id), name, kind, cql_type });
-            Table { id: TableId(7), generation: 0, keyspace, name, columns: columns.collect(), options }
+            let (columns, dropped_columns) = (columns.collect(), Vec::new());
+            Table { id: TableId(7), generation: 0, keyspace, name, columns, options, dropped_columns }
         },
     )
 }
@@ -217,7 +218,7 @@ proptest! {
     ) {
         let replication =
             if simple { Replication::Simple { factor: 3 } } else { Replication::NetworkTopology { factors } };
-        let keyspace = Keyspace { name: name.clone(), replication: replication.clone(), tables: BTreeMap::new() };
+        let keyspace = Keyspace { name: name.clone(), replication: replication.clone(), tables: BTreeMap::new(), types: BTreeMap::new() };
         let expected = SchemaChange::CreateKeyspace { name, replication, if_not_exists: false };
         prop_assert_eq!(change(&describe_keyspace(&keyspace)), expected);
     }

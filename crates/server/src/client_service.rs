@@ -102,16 +102,17 @@ pub(crate) fn answer_message(answer: Answer, columns: &Columns) -> proto::Execut
             Kind::Rows(proto::Rows { columns, metadata_id, rows, paging_state })
         }
         Answer::Use(keyspace) => Kind::SetKeyspace(proto::SetKeyspace { keyspace }),
-        Answer::Schema(SchemaChanged { keyspace, table, effect, epoch, warning }) => {
+        Answer::Schema(SchemaChanged { keyspace, table, user_type, effect, epoch, warning }) => {
             let effect = match effect {
                 Effect::Created => proto::schema_change::Effect::Created,
                 Effect::Dropped => proto::schema_change::Effect::Dropped,
                 Effect::Truncated => proto::schema_change::Effect::Truncated,
                 Effect::None => proto::schema_change::Effect::None,
             };
-            let table = table.unwrap_or_default();
+            let (effect, epoch) = (effect.into(), epoch.0);
+            let (table, user_type) = (table.unwrap_or_default(), user_type.unwrap_or_default());
             warnings.extend(warning);
-            Kind::SchemaChange(proto::SchemaChange { effect: effect.into(), keyspace, table, epoch: epoch.0 })
+            Kind::SchemaChange(proto::SchemaChange { effect, keyspace, table, epoch, user_type })
         }
     };
     proto::ExecuteResponse { result: Some(kind), warnings }

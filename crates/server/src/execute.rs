@@ -13,6 +13,7 @@ use bytes::Bytes;
 use membership::ClusterView;
 use model::limits::{TABLES_MAX, TABLES_WARNED};
 use model::schema::{Schema, SchemaChange};
+use model::types::UserType;
 use model::{Consistency, Epoch, RequestError, TableId, Token};
 use node::Shard;
 use node::io::{Request, Response};
@@ -72,8 +73,10 @@ pub(crate) enum Effect {
 pub(crate) struct SchemaChanged {
     /// The keyspace.
     pub(crate) keyspace: String,
-    /// The table; none when the keyspace itself was changed.
+    /// The table; none when the keyspace itself or a type was changed.
     pub(crate) table: Option<String>,
+    /// The user-defined type, if one was changed.
+    pub(crate) user_type: Option<String>,
     /// What happened.
     pub(crate) effect: Effect,
     /// The epoch that includes it.
@@ -270,6 +273,10 @@ fn exists(schema: &Schema, change: &SchemaChange) -> bool {
         SchemaChange::DropTable { keyspace, name, .. } | SchemaChange::TruncateTable { keyspace, name } => {
             schema.find_table(keyspace, name).is_ok()
         }
+        SchemaChange::CreateType { definition: UserType { keyspace, name, .. }, .. }
+        | SchemaChange::DropType { keyspace, name, .. } => {
+            schema.keyspace(keyspace).is_some_and(|keyspace| keyspace.types.contains_key(name))
+        }
     }
 }
 
@@ -285,6 +292,14 @@ fn describe(change: &SchemaChange, existed: bool, schema: &Schema, epoch: Epoch)
         }
         SchemaChange::DropTable { keyspace, name, .. } => (keyspace, Some(name), existed, Effect::Dropped),
         SchemaChange::TruncateTable { keyspace, name } => (keyspace, Some(name), true, Effect::Truncated),
+        SchemaChange::CreateType { definition, .. } => (&definition.keyspace, None, !existed, Effect::Created),
+        SchemaChange::DropType { keyspace, .. } => (keyspace, None, existed, Effect::Dropped),
+    };
+    let user_type = match change {
+        SchemaChange::CreateType { definition: UserType { name, .. }, .. } | SchemaChange::DropType { name, .. } => {
+            Some(name.clone())
+        }
+        _ => None,
     };
     let effect = if happened { effect } else { Effect::None };
     let tables = schema.tables().len();
@@ -294,5 +309,5 @@ fn describe(change: &SchemaChange, existed: bool, schema: &Schema, epoch: Epoch)
             "The cluster has {tables} tables, which slows its nodes down: {TABLES_MAX} is the most that it can have"
         )
     });
-    SchemaChanged { keyspace: keyspace.clone(), table: table.cloned(), effect, epoch, warning }
+    SchemaChanged { keyspace: keyspace.clone(), table: table.cloned(), user_type, effect, epoch, warning }
 }

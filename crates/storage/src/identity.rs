@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! helenus data directory
-//! format 1
+//! format 2
 //! node 01234567-89ab-cdef-0011-223344556677
 //! cluster 01234567-89ab-cdef-0011-223344556677      (or: none)
 //! checksum 0123456789abcdef                         (XXH3-64 of the lines above)
@@ -16,9 +16,10 @@ use std::io::ErrorKind;
 use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The format that this version writes and the newest that it reads: that of keys, values and files in the
+/// The format that this version writes and reads: that of keys, values and files in the
 /// directory, all together.
-const FORMAT: u32 = 1;
+/// 2: rows have complex columns, definitions of tables their dropped columns. No release wrote 1, and none reads it.
+const FORMAT: u32 = 2;
 const TITLE: &str = "helenus data directory";
 
 /// Whose data a directory holds.
@@ -34,7 +35,7 @@ impl Identity {
     /// Reads the file in `directory`; `None` when there is none.
     ///
     /// # Errors
-    /// When it cannot be read, is damaged, or was written by a newer version.
+    /// When it cannot be read, is damaged, or was written by a version with another format.
     pub(crate) fn read(directory: &Path) -> Result<Option<Identity>, StorageError> {
         let path = directory.join("IDENTITY");
         let text = match std::fs::read(&path) {
@@ -44,9 +45,14 @@ impl Identity {
         };
         parse(&text).map(Some).map_err(|error| match error {
             ParseError::Damaged => StorageError::Corrupt(format!("{} is damaged", path.display())),
+            ParseError::Older(format) => StorageError::Invalid(format!(
+                "the data directory {} was written by an older version of Helenus (format {format}; this version \
+                 reads format {FORMAT} only)",
+                directory.display()
+            )),
             ParseError::Newer(format) => StorageError::Invalid(format!(
                 "the data directory {} was written by a newer version of Helenus (format {format}; this version \
-                 reads formats up to {FORMAT})",
+                 reads format {FORMAT} only)",
                 directory.display()
             )),
         })
@@ -72,6 +78,7 @@ impl Identity {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ParseError {
     Damaged,
+    Older(u32),
     Newer(u32),
 }
 
@@ -89,6 +96,9 @@ pub(crate) fn parse(text: &[u8]) -> Result<Identity, ParseError> {
     let format: u32 = field("format").and_then(|format| format.parse().ok()).ok_or(ParseError::Damaged)?;
     if format > FORMAT {
         return Err(ParseError::Newer(format));
+    }
+    if format < FORMAT {
+        return Err(ParseError::Older(format));
     }
     let node = field("node").and_then(parse_uuid).ok_or(ParseError::Damaged)?;
     let cluster = match field("cluster").ok_or(ParseError::Damaged)? {
@@ -117,9 +127,9 @@ mod tests {
             let mut damaged = text.clone();
             for bit in 0..8 {
                 damaged[at] = text[at] ^ 1 << bit;
-                // A damaged version may look like a newer one: it is refused all the same.
+                // A damaged version may look like another one: it is refused all the same.
                 let parsed = parse(&damaged);
-                assert!(matches!(parsed, Err(ParseError::Damaged | ParseError::Newer(_))), "byte {at}: {parsed:?}");
+                assert!(parsed.is_err(), "byte {at}: {parsed:?}");
             }
             let cut = parse(&text[..at]);
             assert_eq!(cut, Err(ParseError::Damaged), "cut at {at}");
@@ -128,6 +138,7 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_named_whatever_follows() {
-        assert_eq!(parse(b"helenus data directory\nformat 2\nshards 5\n"), Err(ParseError::Newer(2)));
+        assert_eq!(parse(b"helenus data directory\nformat 3\nshards 5\n"), Err(ParseError::Newer(3)));
+        assert_eq!(parse(b"helenus data directory\nformat 1\nshards 5\n"), Err(ParseError::Older(1)));
     }
 }
