@@ -182,6 +182,8 @@ impl<'a> ScanAnswer<'a> {
             bytes_limit: self.bytes_left.saturating_sub((partition.bytes.len() + PARTITION_BYTES) as u64).max(1),
             tombstone_limit: self.tombstones_left,
             now_seconds: i64::from(self.command.now_seconds),
+            // Scans are not digested.
+            purge: Purge::default(),
         };
         Answer::of(wanted, deletions)
     }

@@ -234,7 +234,7 @@ impl BareDatabase {
         let mut database = database_options(options, &memory);
         database.create_if_missing(true);
         database.create_missing_column_families(true);
-        let family_options = table_options(options, &memory, &TableOptions::default());
+        let family_options = table_options(options, &memory, &TableOptions::default(), &Arc::default());
         let families = tables.iter().map(|table| ColumnFamilyDescriptor::new(name(*table), family_options.clone()));
         let db = DB::open_cf_descriptors(&database, options.data_dir.join("bare"), families);
         let db = db.map_err(|error| rocksdb_error("open", &error))?;
