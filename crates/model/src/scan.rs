@@ -9,6 +9,7 @@
 use crate::answer::{Answer, PartitionAnswer, Wanted};
 use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, put_sequence, put_varint};
 use crate::deletion::PartitionDeletions;
+use crate::garbage::Purge;
 use crate::id::TableId;
 use crate::key::PartitionKey;
 use crate::mutation::{Record, RecordKey};

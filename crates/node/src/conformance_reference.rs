@@ -106,6 +106,7 @@ impl Reference {
                 row_limit: command.per_partition_limit,
                 bytes_limit: 1,
                 now_seconds: command.now_seconds,
+                gc_before_seconds: 0,
                 tombstone_limit: u32::MAX,
             };
             let mut begun = false;

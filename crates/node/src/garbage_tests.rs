@@ -2,7 +2,7 @@
 
 use super::*;
 use model::Rng;
-use model::schema::TableOptions;
+use model::table_options::TableOptions;
 use std::sync::Arc;
 
 const DAY: u32 = 24 * 60 * 60;

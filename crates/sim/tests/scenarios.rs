@@ -1,10 +1,12 @@
 //! Told stories: what once went wrong, or must never, step by step. Each is the permanent form of a promise, where a
 //! seed is evidence for one commit only.
 
-use model::{Consistency, RequestError, TableId, Token};
+use model::schema::Table;
+use model::{Consistency, RequestError, Token};
 use sim::Build;
 use sim::fault::FaultStep;
 use sim::network::Stream;
+use std::sync::Arc;
 
 use sim::story::{Ending, Story};
 
@@ -233,13 +235,13 @@ fn pass_the_grace(story: &mut Story) {
 /// Everything that is garbage on a machine goes.
 fn sweep(story: &mut Story, machine: usize) {
     for table in story.world.disk(machine).tables() {
-        assert!(story.world.sweep(machine, table, Token::MINIMUM..=Token(i64::MAX)).is_some());
+        assert!(story.world.sweep(machine, table.id, Token::MINIMUM..=Token(i64::MAX)).is_some());
     }
 }
 
 fn records(story: &Story, machine: usize) -> usize {
     let disk = story.world.disk(machine);
-    let partitions = |table: &TableId| disk.partitions(*table).len();
+    let partitions = |table: &Arc<Table>| disk.partitions(table.id).len();
     disk.tables().iter().map(partitions).sum()
 }
 

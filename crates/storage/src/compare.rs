@@ -149,6 +149,7 @@ fn command(table: TableId, partition: Bytes, slice: Slice, row_limit: u32) -> Re
         row_limit,
         bytes_limit: BYTES_LIMIT,
         now_seconds: 1_800_000_000,
+        gc_before_seconds: 0,
         tombstone_limit: 100_000,
     }
 }

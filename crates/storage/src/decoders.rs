@@ -3,8 +3,9 @@
 use crate::layout::{parse_record, put_record};
 use crate::merge::merge_encoded;
 use crate::{hints, identity, watermark};
-use model::Mutation;
+
 use model::codec::CodecError;
+use node::storage::Hint;
 
 /// The file `IDENTITY` as it is written for what was read from `text`; `None` when it is damaged.
 #[must_use]
@@ -29,7 +30,7 @@ pub fn delivered(text: &[u8]) -> Option<Vec<u8>> {
 /// A segment of hints as it is written for those that were read from `segment`, whose first hint has this
 /// position, and the hints.
 #[must_use]
-pub fn hint_segment(segment: &[u8], first: u64) -> (Vec<u8>, Vec<Mutation>) {
+pub fn hint_segment(segment: &[u8], first: u64) -> (Vec<u8>, Vec<Hint>) {
     hints::rewrite(segment, first)
 }
 

@@ -800,15 +800,16 @@ fn first_position(path: &Path) -> Option<u64> {
 }
 
 /// A segment written anew with the hints that can be read of another, and these.
-pub(crate) fn rewrite(segment: &[u8], first: u64) -> (Vec<u8>, Vec<Mutation>) {
+pub(crate) fn rewrite(segment: &[u8], first: u64) -> (Vec<u8>, Vec<Hint>) {
     let bytes = Bytes::copy_from_slice(segment);
     let (mut at, mut last) = (MAGIC.len(), first.saturating_sub(1));
     let (mut written, mut mutations) = (MAGIC.to_vec(), Vec::new());
     while let Some(record) = next_record(&bytes, at, last, true) {
         (at, last) = (record.end, record.position);
         if let Ok(mutation) = Mutation::from_bytes(&bytes.slice(record.start + HEADER_BYTES..record.end)) {
-            put_record(&mut written, record.position, &mutation);
-            mutations.push(mutation);
+            let hint = Hint { written_seconds: record.written_seconds, mutation: Arc::new(mutation) };
+            put_record(&mut written, record.position, &hint);
+            mutations.push(hint);
         }
     }
     (written, mutations)
