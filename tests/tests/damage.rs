@@ -49,7 +49,8 @@ fn stopped() -> Cluster {
 
 #[test]
 fn a_damaged_file_that_a_start_needs_is_named_and_the_start_refused() {
-    let damages: [(&str, fn(&Path)); 8] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 8] = [
         (".log", cut_in_half),
         (".log", |path| std::fs::remove_file(path).unwrap()),
         ("MANIFEST", |path| flip(path, 40)),

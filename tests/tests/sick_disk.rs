@@ -67,7 +67,7 @@ impl Patient {
 
     fn wait_until_accepted(&mut self) {
         let started = Instant::now();
-        while self.refuses_writes().0 != "" {
+        while !self.refuses_writes().0.is_empty() {
             assert!(started.elapsed() < PATIENCE, "writes are accepted again");
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -658,14 +658,14 @@ fn open_watermark(options: &StoreOptions, database_exists: bool) -> Result<Water
 }
 
 /// The store's own records whose keys start with `prefix`: the rest of each key, and the value.
-pub(crate) fn own_records(db: &DB, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StorageError> {
+pub(crate) fn own_records(db: &DB, prefix: &[u8]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StorageError> {
     let family = db.cf_handle(LOCAL).ok_or_else(|| StorageError::Corrupt(format!("{LOCAL} is missing")))?;
     let mut iterator = db.raw_iterator_cf(&family);
-    let mut records = Vec::new();
+    let mut records = BTreeMap::new();
     iterator.seek(prefix);
     while let Some((key, value)) = iterator.item() {
         let Some(rest) = key.strip_prefix(prefix) else { break };
-        records.push((rest.to_vec(), value.to_vec()));
+        records.insert(rest.to_vec(), value.to_vec());
         iterator.next();
     }
     iterator.status().map_err(|error| rocksdb_error("read the store's own records", &error))?;
