@@ -57,11 +57,16 @@ impl GarbageCollector {
                 Ok(pause) => pause,
                 // The node is stopping, or has stopped by itself already.
                 Err(StorageError::Closed(_)) => return,
-                Err(error @ (StorageError::Full(_) | StorageError::Invalid(_) | StorageError::Overloaded)) => {
+                Err(
+                    error @ (StorageError::Full(_)
+                    | StorageError::Invalid(_)
+                    | StorageError::TooManyTombstones { .. }
+                    | StorageError::Overloaded),
+                ) => {
                     tracing::info!(%error, "no sweep for garbage for now");
                     LOOK_EVERY
                 }
-                Err(error @ (StorageError::Io(_) | StorageError::Corrupt(_))) => {
+                Err(error @ (StorageError::Io(_) | StorageError::Corrupt(_) | StorageError::SyncFailed(_))) => {
                     stop_process(Exit::Failure, &format!("a sweep for garbage failed: {error}"));
                 }
             };

@@ -18,7 +18,7 @@ use model::read::Slice;
 use model::row::Liveness;
 use model::schema;
 use model::{Cell, ColumnId, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, Rng, Row, TableId};
-use node::storage::{HintPosition, Storage, StorageError, Write};
+use node::storage::{Hint, HintPosition, Storage, StorageError, Write};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -106,7 +106,8 @@ fn write_history(directory: &Path, seed: u64) -> (Acknowledged, Hints) {
             if rng.chance(150) {
                 let target = TARGETS[rng.below(2) as usize];
                 hints.entry(target).or_default().all.push((*mutation).clone());
-                group.push(Write::Hint { target, mutation: Arc::clone(&mutation) });
+                let hint = Hint { written_seconds: 1, mutation: Arc::clone(&mutation) };
+                group.push(Write::Hint { target, hint });
             }
             group.push(Write::Apply(mutation));
             let state = acknowledged.remove(&(table, number, row));
@@ -160,6 +161,7 @@ fn read_contents(store: &Store) -> Result<Contents, StorageError> {
                 row_limit: u32::MAX,
                 bytes_limit: u32::MAX,
                 now_seconds: 0,
+                gc_before_seconds: 0,
                 tombstone_limit: u32::MAX,
             };
             partitions.insert((table, number), store.read(&command)?);
@@ -176,7 +178,7 @@ fn read_hints(store: &Store) -> Result<BTreeMap<NodeId, Vec<Mutation>>, StorageE
             let page = store.hints(target, after, 3_000)?;
             let Some((last, _)) = page.last() else { break };
             after = Some(*last);
-            hints.entry(target).or_default().extend(page.iter().map(|(_, mutation)| (**mutation).clone()));
+            hints.entry(target).or_default().extend(page.iter().map(|(_, hint)| (*hint.mutation).clone()));
         }
     }
     Ok(hints)

@@ -107,6 +107,7 @@ fn is_stored(store: &Store, number: u64) -> bool {
         row_limit: u32::MAX,
         bytes_limit: u32::MAX,
         now_seconds: 0,
+        gc_before_seconds: 0,
         tombstone_limit: u32::MAX,
     };
     let Write::Apply(expected) = put(number) else { unreachable!() };

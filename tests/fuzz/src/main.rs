@@ -73,7 +73,7 @@ fn chosen() -> Target {
     })
 }
 
-fuzz_target!(init: drop(chosen()), |data: &[u8]| {
+fuzz_target!(init: { let _ = chosen(); }, |data: &[u8]| {
     let target = chosen();
     let limit = ALLOCATOR.held.load(Ordering::Relaxed) + BYTES_FREE + BYTES_PER_BYTE * data.len();
     ALLOCATOR.limit.store(limit, Ordering::Relaxed);
