@@ -5,6 +5,7 @@
 use crate::codec::{CodecError, Decode, Encode};
 use crate::deletion::{Deletion, PartitionDeletions};
 use crate::digest::{Digester, ReadDigest};
+use crate::garbage::Purge;
 use crate::read::{ReadCommand, ReadData, Slice};
 use crate::row::{Row, RowSummary, encoded_is_empty, summarize};
 use bytes::Bytes;
@@ -36,6 +37,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) bytes_limit: u64,
     pub(crate) tombstone_limit: u32,
     pub(crate) now_seconds: i64,
+    /// What digests leave out.
+    pub(crate) purge: Purge,
 }
 
 /// Memory to allocate at once for the rows of an answer, in bytes: the first row tells how large they are.
@@ -84,8 +87,8 @@ pub trait Rows: Sized {
     /// What the whole answer becomes.
     type Output;
 
-    /// No rows yet, for a reader at `now_seconds` who wants up to `row_limit` live ones.
-    fn new(now_seconds: i64, row_limit: u32) -> Self;
+    /// No rows yet, for a reader who tells garbage by `purge` and wants up to `row_limit` live ones.
+    fn new(purge: Purge, row_limit: u32) -> Self;
 
     /// Takes the static row.
     ///
@@ -116,9 +119,9 @@ pub trait Rows: Sized {
         clustering: &Bytes,
         row: &[u8],
         summary: &RowSummary,
-        now_seconds: i64,
+        purge: Purge,
     ) -> Result<Self::Output, CodecError> {
-        let mut rows = Self::new(now_seconds, 1);
+        let mut rows = Self::new(purge, 1);
         rows.add(clustering, row, summary)?;
         Ok(rows.finish(PartitionDeletions::default(), false, summary.tombstones))
     }
@@ -158,7 +161,7 @@ impl Kept {
 impl Rows for Kept {
     type Output = ReadData;
 
-    fn new(_: i64, row_limit: u32) -> Kept {
+    fn new(_: Purge, row_limit: u32) -> Kept {
         Kept { row_limit, static_row: None, contents: Vec::new(), ends: Vec::new() }
     }
 
@@ -197,7 +200,7 @@ impl Rows for Kept {
     }
 
     /// One allocation less, on the path of every read of one row.
-    fn of_one_row(clustering: &Bytes, row: &[u8], summary: &RowSummary, _: i64) -> Result<ReadData, CodecError> {
+    fn of_one_row(clustering: &Bytes, row: &[u8], summary: &RowSummary, _: Purge) -> Result<ReadData, CodecError> {
         let rows = vec![(clustering.clone(), Bytes::copy_from_slice(row))];
         Ok(ReadData { rows, tombstones: summary.tombstones, ..ReadData::default() })
     }
@@ -206,8 +209,8 @@ impl Rows for Kept {
 impl Rows for Digested {
     type Output = ReadDigest;
 
-    fn new(now_seconds: i64, _: u32) -> Digested {
-        Digested { digester: Digester::new(now_seconds), last: Vec::new() }
+    fn new(purge: Purge, _: u32) -> Digested {
+        Digested { digester: Digester::new(purge), last: Vec::new() }
     }
 
     fn set_static(&mut self, row: &[u8], summary: &RowSummary) -> Result<(), CodecError> {
@@ -243,6 +246,7 @@ impl<'a> Wanted<'a> {
             bytes_limit: u64::from(command.bytes_limit),
             tombstone_limit: command.tombstone_limit,
             now_seconds: i64::from(command.now_seconds),
+            purge: command.purge(),
         }
     }
 
@@ -287,15 +291,15 @@ impl<'a, R: Rows> Answer<'a, R> {
     ) -> Result<R::Output, AnswerError> {
         let now_seconds = i64::from(command.now_seconds);
         let Some(stored) = stored.filter(|stored| !encoded_is_empty(stored)) else {
-            return Ok(R::new(now_seconds, 1).finish(PartitionDeletions::default(), false, 0));
+            return Ok(R::new(command.purge(), 1).finish(PartitionDeletions::default(), false, 0));
         };
         let summary = summarize(stored, now_seconds)?;
         check_tombstones(u32::from(summary.live), summary.tombstones, command.tombstone_limit)?;
-        Ok(R::of_one_row(clustering, stored, &summary, now_seconds)?)
+        Ok(R::of_one_row(clustering, stored, &summary, command.purge())?)
     }
 
     pub(crate) fn of(wanted: Wanted<'a>, deletions: PartitionDeletions) -> Answer<'a, R> {
-        let rows = R::new(wanted.now_seconds, wanted.row_limit);
+        let rows = R::new(wanted.purge.clone(), wanted.row_limit);
         Answer {
             wanted,
             deletions,
@@ -443,6 +447,7 @@ mod tests {
             bytes_limit: u32::MAX,
             now_seconds: 100,
             tombstone_limit: u32::MAX,
+            gc_before_seconds: 0,
         }
     }
 
@@ -534,7 +539,7 @@ mod tests {
             let digested = answer::<Digested>(&command, &deletions, &rows, &stored_static);
             match (data, digested) {
                 (Ok(data), Ok(digested)) => {
-                    prop_assert_eq!(crate::digest::digest(&data, 10), Ok(digested.digest));
+                    prop_assert_eq!(crate::digest::digest(&data, &command.purge()), Ok(digested.digest));
                     prop_assert_eq!(data.tombstones, digested.tombstones);
                     prop_assert!(data.tombstones <= tombstone_limit);
                 }

@@ -233,7 +233,7 @@ impl Reader {
 
 /// The varint at the front of `bytes` and its length: the one rule of what a varint is.
 #[inline]
-fn first_varint(bytes: &[u8]) -> Result<(u64, usize), CodecError> {
+pub fn first_varint(bytes: &[u8]) -> Result<(u64, usize), CodecError> {
     // Most are lengths, counts and differences of one byte.
     if let Some(byte) = bytes.first().filter(|byte| **byte < 0x80) {
         return Ok((u64::from(*byte), 1));

@@ -8,6 +8,7 @@
 //! depends on order; here the pair (timestamp, local time) decides.)
 
 use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, put_sequence};
+use crate::garbage::Purge;
 use bytes::Bytes;
 
 /// Deletes what was written at or before `timestamp`. Deletions are ordered by timestamp, then by
@@ -94,9 +95,49 @@ impl PartitionDeletions {
         for pair in cuts.windows(2) {
             let deletion = range_at(&self.ranges, pair[0]).max(range_at(&other.ranges, pair[0]));
             let Some(deletion) = deletion.filter(|deletion| Some(*deletion) > partition) else { continue };
-            match ranges.last_mut() {
-                Some(last) if last.end == *pair[0] && last.deletion == deletion => last.end = pair[1].clone(),
-                _ => ranges.push(RangeTombstone { start: pair[0].clone(), end: pair[1].clone(), deletion }),
+            push_range(&mut ranges, pair[0], pair[1], deletion);
+        }
+        PartitionDeletions { partition, ranges }
+    }
+
+    /// What is left when the deletions that are garbage by `purge` are gone.
+    #[must_use]
+    pub fn without_garbage(&self, purge: &Purge) -> PartitionDeletions {
+        let kept = self.ranges.iter().filter(|range| !purge.is_garbage(&range.deletion));
+        PartitionDeletions {
+            partition: self.partition.filter(|deletion| !purge.is_garbage(deletion)),
+            ranges: kept.cloned().collect(),
+        }
+    }
+
+    /// The deletions that are garbage by `purge`: what [`PartitionDeletions::without_garbage`] leaves out.
+    #[must_use]
+    pub fn garbage(&self, purge: &Purge) -> PartitionDeletions {
+        let garbage = self.ranges.iter().filter(|range| purge.is_garbage(&range.deletion));
+        PartitionDeletions {
+            partition: self.partition.filter(|deletion| purge.is_garbage(deletion)),
+            ranges: garbage.cloned().collect(),
+        }
+    }
+
+    /// What is left when exactly the deletions of `removed` are taken away: the partition deletion if it is
+    /// the same, and ranges where the deletion is the same. What superseded them stays. Not a join: only
+    /// garbage collection does this, to a node's own copy.
+    #[must_use]
+    pub fn subtract(&self, removed: &PartitionDeletions) -> PartitionDeletions {
+        let partition = self.partition.filter(|deletion| removed.partition != Some(*deletion));
+        if self.ranges.is_empty() || removed.ranges.is_empty() {
+            return PartitionDeletions { partition, ranges: self.ranges.clone() };
+        }
+        let mut cuts: Vec<&Bytes> =
+            self.ranges.iter().chain(&removed.ranges).flat_map(|range| [&range.start, &range.end]).collect();
+        cuts.sort_unstable();
+        cuts.dedup();
+        let mut ranges: Vec<RangeTombstone> = Vec::new();
+        for pair in cuts.windows(2) {
+            let Some(deletion) = range_at(&self.ranges, pair[0]) else { continue };
+            if range_at(&removed.ranges, pair[0]) != Some(deletion) {
+                push_range(&mut ranges, pair[0], pair[1], deletion);
             }
         }
         PartitionDeletions { partition, ranges }
@@ -119,6 +160,14 @@ fn range_at(ranges: &[RangeTombstone], position: &Bytes) -> Option<Deletion> {
     let after = ranges.partition_point(|range| range.start <= *position);
     let range = &ranges[after.checked_sub(1)?];
     (*position < range.end).then_some(range.deletion)
+}
+
+/// Appends a range, as part of the last one if it goes on with the same deletion.
+fn push_range(ranges: &mut Vec<RangeTombstone>, start: &Bytes, end: &Bytes, deletion: Deletion) {
+    match ranges.last_mut() {
+        Some(last) if last.end == *start && last.deletion == deletion => last.end = end.clone(),
+        _ => ranges.push(RangeTombstone { start: start.clone(), end: end.clone(), deletion }),
+    }
 }
 
 impl Encode for Deletion {

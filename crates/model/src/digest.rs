@@ -3,6 +3,7 @@
 
 use crate::codec::{CodecError, Decode, Encode, put_bytes, put_varint};
 use crate::deletion::PartitionDeletions;
+use crate::garbage::Purge;
 use crate::read::ReadData;
 use crate::row::{Row, RowSummary, summarize};
 use bytes::Bytes;
@@ -18,15 +19,14 @@ pub struct ReadDigest {
 
 /// 128 bits of XXH3 over the normal form of a read's answer.
 ///
-/// The normal form drops the values of expired cells (one replica may have dropped them on disk
-/// already, another not) and nothing else so far: nothing is purged yet, so replicas that have seen
-/// the same writes answer with the same tombstones.
+/// The normal form leaves out what is garbage by `purge` and the values of expired cells, and rows of which
+/// nothing is left then: one replica may have purged on disk already, another not.
 ///
 /// # Errors
 /// When a row in `data` is not a row.
-pub fn digest(data: &ReadData, now_seconds: u32) -> Result<u128, CodecError> {
-    let now_seconds = i64::from(now_seconds);
-    let mut digester = Digester::new(now_seconds);
+pub fn digest(data: &ReadData, purge: &Purge) -> Result<u128, CodecError> {
+    let now_seconds = i64::from(purge.now_seconds);
+    let mut digester = Digester::new(purge.clone());
     if let Some(row) = &data.static_row {
         digester.add(None, row, &summarize(row, now_seconds)?)?;
     }
@@ -47,13 +47,13 @@ pub(crate) struct Digester {
     hasher: xxhash_rust::xxh3::Xxh3,
     /// What comes before a row, or a row in normal form.
     buffer: Vec<u8>,
-    now_seconds: i64,
+    purge: Purge,
 }
 
 impl Digester {
-    pub(crate) fn new(now_seconds: i64) -> Digester {
+    pub(crate) fn new(purge: Purge) -> Digester {
         let hasher = xxhash_rust::xxh3::Xxh3::new();
-        Digester { hasher, buffer: Vec::with_capacity(256), now_seconds }
+        Digester { hasher, buffer: Vec::with_capacity(256), purge }
     }
 
     /// Adds a row, or the static row if `clustering` is `None`. `summary` is that of `row`.
@@ -63,6 +63,18 @@ impl Digester {
         row: &[u8],
         summary: &RowSummary,
     ) -> Result<(), CodecError> {
+        let may_hold_garbage = summary.tombstones > 0 || summary.expired_values;
+        let normal = if may_hold_garbage || !self.purge.dropped_columns.is_empty() {
+            let mut row = Row::from_bytes(&Bytes::copy_from_slice(row))?;
+            row.normalize(&self.purge);
+            if row.is_empty() {
+                return Ok(());
+            }
+            Some(row.to_bytes())
+        } else {
+            None
+        };
+        let row = normal.as_deref().unwrap_or(row);
         // Lengths before contents: two different sequences never concatenate to the same bytes.
         self.buffer.clear();
         match clustering {
@@ -72,16 +84,9 @@ impl Digester {
                 put_bytes(&mut self.buffer, clustering);
             }
         }
-        if summary.expired_values {
-            let mut row = Row::from_bytes(&Bytes::copy_from_slice(row))?;
-            row.drop_expired_values(self.now_seconds);
-            put_bytes(&mut self.buffer, &row.to_bytes());
-            self.hasher.update(&self.buffer);
-        } else {
-            put_varint(&mut self.buffer, row.len() as u64);
-            self.hasher.update(&self.buffer);
-            self.hasher.update(row);
-        }
+        put_varint(&mut self.buffer, row.len() as u64);
+        self.hasher.update(&self.buffer);
+        self.hasher.update(row);
         Ok(())
     }
 
@@ -89,7 +94,7 @@ impl Digester {
     pub(crate) fn finish(mut self, deletions: &PartitionDeletions, more: bool) -> u128 {
         self.buffer.clear();
         self.buffer.extend_from_slice(&[END, u8::from(more)]);
-        deletions.encode(&mut self.buffer);
+        deletions.without_garbage(&self.purge).encode(&mut self.buffer);
         self.hasher.update(&self.buffer);
         self.hasher.digest128()
     }
@@ -97,7 +102,7 @@ impl Digester {
 
 impl std::fmt::Debug for Digester {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Digester").field("now_seconds", &self.now_seconds).finish_non_exhaustive()
+        f.debug_struct("Digester").field("purge", &self.purge).finish_non_exhaustive()
     }
 }
 
@@ -110,28 +115,43 @@ mod tests {
 
     const NOW: u32 = 10;
 
-    /// What a digest is of: rows without the values of expired cells, and all else as it is.
-    fn normal(data: &ReadData) -> ReadData {
+    fn at(now_seconds: u32, gc_before_seconds: u32) -> Purge {
+        Purge { now_seconds, gc_before_seconds, ..Purge::default() }
+    }
+
+    /// What a digest is of: everything but garbage, the values of expired cells, and empty rows.
+    fn normal(data: &ReadData, purge: &Purge) -> ReadData {
         let row = |encoded: &Bytes| {
             let mut row = Row::from_bytes(encoded).unwrap();
-            row.drop_expired_values(i64::from(NOW));
-            row.to_bytes()
+            row.normalize(purge);
+            (!row.is_empty()).then(|| row.to_bytes())
         };
-        let rows = data.rows.iter().map(|(clustering, encoded)| (clustering.clone(), row(encoded))).collect();
-        // How many tombstones there are does not count.
-        ReadData { static_row: data.static_row.as_ref().map(row), rows, tombstones: 0, ..data.clone() }
+        let rows = data.rows.iter().filter_map(|(clustering, encoded)| Some((clustering.clone(), row(encoded)?)));
+        ReadData {
+            deletions: data.deletions.without_garbage(purge),
+            static_row: data.static_row.as_ref().and_then(row),
+            rows: rows.collect(),
+            more: data.more,
+            // How many tombstones there are does not count.
+            tombstones: 0,
+        }
     }
 
     proptest! {
         #[test]
-        fn digests_are_equal_exactly_when_the_normal_forms_are(a in read_data(), b in read_data()) {
-            prop_assert_eq!(digest(&a, NOW), digest(&normal(&a), NOW));
-            prop_assert_eq!(digest(&a, NOW) == digest(&b, NOW), normal(&a) == normal(&b));
+        fn digests_are_equal_exactly_when_the_normal_forms_are(
+            a in read_data(), b in read_data(), gc_before in 0u32..4,
+        ) {
+            let purge = at(NOW, gc_before);
+            prop_assert_eq!(digest(&a, &purge), digest(&normal(&a, &purge), &purge));
+            let equal = digest(&a, &purge) == digest(&b, &purge);
+            prop_assert_eq!(equal, normal(&a, &purge) == normal(&b, &purge));
         }
 
         #[test]
-        fn every_part_counts(data in read_data(), other in read_data()) {
-            let original = digest(&data, NOW).unwrap();
+        fn every_part_counts(data in read_data(), other in read_data(), gc_before in 0u32..4) {
+            let purge = at(NOW, gc_before);
+            let original = digest(&data, &purge).unwrap();
             let variants = [
                 ReadData { more: !data.more, ..data.clone() },
                 ReadData { deletions: other.deletions.clone(), ..data.clone() },
@@ -141,8 +161,18 @@ mod tests {
                 ReadData { rows: data.rows.iter().rev().cloned().collect(), ..data.clone() },
             ];
             for variant in variants {
-                prop_assert_eq!(digest(&variant, NOW).unwrap() == original, normal(&variant) == normal(&data));
+                let equal = digest(&variant, &purge).unwrap() == original;
+                prop_assert_eq!(equal, normal(&variant, &purge) == normal(&data, &purge));
             }
+        }
+
+        #[test]
+        fn replicas_that_purged_at_different_times_have_equal_digests(
+            data in read_data(), earlier in 0u32..4, gc_before in 0u32..4, now in 0u32..=NOW,
+        ) {
+            let purged = normal(&data, &at(now, earlier.min(gc_before)));
+            let purge = at(NOW, gc_before);
+            prop_assert_eq!(digest(&purged, &purge), digest(&data, &purge));
         }
     }
 
@@ -157,14 +187,14 @@ mod tests {
         let expiry = |at_seconds| Expiry { ttl_seconds: 5, at_seconds };
         let with = |at_seconds| of_cell(Cell::expiring(1, Bytes::from_static(b"x"), expiry(at_seconds)));
         let without = |at_seconds| of_cell(Cell { timestamp: 1, state: CellState::Expiring(expiry(at_seconds), None) });
-        assert_eq!(digest(&with(NOW), NOW), digest(&without(NOW), NOW));
-        assert_ne!(digest(&with(NOW + 1), NOW), digest(&without(NOW + 1), NOW));
-        assert_ne!(digest(&with(NOW), NOW), digest(&with(NOW - 1), NOW));
+        assert_eq!(digest(&with(NOW), &at(NOW, 0)), digest(&without(NOW), &at(NOW, 0)));
+        assert_ne!(digest(&with(NOW + 1), &at(NOW, 0)), digest(&without(NOW + 1), &at(NOW, 0)));
+        assert_ne!(digest(&with(NOW), &at(NOW, 0)), digest(&with(NOW - 1), &at(NOW, 0)));
     }
 
     #[test]
     fn a_row_that_is_no_row_has_no_digest() {
         let rows = vec![(Bytes::new(), Bytes::from_static(&[9]))];
-        assert_eq!(digest(&ReadData { rows, ..ReadData::default() }, NOW), Err(CodecError::Version(9)));
+        assert_eq!(digest(&ReadData { rows, ..ReadData::default() }, &at(NOW, 0)), Err(CodecError::Version(9)));
     }
 }

@@ -17,4 +17,6 @@ pub mod prefix {
     pub const MEMBERSHIP: &[u8] = b"membership/";
     /// A shard of the node crate: timestamp ceiling.
     pub const NODE: &[u8] = b"node/";
+    /// The schedule of sweeps for garbage: when which part of a table was swept.
+    pub const GARBAGE: &[u8] = b"garbage/";
 }

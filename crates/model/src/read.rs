@@ -2,6 +2,7 @@
 
 use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, put_sequence};
 use crate::deletion::PartitionDeletions;
+use crate::garbage::Purge;
 use crate::id::TableId;
 use crate::key::PartitionKey;
 use crate::row::Row;
@@ -41,6 +42,9 @@ pub struct ReadCommand {
     /// Refuse to answer with more tombstones than this: each costs what a row costs, and nobody sees it.
     /// [`ReadData::tombstones`] says what counts.
     pub tombstone_limit: u32,
+    /// What was deleted before this second since 1970 may be purged by the table's rule: digests leave it out, on
+    /// every replica alike. 0 when nothing may be.
+    pub gc_before_seconds: u32,
 }
 
 /// What a replica holds for a [`ReadCommand`]; [`crate::answer::Answer`] has the rules.
@@ -136,6 +140,17 @@ impl ReadCommand {
         Ok(())
     }
 
+    /// By what the replicas of this read tell garbage.
+    #[must_use]
+    pub fn purge(&self) -> Purge {
+        Purge {
+            now_seconds: self.now_seconds,
+            gc_before_seconds: self.gc_before_seconds,
+            // No table has any: a column cannot be dropped.
+            dropped_columns: Vec::new(),
+        }
+    }
+
     /// The same command for what comes after `last` in reading order, with `row_limit` rows to go;
     /// `None` when nothing comes after.
     #[must_use]
@@ -169,6 +184,7 @@ impl Encode for ReadCommand {
         self.bytes_limit.encode(out);
         self.now_seconds.encode(out);
         self.tombstone_limit.encode(out);
+        self.gc_before_seconds.encode(out);
     }
 }
 
@@ -184,6 +200,7 @@ impl Decode for ReadCommand {
             bytes_limit: reader.varint_u32()?,
             now_seconds: reader.varint_u32()?,
             tombstone_limit: reader.varint_u32()?,
+            gc_before_seconds: reader.varint_u32()?,
         };
         command.validate()?;
         Ok(command)

@@ -30,8 +30,8 @@ pub(crate) fn slices() -> impl Strategy<Value = Vec<Slice>> {
 fn command() -> impl Strategy<Value = ReadCommand> {
     let key = prop::collection::vec(any::<u8>(), 0..20).prop_map(|bytes| PartitionKey::new(Bytes::from(bytes)));
     let limits = (1u32.., 1u32.., any::<u32>());
-    (any::<u128>(), key, slices(), any::<bool>(), any::<bool>(), limits, any::<u32>()).prop_map(
-        |(table, partition, slices, reversed, static_row, limits, now_seconds)| ReadCommand {
+    (any::<u128>(), key, slices(), any::<bool>(), any::<bool>(), limits, any::<[u32; 2]>()).prop_map(
+        |(table, partition, slices, reversed, static_row, limits, [now, gc_before])| ReadCommand {
             table: TableId(table),
             partition,
             slices,
@@ -39,7 +39,8 @@ fn command() -> impl Strategy<Value = ReadCommand> {
             static_row,
             row_limit: limits.0,
             bytes_limit: limits.1,
-            now_seconds,
+            now_seconds: now,
+            gc_before_seconds: gc_before,
             tombstone_limit: limits.2,
         },
     )
@@ -135,6 +136,7 @@ fn commands_that_no_replica_can_serve_are_refused() {
         bytes_limit: 1,
         now_seconds: 0,
         tombstone_limit: 0,
+        gc_before_seconds: 0,
     };
     assert_eq!(ReadCommand::from_bytes(&command.to_bytes()), Ok(command.clone()));
     let refused = |change: fn(&mut ReadCommand)| {

@@ -23,6 +23,7 @@
 use crate::codec::{CodecError, Decode, Encode, Reader, Walker, put_bytes, put_varint};
 use crate::complex::{self, ComplexColumn};
 use crate::deletion::Deletion;
+use crate::garbage::Purge;
 use crate::id::ColumnId;
 use bytes::Bytes;
 use std::cmp::{Ordering, Reverse};
@@ -295,6 +296,24 @@ impl Row {
     pub fn drop_expired_values(&mut self, now_seconds: i64) {
         self.cells.iter_mut().for_each(|(_, cell)| cell.drop_expired_value(now_seconds));
         self.complex.iter_mut().for_each(|(_, column)| column.drop_expired_values(now_seconds));
+    }
+
+    /// Removes what is garbage by `purge`. What is left may be nothing.
+    pub fn purge(&mut self, purge: &Purge) {
+        self.liveness = self.liveness.filter(|liveness| !purge.is_garbage_liveness(liveness));
+        self.deletion = self.deletion.filter(|deletion| !purge.is_garbage(deletion));
+        self.cells.retain(|(id, cell)| !purge.is_garbage_cell(*id, cell));
+        self.change_complex(|id, column| {
+            column.retain_deletion(|deletion| !purge.is_garbage_in_column(id, &deletion));
+            column.retain_cells(|_, cell| !purge.is_garbage_cell(id, cell));
+        });
+    }
+
+    /// Brings the row into the form that is the same on replicas that purged and dropped expired values at
+    /// different times.
+    pub fn normalize(&mut self, purge: &Purge) {
+        self.purge(purge);
+        self.drop_expired_values(i64::from(purge.now_seconds));
     }
 
     /// The join of two versions of a row.

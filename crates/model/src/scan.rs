@@ -9,6 +9,7 @@
 use crate::answer::{Answer, PartitionAnswer, Wanted};
 use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, put_sequence, put_varint};
 use crate::deletion::PartitionDeletions;
+use crate::garbage::Purge;
 use crate::id::TableId;
 use crate::key::PartitionKey;
 use crate::mutation::{Record, RecordKey};
@@ -182,6 +183,8 @@ impl<'a> ScanAnswer<'a> {
             bytes_limit: self.bytes_left.saturating_sub((partition.bytes.len() + PARTITION_BYTES) as u64).max(1),
             tombstone_limit: self.tombstones_left,
             now_seconds: i64::from(self.command.now_seconds),
+            // Scans are not digested.
+            purge: Purge::default(),
         };
         Answer::of(wanted, deletions)
     }

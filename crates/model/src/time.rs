@@ -29,6 +29,13 @@ impl WallMicros {
     pub fn seconds(self) -> i64 {
         self.0.div_euclid(1_000_000)
     }
+
+    /// [`WallMicros::seconds`] in 32 bits, as they are stored; a clock that is outside of them is taken for their
+    /// nearest end.
+    #[must_use]
+    pub fn clamped_seconds(self) -> u32 {
+        u32::try_from(self.seconds().max(0)).unwrap_or(u32::MAX)
+    }
 }
 
 impl Add<Duration> for Instant {

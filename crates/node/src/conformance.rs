@@ -7,12 +7,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test suite: a failure is to panic where it is noticed")]
 
+#[path = "conformance_garbage.rs"]
+mod garbage;
 #[path = "conformance_ranges.rs"]
 mod ranges;
 #[path = "conformance_reference.rs"]
 mod reference;
 
-use crate::storage::{HintPosition, Storage, StorageError, Write};
+use crate::storage::{Hint, HintPosition, Storage, StorageError, Write};
 use bytes::Bytes;
 use model::codec::{Decode, Encode};
 use model::counter::{self, Shard};
@@ -70,12 +72,18 @@ pub fn run(make: &mut MakeHarness<'_>) {
         positions_of_hints_are_never_used_twice,
         what_was_committed_survives_the_process,
         what_was_synced_survives_a_power_failure,
-    ] as [fn(&mut MakeHarness<'_>); 16]
+        garbage::a_sweep_takes_out_what_is_garbage_and_nothing_else,
+        garbage::what_a_removed_deletion_shadowed_never_comes_back,
+        garbage::what_is_in_its_grace_stays,
+        garbage::a_sweep_is_of_its_tokens_and_its_table,
+        garbage::what_comes_after_a_sweep_is_not_lost,
+    ] as [fn(&mut MakeHarness<'_>); 21]
     {
         scenario(make);
     }
     ranges::run(make);
     differential(make, 1, 20_000);
+    garbage::differential(make, 1, 10_000);
 }
 
 /// A harness and its open store.
@@ -184,6 +192,7 @@ fn all(name: &str) -> ReadCommand {
         bytes_limit: u32::MAX,
         now_seconds: 1_000,
         tombstone_limit: u32::MAX,
+        gc_before_seconds: 0,
     }
 }
 
@@ -430,7 +439,7 @@ fn a_write_that_is_not_valid_fails_alone(make: &mut MakeHarness<'_>) {
     ];
     for (index, bad) in bad.iter().enumerate() {
         let at = index as u8 * 2;
-        let hint = Write::Hint { target: TARGET, mutation: good(at) };
+        let hint = Write::Hint { target: TARGET, hint: Hint { written_seconds: 1, mutation: good(at) } };
         let group = [Write::Apply(good(at)), Write::Apply(bad.clone()), Write::Apply(good(at + 1)), hint];
         let results = session.storage().commit(&group, index % 2 == 0).unwrap();
         assert!(matches!(results[1], Err(StorageError::Invalid(_))), "{index}: {results:?}");
@@ -495,17 +504,20 @@ fn local_records_are_kept_apart_and_in_order(make: &mut MakeHarness<'_>) {
 }
 
 fn hint(target: NodeId, number: u8) -> Write {
-    Write::Hint { target, mutation: put("h", number, &live_row(i64::from(number), &[number; 30])) }
+    let mutation = put("h", number, &live_row(i64::from(number), &[number; 30]));
+    Write::Hint { target, hint: Hint { written_seconds: u32::MAX - u32::from(number), mutation } }
 }
 
 /// The numbers of hints made by [`hint`], and their positions ascending.
-fn numbers(hints: &[(HintPosition, Arc<Mutation>)]) -> Vec<u8> {
+fn numbers(hints: &[(HintPosition, Hint)]) -> Vec<u8> {
     assert!(hints.windows(2).all(|pair| pair[0].0 < pair[1].0), "positions ascend");
-    let number = |mutation: &Mutation| match &mutation.records[0].key {
+    let number = |hint: &Hint| match &hint.mutation.records[0].key {
         RecordKey::Row(clustering) => clustering[1],
         _ => 0,
     };
-    hints.iter().map(|(_, mutation)| number(mutation)).collect()
+    let written = |hint: &Hint| hint.written_seconds == u32::MAX - u32::from(number(hint));
+    assert!(hints.iter().all(|(_, hint)| written(hint)), "kept with the time at which they were");
+    hints.iter().map(|(_, hint)| number(hint)).collect()
 }
 
 fn hints_come_in_order_until_they_are_delivered(make: &mut MakeHarness<'_>) {
@@ -648,6 +660,8 @@ pub fn long_histories(range: Option<&str>) -> std::ops::Range<u64> {
     let (first, end) = range.unwrap_or("100..150").split_once("..").expect("a range: first..end");
     first.parse().expect("a number")..end.parse().expect("a number")
 }
+
+pub use garbage::differential as garbage_differential;
 
 /// A random history of `operations` writes and reads, compared with the reference after every read; with
 /// flushes, compactions, restarts and crashes in between.

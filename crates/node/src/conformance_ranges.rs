@@ -483,7 +483,7 @@ pub(super) fn read_and_digest(storage: &dyn Storage, command: &ReadCommand) -> R
     let (data, digested) = (storage.read(command), storage.digest(command));
     match (&data, digested) {
         (Ok(data), Ok(digested)) => {
-            let expected = (digest(data, command.now_seconds).unwrap(), data.tombstones);
+            let expected = (digest(data, &command.purge()).unwrap(), data.tombstones);
             assert_eq!((digested.digest, digested.tombstones), expected, "{command:?}");
         }
         (Ok(_), Err(error)) => panic!("{command:?} can be read and not digested: {error}"),

@@ -106,6 +106,7 @@ impl Reference {
                 row_limit: command.per_partition_limit,
                 bytes_limit: 1,
                 now_seconds: command.now_seconds,
+                gc_before_seconds: 0,
                 tombstone_limit: u32::MAX,
             };
             let mut begun = false;
@@ -234,6 +235,9 @@ fn random_timestamp(rng: &mut Rng) -> i64 {
     }
 }
 
+/// Seconds of an epoch of [`random_mutation_of`].
+pub(super) const EPOCH_SECONDS: u32 = 100;
+
 fn random_deletion(rng: &mut Rng) -> Deletion {
     // Not the largest timestamp: nothing would ever be seen again.
     let timestamp = random_timestamp(rng).min(20 + rng.below(20) as i64);
@@ -312,6 +316,57 @@ pub(super) fn random_mutation(rng: &mut Rng, table: TableId) -> Arc<Mutation> {
     Arc::new(Mutation { table, partition, records: records.into_values().collect() })
 }
 
+/// As [`random_mutation`], written in an epoch: its timestamps and seconds are of the epoch, and above those of
+/// the ones before.
+pub(super) fn random_mutation_of(rng: &mut Rng, table: TableId, epoch: u32) -> Arc<Mutation> {
+    let mutation = random_mutation(rng, table);
+    let (seconds, timestamps) = (epoch * EPOCH_SECONDS, i64::from(epoch) * 1_000);
+    let deletion = |old: Deletion| Deletion {
+        timestamp: timestamps + old.timestamp.clamp(0, 99),
+        local_seconds: seconds + old.local_seconds,
+    };
+    let expiry = |old: Expiry| {
+        let ttl_seconds = old.at_seconds % 7 * 50;
+        Expiry { ttl_seconds, at_seconds: seconds + ttl_seconds + old.ttl_seconds }
+    };
+    let row = |value: &Bytes| {
+        let row = Row::from_bytes(value).unwrap();
+        let cell = |cell: &Cell| {
+            let state = match cell.state.clone() {
+                CellState::Tombstone(local_seconds) => CellState::Tombstone(seconds + local_seconds),
+                CellState::Expiring(old, value) => CellState::Expiring(expiry(old), value),
+                live => live,
+            };
+            Cell { timestamp: timestamps + cell.timestamp.clamp(0, 99), state }
+        };
+        let liveness = row
+            .liveness()
+            .map(|old| Liveness { timestamp: timestamps + old.timestamp.clamp(0, 99), expiry: old.expiry.map(expiry) });
+        let cells = row.cells().iter().map(|(id, old)| (*id, cell(old)));
+        let complex = row.complex().iter().map(|(id, column)| {
+            let cells = column.cells().iter().map(|(path, old)| (path.clone(), cell(old)));
+            (*id, ComplexColumn::new(column.deletion().map(deletion), cells.collect()))
+        });
+        let row = Row::new(liveness, row.deletion().map(deletion), cells.collect()).with_complex(complex);
+        row.to_bytes()
+    };
+    let records = mutation.records.iter().map(|record| {
+        let value = match record.key {
+            RecordKey::Static | RecordKey::Row(_) => row(&record.value),
+            RecordKey::Deletions => {
+                let old = PartitionDeletions::from_bytes(&record.value).unwrap();
+                let ranges = old.ranges().iter().map(|range| {
+                    PartitionDeletions::of_range(range.start.clone(), range.end.clone(), deletion(range.deletion))
+                });
+                let whole = old.partition().map(|old| PartitionDeletions::of_partition(deletion(old)));
+                ranges.chain(whole).fold(PartitionDeletions::default(), |all, one| all.merge(&one)).to_bytes()
+            }
+        };
+        Record { key: record.key.clone(), value }
+    });
+    Arc::new(Mutation { table, partition: mutation.partition.clone(), records: records.collect() })
+}
+
 /// A read of one of the same partitions.
 pub(super) fn random_command(rng: &mut Rng, table: TableId) -> ReadCommand {
     let after = |key: &Bytes| Bytes::from([key, &[0][..]].concat());
@@ -348,6 +403,7 @@ pub(super) fn random_command(rng: &mut Rng, table: TableId) -> ReadCommand {
         row_limit: if rng.chance(500) { rng.between(1, 8) as u32 } else { u32::MAX },
         bytes_limit: if rng.chance(200) { rng.between(1, 200) as u32 } else { u32::MAX },
         now_seconds: 85 + rng.below(30) as u32,
+        gc_before_seconds: 0,
         tombstone_limit: u32::MAX,
     }
 }

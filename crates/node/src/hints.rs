@@ -13,9 +13,11 @@
 //! ```
 //! Invariants (`docs/protocol/hints.md`):
 //! * H1: a hint is forgotten only once its target has acknowledged it, or every present replica has if the
-//!   target is none any more, or its table is gone, or it was refused as invalid.
+//!   target is none any more, or its table is gone, or its time is over (H5), or it was refused as invalid.
 //! * H2: hints of a target are forgotten in their order: nothing behind one that is not acknowledged.
 //! * H3: what is in memory is bounded: a page for each of a few targets.
+//! * H5: no hint is sent that was kept for as long as its table's grace: a deletion made since may have been
+//!   purged by its target, and what the hint brings would come back (CASSANDRA-5314, 12982).
 
 use model::{Instant, Mutation, NodeId};
 use std::collections::BTreeMap;
@@ -24,7 +26,7 @@ use std::time::Duration;
 
 use crate::config::ShardConfig;
 use crate::io::{OpId, WritePurpose};
-use crate::storage::HintPosition;
+use crate::storage::{Hint, HintPosition};
 use crate::timers::Timers;
 
 /// Targets that are read or delivered to at one time.
@@ -54,7 +56,7 @@ pub(crate) enum Route {
     Target,
     /// That node owns the partition no more: those that do.
     Replicas(Vec<NodeId>),
-    /// Nobody: the table is gone.
+    /// Nobody: the table is gone, or the hint has outlived the grace.
     Nobody,
 }
 
@@ -69,16 +71,21 @@ enum Progress {
 }
 
 #[derive(Debug)]
-struct Hint {
+struct Delivery {
     position: HintPosition,
-    mutation: Arc<Mutation>,
+    hint: Hint,
     progress: Progress,
+}
+
+/// True once a hint must not be delivered any more. A table without grace keeps none.
+pub(crate) fn is_outlived(hint: &Hint, gc_grace_seconds: u32, now_seconds: u32) -> bool {
+    now_seconds.saturating_sub(hint.written_seconds) >= gc_grace_seconds
 }
 
 /// Some hints of a target.
 #[derive(Debug)]
 struct Page {
-    hints: Vec<Hint>,
+    hints: Vec<Delivery>,
     /// The first that is not sent.
     next: usize,
     outstanding: usize,
@@ -223,7 +230,7 @@ impl Hints {
     pub(crate) fn on_page(
         &mut self,
         op: OpId,
-        hints: Vec<(HintPosition, Arc<Mutation>)>,
+        hints: Vec<(HintPosition, Hint)>,
         now: Instant,
         config: &ShardConfig,
     ) -> Option<NodeId> {
@@ -239,8 +246,8 @@ impl Hints {
             }
             return None;
         }
-        let hint = |(position, mutation)| Hint { position, mutation, progress: Progress::Unsent };
-        let page = Page { hints: hints.into_iter().map(hint).collect(), next: 0, outstanding: 0, refused: false };
+        let unsent = |(position, hint)| Delivery { position, hint, progress: Progress::Unsent };
+        let page = Page { hints: hints.into_iter().map(unsent).collect(), next: 0, outstanding: 0, refused: false };
         entry.state = State::Delivering(page);
         self.set_timer(target, Some(now + config.hint_timeout));
         Some(target)
@@ -259,7 +266,7 @@ impl Hints {
         target: NodeId,
         now: Instant,
         config: &ShardConfig,
-        route: impl Fn(&Mutation) -> Route,
+        route: impl Fn(&Hint) -> Route,
         mut next_op: impl FnMut() -> OpId,
     ) -> Vec<HintAction> {
         let mut actions = Vec::new();
@@ -273,7 +280,7 @@ impl Hints {
             let index = page.next;
             let hint = &mut page.hints[index];
             page.next += 1;
-            let (nodes, purpose) = match route(&hint.mutation) {
+            let (nodes, purpose) = match route(&hint.hint) {
                 Route::Target => (vec![target], WritePurpose::Hint),
                 Route::Replicas(nodes) => (nodes, WritePurpose::Client),
                 Route::Nobody => (Vec::new(), WritePurpose::Hint),
@@ -285,7 +292,7 @@ impl Hints {
             }
             let op = next_op();
             for to in &nodes {
-                actions.push(HintAction::Send { to: *to, op, mutation: hint.mutation.clone(), purpose });
+                actions.push(HintAction::Send { to: *to, op, mutation: hint.hint.mutation.clone(), purpose });
             }
             hint.progress = Progress::Sent(op, nodes);
             self.sent.insert(op, (target, index));

@@ -2,7 +2,7 @@
 
 use crate::io::{Input, Message, WritePurpose};
 use crate::test_cluster::{ALL, Cluster, Flight, ONE, QUORUM, TABLE, TIMEOUT, node, schema, view};
-use crate::{Envelope, OpId, Refusal, ShardStatus, StorageRequest};
+use crate::{Envelope, Hint, OpId, Refusal, ShardStatus, StorageRequest};
 use model::Epoch;
 use std::time::Duration;
 
@@ -39,6 +39,37 @@ fn a_node_that_comes_back_gets_what_it_missed() {
     assert_eq!(cluster.rows(3, SELECT, ONE).len(), 300);
     let delivered = |status: ShardStatus| (status.hints_delivered, status.hint_targets_pending);
     assert_eq!((delivered(cluster.status(1)), delivered(cluster.status(2))), ((150, 0), (150, 0)));
+}
+
+#[test]
+fn hints_that_outlive_the_grace_are_not_delivered() {
+    // The deletion that came after them may be purged by then.
+    const GRACE: Duration = Duration::from_secs(864_000);
+    for (waited, delivered) in [(GRACE - LONG, 5), (GRACE, 0)] {
+        let mut cluster = missed(5);
+        cluster.advance(waited);
+        cluster.restart(3);
+        cluster.run();
+        assert_eq!(hints_kept(&cluster), 0);
+        let status = [cluster.status(1), cluster.status(2)];
+        assert_eq!(status.iter().map(|status| status.hints_discarded).sum::<u64>(), 5 - delivered);
+        cluster.kill(1);
+        cluster.kill(2);
+        assert_eq!(cluster.rows(3, SELECT, ONE).len() as u64, delivered);
+    }
+}
+
+#[test]
+fn a_hint_is_outlived_after_the_grace_and_clocks_that_go_back_do_not_count() {
+    let hint = |written_seconds| {
+        let partition = model::PartitionKey::new(bytes::Bytes::new());
+        let mutation = model::Mutation { table: model::TableId(1), partition, records: Vec::new() };
+        Hint { written_seconds, mutation: std::sync::Arc::new(mutation) }
+    };
+    assert!(!super::is_outlived(&hint(100), 10, 109));
+    assert!(super::is_outlived(&hint(100), 10, 110));
+    assert!(super::is_outlived(&hint(100), 0, 100), "a table without grace keeps no hints");
+    assert!(!super::is_outlived(&hint(100), 10, 50));
 }
 
 #[test]
@@ -255,7 +286,8 @@ fn a_shard_among_several_looks_for_the_hints_of_the_others() {
     cluster.plant(&[1, 2], &insert(1), 7);
     let query::Bound::Write(write) = cluster.bind(&insert(1)) else { panic!() };
     let mutation = std::sync::Arc::new(write.mutation(7, model::WallMicros(0)).unwrap());
-    let request = StorageRequest::Hint { target: node(3), mutation };
+    let hint = Hint { written_seconds: u32::MAX, mutation };
+    let request = StorageRequest::Hint { target: node(3), hint };
     cluster.deliver(Flight::Storage { at: node(1), op: OpId(1 << 48 | 5), request });
     assert_eq!(hints_kept(&cluster), 1);
     cluster.advance(Duration::from_secs(30));

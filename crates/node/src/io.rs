@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::storage::{HintPosition, StorageError};
+use crate::storage::{Hint, HintPosition, StorageError};
 
 /// A client's request on this node, chosen by the driver and given back with the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -232,8 +232,8 @@ pub enum StorageRequest {
     Hint {
         /// The node that missed it.
         target: NodeId,
-        /// The write.
-        mutation: Arc<Mutation>,
+        /// The write, and when it is kept.
+        hint: Hint,
     },
     /// Forget the hints of a target up to and including a position. Answered as a write.
     HintsDelivered {
@@ -293,7 +293,7 @@ pub enum Stored {
         /// Of the request.
         op: OpId,
         /// In the order in which they were written; empty when there are none.
-        hints: Vec<(HintPosition, Arc<Mutation>)>,
+        hints: Vec<(HintPosition, Hint)>,
     },
     /// The request failed and had no effect that a reader can see; after a power loss a failed write may
     /// turn out to be applied. For a write it comes before any `Applied` or `Synced` of a later one: those

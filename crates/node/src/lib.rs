@@ -9,12 +9,16 @@
 //! * Everything that a shard keeps is bounded by its configuration.
 //! * The shard of a partition is [`Shard::shard_of`] its token, for client requests as for messages.
 //!
-//! The protocols are described, with numbered invariants, in `docs/protocol/write.md`, `read.md` and `hints.md`.
+//! Apart from the shards, [`garbage`] says what a node sweeps for garbage, and when.
+//!
+//! The protocols are described, with numbered invariants, in `docs/protocol/write.md`, `read.md`, `hints.md` and
+//! `storage.md`.
 
 pub mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod coordinator;
+pub mod garbage;
 mod hints;
 pub mod io;
 pub mod planted;
@@ -27,11 +31,12 @@ mod timers;
 pub mod timestamp;
 
 pub use config::{Durability, ShardConfig};
+pub use garbage::GarbageSchedule;
 pub use io::{
     Effect, Envelope, Input, Message, OpId, Refusal, Request, RequestId, Response, ResultColumns, StorageRequest,
     Stored, WritePurpose,
 };
 pub use planted::Planted;
 pub use shard::{Shard, ShardStatus};
-pub use storage::{HintPosition, Storage, StorageError, Write};
+pub use storage::{GarbageReport, GarbageSweep, Hint, HintPosition, Storage, StorageError, Write};
 pub use timestamp::Recovered;

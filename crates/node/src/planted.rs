@@ -17,16 +17,19 @@ pub enum Planted {
     AcknowledgeBeforeSync,
     /// A replica executes what a sender with an older view asks of it, whether it owns the partition or not.
     StaleEpochAccepted,
+    /// A sweep takes every deletion for garbage, as if there were no grace.
+    GraceIgnored,
 }
 
 impl Planted {
     /// Every planted bug.
-    pub const ALL: [Planted; 5] = [
+    pub const ALL: [Planted; 6] = [
         Planted::QuorumMinusOne,
         Planted::HintDropped,
         Planted::ReadRepairSkipped,
         Planted::AcknowledgeBeforeSync,
         Planted::StaleEpochAccepted,
+        Planted::GraceIgnored,
     ];
 }
 

@@ -19,13 +19,13 @@ use crate::coordinator::page::Page;
 use crate::coordinator::quorum;
 use crate::coordinator::read::{Ask, ReadOp, ReadStep, Refused};
 use crate::coordinator::write::{Verdict, WriteOp};
-use crate::hints::{HintAction, Hints, Route};
+use crate::hints::{HintAction, Hints, Route, is_outlived};
 use crate::io::{
     Effect, Envelope, Input, Message, OpId, Refusal, Request, RequestId, Response, StorageRequest, Stored, WritePurpose,
 };
 use crate::planted::Planted;
 use crate::replica::{Admission, Replica, ReplicaRead, is_storable};
-use crate::storage::StorageError;
+use crate::storage::{Hint, StorageError};
 use crate::timers::Timers;
 use crate::timestamp::{Recovered, Timestamps, ceiling_record};
 
@@ -72,7 +72,7 @@ pub struct ShardStatus {
     pub hints_failed: u64,
     /// Hints acknowledged by their targets.
     pub hints_delivered: u64,
-    /// Hints discarded: their table is gone or they were refused as invalid.
+    /// Hints discarded: their table is gone, they have outlived its grace, or they were refused as invalid.
     pub hints_discarded: u64,
     /// Reads whose replicas did not agree at first.
     pub digest_mismatches: u64,
@@ -1106,15 +1106,21 @@ impl Shard {
             return;
         }
         self.counters.hints_written += 1;
-        let mutation = mutation.clone();
-        self.record(out, Record::Hint(target), StorageRequest::Hint { target, mutation });
+        let written_seconds = out.now.wall.clamped_seconds();
+        let hint = Hint { written_seconds, mutation: mutation.clone() };
+        self.record(out, Record::Hint(target), StorageRequest::Hint { target, hint });
     }
 
     fn deliver_hints(&mut self, out: &mut Out<'_>, target: Option<NodeId>) {
         let Some(target) = target else { return };
         let view = &self.view;
-        let route = |mutation: &Mutation| {
+        let now_seconds = out.now.wall.clamped_seconds();
+        let route = |hint: &Hint| {
+            let mutation = &hint.mutation;
             let Some(table) = view.schema.table(mutation.table) else { return Route::Nobody };
+            if is_outlived(hint, table.options.gc_grace_seconds, now_seconds) {
+                return Route::Nobody;
+            }
             let replicas = view.replicas(&table.keyspace, mutation.partition.token);
             if replicas.contains(&target) { Route::Target } else { Route::Replicas(replicas.to_vec()) }
         };

@@ -618,6 +618,7 @@ fn any_message(ops: Vec<OpId>) -> impl Strategy<Value = Message> {
             bytes_limit: limit,
             now_seconds: limit,
             tombstone_limit: limit,
+            gc_before_seconds: 0,
         })
     });
     let rows = prop::collection::vec((any_bytes(), any_bytes()), 0..3);

@@ -12,6 +12,7 @@
 //! * After a crash, what is recovered is a prefix of what was committed, in the order of commits, that
 //!   includes everything synced. Recovery that finds less than was synced fails with
 //!   [`StorageError::Corrupt`] instead of serving.
+//! * Nothing is purged but by [`Storage::collect_garbage`], whose contract is below.
 //! * A failed sync poisons the store: every later write fails with [`StorageError::Closed`], since nobody
 //!   knows what the disk holds.
 
@@ -20,16 +21,28 @@ use bytes::Bytes;
 use model::answer::AnswerError;
 use model::codec::CodecError;
 use model::digest::ReadDigest;
+use model::garbage::Purge;
 use model::local::LocalWrite;
 use model::scan::{ExportCommand, ExportData, PartitionRecord};
 use model::schema::Table;
-use model::{Mutation, NodeId, PartitionKey, ReadCommand, ReadData, ScanCommand, ScanData, TableId};
+use model::{Mutation, NodeId, PartitionKey, ReadCommand, ReadData, ScanCommand, ScanData, TableId, Token};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use thiserror::Error;
 
 /// The place of a hint in the sequence of a target's hints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HintPosition(pub u64);
+
+/// A write that is kept for a node that missed it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hint {
+    /// When it was first kept, by this node's wall clock, in seconds since 1970: after the grace of its table it
+    /// must not be delivered any more.
+    pub written_seconds: u32,
+    /// The write.
+    pub mutation: Arc<Mutation>,
+}
 
 /// Why storage did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -96,8 +109,8 @@ pub enum Write {
     Hint {
         /// The node that missed the write.
         target: NodeId,
-        /// The write.
-        mutation: Arc<Mutation>,
+        /// The write, and when it was kept.
+        hint: Hint,
     },
     /// Forget a target's hints up to and including a position.
     HintsDelivered {
@@ -106,6 +119,32 @@ pub enum Write {
         /// The last one delivered.
         through: HintPosition,
     },
+}
+
+/// A sweep of a part of a table for garbage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GarbageSweep {
+    /// The table.
+    pub table: TableId,
+    /// The tokens of the partitions to sweep. No key has the token [`Token::MINIMUM`].
+    pub tokens: RangeInclusive<Token>,
+    /// What is garbage. Its clock is the node's at the start of the sweep, or behind it.
+    pub purge: Purge,
+}
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GarbageReport {
+    /// Rows looked at; a row may be met at several levels of the store.
+    pub rows_examined: u64,
+    /// Rows that lost something and are still there.
+    pub rows_reduced: u64,
+    /// Rows of which nothing was left.
+    pub rows_removed: u64,
+    /// Partitions whose deletions became fewer.
+    pub deletions_removed: u64,
+    /// Bytes of the files that were rewritten, estimated before.
+    pub bytes: u64,
 }
 
 /// A node's store.
@@ -182,7 +221,7 @@ pub trait Storage: Send + Sync {
         target: NodeId,
         after: Option<HintPosition>,
         bytes_limit: u32,
-    ) -> Result<Vec<(HintPosition, Arc<Mutation>)>, StorageError>;
+    ) -> Result<Vec<(HintPosition, Hint)>, StorageError>;
 
     /// The nodes for which hints are kept, ascending.
     ///
@@ -199,6 +238,22 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// When it cannot. Calling it again with the same tables goes on where it failed.
     fn set_tables(&self, tables: &[Arc<Table>]) -> Result<(), StorageError>;
+
+    /// Takes garbage out of the partitions of some tokens; may take minutes.
+    ///
+    /// * Everything committed before the call is taken into account, and all of it that deletions shadow stays
+    ///   hidden: a deletion is removed only once nothing that it shadows is left.
+    /// * Answers of later reads differ from those of earlier ones only by what is garbage, by the values of
+    ///   cells that have expired, and by rows of which nothing is left then.
+    /// * What is committed during or after the call is not lost, whatever its timestamps. If a deletion that was
+    ///   removed would have shadowed it, it is visible: it was under way for longer than the grace.
+    /// * A crash at any point leaves a state that meets all of this; the sweep may then be repeated. Repeating
+    ///   changes nothing.
+    ///
+    /// # Errors
+    /// `Invalid` when the table is not listed, `Full` while there is too little space to rewrite files, and when
+    /// stored data is damaged or cannot be read or written.
+    fn collect_garbage(&self, sweep: &GarbageSweep) -> Result<GarbageReport, StorageError>;
 }
 
 /// The answer of a driver to a write, by op: kept here so that both drivers map results alike.

@@ -6,6 +6,7 @@ use membership::{ClusterView, MemberInfo, NodeAddresses};
 use model::codec::{Decode, Encode};
 use model::deletion::PartitionDeletions;
 use model::digest::digest;
+use model::garbage::Purge;
 use model::local::LocalWrite;
 use model::schema::{Replication, Schema, SchemaChange};
 use model::{
@@ -18,8 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Effect, Envelope, HintPosition, Input, Message, OpId, Recovered, Request, RequestId, Response, Shard, ShardConfig,
-    ShardStatus, StorageRequest, Stored,
+    Effect, Envelope, Hint, HintPosition, Input, Message, OpId, Recovered, Request, RequestId, Response, Shard,
+    ShardConfig, ShardStatus, StorageRequest, Stored,
 };
 
 pub(crate) const QUORUM: Consistency = Consistency::Quorum;
@@ -98,10 +99,23 @@ impl Partition {
             }
         }
         data.deletions = self.deletions.clip(&start, &end);
-        if command.static_row && !self.static_row.is_empty() {
-            data.static_row = Some(self.static_row.to_bytes());
+        let mut static_row = self.static_row.clone();
+        self.deletions.partition().into_iter().for_each(|deletion| static_row.delete(deletion));
+        if command.static_row && !static_row.is_empty() {
+            data.static_row = Some(static_row.to_bytes());
         }
         data
+    }
+
+    /// Drops what is shadowed or garbage, as storage does in a sweep.
+    pub(crate) fn collect_garbage(&mut self, purge: &Purge) {
+        for (clustering, row) in &mut self.rows {
+            self.deletions.covering(clustering).into_iter().for_each(|deletion| row.delete(deletion));
+            row.normalize(purge);
+        }
+        self.deletions.partition().into_iter().for_each(|deletion| self.static_row.delete(deletion));
+        self.static_row.normalize(purge);
+        self.deletions = self.deletions.without_garbage(purge);
     }
 }
 
@@ -110,7 +124,7 @@ impl Partition {
 pub(crate) struct Store {
     pub(crate) partitions: BTreeMap<(TableId, PartitionKey), Partition>,
     pub(crate) local: BTreeMap<Bytes, Bytes>,
-    pub(crate) hints: BTreeMap<NodeId, BTreeMap<u64, Arc<Mutation>>>,
+    pub(crate) hints: BTreeMap<NodeId, BTreeMap<u64, Hint>>,
     next_hint: u64,
 }
 
@@ -129,9 +143,9 @@ impl Store {
                     }
                 }
             }
-            StorageRequest::Hint { target, mutation } => {
+            StorageRequest::Hint { target, hint } => {
                 self.next_hint += 1;
-                self.hints.entry(*target).or_default().insert(self.next_hint, mutation.clone());
+                self.hints.entry(*target).or_default().insert(self.next_hint, hint.clone());
             }
             StorageRequest::HintsDelivered { target, through } => {
                 if let Some(hints) = self.hints.get_mut(target) {
@@ -149,18 +163,18 @@ impl Store {
             StorageRequest::Digest(command) => {
                 let found = self.partitions.get(&(command.table, command.partition.clone()));
                 let data = found.map(|partition| partition.read(command)).unwrap_or_default();
-                return Stored::Digest { op, digest: digest(&data, command.now_seconds).unwrap() };
+                return Stored::Digest { op, digest: digest(&data, &command.purge()).unwrap() };
             }
             StorageRequest::ReadHints { target, after, bytes_limit } => {
                 let after = after.map_or(0, |after| after.0);
                 let all = self.hints.get(target).into_iter().flatten();
                 let mut bytes = 0;
-                let page = all.filter(|(position, _)| **position > after).take_while(|(_, mutation)| {
+                let page = all.filter(|(position, _)| **position > after).take_while(|(_, hint)| {
                     let take = bytes < *bytes_limit as usize;
-                    bytes += mutation.bytes();
+                    bytes += hint.mutation.bytes();
                     take
                 });
-                let hints = page.map(|(position, mutation)| (HintPosition(*position), mutation.clone())).collect();
+                let hints = page.map(|(position, hint)| (HintPosition(*position), hint.clone())).collect();
                 return Stored::Hints { op, hints };
             }
         }
@@ -585,5 +599,6 @@ pub(crate) fn everything(table: TableId, partition: &PartitionKey) -> ReadComman
         bytes_limit: u32::MAX,
         now_seconds: 0,
         tombstone_limit: u32::MAX,
+        gc_before_seconds: 0,
     }
 }

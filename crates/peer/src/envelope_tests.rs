@@ -29,8 +29,8 @@ fn mutation() -> impl Strategy<Value = Mutation> {
 
 fn command() -> impl Strategy<Value = ReadCommand> {
     let bounds = prop::collection::btree_set(bytes(12), 2..9);
-    (any::<u128>(), bytes(30), bounds, any::<(bool, bool)>(), 1u32.., 1u32.., any::<u32>()).prop_map(
-        |(table, key, bounds, (reversed, static_row), row_limit, bytes_limit, now_seconds)| {
+    (any::<u128>(), bytes(30), bounds, any::<(bool, bool)>(), 1u32.., 1u32.., any::<[u32; 2]>()).prop_map(
+        |(table, key, bounds, (reversed, static_row), row_limit, bytes_limit, [now, gc_before])| {
             let bounds: Vec<Bytes> = bounds.into_iter().collect();
             let (pairs, _) = bounds.as_chunks::<2>();
             let slices = pairs.iter().map(|[start, end]| Slice { start: start.clone(), end: end.clone() }).collect();
@@ -43,8 +43,9 @@ fn command() -> impl Strategy<Value = ReadCommand> {
                 static_row,
                 row_limit,
                 bytes_limit,
-                now_seconds,
-                tombstone_limit: now_seconds ^ 7,
+                now_seconds: now,
+                gc_before_seconds: gc_before,
+                tombstone_limit: now ^ 7,
             }
         },
     )

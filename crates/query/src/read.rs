@@ -2,9 +2,9 @@
 
 use crate::operand::{Arguments, ColumnSpec, Operand};
 use crate::restriction::{KeyPlan, Rows};
-use crate::write::clamped_seconds;
 use bytes::Bytes;
 use model::element;
+use model::garbage::gc_before;
 use model::key::decode_clustering;
 use model::read::Slice;
 use model::schema::Table;
@@ -118,6 +118,7 @@ impl BoundRead {
     pub fn command(&self, row_limit: u32, bytes_limit: u32, now: WallMicros) -> ReadCommand {
         // Every encoded clustering key starts above 0x21.
         let nowhere = || Slice { start: Bytes::from_static(&[0x20]), end: Bytes::from_static(&[0x21]) };
+        let now_seconds = now.clamped_seconds();
         ReadCommand {
             table: self.plan.table.id,
             partition: self.partition.clone(),
@@ -126,7 +127,8 @@ impl BoundRead {
             static_row: false,
             row_limit: row_limit.max(1),
             bytes_limit: bytes_limit.max(1),
-            now_seconds: clamped_seconds(now),
+            now_seconds,
+            gc_before_seconds: gc_before(now_seconds, self.plan.table.options.gc_grace_seconds),
             tombstone_limit: u32::MAX,
         }
     }

@@ -46,6 +46,7 @@ fn a_command_reads_the_slice_of_the_query() {
             bytes_limit: 6,
             now_seconds: 10,
             tombstone_limit: u32::MAX,
+            gc_before_seconds: 0,
         };
         assert_eq!(read.command(5, 6, NOW), expected, "{restriction}");
     }

@@ -170,7 +170,7 @@ impl BoundWrite {
     /// `Invalid` when the mutation is larger than `MUTATION_BYTES_MAX`, or would expire after the year
     /// 2106, which 32 bits of seconds cannot say.
     pub fn mutation(&self, timestamp: i64, now: WallMicros) -> Result<Mutation, RequestError> {
-        let local_seconds = clamped_seconds(now);
+        let local_seconds = now.clamped_seconds();
         let deletion = Deletion { timestamp, local_seconds };
         let record = match (&self.rows, self.kind) {
             _ if self.is_empty() => None,
@@ -232,11 +232,6 @@ impl BoundWrite {
         };
         Ok(Some(Expiry { ttl_seconds, at_seconds }))
     }
-}
-
-/// Seconds since 1970 in 32 bits; a clock that is outside of them is taken for their nearest end.
-pub(crate) fn clamped_seconds(now: WallMicros) -> u32 {
-    u32::try_from(now.seconds().max(0)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::config::{Config, ConfigError, Durability};
 use crate::entropy::{random_u64, random_u128};
 use crate::execute::{Executor, Phase};
 use crate::exit::{Exit, ServerError};
+use crate::garbage_collector::{self, GarbageCollector};
 use crate::member_loop::{self, MemberInput, MemberLoop, Published, exit_of};
 use crate::metrics::Metrics;
 use crate::peer_link::STREAM_WINDOW_BYTES;
@@ -107,6 +108,8 @@ pub struct Node {
     servers: Vec<TaskHandle<()>>,
     loops: Vec<TaskHandle<()>>,
     writes: Arc<WriteQueue>,
+    /// The sweeps for garbage, which end when the sender is dropped.
+    sweeping: Option<(crossbeam::channel::Sender<()>, JoinHandle<()>)>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -255,6 +258,7 @@ impl Node {
             servers: Vec::new(),
             loops: Vec::new(),
             writes: Arc::new(WriteQueue::default()),
+            sweeping: None,
             threads: Vec::new(),
         };
         node.start_loops(receivers)?;
@@ -297,6 +301,17 @@ impl Node {
         let pool = ReadPool::start(usize::from(config.shards).clamp(2, 16), store, shards, metrics);
         let (reads, handles) = pool.map_err(failure("no threads for reads"))?;
         self.threads.extend(handles);
+        let (sweeping, stop) = crossbeam::channel::bounded(0);
+        let collector = GarbageCollector {
+            store: store.clone(),
+            published: self.parts.published.clone(),
+            metrics: metrics.clone(),
+            clock,
+            schedule: garbage_collector::recover(store).map_err(damaged)?,
+            stop,
+        };
+        let thread = std::thread::Builder::new().name("garbage".to_owned()).spawn(move || collector.run());
+        self.sweeping = Some((sweeping, thread.map_err(failure("no thread for garbage"))?));
         let reads = Arc::new(reads);
         for (index, inbox) in (0u16..).zip(receivers.shards) {
             let (shard_config, nobody) = (shard_config(config, self.parts.own, index), Arc::default());
@@ -408,9 +423,16 @@ impl Node {
         }
         self.writes.close();
         let (threads, parts) = (std::mem::take(&mut self.threads), self.parts.clone());
+        let sweeping = self.sweeping.take();
         drop(self);
         let finished = tokio::task::spawn_blocking(move || {
             for thread in threads {
+                let _ = thread.join();
+            }
+            if let Some((stop, thread)) = sweeping {
+                // Nothing is written any more: what RocksDB does in the background may end.
+                drop(stop);
+                parts.store.stop_sweeps();
                 let _ = thread.join();
             }
             // The last one closes the store.

@@ -16,8 +16,8 @@
 //! * Ports and directories are refused with the reason and an exit code of their own ([`Exit`]).
 //!
 //! Threads: the runtime's workers run sockets and loops, as many as there are shards (on few processors one
-//! worker per node is cheapest); one thread writes to storage; a few read what is not in memory; RocksDB has
-//! its own.
+//! worker per node is cheapest); one thread writes to storage; a few read what is not in memory; one sweeps
+//! for garbage; RocksDB has its own.
 
 #![allow(
     clippy::disallowed_methods,
@@ -35,6 +35,7 @@ mod entropy;
 mod execute;
 mod execute_stream;
 mod exit;
+mod garbage_collector;
 mod logging;
 mod member_loop;
 mod metrics;

@@ -61,6 +61,12 @@ metrics! {
     reads_cached,
     /// Reads that had to go to the disk.
     reads_from_disk,
+    /// Parts of tables swept for garbage.
+    garbage_sweeps,
+    /// Rows of which a sweep left nothing.
+    garbage_rows_removed,
+    /// Partitions whose deletions a sweep made fewer.
+    garbage_deletions_removed,
 }
 
 #[cfg(test)]

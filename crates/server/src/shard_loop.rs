@@ -286,7 +286,7 @@ impl ShardLoop {
         let write = match request {
             StorageRequest::Apply(mutation) => Write::Apply(mutation),
             StorageRequest::Local(write) => Write::Local(write),
-            StorageRequest::Hint { target, mutation } => Write::Hint { target, mutation },
+            StorageRequest::Hint { target, hint } => Write::Hint { target, hint },
             StorageRequest::HintsDelivered { target, through } => Write::HintsDelivered { target, through },
             StorageRequest::Read(command) => {
                 let cached = self.store.read_cached(&command);

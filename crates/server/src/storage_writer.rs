@@ -109,7 +109,8 @@ impl WriteQueue {
 
 fn bytes(write: &Write) -> usize {
     match write {
-        Write::Apply(mutation) | Write::Hint { mutation, .. } => mutation.bytes(),
+        Write::Apply(mutation) => mutation.bytes(),
+        Write::Hint { hint, .. } => hint.mutation.bytes(),
         Write::Local(_) | Write::HintsDelivered { .. } => 64,
     }
 }

@@ -51,8 +51,8 @@ pub struct SimOptions {
     /// What to tell of a run.
     #[arg(long, value_enum, default_value_t = LogKind::Short)]
     pub log: LogKind,
-    /// Run with this planted bug: quorum-minus-one, hint-dropped, read-repair-skipped, acknowledge-before-sync or
-    /// stale-epoch-accepted. Only in builds with the feature `planted`.
+    /// Run with this planted bug: quorum-minus-one, hint-dropped, read-repair-skipped, acknowledge-before-sync,
+    /// stale-epoch-accepted or grace-ignored. Only in builds with the feature `planted`.
     #[arg(long, value_name = "BUG")]
     pub planted: Option<String>,
 }
@@ -81,6 +81,7 @@ pub fn planted_name(bug: Planted) -> &'static str {
         Planted::ReadRepairSkipped => "read-repair-skipped",
         Planted::AcknowledgeBeforeSync => "acknowledge-before-sync",
         Planted::StaleEpochAccepted => "stale-epoch-accepted",
+        Planted::GraceIgnored => "grace-ignored",
     }
 }
 

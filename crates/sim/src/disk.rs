@@ -13,12 +13,15 @@
 //!   the log: everything of it unless the power was lost. Opening syncs what it recovers, as RocksDB does
 //!   when it turns a recovered log into a table file.
 //! * A failed sync closes the disk for writing until the next crash.
+//! * A sweep for garbage first makes durable what is visible, as a flush does, and purges both layers alike: what is
+//!   only in the log comes after it.
 
 use bytes::Bytes;
 use model::answer::{Answer, AnswerError, Digested, Kept, Rows};
-use model::codec::Decode;
-use model::deletion::PartitionDeletions;
+use model::codec::{CodecError, Decode, Encode};
+use model::deletion::{Deletion, PartitionDeletions};
 use model::digest::ReadDigest;
+use model::garbage::Purge;
 use model::local::LocalWrite;
 use model::mutation::merge_values;
 use model::read::Slice;
@@ -26,10 +29,10 @@ use model::scan::{ExportCommand, ExportData, PartitionRecord, ScanAnswer, ScanSt
 use model::schema::Table;
 use model::token::TokenRange;
 use model::{
-    Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, Rng, ScanCommand, ScanData, TableId,
+    Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, Rng, Row, ScanCommand, ScanData, TableId,
     Token,
 };
-use node::{HintPosition, Storage, StorageError, Write};
+use node::{GarbageReport, GarbageSweep, Hint, HintPosition, Storage, StorageError, Write};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -50,7 +53,7 @@ struct Contents {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Hints {
     last: u64,
-    waiting: BTreeMap<HintPosition, Arc<Mutation>>,
+    waiting: BTreeMap<HintPosition, Hint>,
 }
 
 #[derive(Debug, Default)]
@@ -181,7 +184,7 @@ impl State {
             Write::Apply(mutation) if !self.tables.contains_key(&mutation.table) => {
                 invalid(format!("table {} is not listed", mutation.table))
             }
-            Write::Apply(mutation) | Write::Hint { mutation, .. } => {
+            Write::Apply(mutation) | Write::Hint { hint: Hint { mutation, .. }, .. } => {
                 mutation.validate().or_else(|error| invalid(error.to_string()))
             }
             Write::Local(_) | Write::HintsDelivered { .. } => Ok(()),
@@ -194,6 +197,25 @@ impl State {
             self.visible.apply(write, &self.tables);
         }
         self.shown = self.log.len();
+    }
+
+    fn collect_garbage(&mut self, sweep: &GarbageSweep) -> Result<GarbageReport, StorageError> {
+        if self.closed {
+            return Err(StorageError::Closed("simulated: an earlier sync failed".to_owned()));
+        }
+        if self.full {
+            return Err(StorageError::Full("simulated: no space is left".to_owned()));
+        }
+        if !self.tables.contains_key(&sweep.table) {
+            return Err(StorageError::Invalid(format!("table {} is not listed", sweep.table)));
+        }
+        for write in self.log.drain(..self.shown) {
+            self.durable.apply(&write, &self.tables);
+        }
+        self.shown = 0;
+        // Both hold the same now.
+        let purged = self.durable.purge(sweep).and_then(|_| self.visible.purge(sweep));
+        purged.map_err(|error| StorageError::Corrupt(error.to_string()))
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
@@ -292,10 +314,10 @@ impl Contents {
                     };
                 }
             }
-            Write::Hint { target, mutation } => {
+            Write::Hint { target, hint } => {
                 let hints = self.hints.entry(*target).or_default();
                 hints.last += 1;
-                hints.waiting.insert(HintPosition(hints.last), mutation.clone());
+                hints.waiting.insert(HintPosition(hints.last), hint.clone());
             }
             Write::HintsDelivered { target, through } => {
                 if let Some(hints) = self.hints.get_mut(target) {
@@ -339,6 +361,50 @@ impl Contents {
         let from = partitions.flat_map(move |partitions| partitions.range((start.clone(), Bound::Unbounded)));
         from.take_while(move |(partition, _)| range.contains(partition.token))
     }
+}
+
+impl Contents {
+    fn purge(&mut self, sweep: &GarbageSweep) -> Result<GarbageReport, CodecError> {
+        let mut report = GarbageReport::default();
+        let Some(partitions) = self.partitions.get_mut(&sweep.table) else { return Ok(report) };
+        for (key, records) in partitions.iter_mut().filter(|(key, _)| sweep.tokens.contains(&key.token)) {
+            report.bytes += key.bytes.len() as u64;
+            purge_partition(records, &sweep.purge, &mut report)?;
+        }
+        partitions.retain(|_, records| !records.is_empty());
+        Ok(report)
+    }
+}
+
+fn purge_partition(records: &mut Records, purge: &Purge, report: &mut GarbageReport) -> Result<(), CodecError> {
+    let stored = records.get(&RecordKey::Deletions).map_or(Ok(PartitionDeletions::default()), Decode::from_bytes)?;
+    let mut purged = Records::new();
+    for (key, value) in std::mem::take(records) {
+        report.bytes += value.len() as u64;
+        let covering: Option<Deletion> = match &key {
+            RecordKey::Deletions => continue,
+            RecordKey::Static => stored.partition(),
+            RecordKey::Row(clustering) => stored.covering(clustering),
+        };
+        let mut row = Row::from_bytes(&value)?;
+        covering.into_iter().for_each(|deletion| row.delete(deletion));
+        row.normalize(purge);
+        report.rows_examined += 1;
+        let left = row.to_bytes();
+        if row.is_empty() {
+            report.rows_removed += 1;
+        } else {
+            report.rows_reduced += u64::from(left != value);
+            purged.insert(key, left);
+        }
+    }
+    let kept = stored.without_garbage(purge);
+    report.deletions_removed += u64::from(kept != stored);
+    if !kept.is_empty() {
+        purged.insert(RecordKey::Deletions, kept.to_bytes());
+    }
+    *records = purged;
+    Ok(())
 }
 
 impl Storage for SimDisk {
@@ -397,16 +463,16 @@ impl Storage for SimDisk {
         target: NodeId,
         after: Option<HintPosition>,
         bytes_limit: u32,
-    ) -> Result<Vec<(HintPosition, Arc<Mutation>)>, StorageError> {
+    ) -> Result<Vec<(HintPosition, Hint)>, StorageError> {
         let state = self.state.lock();
         let Some(hints) = state.visible.hints.get(&target) else { return Ok(Vec::new()) };
         let (mut found, mut bytes) = (Vec::new(), 0);
-        for (position, mutation) in hints.waiting.iter().filter(|(position, _)| Some(**position) > after) {
-            bytes += mutation.bytes();
+        for (position, hint) in hints.waiting.iter().filter(|(position, _)| Some(**position) > after) {
+            bytes += hint.mutation.bytes();
             if bytes > bytes_limit as usize && !found.is_empty() {
                 break;
             }
-            found.push((*position, mutation.clone()));
+            found.push((*position, hint.clone()));
         }
         Ok(found)
     }
@@ -415,6 +481,10 @@ impl Storage for SimDisk {
         let state = self.state.lock();
         let targets = state.visible.hints.iter().filter(|(_, hints)| !hints.waiting.is_empty());
         Ok(targets.map(|(target, _)| *target).collect())
+    }
+
+    fn collect_garbage(&self, sweep: &GarbageSweep) -> Result<GarbageReport, StorageError> {
+        self.state.lock().collect_garbage(sweep)
     }
 
     fn set_tables(&self, tables: &[Arc<Table>]) -> Result<(), StorageError> {

@@ -43,11 +43,14 @@ impl Storage for Opened {
         target: NodeId,
         after: Option<HintPosition>,
         bytes_limit: u32,
-    ) -> Result<Vec<(HintPosition, Arc<Mutation>)>, StorageError> {
+    ) -> Result<Vec<(HintPosition, Hint)>, StorageError> {
         self.0.hints(target, after, bytes_limit)
     }
     fn hint_targets(&self) -> Result<Vec<NodeId>, StorageError> {
         self.0.hint_targets()
+    }
+    fn collect_garbage(&self, sweep: &GarbageSweep) -> Result<GarbageReport, StorageError> {
+        self.0.collect_garbage(sweep)
     }
     fn set_tables(&self, tables: &[Arc<Table>]) -> Result<(), StorageError> {
         self.0.set_tables(tables)
@@ -105,10 +108,8 @@ fn a_million_operations_are_read_as_the_reference_reads_them() {
 
 fn hint(number: u8) -> Write {
     let partition = PartitionKey::new(Bytes::copy_from_slice(&[number]));
-    Write::Hint {
-        target: NodeId(7),
-        mutation: Arc::new(Mutation { table: TableId(1), partition, records: Vec::new() }),
-    }
+    let mutation = Arc::new(Mutation { table: TableId(1), partition, records: Vec::new() });
+    Write::Hint { target: NodeId(7), hint: Hint { written_seconds: 1, mutation } }
 }
 
 #[test]
@@ -122,7 +123,7 @@ fn a_staged_group_is_visible_only_once_synced_and_a_power_loss_keeps_a_prefix() 
         let lost = disk.crash(true, &mut Rng::new(seed));
         assert_eq!((disk.hints_waiting(), disk.unsynced()), (5 - lost, 0));
         let hints = disk.hints(NodeId(7), None, u32::MAX).unwrap();
-        let order = hints.iter().map(|(_, mutation)| mutation.partition.bytes[0]);
+        let order = hints.iter().map(|(_, hint)| hint.mutation.partition.bytes[0]);
         assert!(order.eq(0..5 - lost as u8), "a prefix, in order");
         kept.insert(5 - lost);
     }

@@ -5,7 +5,13 @@
 //! boot ---> work under faults ---> heal ---> hints drain ---> every node serves ---> replicas agree
 //!   all have joined     |            |            |                 |                     |
 //!                 safety oracles   10 s      hinted handoff     liveness             convergence
+//!
+//! in some seeds then: all clocks pass the grace ---> work, and sweeps everywhere ---> replicas agree, no garbage
+//!                                                        safety oracles
 //! ```
+//! Disks are swept for garbage all the time; while faults last nothing is old enough to be purged. Afterwards every
+//! replica has every deletion, and nothing may come back however old they are.
+//!
 //! Two phases, as in TigerBeetle's simulator: under faults nothing wrong may happen; once they end, everything
 //! right must happen, within a bounded time.
 
@@ -16,14 +22,14 @@ use crate::oracle::book::{Action, Book, Column, Outcome, ROWS, Register};
 use crate::oracle::dropped::Dropped;
 use crate::oracle::metadata::{Effective, Metadata};
 use crate::oracle::monotonic::Monotonic;
-use crate::oracle::{Violation, convergence, handoff};
+use crate::oracle::{Violation, convergence, garbage, handoff};
 use crate::trace::Subject;
 use crate::workload::{
     Flight, KEYSPACE, Mix, Place, ReadFlight, Sending, TABLES, Workload, Writing, create_table, schema_change, seen,
 };
 use crate::world::{Build, Occurrence, World};
 use model::error::Applied;
-use model::{Consistency, Epoch, RequestError, Rng, TableId};
+use model::{Consistency, Epoch, RequestError, Rng, TableId, Token};
 use node::{Durability, Planted, RequestId, Response};
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -105,6 +111,15 @@ pub struct Report {
 /// Token of the timer of the next fault; clients have their index.
 const FAULT_TIMER: u64 = 1 << 32;
 
+/// Token of the timer of the next sweep for garbage.
+const SWEEP_TIMER: u64 = FAULT_TIMER + 1;
+
+/// Once all replicas agree clocks jump by this much: the grace of the tables and a day.
+const GRACE_JUMP_MICROS: i64 = 11 * 24 * 60 * 60 * 1_000_000;
+
+/// Clients work for so long while garbage is swept.
+const SWEPT_MICROS: u64 = 3_000_000;
+
 /// Beyond this many nodes a cluster is started node by node.
 const CROWD: usize = 20;
 
@@ -136,6 +151,9 @@ pub struct Simulation {
     metadata: Metadata,
     clients_work: bool,
     faults_on: bool,
+    /// Decides on sweeps: when, where, of what.
+    sweeps: Rng,
+    sweeps_on: bool,
     failure: Option<Failure>,
     succeeded: u64,
     failed: u64,
@@ -189,6 +207,8 @@ impl Simulation {
             metadata: Metadata::new(machines, KEYSPACE),
             clients_work: false,
             faults_on: false,
+            sweeps: Rng::new(options.seed ^ 0x5eed_0f00_5eeb_u64),
+            sweeps_on: false,
             failure: None,
             succeeded: 0,
             failed: 0,
@@ -224,6 +244,8 @@ impl Simulation {
         self.start_clients();
         self.faults_on = true;
         self.plan_fault();
+        self.sweeps_on = true;
+        self.plan_sweep();
         let until = self.world.time() + under_faults;
         self.advance(until, |_| false)?;
         self.clients_work = false;
@@ -231,7 +253,61 @@ impl Simulation {
         self.drain_hints()?;
         handoff::check(&self.world, &self.book, KEYSPACE).map_err(Failure::Correctness)?;
         self.serve_everywhere()?;
+        self.converged()?;
+        if self.sweeps.chance(300) { self.outlive_the_grace() } else { Ok(()) }
+    }
+
+    fn converged(&self) -> Result<(), Failure> {
         convergence::check(&self.world, KEYSPACE, self.workload.mix.partitions).map_err(Failure::Correctness)
+    }
+
+    /// All replicas have every deletion: from now on all of them may be purged, at whatever time on each.
+    fn outlive_the_grace(&mut self) -> Result<(), Failure> {
+        self.tell("all clocks pass the grace".to_owned());
+        let machines = self.world.build().machines;
+        (0..machines).for_each(|machine| self.world.fault(FaultStep::Jump(machine, GRACE_JUMP_MICROS)));
+        self.start_clients();
+        self.advance(self.world.time() + SWEPT_MICROS, |_| false)?;
+        self.clients_work = false;
+        let until = self.world.time() + GRACE_MICROS;
+        self.advance(until, |_| false)?;
+        self.sweeps_on = false;
+        self.drain_hints()?;
+        let tables: Vec<TableId> =
+            self.world.view(0).map(|view| view.schema.tables().keys().copied().collect()).unwrap_or_default();
+        for (machine, table) in (0..machines).flat_map(|machine| tables.iter().map(move |table| (machine, *table))) {
+            let everything = Token::MINIMUM..=Token(i64::MAX);
+            let sweep = self.world.sweep(machine, table, everything);
+            self.must(sweep.is_some(), || format!("node {machine} cannot sweep table {table}"))?;
+            let purge = sweep.map(|sweep| sweep.purge).unwrap_or_default();
+            garbage::check(&self.world, machine, table, self.workload.mix.partitions, &purge)
+                .map_err(Failure::Correctness)?;
+        }
+        self.serve_everywhere()?;
+        self.converged()
+    }
+
+    fn plan_sweep(&mut self) {
+        let pause = self.sweeps.between(10_000, 1_000_000);
+        self.world.set_timer(pause, SWEEP_TIMER);
+    }
+
+    /// Some machine sweeps some tokens of some table.
+    fn sweep(&mut self) {
+        if !self.sweeps_on {
+            return;
+        }
+        let machine = self.sweeps.index(self.world.build().machines);
+        let tables = self.world.view(machine).map(|view| view.schema.tables().keys().copied().collect::<Vec<_>>());
+        let mut ends = [self.sweeps.next_u64() as i64, self.sweeps.next_u64() as i64];
+        ends.sort_unstable();
+        let everything = self.sweeps.chance(300);
+        let tokens = if everything { Token::MINIMUM..=Token(i64::MAX) } else { Token(ends[0])..=Token(ends[1]) };
+        if let Some(tables) = tables.filter(|tables| !tables.is_empty()) {
+            let table = tables[self.sweeps.index(tables.len())];
+            self.world.sweep(machine, table, tokens);
+        }
+        self.plan_sweep();
     }
 
     fn tell(&mut self, text: String) {
@@ -436,6 +512,10 @@ impl Simulation {
         let result = match occurrence {
             Occurrence::Timer(FAULT_TIMER) => {
                 self.inject();
+                Ok(())
+            }
+            Occurrence::Timer(SWEEP_TIMER) => {
+                self.sweep();
                 Ok(())
             }
             Occurrence::Timer(client) => {

@@ -18,13 +18,14 @@ use crate::oracle::Violation;
 use crate::trace::{Subject, Trace};
 use membership::{ClusterView, MemberError};
 use model::schema::SchemaChange;
-use model::{Epoch, Mutation, NodeId, RequestError, Rng};
+use model::{Epoch, Mutation, NodeId, RequestError, Rng, TableId, Token, WallMicros};
 use node::{
-    Durability, Effect, Envelope, Message, OpId, Request, RequestId, Response, Shard, Storage, StorageError,
-    StorageRequest, Stored, Write,
+    Durability, Effect, Envelope, GarbageSchedule, GarbageSweep, Message, OpId, Request, RequestId, Response, Shard,
+    Storage, StorageError, StorageRequest, Stored, Write,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// How all machines of a world are built and how their processes run.
@@ -335,6 +336,33 @@ impl World {
         process.requests.insert(id);
         self.receive(machine, Letter::Member(membership::Input::Propose { request: id.0, change }));
         Some(id)
+    }
+
+    /// Sweeps some tokens of a table on a machine for garbage, by the machine's own clock; what was swept, unless
+    /// nobody runs there or the disk cannot.
+    pub fn sweep(&mut self, machine: usize, table: TableId, tokens: RangeInclusive<Token>) -> Option<GarbageSweep> {
+        let process = self.machines[machine].process.as_ref()?;
+        let table = process.view.as_ref()?.schema.table(table)?.clone();
+        let now_seconds = WallMicros(self.wall(machine)).clamped_seconds();
+        #[cfg_attr(not(feature = "planted"), expect(unused_mut, reason = "a bug may be switched on"))]
+        let mut schedule = GarbageSchedule::default();
+        #[cfg(feature = "planted")]
+        {
+            schedule.planted = self.build.planted;
+        }
+        let sweep = schedule.sweep(&table, tokens, now_seconds);
+        match self.machines[machine].disk.collect_garbage(&sweep) {
+            Ok(report) => {
+                let removed = [report.rows_removed, report.deletions_removed].map(u64::to_le_bytes).concat();
+                self.record(b'g', machine, &removed, || format!("swept {sweep:?}: {report:?}"));
+                Some(sweep)
+            }
+            Err(error @ StorageError::Corrupt(_)) => {
+                self.wrong("storage", format!("a sweep of node {machine} failed: {error}"));
+                None
+            }
+            Err(_) => None,
+        }
     }
 
     /// Takes a step of a fault now.
@@ -766,7 +794,7 @@ impl World {
         let write = match request {
             StorageRequest::Apply(mutation) => Write::Apply(mutation),
             StorageRequest::Local(write) => Write::Local(write),
-            StorageRequest::Hint { target, mutation } => Write::Hint { target, mutation },
+            StorageRequest::Hint { target, hint } => Write::Hint { target, hint },
             StorageRequest::HintsDelivered { target, through } => Write::HintsDelivered { target, through },
             StorageRequest::Read(_) | StorageRequest::Digest(_) | StorageRequest::ReadHints { .. } => {
                 self.record(b'q', index, &op.0.to_le_bytes(), || format!("{op:?} {request:?}"));

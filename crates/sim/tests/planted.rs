@@ -43,6 +43,11 @@ fn an_acknowledgement_before_the_sync_is_caught() {
 }
 
 #[test]
+fn a_grace_that_is_ignored_is_caught() {
+    is_caught(Planted::GraceIgnored);
+}
+
+#[test]
 fn a_stale_epoch_that_is_accepted_is_caught() {
     is_caught(Planted::StaleEpochAccepted);
 }

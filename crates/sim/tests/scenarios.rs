@@ -1,10 +1,12 @@
 //! Told stories: what once went wrong, or must never, step by step. Each is the permanent form of a promise, where a
 //! seed is evidence for one commit only.
 
-use model::{Consistency, RequestError};
+use model::schema::Table;
+use model::{Consistency, RequestError, Token};
 use sim::Build;
 use sim::fault::FaultStep;
 use sim::network::Stream;
+use std::sync::Arc;
 
 use sim::story::{Ending, Story};
 
@@ -218,5 +220,81 @@ fn two_of_three_nodes_serve_while_the_third_stands_still() {
         let value = number.to_string();
         story.execute(number % 2, &insert(&value), Consistency::Quorum).unwrap();
         assert_eq!(story.values((number + 1) % 2, SELECT, Consistency::Quorum).unwrap(), [value]);
+    }
+}
+
+const DELETE: &str = "DELETE FROM t WHERE p = 1 AND c = 1";
+
+/// All clocks pass the grace of the tables, and an hour.
+fn pass_the_grace(story: &mut Story) {
+    for machine in 0..3 {
+        story.fault(FaultStep::Jump(machine, (864_000 + 3_600) * 1_000_000));
+    }
+}
+
+/// Everything that is garbage on a machine goes.
+fn sweep(story: &mut Story, machine: usize) {
+    for table in story.world.disk(machine).tables() {
+        assert!(story.world.sweep(machine, table.id, Token::MINIMUM..=Token(i64::MAX)).is_some());
+    }
+}
+
+fn records(story: &Story, machine: usize) -> usize {
+    let disk = story.world.disk(machine);
+    let partitions = |table: &Arc<Table>| disk.partitions(table.id).len();
+    disk.tables().iter().map(partitions).sum()
+}
+
+#[test]
+fn replicas_that_have_purged_and_others_agree_that_the_row_is_gone() {
+    let mut story = three_nodes();
+    story.execute(0, &insert("old"), Consistency::All).unwrap();
+    story.execute(1, DELETE, Consistency::All).unwrap();
+    pass_the_grace(&mut story);
+    for swept in 0..3 {
+        sweep(&mut story, swept);
+        assert_eq!(records(&story, swept), 0, "nothing is left there");
+        for reader in 0..3 {
+            assert!(story.values(reader, SELECT, Consistency::All).unwrap().is_empty());
+            assert!(story.values(reader, SELECT, Consistency::Quorum).unwrap().is_empty());
+        }
+        assert_eq!(records(&story, swept), 0, "no read has brought the tombstone back");
+    }
+}
+
+#[test]
+fn a_deletion_in_its_grace_is_purged_nowhere() {
+    let mut story = three_nodes();
+    story.kill(2);
+    story.execute(0, &insert("old"), Consistency::Quorum).unwrap();
+    story.start(2);
+    no_hints_wait(&mut story);
+    story.isolate(2, true);
+    story.execute(0, DELETE, Consistency::Quorum).unwrap();
+    (0..3).for_each(|machine| sweep(&mut story, machine));
+    story.isolate(2, false);
+    story.pass(2_000);
+    for reader in 0..3 {
+        assert!(story.values(reader, SELECT, Consistency::Quorum).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_hint_older_than_the_grace_does_not_bring_back_what_was_deleted_since() {
+    let mut story = three_nodes();
+    // Nodes 0 and 2 do not reach each other: the write waits as a hint on node 0.
+    story.fault(FaultStep::Block(vec![(0, 2), (2, 0)]));
+    story.execute(0, &insert("old"), Consistency::Quorum).unwrap();
+    story.until("the hint is kept", |world| world.disk(0).hints_waiting() == 1);
+    // Node 1 reaches both: the deletion is everywhere in time.
+    story.execute(1, DELETE, Consistency::All).unwrap();
+    pass_the_grace(&mut story);
+    (0..3).for_each(|machine| sweep(&mut story, machine));
+    story.fault(FaultStep::Open(vec![(0, 2), (2, 0)]));
+    no_hints_wait(&mut story);
+    story.pass(2_000);
+    for reader in 0..3 {
+        assert!(story.values(reader, SELECT, Consistency::One).unwrap().is_empty(), "on node {reader}");
+        assert_eq!(records(&story, reader), 0);
     }
 }

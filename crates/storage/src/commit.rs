@@ -60,9 +60,9 @@ impl Inner {
             let result = match write {
                 Write::Apply(mutation) => self.add_mutation(&mut writer, &mut destinations, mutation),
                 Write::Local(local) => self.add_local(&mut batch, local),
-                Write::Hint { target, mutation } => self.check_space().and_then(|()| {
+                Write::Hint { target, hint } => self.check_space().and_then(|()| {
                     hinted.push((index, *target));
-                    self.hints.append(*target, mutation)
+                    self.hints.append(*target, hint)
                 }),
                 Write::HintsDelivered { target, through } => {
                     let delivered = self.hints.delivered(*target, *through, sync);
@@ -240,7 +240,13 @@ impl Inner {
 
     /// Writes a batch; false when RocksDB would have delayed it for long, and nothing was written. Only the
     /// node's `own` records wait for as long as it takes.
-    fn write_batch(&self, writer: &mut Writer, batch: WriteBatch, sync: bool, own: bool) -> Result<bool, StorageError> {
+    pub(crate) fn write_batch(
+        &self,
+        writer: &mut Writer,
+        batch: WriteBatch,
+        sync: bool,
+        own: bool,
+    ) -> Result<bool, StorageError> {
         if batch.is_empty() {
             if sync && writer.unsynced {
                 self.sync_log(writer)?;

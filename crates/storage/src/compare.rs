@@ -149,6 +149,7 @@ fn command(table: TableId, partition: Bytes, slice: Slice, row_limit: u32) -> Re
         row_limit,
         bytes_limit: BYTES_LIMIT,
         now_seconds: 1_800_000_000,
+        gc_before_seconds: 0,
         tombstone_limit: 100_000,
     }
 }
@@ -234,7 +235,7 @@ impl BareDatabase {
         let mut database = database_options(options, &memory);
         database.create_if_missing(true);
         database.create_missing_column_families(true);
-        let family_options = table_options(options, &memory, &TableOptions::default());
+        let family_options = table_options(options, &memory, &TableOptions::default(), &Arc::default());
         let families = tables.iter().map(|table| ColumnFamilyDescriptor::new(name(*table), family_options.clone()));
         let db = DB::open_cf_descriptors(&database, options.data_dir.join("bare"), families);
         let db = db.map_err(|error| rocksdb_error("open", &error))?;

@@ -4,8 +4,8 @@
 //! ```text
 //! <position of its first hint, 16 hexadecimal digits>.hints    a segment
 //!   magic (8), then records:
-//!   length u32 | checksum u64 | position u64 | encoded mutation          little-endian
-//!   the checksum is XXH3-64 of length, position and mutation
+//!   length u32 | checksum u64 | position u64 | written u32 | encoded mutation     little-endian
+//!   written: when it was kept, in seconds since 1970; the checksum is XXH3-64 of everything else
 //! delivered                                                    text: the last position delivered
 //! ```
 //! Invariants:
@@ -23,7 +23,7 @@ use model::codec::{Decode, Encode};
 use model::id::parse_uuid;
 use model::limits::MUTATION_BYTES_MAX;
 use model::{Mutation, NodeId};
-use node::storage::{HintPosition, StorageError};
+use node::storage::{Hint, HintPosition, StorageError};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
@@ -33,8 +33,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
-const MAGIC: &[u8; 8] = b"HELHNT01";
-const HEADER_BYTES: usize = 20;
+const MAGIC: &[u8; 8] = b"HELHNT02";
+const HEADER_BYTES: usize = 24;
 /// A position that is further ahead than this is damage, not a gap.
 const GAP_MAX: u64 = 1 << 24;
 
@@ -117,17 +117,17 @@ impl Hints {
     ///
     /// # Errors
     /// `Full` when hints take as much space as they may; `Invalid` when the mutation is not.
-    pub(crate) fn append(&self, target: NodeId, mutation: &Mutation) -> Result<(), StorageError> {
-        mutation.validate().map_err(|error| StorageError::Invalid(format!("hint: {error}")))?;
+    pub(crate) fn append(&self, target: NodeId, hint: &Hint) -> Result<(), StorageError> {
+        hint.mutation.validate().map_err(|error| StorageError::Invalid(format!("hint: {error}")))?;
         let mut state = self.state.lock();
         let State { targets, total_bytes, .. } = &mut *state;
-        let bytes = (HEADER_BYTES + mutation.bytes()) as u64;
+        let bytes = (HEADER_BYTES + hint.mutation.bytes()) as u64;
         if *total_bytes + bytes > self.total_bytes_max {
             return Err(StorageError::Full(format!("hints take their {} bytes", self.total_bytes_max)));
         }
         let target = targets.entry(target).or_insert_with(|| Target::new(self.directory.join(target.to_string())));
         let before = target.pending.len();
-        put_record(&mut target.pending, target.next, mutation);
+        put_record(&mut target.pending, target.next, hint);
         target.next += 1;
         target.pending_count += 1;
         *total_bytes += (target.pending.len() - before) as u64;
@@ -219,7 +219,7 @@ impl Hints {
         node: NodeId,
         after: Option<HintPosition>,
         bytes_limit: u32,
-    ) -> Result<Vec<(HintPosition, Arc<Mutation>)>, StorageError> {
+    ) -> Result<Vec<(HintPosition, Hint)>, StorageError> {
         let (directory, segments, delivered, start) = {
             let state = self.state.lock();
             let Some(target) = state.targets.get(&node) else { return Ok(Vec::new()) };
@@ -430,7 +430,7 @@ struct Reading {
     node: NodeId,
     after: u64,
     bytes_limit: u32,
-    hints: Vec<(HintPosition, Arc<Mutation>)>,
+    hints: Vec<(HintPosition, Hint)>,
     bytes: u64,
     end: Cursor,
 }
@@ -487,7 +487,8 @@ impl Reading {
         match Mutation::from_bytes(&chunk.slice(record.start + HEADER_BYTES..record.end)) {
             Ok(mutation) => {
                 self.bytes += (record.end - record.start) as u64;
-                self.hints.push((HintPosition(record.position), Arc::new(mutation)));
+                let hint = Hint { written_seconds: record.written_seconds, mutation: Arc::new(mutation) };
+                self.hints.push((HintPosition(record.position), hint));
             }
             Err(error) => {
                 tracing::warn!(?path, position = record.position, %error, "a hint cannot be decoded and is skipped");
@@ -505,16 +506,18 @@ impl Reading {
 struct Record {
     start: usize,
     position: u64,
+    written_seconds: u32,
     end: usize,
 }
 
-fn put_record(out: &mut Vec<u8>, position: u64, mutation: &Mutation) {
+fn put_record(out: &mut Vec<u8>, position: u64, hint: &Hint) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_BYTES]);
-    mutation.encode(out);
+    hint.mutation.encode(out);
     let length = (out.len() - start - HEADER_BYTES) as u32;
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
     out[start + 12..start + 20].copy_from_slice(&position.to_le_bytes());
+    out[start + 20..start + 24].copy_from_slice(&hint.written_seconds.to_le_bytes());
     let checksum = checksum(&out[start..]);
     out[start + 4..start + 12].copy_from_slice(&checksum.to_le_bytes());
 }
@@ -533,12 +536,13 @@ fn record_at(bytes: &[u8], start: usize, previous: u64) -> Option<Record> {
     let word = |at: usize| header[at..].first_chunk::<8>().copied().map_or(0, u64::from_le_bytes);
     let length = word(0) as u32 as usize;
     let position = word(12);
+    let written_seconds = header[20..].first_chunk::<4>().copied().map_or(0, u32::from_le_bytes);
     if length > MUTATION_BYTES_MAX + HEADER_BYTES || position <= previous || position - previous > GAP_MAX {
         return None;
     }
     let end = start + HEADER_BYTES + length;
     let record = bytes.get(start..end)?;
-    (checksum(record) == word(4)).then_some(Record { start, position, end })
+    (checksum(record) == word(4)).then_some(Record { start, position, written_seconds, end })
 }
 
 /// The first record at or after `start`; with `search` bytes that are not one are passed over.

@@ -12,13 +12,17 @@ fn mutation(number: u8, bytes: usize) -> Mutation {
     Mutation { table: TableId(1), partition: PartitionKey::new(key), records }
 }
 
+fn hint(number: u8, bytes: usize) -> Hint {
+    Hint { written_seconds: 1_000 + u32::from(number), mutation: Arc::new(mutation(number, bytes)) }
+}
+
 fn open(directory: &Path) -> Hints {
     Hints::open(directory, 500, 1 << 20).unwrap()
 }
 
 fn write(hints: &Hints, numbers: std::ops::Range<u8>) {
     for number in numbers {
-        hints.append(NODE, &mutation(number, 20)).unwrap();
+        hints.append(NODE, &hint(number, 20)).unwrap();
         assert!(hints.write_pending().unwrap().is_empty());
     }
     hints.sync().unwrap();
@@ -28,7 +32,9 @@ fn write(hints: &Hints, numbers: std::ops::Range<u8>) {
 fn numbers(hints: &Hints) -> Vec<u8> {
     let read = hints.read(NODE, None, u32::MAX).unwrap();
     assert!(read.windows(2).all(|pair| pair[0].0 < pair[1].0));
-    read.iter().map(|(_, mutation)| mutation.partition.bytes[0]).collect()
+    let number = |hint: &Hint| hint.mutation.partition.bytes[0];
+    assert!(read.iter().all(|(_, hint)| hint.written_seconds == 1_000 + u32::from(number(hint))));
+    read.iter().map(|(_, hint)| number(hint)).collect()
 }
 
 fn segments(directory: &Path) -> Vec<PathBuf> {
@@ -139,17 +145,17 @@ fn hints_beyond_the_limit_are_refused_until_others_are_delivered() {
     let directory = tempfile::tempdir().unwrap();
     let hints = Hints::open(directory.path(), 500, 2_000).unwrap();
     let mut taken = 0;
-    while hints.append(NODE, &mutation(taken, 20)).is_ok() {
+    while hints.append(NODE, &hint(taken, 20)).is_ok() {
         taken += 1;
         assert!(taken < 100, "the limit holds");
     }
-    assert!(matches!(hints.append(NODE, &mutation(taken, 20)), Err(StorageError::Full(_))));
+    assert!(matches!(hints.append(NODE, &hint(taken, 20)), Err(StorageError::Full(_))));
     hints.write_pending().unwrap();
     hints.publish();
     assert_eq!(numbers(&hints).len(), usize::from(taken));
     let last = hints.read(NODE, None, u32::MAX).unwrap().last().unwrap().0;
     hints.delivered(NODE, last, false).unwrap();
-    hints.append(NODE, &mutation(0, 20)).unwrap();
+    hints.append(NODE, &hint(0, 20)).unwrap();
 }
 
 #[test]
@@ -157,15 +163,15 @@ fn a_hint_larger_than_what_is_read_at_once_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let hints = Hints::open(directory.path(), 1 << 20, 1 << 24).unwrap();
     for number in 0..6 {
-        hints.append(NODE, &mutation(number, if number % 2 == 0 { 300_000 } else { 10 })).unwrap();
+        hints.append(NODE, &hint(number, if number % 2 == 0 { 300_000 } else { 10 })).unwrap();
     }
     hints.write_pending().unwrap();
     hints.publish();
     assert_eq!(numbers(&hints), [0, 1, 2, 3, 4, 5]);
     let (mut after, mut read) = (None, Vec::new());
-    while let Some((position, mutation)) = hints.read(NODE, after, 1).unwrap().pop() {
+    while let Some((position, hint)) = hints.read(NODE, after, 1).unwrap().pop() {
         after = Some(position);
-        read.push(mutation.partition.bytes[0]);
+        read.push(hint.mutation.partition.bytes[0]);
     }
     assert_eq!(read, [0, 1, 2, 3, 4, 5]);
 }

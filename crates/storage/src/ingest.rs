@@ -90,7 +90,7 @@ impl Inner {
     /// Writes table files of records that ascend, for each region its own: a file that reaches from one into the
     /// other would overlap everything in between.
     fn write_files(&self, table: &Table, records: &[PartitionRecord]) -> Result<Files, StorageError> {
-        let options = table_options(&self.options, &self.memory, &table.definition.options);
+        let options = table_options(&self.options, &self.memory, &table.definition.options, &table.sweeping);
         let mut files = Files { paths: Vec::new() };
         for deletions in [true, false] {
             let of_region = |record: &&PartitionRecord| (record.record.key == RecordKey::Deletions) == deletions;

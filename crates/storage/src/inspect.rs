@@ -14,7 +14,7 @@ use crate::layout;
 use crate::options::{SharedMemory, StoreOptions, read_only_options};
 use crate::snapshot;
 use crate::store::{LOCAL, log_files};
-use crate::tables::{families, family_name, table_of_family};
+use crate::tables::{Sweepings, families, family_name, table_of_family};
 use crate::watermark::Watermark;
 use bytes::Bytes;
 use model::codec::{CodecError, Decode};
@@ -498,7 +498,7 @@ fn open_read_only(
     let mut options = StoreOptions::new(directory, NodeId(0));
     options.block_cache_bytes = 32 << 20;
     let memory = SharedMemory::new(&options);
-    let (families, tables) = families(&options, &memory, &path, known)?;
+    let (families, tables) = families(&options, &memory, &path, known, &mut Sweepings::new())?;
     let opened =
         DB::open_cf_descriptors_read_only(&read_only_options(&options, &memory, recovery), &path, families, false);
     let db = opened.map_err(|error| rocksdb_error(&format!("cannot open {}", path.display()), &error))?;

@@ -4,7 +4,7 @@ use super::*;
 use crate::store::Store;
 use crate::tests::{TABLE, commit, filled, plain, put, row, small_options};
 use model::schema::Table;
-use node::storage::{Storage, Write};
+use node::storage::{Hint, Storage, Write};
 use std::os::unix::fs::MetadataExt as _;
 
 const OTHER: TableId = TableId(0xb2);
@@ -22,7 +22,11 @@ fn directory() -> tempfile::TempDir {
     let Write::Apply(mutation) = put(TABLE, b"p", 1, &row(5, b"hinted")) else { unreachable!("put applies") };
     // Damage of the last one could be a torn end.
     for _ in 0..3 {
-        commit(&store, &[Write::Hint { target: NodeId(9), mutation: mutation.clone() }], true);
+        commit(
+            &store,
+            &[Write::Hint { target: NodeId(9), hint: Hint { written_seconds: 1, mutation: mutation.clone() } }],
+            true,
+        );
     }
     directory
 }

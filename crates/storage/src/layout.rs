@@ -9,8 +9,9 @@
 //! start above 08, so the static row comes first and no row shares its key.
 
 use bytes::Bytes;
-use model::codec::{CodecError, Reader, put_bytes};
+use model::codec::{CodecError, Reader, first_varint, put_bytes};
 use model::{PartitionKey, RecordKey, Token};
+use std::ops::{Range, RangeInclusive};
 
 /// First byte of the keys of deletions.
 pub(crate) const DELETIONS: u8 = 0x10;
@@ -78,6 +79,33 @@ pub(crate) fn holds_deletions(key: &[u8]) -> bool {
     key.first() == Some(&DELETIONS)
 }
 
+/// The token in a key.
+pub(crate) fn token_of(key: &[u8]) -> Result<Token, CodecError> {
+    let token = key.get(1..).and_then(|rest| rest.first_chunk::<8>()).ok_or(CodecError::Truncated)?;
+    Ok(Token::from_ordered_bytes(*token))
+}
+
+/// The keys of a region with these tokens.
+pub(crate) fn token_keys(region: u8, tokens: &RangeInclusive<Token>) -> Range<Vec<u8>> {
+    let from = |token: &Token| [&[region][..], &token.to_ordered_bytes()].concat();
+    let end = match tokens.end().0.checked_add(1) {
+        Some(next) => from(&Token(next)),
+        None => vec![region + 1],
+    };
+    from(tokens.start())..end
+}
+
+/// The parts of a row's key: what all keys of its partition have after the region, and the clustering key, or
+/// what the static row has in its place.
+pub(crate) fn split_row(key: &[u8]) -> Result<(&[u8], &[u8]), CodecError> {
+    let after_token = key.get(PREFIX_BYTES..).ok_or(CodecError::Truncated)?;
+    let (length, length_bytes) = first_varint(after_token)?;
+    let length = usize::try_from(length).map_err(|_| CodecError::Truncated)?;
+    let end = length.checked_add(PREFIX_BYTES + length_bytes).filter(|end| *end <= key.len());
+    let end = end.ok_or(CodecError::Truncated)?;
+    Ok((&key[1..end], &key[end..]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +168,35 @@ mod tests {
                 let mut key = Vec::new();
                 put_partition(&mut key, ROWS, &partition);
                 prop_assert_eq!(&key[1..], &bytes[..length]);
+            }
+        }
+
+        #[test]
+        fn a_key_is_taken_apart_into_what_it_was_made_of(
+            token: i64, bytes in prop::collection::vec(any::<u8>(), 0..200),
+            clustering in prop::collection::vec(any::<u8>(), 0..4), cut: prop::sample::Index,
+        ) {
+            let partition = PartitionKey { token: Token(token), bytes: Bytes::from(bytes) };
+            let clustering = Bytes::from([&[0x40][..], &clustering].concat());
+            let row = key(&partition, &RecordKey::Row(clustering.clone()));
+            let deletions = key(&partition, &RecordKey::Deletions);
+            prop_assert_eq!(token_of(&row), Ok(Token(token)));
+            prop_assert_eq!(split_row(&row), Ok((&deletions[1..], clustering.as_ref())));
+            let of_static = key(&partition, &RecordKey::Static);
+            prop_assert_eq!(split_row(&of_static), Ok((&deletions[1..], &[STATIC][..])));
+            prop_assert!(split_row(&row[..cut.index(deletions.len())]).is_err());
+        }
+
+        #[test]
+        fn the_keys_of_tokens_are_those_and_no_others(first: i64, last: i64, token: i64) {
+            let key = |token| key(
+                &PartitionKey { token: Token(token), bytes: Bytes::from_static(b"pk") }, &RecordKey::Static,
+            );
+            for last in [last, i64::MAX] {
+                let keys = token_keys(ROWS, &(Token(first)..=Token(last)));
+                for token in [first, token, last] {
+                    prop_assert_eq!(keys.contains(&key(token)), (first..=last).contains(&token));
+                }
             }
         }
 

@@ -23,12 +23,13 @@
 //! * All writes go through one lock, so that the sequence number after a synced write is the one that is
 //!   synced.
 //! * After a failed write or sync nothing is written any more: nobody knows what the disk holds.
+//! * Only a sweep removes a deletion, and only once what it shadows is gone.
 //! * A mutation is checked before it is written: a merge that fails would fail compaction for ever.
 //!
 //! Map: `store` opening; `status` its figures; `tables` their column families, `definitions` what is known
 //! of them; `snapshot`; `commit` the write path, `hot` its hot keys, `pressure` when it refuses; `read` the
 //! read path of partitions, `scan` of ranges of them; `ingest` records in bulk; `large` what is larger than
-//! it should be; `layout` keys; `merge` the operator; `options` RocksDB's settings, with reasons; `hints`;
+//! it should be; `layout` keys; `merge` the operator; `garbage` the sweeps that purge; `options` RocksDB's settings, with reasons; `hints`;
 //! `watermark`; `identity`; `failure` errors; [`inspect`] looking into a directory without a node;
 //! [`compare`] the same work on a bare RocksDB, for benchmarks.
 
@@ -42,6 +43,7 @@ mod commit;
 pub mod compare;
 mod definitions;
 mod failure;
+mod garbage;
 mod hints;
 mod hot;
 mod identity;
@@ -66,10 +68,12 @@ pub use node::storage::StorageError;
 pub use options::{Durability, StoreOptions};
 pub use pressure::Pressure;
 pub use snapshot::SnapshotStatus;
-pub use status::{LevelStatus, StoreStatus, TableStatus};
+pub use status::{GarbageStatus, LevelStatus, StoreStatus, TableStatus};
 pub use store::Store;
 
 #[cfg(test)]
 mod range_tests;
+#[cfg(test)]
+mod resurrection_tests;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,13 @@
 //! The merge operator: [`model`]'s reconciliation as RocksDB calls it, in reads, flushes and compactions.
 //!
-//! It is associative, commutative and idempotent, so full and partial merges are the same function. It
+//! It is associative, commutative and idempotent, so full and partial merges are the same function, but that
+//! the result of a full merge, a whole row, is purged when a sweep's compaction makes it ([`crate::garbage`]). It
 //! must never unwind (RocksDB calls it through C) and fails on a value that is not a row or a deletion:
 //! the read of that key then fails as corrupt, and a compaction that meets it stops writes. Neither
 //! happens but by damage that every checksum missed, since mutations are checked before they are written
 //! and a directory of a newer format is not opened.
 
+use crate::garbage::purge_merged;
 use crate::layout::holds_deletions;
 use bytes::Bytes;
 use model::Row;
@@ -43,8 +45,20 @@ pub(crate) fn merge_encoded<'a>(
     Ok(out)
 }
 
-/// What RocksDB calls; `None` fails the operation.
-pub(crate) fn operator(key: &[u8], existing: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
+/// What RocksDB calls for all that a key has; `None` fails the operation.
+pub(crate) fn full(key: &[u8], existing: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
+    let merged = partial(key, existing, operands)?;
+    match purge_merged(key, merged) {
+        Ok(purged) => Some(purged),
+        Err(error) => {
+            tracing::error!(%error, ?key, "a merged value cannot be purged");
+            None
+        }
+    }
+}
+
+/// What RocksDB calls for a part of what a key has; `None` fails the operation.
+pub(crate) fn partial(key: &[u8], existing: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
     #[cfg(test)]
     OPERANDS_MOST.with(|most| most.set(most.get().max(operands.len())));
     let merge = || merge_encoded(holds_deletions(key), existing.into_iter().chain(operands.iter()));

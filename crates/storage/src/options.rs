@@ -1,5 +1,6 @@
 //! What a store can be told, and RocksDB's settings with their reasons.
 
+use crate::garbage::{FilterFactory, Sweeping};
 use crate::layout::PREFIX_BYTES;
 use crate::merge;
 use crate::pressure::{LEVEL_ZERO_SLOWDOWN, LEVEL_ZERO_STOP, PENDING_SLOWDOWN_BYTES, PENDING_STOP_BYTES};
@@ -10,6 +11,7 @@ use rocksdb::{
     LogLevel, Options, SliceTransform, UniversalCompactOptions, WriteBufferManager,
 };
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// When writes that were committed without `sync` reach the disk.
@@ -138,9 +140,17 @@ pub(crate) fn read_only_options(options: &StoreOptions, memory: &SharedMemory, r
 }
 
 /// The settings of a table's column family.
-pub(crate) fn table_options(options: &StoreOptions, memory: &SharedMemory, of_table: &TableOptions) -> Options {
+pub(crate) fn table_options(
+    options: &StoreOptions,
+    memory: &SharedMemory,
+    of_table: &TableOptions,
+    sweeping: &Arc<Sweeping>,
+) -> Options {
     let mut table = Options::default();
-    table.set_merge_operator_associative(merge::NAME, merge::operator);
+    table.set_merge_operator(merge::NAME, merge::full, merge::partial);
+    table.set_compaction_filter_factory(FilterFactory(sweeping.clone()));
+    // By default RocksDB would rewrite every file each 30 days for the filter, which purges nothing then.
+    table.set_periodic_compaction_seconds(0);
     table.set_prefix_extractor(SliceTransform::create_fixed_prefix(PREFIX_BYTES));
     let mut blocks = block_options(memory);
     blocks.set_block_size(of_table.compression.chunk_kb as usize * 1_024);

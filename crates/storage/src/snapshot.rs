@@ -16,7 +16,7 @@ use crate::definitions::{self, Definitions};
 use crate::failure::{io_error, replace_file, rocksdb_error, sync_directory};
 use crate::options::{SharedMemory, StoreOptions, database_options};
 use crate::store::{Inner, LOCAL};
-use crate::tables::{Table, families};
+use crate::tables::{Sweepings, Table, families};
 use crate::watermark::Watermark;
 use node::storage::StorageError;
 use rocksdb::DB;
@@ -242,7 +242,7 @@ fn drop_others(options: &StoreOptions, path: &Path, kept: &Definitions, name: &s
     let memory = SharedMemory::new(&small);
     let mut database = database_options(&small, &memory);
     database.set_track_and_verify_wals_in_manifest(false);
-    let (families, found) = families(&small, &memory, path, kept)?;
+    let (families, found) = families(&small, &memory, path, kept, &mut Sweepings::new())?;
     let db = DB::open_cf_descriptors(&database, path, families).map_err(failed)?;
     for id in found.keys() {
         let other = crate::tables::family_name(*id);

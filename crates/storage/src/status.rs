@@ -69,6 +69,15 @@ pub struct TableStatus {
     pub missed_reads: u64,
 }
 
+/// How the sweeps of a table for garbage are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GarbageStatus {
+    /// Seconds since the part that has waited longest was swept; `None` before the table is scheduled.
+    pub lag_seconds: Option<u32>,
+    /// Rows that the sweep under way has looked at; `None` when none is.
+    pub rows_examined: Option<u64>,
+}
+
 /// The files of one level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LevelStatus {

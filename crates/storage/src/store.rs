@@ -9,17 +9,19 @@ use crate::large::{Large, LargeTable};
 use crate::options::{Durability, SharedMemory, StoreOptions};
 use crate::pressure::{self, Pressure, PressureGauge};
 use crate::snapshot::{self, SnapshotStatus};
-use crate::status::StoreStatus;
-use crate::tables::{Tables, known_definitions, open_database};
+use crate::status::{GarbageStatus, StoreStatus};
+use crate::tables::{Table, Tables, known_definitions, open_database};
 use crate::watermark::{WRITE_INTERVAL, Watermark};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use model::answer::{Digested, Kept};
 use model::digest::ReadDigest;
+use model::local::prefix::GARBAGE;
 use model::scan::{ExportCommand, ExportData, PartitionRecord};
 use model::schema;
-use model::{Mutation, NodeId, ReadCommand, ReadData, ScanCommand, ScanData, TableId};
-use node::storage::{HintPosition, Storage, StorageError, Write};
+use model::{NodeId, ReadCommand, ReadData, ScanCommand, ScanData, TableId};
+use node::GarbageSchedule;
+use node::storage::{GarbageReport, GarbageSweep, Hint, HintPosition, Storage, StorageError, Write};
 use parking_lot::{Condvar, Mutex};
 use rocksdb::{DB, ReadOptions, ReadTier, WriteOptions};
 use std::collections::BTreeMap;
@@ -58,6 +60,8 @@ pub(crate) struct Inner {
     pub(crate) pressure: PressureGauge,
     /// RocksDB's sequence number up to which the log is synced.
     pub(crate) synced_sequence: AtomicU64,
+    /// Sweeps for garbage end: the node is being stopped.
+    pub(crate) sweeps_end: AtomicBool,
     /// Writes of user data are refused: see `free_bytes_min`.
     pub(crate) disk_is_full: AtomicBool,
     identity: Mutex<Identity>,
@@ -213,6 +217,7 @@ impl Store {
     pub fn compact(&self) -> Result<(), StorageError> {
         self.flush()?;
         for table in self.inner.tables.load().values() {
+            let _alone = table.sweeping.alone();
             let Some(family) = self.inner.db.cf_handle(&table.name) else { continue };
             let mut options = rocksdb::CompactOptions::default();
             options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
@@ -225,6 +230,30 @@ impl Store {
     #[must_use]
     pub fn pressure(&self) -> Pressure {
         self.inner.pressure.now()
+    }
+
+    /// Ends a sweep for garbage that is under way, and every later one, as `Closed`. For a node that stops: a sweep
+    /// may take minutes. RocksDB compacts no more afterwards.
+    pub fn stop_sweeps(&self) {
+        self.inner.sweeps_end.store(true, Ordering::Release);
+        let tables = self.inner.tables.load();
+        if tables.values().any(|table| table.sweeping.is_under_way()) {
+            self.inner.db.cancel_all_background_work(false);
+        }
+    }
+
+    /// For each table how its sweeps for garbage are, at `now_seconds` since 1970.
+    ///
+    /// # Errors
+    /// When the node's records of its sweeps cannot be read.
+    pub fn garbage_status(&self, now_seconds: u32) -> Result<BTreeMap<TableId, GarbageStatus>, StorageError> {
+        let schedule = GarbageSchedule::from_local_records(&self.local_records(GARBAGE)?);
+        let schedule = schedule.map_err(|error| StorageError::Corrupt(format!("records of sweeps: {error}")))?;
+        let status = |table: &Arc<Table>| GarbageStatus {
+            lag_seconds: schedule.lag_seconds(table.id, now_seconds),
+            rows_examined: table.sweeping.rows_examined(),
+        };
+        Ok(self.inner.tables.load().values().map(|table| (table.id, status(table))).collect())
     }
 
     /// For each node for which hints are kept how many there are.
@@ -330,7 +359,7 @@ impl Storage for Store {
         target: NodeId,
         after: Option<HintPosition>,
         bytes_limit: u32,
-    ) -> Result<Vec<(HintPosition, Arc<Mutation>)>, StorageError> {
+    ) -> Result<Vec<(HintPosition, Hint)>, StorageError> {
         self.inner.hints.read(target, after, bytes_limit)
     }
 
@@ -340,6 +369,10 @@ impl Storage for Store {
 
     fn set_tables(&self, tables: &[Arc<schema::Table>]) -> Result<(), StorageError> {
         self.inner.set_tables(tables)
+    }
+
+    fn collect_garbage(&self, sweep: &GarbageSweep) -> Result<GarbageReport, StorageError> {
+        self.inner.collect_garbage(sweep)
     }
 }
 
@@ -377,6 +410,7 @@ impl Inner {
             cached_read_options,
             write_options: WriteModes::new(),
             pressure: PressureGauge::default(),
+            sweeps_end: AtomicBool::new(false),
             disk_is_full: AtomicBool::new(is_full(&options)),
             identity: Mutex::new(identity),
             ingested_files: AtomicU64::new(0),

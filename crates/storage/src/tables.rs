@@ -12,6 +12,7 @@
 
 use crate::definitions::{self, Definitions};
 use crate::failure::rocksdb_error;
+use crate::garbage::Sweeping;
 use crate::layout;
 use crate::options::{SharedMemory, StoreOptions, changed_options, database_options, local_options, table_options};
 use crate::snapshot;
@@ -43,6 +44,8 @@ pub(crate) struct Table {
     pub(crate) deletions: Arc<DeletionClock>,
     /// How its reads went.
     pub(crate) reads: Arc<ReadCounters>,
+    /// Its sweeps for garbage.
+    pub(crate) sweeping: Arc<Sweeping>,
 }
 
 /// Reads of a table since the store was opened.
@@ -82,12 +85,13 @@ impl DeletionClock {
 }
 
 impl Table {
-    fn new(definition: Arc<schema::Table>, with_deletions: bool) -> Table {
+    fn new(definition: Arc<schema::Table>, with_deletions: bool, sweeping: Arc<Sweeping>) -> Table {
         Table {
             id: definition.id,
             name: family_name(definition.id),
             deletions: Arc::new(DeletionClock::new(with_deletions)),
             reads: Arc::default(),
+            sweeping,
             definition,
         }
     }
@@ -152,9 +156,11 @@ impl Inner {
             // An earlier call could not drop it: what is in it must not come back.
             self.db.drop_cf(&name).map_err(|error| rocksdb_error("drop a table", &error))?;
         }
-        let create = self.db.create_cf(&name, &table_options(&self.options, &self.memory, &definition.options));
+        let sweeping = Arc::default();
+        let family_options = table_options(&self.options, &self.memory, &definition.options, &sweeping);
+        let create = self.db.create_cf(&name, &family_options);
         create.map_err(|error| rocksdb_error("create a table", &error))?;
-        Ok(Table::new(definition.clone(), false))
+        Ok(Table::new(definition.clone(), false, sweeping))
     }
 
     /// Takes over another definition of a table. Options that RocksDB cannot change in an open column family
@@ -212,7 +218,11 @@ pub(crate) fn known_definitions(directory: &Path) -> Result<Definitions, Storage
     }
 }
 
-/// The column families of the database at `path` with their options, and the tables among them.
+/// Where the compactions of each table find what to purge.
+pub(crate) type Sweepings = BTreeMap<TableId, Arc<Sweeping>>;
+
+/// The column families of the database at `path` with their options, and the tables among them, each with an entry in
+/// `sweepings`.
 ///
 /// # Errors
 /// When they cannot be listed; `Corrupt` when there is one that nobody knows.
@@ -221,6 +231,7 @@ pub(crate) fn families(
     memory: &SharedMemory,
     path: &Path,
     known: &Definitions,
+    sweepings: &mut Sweepings,
 ) -> Result<(Vec<ColumnFamilyDescriptor>, Definitions), StorageError> {
     let failed = |error: rocksdb::Error| rocksdb_error(&format!("cannot open the database {}", path.display()), &error);
     let names = if path.join("CURRENT").exists() {
@@ -236,7 +247,9 @@ pub(crate) fn families(
     for name in names {
         if let Some(id) = table_of_family(&name) {
             let definition = known.get(&id).cloned().unwrap_or_else(|| Arc::new(schema::Table::plain(id)));
-            families.push(ColumnFamilyDescriptor::new(name, table_options(options, memory, &definition.options)));
+            let sweeping = sweepings.entry(id).or_default();
+            let family_options = table_options(options, memory, &definition.options, sweeping);
+            families.push(ColumnFamilyDescriptor::new(name, family_options));
             found.insert(id, definition);
         } else if name != LOCAL && name != rocksdb::DEFAULT_COLUMN_FAMILY_NAME {
             return Err(StorageError::Corrupt(format!("{} has an unknown column family '{name}'", path.display())));
@@ -257,12 +270,14 @@ pub(crate) fn open_database(
     let mut database = database_options(options, memory);
     database.create_if_missing(may_create);
     database.create_missing_column_families(true);
-    let (families, found) = families(options, memory, path, known)?;
+    let mut sweepings = Sweepings::new();
+    let (families, found) = families(options, memory, path, known, &mut sweepings)?;
     let db = DB::open_cf_descriptors(&database, path, families).map_err(failed)?;
     let mut tables = Tables::new();
     for (id, definition) in found {
         let with_deletions = has_deletions(&db, &family_name(id))?;
-        tables.insert(id, Arc::new(Table::new(definition, with_deletions)));
+        let sweeping = sweepings.remove(&id).unwrap_or_default();
+        tables.insert(id, Arc::new(Table::new(definition, with_deletions, sweeping)));
     }
     Ok((db, tables))
 }

@@ -322,10 +322,11 @@ impl ReadOp {
         if self.required == 1 {
             return Ok(true);
         }
+        let purge = self.command.purge();
         let mut agreed = None;
         for contact in &self.contacts {
             let digest = match &contact.answer {
-                Answer::Data(data) => digest(data, self.command.now_seconds).map_err(|_: CodecError| contact.node)?,
+                Answer::Data(data) => digest(data, &purge).map_err(|_: CodecError| contact.node)?,
                 Answer::Digest(digest) => *digest,
                 Answer::Waiting | Answer::Retry | Answer::Failed(_) => continue,
             };

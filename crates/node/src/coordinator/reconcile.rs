@@ -4,10 +4,13 @@
 //! * R3: nothing is taken beyond the position that every answer covers: an answer that a limit ended says
 //!   nothing of what comes after its last row, and a row that another replica has there may be deleted here.
 //! * R4: a replica that merges the records found for it holds, up to that position, what the reader is told.
+//! * R8: replicas whose states differ only by what may be purged get nothing, and no replica gets garbage that it
+//!   may have purged, unless it needs it: a deletion that one replica still has covers what another still holds.
 
 use bytes::Bytes;
 use model::codec::{CodecError, Decode, Encode};
 use model::deletion::{Deletion, PartitionDeletions};
+use model::garbage::Purge;
 use model::read::ReadCommand;
 use model::{ReadData, Record, RecordKey, Row};
 
@@ -64,18 +67,14 @@ pub(crate) fn reconcile(command: &ReadCommand, answers: &[&ReadData]) -> Result<
     let ends = answers.iter().filter_map(|data| end_of(data));
     let end = if command.reversed { ends.max() } else { ends.min() }.cloned();
     let mut repairs: Vec<Vec<Record>> = vec![Vec::new(); answers.len()];
+    let purge = command.purge();
     let own: Vec<PartitionDeletions> =
         answers.iter().map(|data| clipped(command, end.as_ref(), &data.deletions)).collect();
     let deletions = own.iter().fold(PartitionDeletions::default(), |merged, own| merged.merge(own));
-    for (own, repair) in own.iter().zip(&mut repairs) {
-        if *own != deletions {
-            repair.push(Record { key: RecordKey::Deletions, value: deletions.to_bytes() });
-        }
-    }
-    let now_seconds = i64::from(command.now_seconds);
+    let mut merger = RowMerger { purge: &purge, needs_deletions: vec![false; answers.len()], repairs: &mut repairs };
     if command.static_row {
         let values: Vec<Option<&Bytes>> = answers.iter().map(|data| data.static_row.as_ref()).collect();
-        merge_rows(&values, deletions.partition(), now_seconds, &RecordKey::Static, &mut repairs)?;
+        merger.merge(&values, deletions.partition(), &RecordKey::Static)?;
     }
     let mut heads: Vec<std::iter::Peekable<std::slice::Iter<(Bytes, Bytes)>>> =
         answers.iter().map(|data| data.rows.iter().peekable()).collect();
@@ -90,53 +89,91 @@ pub(crate) fn reconcile(command: &ReadCommand, answers: &[&ReadData]) -> Result<
         values.clear();
         values.extend(heads.iter_mut().map(|head| head.next_if(|(own, _)| own == key).map(|(_, value)| value)));
         let covering = deletions.covering(key);
-        let row = merge_rows(&values, covering, now_seconds, &RecordKey::Row(key.clone()), &mut repairs)?;
+        let row = merger.merge(&values, covering, &RecordKey::Row(key.clone()))?;
         rows.push((key.clone(), row));
     }
-    if command.reversed {
-        repairs.iter_mut().for_each(|records| records.sort_by(|a, b| a.key.cmp(&b.key)));
+    let needs_deletions = merger.needs_deletions;
+    for ((own, needed), repair) in own.iter().zip(needs_deletions).zip(&mut repairs) {
+        if let Some(lacking) = lacking_deletions(own, &deletions, needed, &purge) {
+            repair.push(Record::deletions(&lacking));
+        }
+        repair.sort_by(|a, b| a.key.cmp(&b.key));
     }
     Ok(Reconciled { rows, end, repairs })
 }
 
-/// Merges the versions of one row, and adds the result to the repairs of the answers that lack some of it.
-fn merge_rows(
-    values: &[Option<&Bytes>],
-    covering: Option<Deletion>,
-    now_seconds: i64,
-    key: &RecordKey,
-    repairs: &mut [Vec<Record>],
-) -> Result<Row, usize> {
-    let decode = |index: usize, value: Option<&Bytes>| -> Result<Row, usize> {
-        value.map_or(Ok(Row::default()), |value| Row::from_bytes(value).map_err(|_: CodecError| index))
-    };
-    let cover = |mut row: Row| {
-        if let Some(deletion) = covering {
-            row.delete(deletion);
+/// What a replica lacks of the merged deletions. With `needed` something that they cover is visible there.
+fn lacking_deletions(
+    own: &PartitionDeletions,
+    merged: &PartitionDeletions,
+    needed: bool,
+    purge: &Purge,
+) -> Option<PartitionDeletions> {
+    if own == merged {
+        return None;
+    }
+    let kept = merged.without_garbage(purge);
+    let agrees = |state: &PartitionDeletions| state.without_garbage(purge) == kept;
+    match (needed, agrees(own)) {
+        (false, true) => None,
+        (false, false) if agrees(&own.merge(&kept)) => Some(kept),
+        _ => Some(merged.clone()),
+    }
+}
+
+/// Merges the versions of rows, and finds what each answer's replica lacks.
+struct RowMerger<'a> {
+    purge: &'a Purge,
+    /// The replicas at which something is visible that the merged deletions cover.
+    needs_deletions: Vec<bool>,
+    repairs: &'a mut Vec<Vec<Record>>,
+}
+
+impl RowMerger<'_> {
+    /// Merges the versions of one row, one for each answer.
+    fn merge(&mut self, values: &[Option<&Bytes>], covering: Option<Deletion>, key: &RecordKey) -> Result<Row, usize> {
+        let decode = |index: usize, value: Option<&Bytes>| -> Result<Row, usize> {
+            value.map_or(Ok(Row::default()), |value| Row::from_bytes(value).map_err(|_: CodecError| index))
+        };
+        let cover = |mut row: Row| {
+            if let Some(deletion) = covering {
+                row.delete(deletion);
+            }
+            row
+        };
+        // Most rows are the same everywhere.
+        if values.windows(2).all(|pair| pair[0] == pair[1]) {
+            return Ok(cover(decode(0, values.first().copied().flatten())?));
         }
-        row
-    };
-    // Most rows are the same everywhere.
-    if values.windows(2).all(|pair| pair[0] == pair[1]) {
-        return Ok(cover(decode(0, values.first().copied().flatten())?));
-    }
-    let mut versions = Vec::with_capacity(values.len());
-    for (index, value) in values.iter().enumerate() {
-        versions.push(cover(decode(index, *value)?));
-    }
-    let merged = versions.iter().cloned().reduce(Row::merge).unwrap_or_default();
-    // Replicas that differ only in values that have expired tell every reader the same.
-    let normal = |mut row: Row| {
-        row.drop_expired_values(now_seconds);
-        row
-    };
-    let (normal_merged, bytes) = (normal(merged.clone()), merged.to_bytes());
-    for (version, repair) in versions.into_iter().zip(repairs) {
-        if normal(version) != normal_merged {
-            repair.push(Record { key: key.clone(), value: bytes.clone() });
+        let mut versions = Vec::with_capacity(values.len());
+        for (index, value) in values.iter().enumerate() {
+            versions.push(decode(index, *value)?);
         }
+        let merged = versions.iter().cloned().map(cover).reduce(Row::merge).unwrap_or_default();
+        let normal = |mut row: Row| {
+            row.normalize(self.purge);
+            row
+        };
+        let normal_merged = normal(merged.clone());
+        for (index, version) in versions.into_iter().enumerate() {
+            if normal(version.clone()) == normal_merged {
+                continue;
+            }
+            let covered = cover(version.clone());
+            let mut lacking = Row::default();
+            if normal(covered.clone()) != normal_merged {
+                lacking = merged.clone();
+                lacking.purge(self.purge);
+                if normal(covered.merge(lacking.clone())) != normal_merged {
+                    // It holds what only garbage shadows.
+                    lacking = merged.clone();
+                }
+                self.repairs[index].push(Record { key: key.clone(), value: lacking.to_bytes() });
+            }
+            self.needs_deletions[index] |= normal(version.merge(lacking)) != normal_merged;
+        }
+        Ok(merged)
     }
-    Ok(merged)
 }
 
 #[cfg(test)]

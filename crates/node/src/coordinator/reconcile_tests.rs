@@ -50,12 +50,22 @@ fn mutation() -> impl Strategy<Value = Mutation> {
 }
 
 fn command() -> impl Strategy<Value = ReadCommand> {
-    (any::<bool>(), any::<bool>(), 1u32..5, prop_oneof![Just(u32::MAX), 1u32..200], 0u8..4, 4u8..9).prop_map(
-        |(reversed, static_row, row_limit, bytes_limit, start, end)| {
+    let limits = (1u32..5, prop_oneof![Just(u32::MAX), 1u32..200]);
+    (any::<bool>(), any::<bool>(), limits, 0u8..4, 4u8..9, 0u32..4).prop_map(
+        |(reversed, static_row, (row_limit, bytes_limit), start, end, gc_before_seconds)| {
             let slice = Slice { start: key(start), end: key(end) };
             let command = everything(TableId(1), &partition_key());
             let slices = vec![slice];
-            ReadCommand { slices, reversed, static_row, row_limit, bytes_limit, now_seconds: 10, ..command }
+            ReadCommand {
+                slices,
+                reversed,
+                static_row,
+                row_limit,
+                bytes_limit,
+                now_seconds: 10,
+                gc_before_seconds,
+                ..command
+            }
         },
     )
 }
@@ -128,17 +138,19 @@ proptest! {
         }
         let whole = ReadCommand { row_limit: u32::MAX, bytes_limit: u32::MAX, ..command.clone() };
         let again: Vec<ReadData> = replicas.iter().map(|replica| replica.read(&whole)).collect();
+        let purge = command.purge();
         let normal = |data: &ReadData| {
             let mut rows = decoded(data);
             rows.retain(|(key, _)| is_covered(&command, merged.end.as_ref(), key));
-            rows.iter_mut().for_each(|(_, row)| row.drop_expired_values(10));
+            rows.iter_mut().for_each(|(_, row)| row.normalize(&purge));
+            rows.retain(|(_, row)| !row.is_empty());
             let mut static_row = data.static_row.as_ref().map(|row| Row::from_bytes(row).unwrap()).unwrap_or_default();
-            static_row.drop_expired_values(10);
             let deletions = clipped(&command, merged.end.as_ref(), &data.deletions);
             if let Some(deletion) = deletions.partition() {
                 static_row.delete(deletion);
             }
-            (rows, static_row, deletions)
+            static_row.normalize(&purge);
+            (rows, static_row, deletions.without_garbage(&purge))
         };
         let first = normal(&again[0]);
         prop_assert!(again.iter().all(|data| normal(data) == first));
@@ -150,10 +162,25 @@ proptest! {
     }
 
     #[test]
+    fn a_replica_that_has_purged_is_sent_nothing_and_sends_nothing_back(
+        (mut replicas, all) in replicas(),
+        command in command(),
+    ) {
+        let command = ReadCommand { row_limit: u32::MAX, bytes_limit: u32::MAX, ..command };
+        // All have everything; one purges.
+        replicas.iter_mut().for_each(|replica| *replica = all.clone());
+        replicas[0].collect_garbage(&command.purge());
+        let answers: Vec<ReadData> = replicas.iter().map(|replica| replica.read(&command)).collect();
+        let merged = reconcile(&command, &answers.iter().collect::<Vec<_>>()).unwrap();
+        prop_assert!(merged.repairs.iter().all(Vec::is_empty), "{:?}", merged.repairs);
+        prop_assert_eq!(visible(&merged.rows, 10), visible(&decoded(&answers[0]), 10));
+    }
+
+    #[test]
     fn equal_digests_mean_nothing_to_repair((replicas, _) in replicas(), command in command()) {
         let answers: Vec<ReadData> = replicas.iter().map(|replica| replica.read(&command)).collect();
         let digests: Vec<u128> =
-            answers.iter().map(|data| model::digest::digest(data, command.now_seconds).unwrap()).collect();
+            answers.iter().map(|data| model::digest::digest(data, &command.purge()).unwrap()).collect();
         if digests.windows(2).all(|pair| pair[0] == pair[1]) {
             let merged = reconcile(&command, &answers.iter().collect::<Vec<_>>()).unwrap();
             prop_assert!(merged.repairs.iter().all(Vec::is_empty));

@@ -6,6 +6,7 @@ pub mod book;
 pub mod convergence;
 pub mod dropped;
 pub mod floors;
+pub mod garbage;
 pub mod handoff;
 pub mod metadata;
 pub mod monotonic;

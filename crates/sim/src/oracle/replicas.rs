@@ -38,6 +38,7 @@ pub fn held(world: &World, machine: usize, table: TableId, partition: i32) -> Op
         bytes_limit: u32::MAX,
         now_seconds: 0,
         tombstone_limit: u32::MAX,
+        gc_before_seconds: 0,
     };
     world.disk(machine).read(&command).ok()
 }

@@ -1,0 +1,107 @@
+//! The background thread that sweeps tables for garbage, part by part, as `node::garbage` schedules it.
+//!
+//! Invariants:
+//! * One sweep at a time, and a pause after each that is at least as long as the sweep was and keeps the rewriting below
+//!   [`BYTES_PER_SECOND`]: the work in the foreground has at least half of the disk.
+//! * The history is written before the next sweep begins; a restart goes on where it ended.
+//! * Nothing is swept before the node has joined: it would not know its tables.
+//! * A store that fails while it is swept stops the process as one that fails while it is written to.
+
+use crate::clock::Clock;
+use crate::exit::{Exit, stop_process};
+use crate::member_loop::Published;
+use crate::metrics::Metrics;
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+use model::local::LocalWrite;
+use model::local::prefix::GARBAGE;
+use node::GarbageSchedule;
+use node::storage::{Storage, StorageError, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use storage::Store;
+
+/// How often is looked whether something is due.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Most bytes of files that are rewritten in a second, on average. A terabyte is swept in nine hours.
+const BYTES_PER_SECOND: u64 = 32 << 20;
+
+/// The thread's world.
+pub(crate) struct GarbageCollector {
+    pub(crate) store: Arc<Store>,
+    pub(crate) published: Arc<Published>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Clock,
+    pub(crate) schedule: GarbageSchedule,
+    /// Disconnected when the node stops.
+    pub(crate) stop: Receiver<()>,
+}
+
+/// The schedule as the store has it.
+///
+/// # Errors
+/// When its records cannot be read.
+pub(crate) fn recover(store: &Store) -> Result<GarbageSchedule, StorageError> {
+    let records = store.local_records(GARBAGE)?;
+    GarbageSchedule::from_local_records(&records).map_err(|error| {
+        StorageError::Corrupt(format!("the node's records of its sweeps for garbage cannot be read: {error}"))
+    })
+}
+
+impl GarbageCollector {
+    /// Sweeps until the node stops.
+    pub(crate) fn run(mut self) {
+        let mut pause = LOOK_EVERY;
+        while let Err(RecvTimeoutError::Timeout) = self.stop.recv_timeout(pause) {
+            pause = match self.turn() {
+                Ok(pause) => pause,
+                // The node is stopping, or has stopped by itself already.
+                Err(StorageError::Closed(_)) => return,
+                Err(error @ (StorageError::Full(_) | StorageError::Invalid(_) | StorageError::Overloaded)) => {
+                    tracing::info!(%error, "no sweep for garbage for now");
+                    LOOK_EVERY
+                }
+                Err(
+                    error @ (StorageError::Io(_) | StorageError::Corrupt(_) | StorageError::TooManyTombstones { .. }),
+                ) => {
+                    stop_process(Exit::Failure, &format!("a sweep for garbage failed: {error}"));
+                }
+            };
+        }
+    }
+
+    /// Sweeps what is due, if something is. The pause after it.
+    fn turn(&mut self) -> Result<Duration, StorageError> {
+        if !*self.published.joined.borrow() {
+            return Ok(LOOK_EVERY);
+        }
+        let view = self.published.view.load_full();
+        let tables = view.schema.tables();
+        let now_seconds = self.clock.now().wall.clamped_seconds();
+        if let Some(write) = self.schedule.set_tables(tables, now_seconds) {
+            self.record(write)?;
+        }
+        let status = self.store.status();
+        let bytes = |id| status.tables.iter().find(|table| table.id == id).map_or(0, |table| table.file_bytes);
+        let Some(sweep) = self.schedule.next(tables, now_seconds, bytes) else { return Ok(LOOK_EVERY) };
+        let began = Instant::now();
+        let report = self.store.collect_garbage(&sweep)?;
+        let took = began.elapsed();
+        let write = self.schedule.swept(&sweep, now_seconds);
+        self.record(write)?;
+        self.metrics.garbage_sweeps.add(1);
+        self.metrics.garbage_rows_removed.add(report.rows_removed);
+        self.metrics.garbage_deletions_removed.add(report.deletions_removed);
+        tracing::info!(
+            table = %sweep.table, first = %sweep.tokens.start(), last = %sweep.tokens.end(), ?took, bytes = report.bytes,
+            examined = report.rows_examined, reduced = report.rows_reduced, removed = report.rows_removed,
+            deletions = report.deletions_removed, "swept for garbage"
+        );
+        let allowed = Duration::from_secs_f64(report.bytes as f64 / BYTES_PER_SECOND as f64);
+        Ok(took.max(allowed.saturating_sub(took)))
+    }
+
+    fn record(&self, write: LocalWrite) -> Result<(), StorageError> {
+        self.store.commit(&[Write::Local(write)], true)?.into_iter().collect()
+    }
+}
