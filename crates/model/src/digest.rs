@@ -5,7 +5,7 @@ use crate::codec::{CodecError, Decode, Encode, put_bytes, put_varint};
 use crate::deletion::PartitionDeletions;
 use crate::garbage::Purge;
 use crate::read::ReadData;
-use crate::row::{Row, RowSummary, summarize};
+use crate::row::{Row, RowSummary, encoded_is_empty, summarize};
 use bytes::Bytes;
 
 /// What a replica answers in place of [`ReadData`] when it is asked for the digest.
@@ -63,6 +63,9 @@ impl Digester {
         row: &[u8],
         summary: &RowSummary,
     ) -> Result<(), CodecError> {
+        if encoded_is_empty(row) {
+            return Ok(());
+        }
         let may_hold_garbage = summary.tombstones > 0 || summary.expired_values;
         let normal = if may_hold_garbage || !self.purge.dropped_columns.is_empty() {
             let mut row = Row::from_bytes(&Bytes::copy_from_slice(row))?;

@@ -374,7 +374,8 @@ impl Simulation {
         );
         let statements = [keyspace].into_iter().chain(TABLES.iter().map(|name| create_table(name, true)));
         for (index, statement) in statements.enumerate() {
-            let change = schema_change(&statement, TableId(index as u128));
+            // Far apart, as random ids are: a truncated table takes the next one.
+            let change = schema_change(&statement, TableId((index as u128) << 64));
             let until = self.world.time() + BOOT_MICROS;
             loop {
                 self.last_error = None;
