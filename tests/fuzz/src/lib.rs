@@ -288,12 +288,13 @@ fn schema_changes() -> Vec<SchemaChange> {
     let texts = [
         "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 3}".to_owned(),
         format!(
-            "CREATE TABLE k.t (id int, s text STATIC, v blob, {}, PRIMARY KEY (id, {})) \
+            "CREATE TABLE k.t (id int, v blob, {}, PRIMARY KEY (id, {})) \
              WITH CLUSTERING ORDER BY ({order})",
             columns.join(", "),
             names.join(", ")
         ),
         "CREATE TABLE IF NOT EXISTS k.u (id uuid PRIMARY KEY)".to_owned(),
+        "TRUNCATE k.u".to_owned(),
         "DROP TABLE k.u".to_owned(),
         "DROP KEYSPACE IF EXISTS k".to_owned(),
     ];
