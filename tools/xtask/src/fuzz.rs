@@ -80,7 +80,7 @@ pub(crate) fn targets(runner: &Path) -> Result<Vec<String>> {
     Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
 }
 
-/// Every target for so long, and nothing is kept: the share of continuous integration.
+/// Every target for so long, and nothing is kept.
 ///
 /// # Errors
 /// When something is found.

@@ -48,6 +48,12 @@ enum Task {
     },
     /// Format the code and apply clippy's suggestions
     Fix,
+    /// Run every fuzz target for a short time
+    Fuzz {
+        /// Seconds for each target
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+    },
     /// Run a benchmark and print its figures
     Bench(bench::BenchOptions),
     /// Run crash loops, damage and fuzz targets for long, with a ledger of what was run and found
@@ -82,19 +88,15 @@ fn line(command: &Command) -> String {
     std::iter::once(program).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
-/// Seconds for each fuzz target in a run of all tests.
-const FUZZ_SECONDS: u64 = 30;
-
 /// All tests: of every crate, documentation included, then the planted bugs, which need their switch
-/// compiled in and so run as a build of their own, and each fuzz target for a short time.
+/// compiled in and so run as a build of their own.
 fn test() -> Result<()> {
     // The end-to-end tests start the real binary; building it first keeps its path known to them.
     run(cargo().args(["build", "--release", "--package", "helenus"]))?;
     run(cargo().args(["test", "--release", "--workspace"]))?;
     run(cargo()
         .args(["test", "--release", "--package", "sim", "--features", "planted", "--test", "planted"])
-        .args(["--", "--nocapture"]))?;
-    fuzz::share(FUZZ_SECONDS)
+        .args(["--", "--nocapture"]))
 }
 
 fn verify(skip_tests: bool) -> Result<()> {
@@ -124,6 +126,7 @@ fn main() -> Result<()> {
             run(cargo().args(["clippy", "--release", "--workspace", "--all-targets", "--fix", "--allow-dirty"]))?;
             run(cargo().args(["fmt", "--all"]))
         }
+        Task::Fuzz { seconds } => fuzz::share(seconds),
         Task::Bench(options) => bench::bench(&options),
         Task::Soak(options) => soak::soak(&options),
     }
