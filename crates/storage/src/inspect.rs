@@ -305,7 +305,10 @@ impl Verification {
                 // As a node does: up to the first damage of the log. When that works, the damage is there.
                 let up_to_damage = open_read_only(directory, known, DBRecoveryMode::PointInTime);
                 let Ok(opened) = up_to_damage else {
-                    self.damaged(&named.unwrap_or(path), what);
+                    match named {
+                        Some(file) => self.damaged(&file, what),
+                        None => self.damaged_log(&path, &what),
+                    }
                     return Ok(());
                 };
                 let log = log_after(&path, opened.0.latest_sequence_number());
@@ -332,6 +335,17 @@ impl Verification {
             self.family(&Family { db: &db, path: &path, name: &name, table, files }, progress);
         }
         Ok(())
+    }
+
+    /// Damage before which the log cannot be replayed, and that RocksDB does not place: it ends in an older log.
+    fn damaged_log(&mut self, path: &Path, what: &str) {
+        let logs = log_files(path);
+        for (log, _) in &logs {
+            self.damaged(log, if logs.len() == 1 { what.to_owned() } else { format!("this or another log: {what}") });
+        }
+        if logs.is_empty() {
+            self.damaged(path, what);
+        }
     }
 
     /// The log has been replayed up to its first damage or its end: is that all that was synced?

@@ -144,8 +144,8 @@ pub(crate) fn read_only_options(options: &StoreOptions, memory: &SharedMemory, r
     database.set_wal_recovery_mode(recovery);
     // The number of records of a file is read from it.
     database.set_skip_stats_update_on_db_open(false);
-    // What is missing of the log is for the watermark to tell.
-    database.set_track_and_verify_wals_in_manifest(false);
+    // Verifying stays on: without it RocksDB forgets the logs that a manifest tracks, by an edit that a database
+    // opened for reading only has no place for (it crashes).
     // Its own log would be a file in the directory.
     database.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Fatal, |_, _| {}));
     database
