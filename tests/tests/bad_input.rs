@@ -33,7 +33,7 @@ fn statements_that_cannot_be_executed_are_refused_and_change_nothing() {
         ("INSERT INTO k.t (v) VALUES ('x')", &["id"]),
         ("CREATE TABLE k.t (id int PRIMARY KEY)", &["already exists"]),
         ("CREATE TABLE k.u (id list<int> PRIMARY KEY)", &["not supported"]),
-        ("CREATE TABLE k.u (id int PRIMARY KEY) WITH bloom_filter_fp_chance = 0.1", &["bloom_filter_fp_chance"]),
+        ("CREATE TABLE k.u (id int PRIMARY KEY) WITH cdc = true", &["cdc"]),
         ("TRUNCATE k.missing", &["table k.missing does not exist"]),
         (oversized.as_str(), &["1048576"]),
     ] {
@@ -132,8 +132,8 @@ fn a_data_folder_of_a_newer_format_is_refused_and_left_alone() {
 
 /// The identity file of a store with a format version far ahead, checksum included, as `storage` writes it.
 fn storage_of_the_future(text: &str) -> String {
-    assert!(text.contains("\nformat 1\n"), "the file names the format version: {text}");
-    text.replace("\nformat 1\n", "\nformat 9000\n")
+    assert!(text.contains("\nformat 2\n"), "the file names the format version: {text}");
+    text.replace("\nformat 2\n", "\nformat 9000\n")
 }
 
 /// The log files of RocksDB below a data folder, the newest last.

@@ -65,6 +65,7 @@ fn a_damaged_file_that_a_start_needs_is_named_and_the_start_refused() {
         // RocksDB has an IDENTITY too, of which nothing depends.
         let data = cluster.node(0).data.clone();
         let path = if part == "IDENTITY" { data.join(part) } else { file(&data, part) };
+        eprintln!("damage {number}: {}", path.display());
         damage(&path);
         cluster.node(0).start();
         assert_eq!(cluster.node(0).wait_end().code(), Some(3), "damage {number}: {}", path.display());

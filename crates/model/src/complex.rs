@@ -172,8 +172,8 @@ pub(crate) struct Walked {
     pub(crate) shadowed: bool,
 }
 
-/// Passes an encoded column without building it, and adds what is in it to `summary`. Accepts and refuses the same bytes as
-/// [`ComplexColumn::decode`].
+/// Passes an encoded column without building it, and adds what is in it to `summary`. Accepts and refuses the same
+/// bytes as [`ComplexColumn::decode`].
 pub(crate) fn walk(
     walker: &mut Walker<'_>,
     base: i64,

@@ -7,7 +7,7 @@
 //! | what | garbage when |
 //! |---|---|
 //! | deletion of a partition, range, row, column or element | it was made before `gc_before` |
-//! | value or liveness with a time to live | it has expired, and was *written* (expiry less time to live) before `gc_before` |
+//! | what has a time to live | it has expired, and was *written* (expiry less time to live) before `gc_before` |
 //! | cell of a dropped column, or deletion in it | it was written at or before the drop |
 //!
 //! What expires shadows older writes from its own write on, not from its expiry on: hence the second line.

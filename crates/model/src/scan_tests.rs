@@ -181,7 +181,8 @@ proptest! {
         // The limit per partition takes each partition up to its live row of that number.
         prop_assert_eq!(whole.partitions.len(), unlimited.partitions.len());
         for ((partition, cut), (_, all)) in whole.partitions.iter().zip(&unlimited.partitions) {
-            let nth = all.rows.iter().enumerate().filter(|(_, (_, row))| is_live(row)).nth(per_partition_limit as usize - 1);
+            let mut live = all.rows.iter().enumerate().filter(|(_, (_, row))| is_live(row));
+            let nth = live.nth(per_partition_limit as usize - 1);
             let rows = nth.map_or(all.rows.len(), |(index, _)| index + 1);
             prop_assert_eq!(&cut.rows, &all.rows[..rows], "{:?}", partition);
             prop_assert_eq!(&cut.static_row, &all.static_row);
@@ -199,8 +200,12 @@ proptest! {
         let limited = |tombstone_limit| try_scan(&store, &ScanCommand { tombstone_limit, ..command.clone() });
         prop_assert_eq!(limited(count), Ok(whole));
         if let Some(fewer) = count.checked_sub(1) {
-            let failed = matches!(limited(fewer), Err(AnswerError::TooManyTombstones { tombstones, .. }) if tombstones > 0);
-            prop_assert!(failed);
+            let failed = limited(fewer);
+            prop_assert!(
+                matches!(failed, Err(AnswerError::TooManyTombstones { tombstones, .. }) if tombstones > 0),
+                "{:?}",
+                failed
+            );
         }
     }
 

@@ -218,7 +218,8 @@ proptest! {
     ) {
         let replication =
             if simple { Replication::Simple { factor: 3 } } else { Replication::NetworkTopology { factors } };
-        let keyspace = Keyspace { name: name.clone(), replication: replication.clone(), tables: BTreeMap::new(), types: BTreeMap::new() };
+        let (tables, types) = (BTreeMap::new(), BTreeMap::new());
+        let keyspace = Keyspace { name: name.clone(), replication: replication.clone(), tables, types };
         let expected = SchemaChange::CreateKeyspace { name, replication, if_not_exists: false };
         prop_assert_eq!(change(&describe_keyspace(&keyspace)), expected);
     }

@@ -1,8 +1,8 @@
 //! The background thread that sweeps tables for garbage, part by part, as `node::garbage` schedules it.
 //!
 //! Invariants:
-//! * One sweep at a time, and a pause after each that is at least as long as the sweep was and keeps the rewriting below
-//!   [`BYTES_PER_SECOND`]: the work in the foreground has at least half of the disk.
+//! * One sweep at a time, and a pause after each that is at least as long as the sweep was and keeps the rewriting
+//!   below [`BYTES_PER_SECOND`]: the work in the foreground has at least half of the disk.
 //! * The history is written before the next sweep begins; a restart goes on where it ended.
 //! * Nothing is swept before the node has joined: it would not know its tables.
 //! * A store that fails while it is swept stops the process as one that fails while it is written to.
@@ -96,8 +96,8 @@ impl GarbageCollector {
         self.metrics.garbage_rows_removed.add(report.rows_removed);
         self.metrics.garbage_deletions_removed.add(report.deletions_removed);
         tracing::info!(
-            table = %sweep.table, first = %sweep.tokens.start(), last = %sweep.tokens.end(), ?took, bytes = report.bytes,
-            examined = report.rows_examined, reduced = report.rows_reduced, removed = report.rows_removed,
+            table = %sweep.table, first = %sweep.tokens.start(), last = %sweep.tokens.end(), ?took,
+            bytes = report.bytes, examined = report.rows_examined, reduced = report.rows_reduced, removed = report.rows_removed,
             deletions = report.deletions_removed, "swept for garbage"
         );
         let allowed = Duration::from_secs_f64(report.bytes as f64 / BYTES_PER_SECOND as f64);

@@ -170,7 +170,8 @@ mod tests {
 
         #[test]
         fn partitions_order_as_their_keys_do_and_are_read_back(
-            a in (-1i64..2, prop::collection::vec(0u8..2, 0..300)), b in (-1i64..2, prop::collection::vec(0u8..2, 0..300)),
+            a in (-1i64..2, prop::collection::vec(0u8..2, 0..300)),
+            b in (-1i64..2, prop::collection::vec(0u8..2, 0..300)),
         ) {
             let partition = |(token, bytes)| PartitionKey { token: Token(token), bytes: Bytes::from(bytes) };
             let (a, b) = (partition(a), partition(b));

@@ -9,8 +9,8 @@
 //! * CASSANDRA-9917 (the batch log), scylla #24415: there are no logged batches.
 //! * CASSANDRA-4655, scylla #14870 part 2 (truncate): a truncated table is a new one, and what comes late for the old
 //!   one is refused: `tables_come_and_go` of the conformance suite.
-//! * PartialCompactionsTest (rows in files that a compaction leaves out): a sweep looks at the rows of a partition once more
-//!   before its deletion goes; `garbage::tests` has it.
+//! * PartialCompactionsTest (rows in files that a compaction leaves out): a sweep looks at the rows of a partition
+//!   once more before its deletion goes; `garbage::tests` has it.
 //! * RepairedDataTombstonesTest: there is no repair, so no repaired half of the data.
 //! * CASSANDRA-11427 (read repair sends purged tombstones back): `node::coordinator::reconcile`, whose
 //!   `a_replica_that_has_purged_is_sent_nothing_and_sends_nothing_back` is it.

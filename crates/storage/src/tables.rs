@@ -286,7 +286,11 @@ pub(crate) fn open_database(
     may_create: bool,
     known: &Definitions,
 ) -> Result<(DB, Tables), StorageError> {
-    let failed = |error: rocksdb::Error| rocksdb_error(&format!("cannot open the database {}", path.display()), &error);
+    let failed = |error: rocksdb::Error| {
+        // What RocksDB says of a log that is gone or has a hole names it by what it is to RocksDB.
+        let lost = if error.as_ref().contains("WAL") { " (writes acknowledged as durable are missing)" } else { "" };
+        rocksdb_error(&format!("cannot open the database {}{lost}", path.display()), &error)
+    };
     // Nothing was synced: the first start may have ended before there was a log, or all that there is now.
     let whole = !may_create && !options.accept_data_loss;
     let mut database = if whole { verifying_options(options, memory)? } else { database_options(options, memory) };

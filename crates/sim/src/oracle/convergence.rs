@@ -1,8 +1,8 @@
 //! Oracle: convergence.
 //!
 //! Proves: once everything is healed and every partition was read at ALL, all replicas of a partition hold the same
-//! bytes, but for garbage: the same rows, cells, timestamps and tombstones. Reconciliation is a join, so replicas that have met agree
-//! whatever the order in which they got their writes.
+//! bytes, but for garbage: the same rows, cells, timestamps and tombstones. Reconciliation is a join, so replicas that
+//! have met agree whatever the order in which they got their writes.
 //!
 //! Not more, because: what a deletion covers may still lie on one disk and not on another until a compaction drops
 //! it; so what a replica answers is compared, which leaves it out, not what lies in its files. And replicas purge at
