@@ -2,12 +2,12 @@
 //! damaged, and a node that starts answers right or not at all. `crates/storage/tests/corruption.rs` has the random
 //! campaign.
 
-use e2e::{Cluster, output};
+use e2e::Cluster;
 use std::path::{Path, PathBuf};
 
 const ROWS: u32 = 40;
 const SCHEMA: &str = "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}; \
-                      CREATE TABLE k.t (id int PRIMARY KEY, v text);";
+                      CREATE TABLE k.t (id int PRIMARY KEY, v text) WITH compression = {'enabled': false};";
 
 /// The largest file below the data directory whose name contains this.
 fn file(data: &Path, part: &str) -> PathBuf {
@@ -50,11 +50,10 @@ fn stopped() -> Cluster {
 #[test]
 fn a_damaged_file_that_a_start_needs_is_named_and_the_start_refused() {
     type Damage = fn(&Path);
-    let damages: [(&str, Damage); 8] = [
+    let damages: [(&str, Damage); 7] = [
         (".log", cut_in_half),
         (".log", |path| std::fs::remove_file(path).unwrap()),
         ("MANIFEST", |path| flip(path, 40)),
-        ("MANIFEST", cut_in_half),
         ("CURRENT", |path| std::fs::remove_file(path).unwrap()),
         (".sst", |path| std::fs::remove_file(path).unwrap()),
         ("IDENTITY", |path| flip(path, 30)),
@@ -75,7 +74,7 @@ fn a_damaged_file_that_a_start_needs_is_named_and_the_start_refused() {
 }
 
 #[test]
-fn a_damaged_block_fails_the_reads_that_need_it_and_nothing_is_made_up() {
+fn a_damaged_block_that_a_start_reads_is_named_and_nothing_is_made_up() {
     let mut cluster = stopped();
     let data = cluster.node(0).data.clone();
     // The first bytes of a table file are its first block; of rows, where the values stand.
@@ -86,18 +85,8 @@ fn a_damaged_block_fails_the_reads_that_need_it_and_nothing_is_made_up() {
     assert_eq!(damaged.len(), 1, "the first rows are in one file");
     flip(&damaged[0], 9);
     cluster.node(0).start();
-    cluster.wait_up(1);
-    let mut refused = 0;
-    let address = cluster.node(0).address.clone();
-    for id in 0..ROWS {
-        let script = format!("SELECT v FROM k.t WHERE id = {id}");
-        let answered = output(&["shell", &address, "--format", "json", "-e", &script]);
-        if answered.status.success() {
-            let out = String::from_utf8_lossy(&answered.stdout).into_owned();
-            assert!(out.contains(&format!("\"marker{id}\"")), "row {id}: {out}");
-        } else {
-            refused += 1;
-        }
-    }
-    assert!(refused > 0, "a read met the damage");
+    assert_eq!(cluster.node(0).wait_end().code(), Some(3));
+    let log = cluster.node(0).log_text();
+    let name = damaged[0].file_name().unwrap().to_str().unwrap();
+    assert!(log.contains(name), "{log}");
 }

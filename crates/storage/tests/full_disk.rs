@@ -115,8 +115,17 @@ fn is_stored(store: &Store, number: u64) -> bool {
 }
 
 /// Commits one write; an error of the group and one of the write are the same to who asked.
+/// Writes, again while the store is overloaded: a flush of its small buffers is under way.
 fn commit(store: &Store, write: Write, sync: bool) -> Result<(), StorageError> {
-    store.commit(&[write], sync)?.pop().unwrap()
+    let started = Instant::now();
+    loop {
+        match store.commit(std::slice::from_ref(&write), sync)?.pop().unwrap() {
+            Err(StorageError::Overloaded) if started.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            result => return result,
+        }
+    }
 }
 
 fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
