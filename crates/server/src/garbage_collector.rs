@@ -97,7 +97,8 @@ impl GarbageCollector {
         self.metrics.garbage_deletions_removed.add(report.deletions_removed);
         tracing::info!(
             table = %sweep.table, first = %sweep.tokens.start(), last = %sweep.tokens.end(), ?took,
-            bytes = report.bytes, examined = report.rows_examined, reduced = report.rows_reduced, removed = report.rows_removed,
+            bytes = report.bytes, examined = report.rows_examined, reduced = report.rows_reduced, removed =
+            report.rows_removed,
             deletions = report.deletions_removed, "swept for garbage"
         );
         let allowed = Duration::from_secs_f64(report.bytes as f64 / BYTES_PER_SECOND as f64);

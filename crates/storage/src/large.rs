@@ -1,5 +1,6 @@
 //! What is larger than is good for a node: partitions, rows, single values, collections, and reads that pass many
-//! tombstones. The largest of each table are kept in memory for operators; they are noted where they are met, and nothing is looked
+//! tombstones. The largest of each table are kept in memory for operators; they are noted where they are met, and
+//! nothing is looked
 //! for.
 //!
 //! * On a write or scan, rows from their encoded length: an ordinary one costs a comparison.
