@@ -208,7 +208,11 @@ mod tests {
             let view = view(&mut rng, nodes, tokens, factor);
             let mut ends = [rng.next_u64() as i64, rng.next_u64() as i64];
             ends.sort_unstable();
-            let whole = if rng.chance(300) { TokenRange::ALL } else { TokenRange { start: Token(ends[0]), end: Token(ends[1]) } };
+            let whole = if rng.chance(300) {
+                TokenRange::ALL
+            } else {
+                TokenRange { start: Token(ends[0]), end: Token(ends[1]) }
+            };
             let mut rest = whole;
             let mut previous: Option<BTreeSet<NodeId>> = None;
             loop {

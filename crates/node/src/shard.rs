@@ -434,7 +434,11 @@ impl Shard {
             Message::Read { op, command, digest } => {
                 let (table, token) = (command.table, command.partition.token);
                 if self.admit(out, from, &envelope, table, Owned::Partition(token), deadline) {
-                    self.read_storage(out, ReplicaRead { to: from, answer: *op }, read_request(command.clone(), *digest));
+                    self.read_storage(
+                        out,
+                        ReplicaRead { to: from, answer: *op },
+                        read_request(command.clone(), *digest),
+                    );
                 }
             }
             Message::Scan { op, command } => {
@@ -713,7 +717,8 @@ impl Shard {
             Request::Read { read, consistency, page_rows, paging_state, timeout } => {
                 self.counters.reads += 1;
                 let deadline = out.now.monotonic + timeout;
-                match self.begin_select(out.now.wall, id, read, consistency, page_rows, paging_state.as_ref(), deadline) {
+                match self.begin_select(out.now.wall, id, read, consistency, page_rows, paging_state.as_ref(), deadline)
+                {
                     Ok(()) => self.go_on(out, id),
                     Err(error) => self.reply(out, id, Err(error)),
                 }

@@ -1,9 +1,9 @@
 //! Writes, timestamps, views, overload and hostile messages, driven through [`Shard::step`].
 
 use super::*;
-use bytes::Bytes;
 use crate::test_cluster::Flight;
 use crate::test_cluster::{ALL, Cluster, ONE, QUORUM, TABLE, TIMEOUT, node, schema, schema_with_ids, view};
+use bytes::Bytes;
 use model::PartitionKey;
 use model::read::{ReadCommand, Slice};
 use model::{ReadData, Record as MutationRecord, RecordKey, WallMicros};
@@ -757,8 +757,10 @@ mod planted {
             }
             Planted::CoverageIgnored => {
                 // The page of one replica ends before a row that it has deleted and the others have not.
-                let mut names = ["q", "r"];
-                names.sort_by_key(|name| PartitionKey::new(Bytes::from_static(name.as_bytes())));
+                let key = |name: &str| PartitionKey::new(Bytes::copy_from_slice(name.as_bytes()));
+                let mut names: Vec<String> = (0..10).map(|index| format!("part{index}")).collect();
+                names.retain(|name| key(name) > key("p"));
+                names.sort_by_key(|name| key(name));
                 for (name, deleted) in names.into_iter().zip([&[2, 3][..], &[1]]) {
                     cluster.plant(&[1, 2, 3], &format!("INSERT INTO t (k, c, v) VALUES ('{name}', 1, 'x')"), 9);
                     cluster.plant(deleted, &format!("DELETE FROM t WHERE k = '{name}'"), 10);

@@ -67,7 +67,8 @@ fn data() -> impl Strategy<Value = ReadData> {
 fn scan() -> impl Strategy<Value = ScanCommand> {
     (command(), any::<bool>(), any::<bool>(), any::<bool>(), 1u32..).prop_map(
         |(read, resumed, within, bulk, per_partition_limit)| {
-            let within = within.then(|| PositionWithin { last: read.slices[0].start.clone(), rows_left: read.row_limit });
+            let within =
+                within.then(|| PositionWithin { last: read.slices[0].start.clone(), rows_left: read.row_limit });
             ScanCommand {
                 table: read.table,
                 range: if resumed || bulk { TokenRange::ALL } else { TokenRange { start: Token(-7), end: Token(7) } },
@@ -86,15 +87,14 @@ fn scan() -> impl Strategy<Value = ScanCommand> {
 }
 
 fn page() -> impl Strategy<Value = ScanData> {
-    (prop::collection::vec((bytes(30), data()), 0..4), prop::option::of((bytes(30), prop::option::of(bytes(12))))).prop_map(
-        |(partitions, next)| ScanData {
+    (prop::collection::vec((bytes(30), data()), 0..4), prop::option::of((bytes(30), prop::option::of(bytes(12)))))
+        .prop_map(|(partitions, next)| ScanData {
             partitions: partitions.into_iter().map(|(key, data)| (PartitionKey::new(key), data)).collect(),
             next: next.map(|(key, last)| ScanPosition {
                 partition: PartitionKey::new(key),
                 within: last.map(|last| PositionWithin { last, rows_left: 3 }),
             }),
-        },
-    )
+        })
 }
 
 fn any_message() -> impl Strategy<Value = Message> {

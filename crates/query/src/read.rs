@@ -40,9 +40,10 @@ pub(crate) struct ReadPlan {
 
 impl ReadPlan {
     pub(crate) fn bind<'a>(self: &'a Arc<ReadPlan>, arguments: Arguments<'a>) -> Result<BoundRead, RequestError> {
+        let components = self.key.partition_values(&self.table, arguments)?;
         let partition = match self.key.is_range() {
             true => None,
-            false => Some(self.key.partition(&self.table, arguments)?),
+            false => Some(PartitionKey::from_components(&components)?),
         };
         let slice = match self.key.rows(&self.table, arguments)? {
             Rows::One(clustering) => Some(slice_of_row(clustering)),
@@ -147,11 +148,11 @@ impl BoundRead {
     /// True when `position` is one that this read can come to.
     pub(crate) fn holds(&self, position: &ReadPosition) -> bool {
         let slices = self.slice.iter();
-        let visits = match &self.source {
+        let visited = match &self.source {
             ReadSource::Partitions(keys) => keys.contains(&position.partition),
             ReadSource::Range(range) => range.contains(position.partition.token),
         };
-        visits && position.within.as_ref().is_none_or(|within| slices.clone().any(|slice| slice.contains(within)))
+        visited && position.within.as_ref().is_none_or(|within| slices.clone().any(|slice| slice.contains(within)))
     }
 
     /// The command that reads what this query needs of `partition`, one of its source, as of `now`.
@@ -210,10 +211,10 @@ impl BoundRead {
     }
 
     /// One row of the result, in the order of [`BoundRead::result_columns`]: wire values, `None` for null.
-    /// `row` is the reconciled row at the encoded key `clustering`, live at `now_seconds`.
+    /// `row` is the reconciled row of `partition` at the encoded key `clustering`, live at `now_seconds`.
     ///
     /// # Errors
-    /// `Server` when `clustering` is not a clustering key of the table, or a stored element not one of its column.
+    /// `Server` when a key is not one of the table, or a stored element not one of its column.
     pub fn project(
         &self,
         partition: &PartitionKey,
@@ -227,8 +228,7 @@ impl BoundRead {
         let key = if wants_clustering { decode_clustering(table, clustering).map_err(broken_key)? } else { Vec::new() };
         let wants_partition = sources.iter().any(|source| matches!(source, ResultSource::PartitionKey(_)));
         let count = table.partition_key().count();
-        let components =
-            if wants_partition { partition.components(count).map_err(broken_key)? } else { Vec::new() };
+        let components = if wants_partition { partition.components(count).map_err(broken_key)? } else { Vec::new() };
         let value = |(source, spec): (&ResultSource, &ColumnSpec)| match source {
             ResultSource::PartitionKey(position) => Ok(components.get(*position).cloned()),
             ResultSource::Clustering(position) => Ok(key.get(*position).cloned()),
@@ -243,7 +243,7 @@ impl BoundRead {
 }
 
 fn broken_key(error: impl std::fmt::Display) -> RequestError {
-    RequestError::Server(format!("a stored clustering key cannot be read: {error}"))
+    RequestError::Server(format!("a stored key cannot be read: {error}"))
 }
 
 fn broken_element(error: impl std::fmt::Display) -> RequestError {

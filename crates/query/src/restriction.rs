@@ -218,7 +218,8 @@ impl<'t> Restrictions<'t> {
 
     /// The key of a slice of a partition: SELECT and DELETE.
     pub(crate) fn rows_of_partition(&self, source: Source<'_>) -> Result<KeyPlan, RequestError> {
-        let everything = self.kind == StatementKind::Select && self.partition.iter().all(Restriction::is_none);
+        let everything = self.kind == StatementKind::Select
+            && self.partition.iter().chain(&self.clustering).all(Restriction::is_none);
         let partition = if everything { Vec::new() } else { self.partition_key()? };
         Ok(KeyPlan { partition, clustering: self.clustering(source)? })
     }

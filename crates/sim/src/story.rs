@@ -195,9 +195,7 @@ impl Story {
         let view = self.world.view(machine).ok_or_else(nobody)?.clone();
         let timeout = self.timeout;
         let request = match query::prepare(text, &view.schema, Some(KEYSPACE))?.bind(&[])? {
-            Bound::Write(write) => {
-                Request::Write { write, consistency, timestamp: None, timeout }
-            }
+            Bound::Write(write) => Request::Write { write, consistency, timestamp: None, timeout },
             Bound::Read(read) => {
                 let read = Arc::new(read);
                 let (page_rows, paging_state) = (5_000, None);

@@ -547,7 +547,8 @@ pub fn seen(
         let [Some(partition), Some(clustering), values @ ..] = answered.as_slice() else {
             return Err(wrong("a row without key"));
         };
-        let int = |key: &Bytes| key.as_ref().try_into().map(i32::from_be_bytes).map_err(|_| wrong("a key that is no int"));
+        let int =
+            |key: &Bytes| key.as_ref().try_into().map(i32::from_be_bytes).map_err(|_| wrong("a key that is no int"));
         let row = (int(partition)?, int(clustering)?);
         loop {
             match asked.next() {

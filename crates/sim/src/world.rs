@@ -20,8 +20,8 @@ use membership::{ClusterView, MemberError};
 use model::schema::SchemaChange;
 use model::{Epoch, Mutation, NodeId, RequestError, Rng, TableId, Token, WallMicros};
 use node::{
-    Durability, Effect, Envelope, GarbageSchedule, GarbageSweep, OpId, Request, RequestId, Response, Shard,
-    Storage, StorageError, StorageRequest, Stored, Write,
+    Durability, Effect, Envelope, GarbageSchedule, GarbageSweep, OpId, Request, RequestId, Response, Shard, Storage,
+    StorageError, StorageRequest, Stored, Write,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};

@@ -83,9 +83,7 @@ pub(crate) fn is_well_formed_scan(command: &ScanCommand, data: &ScanData) -> boo
     });
     let sound = |(key, data): &(PartitionKey, ReadData)| {
         let (slices, _) = part_of(command, key);
-        command.range.contains(key.token)
-            && Token::of(&key.bytes) == key.token
-            && is_well_formed(&slices, false, data)
+        command.range.contains(key.token) && Token::of(&key.bytes) == key.token && is_well_formed(&slices, false, data)
     };
     let ended = match (&data.next, data.partitions.last()) {
         (None, _) => true,

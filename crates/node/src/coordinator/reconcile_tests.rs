@@ -249,7 +249,8 @@ fn scan_command() -> impl Strategy<Value = ScanCommand> {
 
 /// The key of the partition at a place in the order of scans.
 fn ordered_keys(count: usize) -> Vec<PartitionKey> {
-    let mut keys: Vec<PartitionKey> = (0..count as u8).map(|index| PartitionKey::new(Bytes::from(vec![index]))).collect();
+    let mut keys: Vec<PartitionKey> =
+        (0..count as u8).map(|index| PartitionKey::new(Bytes::from(vec![index]))).collect();
     keys.sort();
     keys
 }
@@ -304,10 +305,8 @@ fn scanned(
     let mut command = command.clone();
     let mut found = Vec::new();
     for _ in 0..1_000 {
-        let pages: Vec<ScanData> = replicas
-            .iter()
-            .map(|partitions| page_of(&command, keys, &partitions.iter().collect::<Vec<_>>()))
-            .collect();
+        let pages: Vec<ScanData> =
+            replicas.iter().map(|partitions| page_of(&command, keys, &partitions.iter().collect::<Vec<_>>())).collect();
         assert!(pages.iter().all(|page| is_well_formed_scan(&command, page)));
         let answers: Vec<&ScanData> = pages.iter().collect();
         let merged = reconcile_scan(&command, &command.purge(6), &answers, false).unwrap();

@@ -498,7 +498,8 @@ impl Round {
                 Ok(Agreed { partitions, end: end.map(|last| within(command, last)), bytes: 0 })
             }
             (_, Held::Range(data)) => {
-                let partitions = data.partitions.iter().map(|(key, data)| decode(key, data)).collect::<Result<_, _>>()?;
+                let partitions =
+                    data.partitions.iter().map(|(key, data)| decode(key, data)).collect::<Result<_, _>>()?;
                 Ok(Agreed { partitions, end: data.next.clone(), bytes: 0 })
             }
             // An answer of the other kind is not well formed and was not kept.

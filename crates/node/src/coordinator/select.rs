@@ -136,7 +136,10 @@ impl Rest {
     ///
     /// # Errors
     /// `Invalid`, when the position is not in the source.
-    fn after(source: ReadSource, position: Option<&ReadPosition>) -> Result<(Rest, Option<ScanPosition>), RequestError> {
+    fn after(
+        source: ReadSource,
+        position: Option<&ReadPosition>,
+    ) -> Result<(Rest, Option<ScanPosition>), RequestError> {
         let foreign = || RequestError::Invalid("the paging state belongs to another statement".to_owned());
         let resume = position.map(|ReadPosition { partition, within }| ScanPosition {
             partition: partition.clone(),

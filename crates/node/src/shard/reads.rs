@@ -255,9 +255,7 @@ impl Shard {
         let late = round.deadline <= out.now.monotonic;
         // The timer has fired: it is set anew wherever the round goes on.
         self.timers.set(Timer::Round(op), round.timer);
-        self.with_round(out, op, |round| {
-            if late { RoundStep::End(Err(round.timeout())) } else { round.on_attempt() }
-        });
+        self.with_round(out, op, |round| if late { RoundStep::End(Err(round.timeout())) } else { round.on_attempt() });
     }
 
     /// The view has changed: a round whose replicas are others now begins again.
