@@ -717,8 +717,7 @@ impl Shard {
             Request::Read { read, consistency, page_rows, paging_state, timeout } => {
                 self.counters.reads += 1;
                 let deadline = out.now.monotonic + timeout;
-                match self.begin_select(out.now.wall, id, read, consistency, page_rows, paging_state.as_ref(), deadline)
-                {
+                match self.begin_select(out.now, id, read, consistency, page_rows, paging_state.as_ref(), deadline) {
                     Ok(()) => self.go_on(out, id),
                     Err(error) => self.reply(out, id, Err(error)),
                 }

@@ -187,6 +187,12 @@ impl ResultBuilder {
         self.rows_left() == 0 || self.bytes_left() == 0
     }
 
+    /// True when the result is one page, whatever its limits: it must be read to its end.
+    #[must_use]
+    pub fn is_one_page(&self) -> bool {
+        false
+    }
+
     /// Begins a partition. One that an earlier page has begun is begun again.
     ///
     /// # Errors

@@ -17,6 +17,7 @@
 //!   that changes: no token is left out, and none is read twice, whatever the epochs of two pages or pieces.
 
 use membership::ClusterView;
+use model::limits::MESSAGE_BYTES_MAX;
 use model::scan::{PositionWithin, ScanPosition};
 use model::{Consistency, Instant, PartitionKey, RequestError, Token, TokenRange, WallMicros};
 use query::{BoundRead, CommandLimits, Progress, ReadPosition, ReadSource, ResultBuilder};
@@ -32,8 +33,11 @@ const PARTITIONS_AT_ONCE: usize = 8;
 const RANGES_AT_ONCE: usize = 16;
 /// Live rows that one round asks for, at most.
 const ROUND_ROWS_MAX: u32 = 10_000;
-/// Bytes that one round asks for, at least, however many are asked at a time.
+/// Bytes that one round asks for, at least, however many are asked at a time and little is left of the page.
 const ROUND_BYTES_MIN: u32 = 64 * 1024;
+
+/// Most bytes of a result that is one page.
+const ONE_PAGE_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
 
 /// A piece of a read, for the rounds that ask for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +114,10 @@ pub(crate) struct Select {
     pub(crate) read: Arc<BoundRead>,
     pub(crate) consistency: Consistency,
     pub(crate) deadline: Instant,
+    /// From here on the page ends where it is, if a further one can go on from there.
+    yield_at: Option<Instant>,
+    /// Where the page begins.
+    begun_at: Option<ReadPosition>,
     /// What has expired is decided by this clock, for all rounds alike.
     now: WallMicros,
     /// Tombstones that a replica may pass in one round.
@@ -193,6 +201,7 @@ impl Rest {
 
 impl Select {
     /// A read of which nothing was asked yet, for a page that `builder` puts together.
+    #[expect(clippy::too_many_arguments, reason = "each is a field, named at the one call")]
     ///
     /// # Errors
     /// `Invalid`, when the page begins where the read never comes to.
@@ -201,16 +210,20 @@ impl Select {
         read: Arc<BoundRead>,
         consistency: Consistency,
         deadline: Instant,
+        yield_at: Option<Instant>,
         now: WallMicros,
         tombstones: u32,
         builder: ResultBuilder,
     ) -> Result<Select, RequestError> {
-        let (rest, resume) = Rest::after(read.source(), builder.position())?;
+        let begun_at = builder.position().cloned();
+        let (rest, resume) = Rest::after(read.source(), begun_at.as_ref())?;
         Ok(Select {
             request,
             read,
             consistency,
             deadline,
+            yield_at,
+            begun_at,
             now,
             tombstones,
             builder,
@@ -274,7 +287,7 @@ impl Select {
     }
 
     /// Takes what can be taken and decides what to do next.
-    pub(crate) fn step(&mut self, view: &ClusterView) -> SelectStep {
+    pub(crate) fn step(&mut self, view: &ClusterView, now: Instant) -> SelectStep {
         while let Some(mut piece) = self.pieces.pop_front() {
             let agreed = match std::mem::replace(&mut piece.state, State::Due) {
                 State::Answered(agreed) => agreed,
@@ -308,12 +321,21 @@ impl Select {
             } else {
                 self.pieces_taken += 1;
             }
+            if self.builder.is_one_page() && self.builder.bytes() > ONE_PAGE_BYTES_MAX {
+                return SelectStep::Fail(too_large());
+            }
             let exhausted = self.pieces.is_empty() && self.rest.is_empty();
-            if self.builder.is_full() && !exhausted {
+            if !exhausted && (self.builder.is_full() || self.is_time_up(now)) {
                 return SelectStep::Finish { exhausted };
             }
         }
         self.ask(view)
+    }
+
+    /// True when the page has taken so long that the client gets what there is: it may be short, but has got further.
+    fn is_time_up(&self, now: Instant) -> bool {
+        let can_end = !self.builder.is_one_page() && self.builder.position() != self.begun_at.as_ref();
+        can_end && self.yield_at.is_some_and(|at| at <= now)
     }
 
     /// The next round to begin.
@@ -368,7 +390,7 @@ impl Select {
         let limits = CommandLimits {
             rows: self.builder.rows_left().clamp(1, ROUND_ROWS_MAX),
             // The one that is taken next has all that is left.
-            bytes: if self.pieces.len() > 1 { share.max(ROUND_BYTES_MIN) } else { self.builder.bytes_left().max(1) },
+            bytes: if self.pieces.len() > 1 { share } else { self.builder.bytes_left() }.max(ROUND_BYTES_MIN),
             tombstones: self.tombstones,
         };
         match &piece.part {
@@ -437,6 +459,13 @@ impl Select {
         let page = self.builder.finish(exhausted)?;
         Ok(Response::Rows { rows: page.rows, paging_state: page.saved })
     }
+}
+
+fn too_large() -> RequestError {
+    RequestError::Invalid(format!(
+        "the rows of a result that is sorted over several partitions are more than {ONE_PAGE_BYTES_MAX} bytes: name \
+         fewer partitions or a LIMIT, or sort them yourself"
+    ))
 }
 
 /// How a page ends, if it does.

@@ -7,7 +7,7 @@ use crate::io::{Message, OpId, RequestId, Response, WritePurpose};
 use crate::planted::Planted;
 use bytes::Bytes;
 use model::limits::PAGE_BYTES_MAX;
-use model::{Consistency, Instant, NodeId, RequestError, WallMicros};
+use model::{Consistency, Instant, NodeId, Now, RequestError};
 use query::{BoundRead, PageLimits, ResultBuilder};
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl Shard {
     #[expect(clippy::too_many_arguments, reason = "the fields of a request")]
     pub(super) fn begin_select(
         &mut self,
-        now: WallMicros,
+        now: Now,
         id: RequestId,
         read: Arc<BoundRead>,
         consistency: Consistency,
@@ -38,8 +38,11 @@ impl Shard {
             return Err(RequestError::Overloaded(format!("{} bytes of answers are in flight", self.read_bytes)));
         }
         let limits = PageLimits { rows: page_rows, bytes: PAGE_BYTES_MAX as u32 };
-        let builder = ResultBuilder::start(&read, paging_state, limits, now.clamped_seconds())?;
-        let mut select = Select::new(id, read, consistency, deadline, now, self.config.tombstone_fail, builder)?;
+        let builder = ResultBuilder::start(&read, paging_state, limits, now.wall.clamped_seconds())?;
+        // Who does not page must get everything at once.
+        let yield_at = (page_rows < u32::MAX).then(|| now.monotonic + (deadline - now.monotonic) / 2);
+        let tombstones = self.config.tombstone_fail;
+        let mut select = Select::new(id, read, consistency, deadline, yield_at, now.wall, tombstones, builder)?;
         if self.config.is_planted(Planted::RangeDropped) {
             select.drop_resumed_range(&self.view);
         }
@@ -50,7 +53,7 @@ impl Shard {
     /// Lets a read go on with what it has got, until it waits or ends.
     pub(super) fn go_on(&mut self, out: &mut Out<'_>, id: RequestId) {
         while let Some(select) = self.selects.get_mut(&id) {
-            let step = select.step(&self.view);
+            let step = select.step(&self.view, out.now.monotonic);
             let bytes = select.held_bytes();
             self.read_bytes = self.read_bytes - select.counted_bytes + bytes;
             select.counted_bytes = bytes;

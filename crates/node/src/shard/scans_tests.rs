@@ -436,6 +436,32 @@ fn a_page_of_a_scan_ends_at_its_bytes() {
 }
 
 #[test]
+fn a_page_that_takes_long_is_short_and_goes_on() {
+    let nodes: Vec<u128> = (1..=7).collect();
+    let (mut cluster, expected) = filled(&nodes, 1, 60, 1);
+    let (mut all, mut state, mut short) = (Vec::new(), None, 0);
+    loop {
+        let request = cluster.read_page(1, SCAN, ONE, 5_000, state);
+        while let Some(flight) = cluster.flights.pop_front() {
+            if matches!(&flight, Flight::Storage { request: StorageRequest::Scan(_), .. }) {
+                cluster.now = cluster.now + TIMEOUT / 4;
+            }
+            cluster.deliver(flight);
+        }
+        let (rows, next) = cluster.rows_of(request);
+        all.extend(rows.into_iter().map(|row| row.join(" ")));
+        match next {
+            None => break,
+            Some(next) => state = Some(next),
+        }
+        short += 1;
+    }
+    assert!(short >= 2, "{short} pages were short");
+    assert_eq!(all, expected);
+    cluster.assert_idle();
+}
+
+#[test]
 fn a_paging_state_of_another_source_is_refused() {
     let (mut cluster, _) = filled(&[1, 2, 3], 3, 10, 2);
     let state_of = |cluster: &mut Cluster, read: &Arc<BoundRead>| {
