@@ -127,7 +127,8 @@ mod tests {
     proptest! {
         #[test]
         fn segments_come_back_and_a_cut_one_waits(
-            payload in prop::collection::vec(0u8..4, 0..600), self_contained: bool, compressed: bool, cut: prop::sample::Index,
+            payload in prop::collection::vec(0u8..4, 0..600), self_contained: bool, compressed: bool,
+            cut: prop::sample::Index,
         ) {
             let whole = written(&payload, self_contained, compressed);
             let mut buffer = BytesMut::from(&whole[..cut.index(whole.len())]);
