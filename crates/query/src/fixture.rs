@@ -3,7 +3,7 @@
 use crate::{Bound, BoundRead, BoundValue, BoundWrite, Prepared, SchemaRequest, prepare};
 use bytes::Bytes;
 use model::schema::{Schema, Table};
-use model::{CqlType, RequestError, TableId, Value};
+use model::{CqlType, RequestError, TableId, Value, WallMicros};
 use std::sync::Arc;
 
 /// The cases of a file of `testdata`: blocks of a text and, behind `=>`, what is expected of it.
@@ -18,8 +18,8 @@ pub(crate) fn cases(file: &'static str) -> Vec<(&'static str, &'static str)> {
 pub(crate) fn schema(statements: &[&str]) -> Schema {
     let mut schema = Schema::default();
     for (statement, id) in statements.iter().zip(1..) {
-        let request = schema_request(statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
-        schema = schema.apply(&request.change(TableId(id))).unwrap().unwrap_or(schema);
+        let request = request_in(&schema, statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
+        schema = schema.apply(&request.change(TableId(id), WallMicros(id as i64))).unwrap().unwrap_or(schema);
     }
     schema
 }
@@ -40,7 +40,11 @@ pub(crate) fn sample() -> Schema {
 }
 
 pub(crate) fn schema_request(text: &str) -> Result<SchemaRequest, RequestError> {
-    match prepare(text, &Schema::default(), None)?.bind(&[])? {
+    request_in(&Schema::default(), text)
+}
+
+pub(crate) fn request_in(schema: &Schema, text: &str) -> Result<SchemaRequest, RequestError> {
+    match prepare(text, schema, Some("ks"))?.bind(&[])? {
         Bound::Schema(request) => Ok(request),
         other => panic!("{text} is {other:?}"),
     }
