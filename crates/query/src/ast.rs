@@ -199,3 +199,26 @@ pub(crate) enum Statement {
     Delete(Delete),
     Select(Select),
 }
+
+/// An operator between two terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ArithmeticOperator {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+}
+
+impl ArithmeticOperator {
+    /// As CQL writes it.
+    pub(crate) fn symbol(self) -> &'static str {
+        match self {
+            ArithmeticOperator::Add => "+",
+            ArithmeticOperator::Subtract => "-",
+            ArithmeticOperator::Multiply => "*",
+            ArithmeticOperator::Divide => "/",
+            ArithmeticOperator::Remainder => "%",
+        }
+    }
+}

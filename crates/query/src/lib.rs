@@ -28,6 +28,8 @@ mod describe;
 mod evaluation;
 #[cfg(test)]
 mod fixture;
+mod function;
+mod json;
 mod lexer;
 mod operand;
 mod parser;
