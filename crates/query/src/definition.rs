@@ -2,9 +2,10 @@
 //!
 //! Every option is honoured, or refused by its name: none is ignored.
 
-use crate::ast::{CreateKeyspace, CreateTable, Literal, Name, Property, PropertyValue, TableName};
+use crate::ast::{CreateKeyspace, CreateTable, Literal, Name, Property, PropertyValue, QualifiedName};
 use crate::source::{Position, Source, shortened};
 use crate::table_options::table_options;
+use crate::type_name::Types;
 use model::limits::NAME_BYTES_MAX;
 use model::schema::{ClusteringOrder, Column, ColumnKind, Replication, SchemaChange, Table};
 use model::{ColumnId, RequestError, TableId};
@@ -96,17 +97,21 @@ pub(crate) fn drop_keyspace(source: Source<'_>, name: &Name, if_exists: bool) ->
 pub(crate) fn drop_table(
     source: Source<'_>,
     keyspace: &str,
-    name: &TableName,
+    name: &QualifiedName,
     if_exists: bool,
 ) -> Result<SchemaRequest, RequestError> {
-    check_not_system(source, name.table.at, keyspace)?;
-    let (keyspace, name) = (keyspace.to_owned(), name.table.text.clone());
+    check_not_system(source, name.name.at, keyspace)?;
+    let (keyspace, name) = (keyspace.to_owned(), name.name.text.clone());
     Ok(SchemaRequest { change: SchemaChange::DropTable { keyspace, name, if_exists } })
 }
 
-pub(crate) fn truncate(source: Source<'_>, keyspace: &str, name: &TableName) -> Result<SchemaRequest, RequestError> {
-    check_not_system(source, name.table.at, keyspace)?;
-    let (keyspace, name) = (keyspace.to_owned(), name.table.text.clone());
+pub(crate) fn truncate(
+    source: Source<'_>,
+    keyspace: &str,
+    name: &QualifiedName,
+) -> Result<SchemaRequest, RequestError> {
+    check_not_system(source, name.name.at, keyspace)?;
+    let (keyspace, name) = (keyspace.to_owned(), name.name.text.clone());
     Ok(SchemaRequest { change: SchemaChange::TruncateTable { keyspace, name } })
 }
 
@@ -191,15 +196,12 @@ fn parse_replication(
     }
 }
 
-pub(crate) fn create_table(
-    source: Source<'_>,
-    keyspace: &str,
-    create: &CreateTable,
-) -> Result<SchemaRequest, RequestError> {
-    let name = &create.name.table;
+pub(crate) fn create_table(types: Types<'_>, create: &CreateTable) -> Result<SchemaRequest, RequestError> {
+    let Types { source, keyspace, .. } = types;
+    let name = &create.name.name;
     check_not_system(source, name.at, keyspace)?;
     check_name(source, "Table", name)?;
-    let columns = table_columns(source, create)?;
+    let columns = table_columns(types, create)?;
     let options = table_options(source, &create.properties)?;
     let (keyspace, name) = (keyspace.to_owned(), name.text.clone());
     let table = Table { id: TableId(0), generation: 0, keyspace, name, columns, options, dropped_columns: Vec::new() };
@@ -207,8 +209,9 @@ pub(crate) fn create_table(
 }
 
 /// The columns in the order of [`Table::columns`], with ids from 0 in that order.
-fn table_columns(source: Source<'_>, create: &CreateTable) -> Result<Vec<Column>, RequestError> {
-    let table = &create.name.table;
+fn table_columns(types: Types<'_>, create: &CreateTable) -> Result<Vec<Column>, RequestError> {
+    let source = types.source;
+    let table = &create.name.name;
     let mut defined = BTreeMap::new();
     for column in &create.columns {
         if column.name.text.len() > NAME_BYTES_MAX {
@@ -218,7 +221,10 @@ fn table_columns(source: Source<'_>, create: &CreateTable) -> Result<Vec<Column>
             );
             return Err(source.invalid(column.name.at, message));
         }
-        if defined.insert(column.name.text.as_str(), &column.cql_type).is_some() {
+        if let Some(at) = column.is_static {
+            return Err(source.unsupported(at, "static columns are"));
+        }
+        if defined.insert(column.name.text.as_str(), types.resolve(&column.type_name)?).is_some() {
             let message = format!("Duplicate column '{}' declaration for table '{}'", column.name.text, table.text);
             return Err(source.invalid(column.name.at, message));
         }
@@ -254,11 +260,10 @@ fn table_columns(source: Source<'_>, create: &CreateTable) -> Result<Vec<Column>
             let message = format!("{cql_type} type is not supported for PRIMARY KEY column '{}'", name.text);
             return Err(source.invalid(name.at, message));
         }
-        columns.push((name.text.clone(), kind, cql_type.clone()));
+        columns.push((name.text.clone(), kind, cql_type));
     }
     // What is left is in the order of names.
-    columns
-        .extend(defined.into_iter().map(|(name, cql_type)| (name.to_owned(), ColumnKind::Regular, cql_type.clone())));
+    columns.extend(defined.into_iter().map(|(name, cql_type)| (name.to_owned(), ColumnKind::Regular, cql_type)));
     let column = |((name, kind, cql_type), id)| Column { id: ColumnId(id), name, kind, cql_type };
     Ok(columns.into_iter().zip(0..).map(column).collect())
 }

@@ -6,7 +6,7 @@
 //! the columns: in a descending column the larger value comes first, so that `>` bounds the end of
 //! the slice and `<` its start.
 
-use crate::ast::{Operator, Relation};
+use crate::ast::{Comparand, Operator, Relation, Subject};
 use crate::binder::Binder;
 use crate::operand::{Arguments, Operand};
 use crate::source::{Position, Source};
@@ -91,16 +91,39 @@ impl<'t> Restrictions<'t> {
     ) -> Result<Restrictions<'t>, RequestError> {
         let mut restrictions = Restrictions::new(table, kind);
         for relation in relations {
-            let column = binder.column(table, &relation.column)?;
-            let operand = binder.operand(table, &relation.term, &column.name, &column.cql_type)?;
-            let at = relation.column.at;
             let source = binder.source;
-            match relation.operator {
-                Operator::Equal => restrictions.equal(source, column, at, operand)?,
+            let name = match &relation.subject {
+                Subject::Column(name) => name,
+                Subject::Element { column, .. } => {
+                    return Err(source.unsupported(column.at, "restrictions on elements of collections are"));
+                }
+                Subject::Field { column, .. } => {
+                    return Err(source.unsupported(column.at, "restrictions on fields of user-defined types are"));
+                }
+                Subject::Columns(_) => {
+                    return Err(source.unsupported(relation.subject.at(), "multi-column restrictions are"));
+                }
+                Subject::Token(_) => {
+                    return Err(source.unsupported(relation.subject.at(), "TOKEN restrictions are"));
+                }
+            };
+            let column = binder.column(table, name)?;
+            let (operator, at) = (relation.operator, name.at);
+            let (
+                Operator::Equal | Operator::Greater | Operator::GreaterOrEqual | Operator::Less | Operator::LessOrEqual,
+                Comparand::One(term),
+            ) = (operator, &relation.comparand)
+            else {
+                let feature = format!("{} restrictions are", operator.symbol());
+                return Err(source.unsupported(relation.at, &feature));
+            };
+            let operand = binder.operand(table, term, &column.name, &column.cql_type)?;
+            match operator {
                 Operator::Greater => restrictions.range(source, column, at, operand, (false, false))?,
                 Operator::GreaterOrEqual => restrictions.range(source, column, at, operand, (false, true))?,
                 Operator::Less => restrictions.range(source, column, at, operand, (true, false))?,
                 Operator::LessOrEqual => restrictions.range(source, column, at, operand, (true, true))?,
+                _ => restrictions.equal(source, column, at, operand)?,
             }
         }
         Ok(restrictions)
