@@ -203,6 +203,13 @@ impl Table {
         ColumnId(highest.map_or(0, |highest| highest + 1))
     }
 
+    /// The columns that it had once, each with the largest timestamp that its drop covers: what reads and garbage
+    /// collection are told of them.
+    #[must_use]
+    pub fn drops(&self) -> Vec<(ColumnId, i64)> {
+        self.dropped_columns.iter().map(|column| (column.id, column.dropped_at)).collect()
+    }
+
     /// Leaves out of `row` what was written to columns before they were dropped.
     pub fn hide_dropped(&self, row: &mut Row) {
         for column in &self.dropped_columns {
