@@ -4,20 +4,17 @@
 
 use crate::ast::{
     AlterKeyspace, AlterTable, AlterType, Batch, CreateIndex, CreateType, Delete, DeletedColumn, Describe, Insert,
-    InsertedValues, Modification, Name, Operation, Ordering, QualifiedName, Select, Statement, Term, TermKind, Update,
-    Using,
+    InsertedValues, Modification, Name, Operation, QualifiedName, Statement, Term, Update, Using,
 };
 use crate::definition::{create_keyspace, create_table, drop_keyspace, drop_table, truncate};
-use crate::operand::{BoundValue, ColumnSpec, Operand, constant};
+use crate::operand::{BoundValue, ColumnSpec, Operand};
 use crate::parser::Parsed;
 use crate::prepared::{Plan, Prepared};
-use crate::read::{ReadPlan, ResultSource};
-use crate::restriction::{KeyPlan, Restrictions, StatementKind};
+use crate::restriction::{Restrictions, StatementKind};
 use crate::source::{Position, Source};
 use crate::type_name::Types;
 use crate::write::{Expiration, WriteKind, WritePlan};
-use model::limits::COLUMNS_MAX;
-use model::schema::{ClusteringOrder, Column, ColumnKind, Schema, Table};
+use model::schema::{Column, ColumnKind, Schema, Table};
 use model::{ColumnId, CqlType, RequestError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -93,7 +90,7 @@ impl Binder<'_> {
         }
     }
 
-    fn table(&self, name: &QualifiedName) -> Result<Arc<Table>, RequestError> {
+    pub(crate) fn table(&self, name: &QualifiedName) -> Result<Arc<Table>, RequestError> {
         let keyspace = self.keyspace_of(name)?;
         let at = match &name.keyspace {
             Some(named) if self.schema.keyspace(keyspace).is_none() => named.at,
@@ -111,32 +108,13 @@ impl Binder<'_> {
         })
     }
 
-    /// The operand for a term whose value goes to `receiver`, a column or something in brackets.
-    pub(crate) fn operand(
-        &mut self,
-        table: &Table,
-        term: &Term,
-        receiver: &str,
-        cql_type: &CqlType,
-    ) -> Result<Operand, RequestError> {
-        match &term.kind {
-            TermKind::Null => Ok(Operand::Constant(BoundValue::Null)),
-            TermKind::Literal(literal) => {
-                let value = constant(literal, receiver, cql_type);
-                let value = value.map(|wire| Operand::Constant(BoundValue::Value(wire)));
-                value.map_err(|message| self.source.invalid(term.at, message))
-            }
-            TermKind::Marker { index, name } => {
-                self.parameters[usize::from(*index)] = Some(ColumnSpec {
-                    keyspace: table.keyspace.clone(),
-                    table: table.name.clone(),
-                    name: name.clone().unwrap_or_else(|| receiver.to_owned()),
-                    cql_type: cql_type.clone(),
-                });
-                Ok(Operand::Parameter(*index))
-            }
-            kind => Err(self.source.unsupported(term.at, &unsupported_term(kind))),
-        }
+    pub(crate) fn schema(&self) -> &Schema {
+        self.schema
+    }
+
+    /// Says what the parameter of this index is for.
+    pub(crate) fn set_parameter(&mut self, index: u16, spec: ColumnSpec) {
+        self.parameters[usize::from(index)] = Some(spec);
     }
 
     fn timestamp(&mut self, table: &Table, term: Option<&Term>) -> Result<Option<Operand>, RequestError> {
@@ -283,123 +261,7 @@ impl Binder<'_> {
         Ok(WritePlan::new(table, kind, key, cells, Expiration::Default, timestamp))
     }
 
-    fn select(&mut self, select: &Select) -> Result<ReadPlan, RequestError> {
-        let table = self.table(&select.table)?;
-        self.refuse_selection(select)?;
-        let mut columns = Vec::new();
-        let mut sources = Vec::new();
-        if let Some(extra) = select.selectors.get(COLUMNS_MAX) {
-            let message = format!("A result can have {COLUMNS_MAX} columns at most");
-            return Err(self.source.invalid(extra.term.at, message));
-        }
-        for selector in &select.selectors {
-            let TermKind::Column(named) = &selector.term.kind else {
-                return Err(self.source.unsupported(selector.term.at, &unsupported_term(&selector.term.kind)));
-            };
-            let column = self.column(&table, named)?;
-            let name = selector.alias.as_ref().unwrap_or(named);
-            columns.push(result_column(&table, column, &name.text));
-            sources.push(self.result_source(column, named.at)?);
-        }
-        if select.selectors.is_empty() {
-            for column in &table.columns {
-                columns.push(result_column(&table, column, &column.name));
-                sources.push(self.result_source(column, select.table.name.at)?);
-            }
-        }
-        let restrictions = Restrictions::of(self, &table, StatementKind::Select, &select.relations)?;
-        let key = restrictions.rows_of_partition(self.source)?;
-        let reversed = self.reversed(&table, &key, &select.order)?;
-        let limit = select.limit.as_ref();
-        let limit = limit.map(|term| self.operand(&table, term, "[limit]", &CqlType::Int)).transpose()?;
-        Ok(ReadPlan { table, key, reversed, limit, columns, sources })
-    }
-
-    /// Refuses what SELECT can say and nothing executes.
-    fn refuse_selection(&self, select: &Select) -> Result<(), RequestError> {
-        let refused = select.json.map(|at| (at, "SELECT JSON is"));
-        let refused = refused.or(select.distinct.map(|at| (at, "SELECT DISTINCT is")));
-        let refused = refused.or(select.group_by.first().map(|term| (term.at, "GROUP BY is")));
-        let refused = refused.or(select.per_partition_limit.as_ref().map(|term| (term.at, "PER PARTITION LIMIT is")));
-        match refused {
-            // ALLOW FILTERING changes nothing: what would need filtering is refused with and without it.
-            None => Ok(()),
-            Some((at, feature)) => Err(self.source.unsupported(at, feature)),
-        }
-    }
-
     fn conditional(&self, at: Position) -> RequestError {
         self.source.unsupported(at, "conditional updates (IF) are")
-    }
-
-    fn result_source(&self, column: &Column, at: Position) -> Result<ResultSource, RequestError> {
-        match column.kind {
-            ColumnKind::PartitionKey(position) => Ok(ResultSource::PartitionKey(position as usize)),
-            ColumnKind::Clustering(position, _) => Ok(ResultSource::Clustering(position as usize)),
-            ColumnKind::Regular if column.cql_type.is_complex() => Ok(ResultSource::Complex(column.id)),
-            ColumnKind::Regular => Ok(ResultSource::Cell(column.id)),
-            ColumnKind::Static => Err(self.source.unsupported(at, "reading static columns is")),
-        }
-    }
-
-    /// Whether ORDER BY asks for the rows from the last to the first.
-    fn reversed(&self, table: &Table, key: &KeyPlan, order: &[Ordering]) -> Result<bool, RequestError> {
-        let mut reversed = None;
-        let mut next = 0;
-        for Ordering { column: name, nearest_to, descending } in order {
-            if let Some(term) = nearest_to {
-                return Err(self.source.unsupported(term.at, "ANN ordering is"));
-            }
-            let column = self.column(table, name)?;
-            let ColumnKind::Clustering(position, declared) = column.kind else {
-                let message = format!(
-                    "Order by is currently only supported on the clustered columns of the PRIMARY KEY, got {}",
-                    column.name
-                );
-                return Err(self.source.invalid(name.at, message));
-            };
-            // Only columns that have one value anyway may be left out.
-            let position = position as usize;
-            if position < next || (position > next && position > key.equal_clustering_columns()) {
-                let message = "Order by currently only supports the ordering of columns following their declared \
-                               order in the PRIMARY KEY";
-                return Err(self.source.invalid(name.at, message));
-            }
-            next = position + 1;
-            let against = *descending != (declared == ClusteringOrder::Descending);
-            if *reversed.get_or_insert(against) != against {
-                return Err(self.source.invalid(name.at, "Unsupported order by relation"));
-            }
-        }
-        Ok(reversed.unwrap_or(false))
-    }
-}
-
-/// What to call a term that nothing evaluates yet.
-fn unsupported_term(kind: &TermKind) -> String {
-    match kind {
-        TermKind::Call { function, .. } => format!("function '{}' is", function.name.text),
-        TermKind::CountRows => "function 'count' is".to_owned(),
-        TermKind::Cast { .. } => "function 'cast' is".to_owned(),
-        TermKind::Hint { .. } => "type hints are".to_owned(),
-        TermKind::Negation(_) | TermKind::Arithmetic { .. } => "arithmetic is".to_owned(),
-        TermKind::List(_) | TermKind::Set(_) | TermKind::Map(_) | TermKind::UserType(_) => {
-            "collection literals are".to_owned()
-        }
-        TermKind::Tuple(_) => "tuple literals are".to_owned(),
-        TermKind::Element { .. } | TermKind::Slice { .. } => "selecting an element of a collection is".to_owned(),
-        TermKind::Field { .. } => "selecting a field of a user-defined type is".to_owned(),
-        TermKind::Literal(_) | TermKind::Null | TermKind::Marker { .. } | TermKind::Column(_) => {
-            "values in the SELECT clause are".to_owned()
-        }
-    }
-}
-
-fn result_column(table: &Table, column: &Column, name: &str) -> ColumnSpec {
-    ColumnSpec {
-        keyspace: table.keyspace.clone(),
-        table: table.name.clone(),
-        name: name.to_owned(),
-        cql_type: column.cql_type.clone(),
     }
 }

@@ -29,6 +29,7 @@ mod canonical;
 mod definition;
 mod describe;
 mod evaluation;
+mod filter;
 #[cfg(test)]
 mod fixture;
 mod function;
@@ -36,15 +37,21 @@ mod function;
 mod generator;
 mod json;
 mod lexer;
+#[cfg(test)]
+mod memory;
 mod operand;
 mod parser;
 mod prepared;
 mod read;
 mod restriction;
 mod result;
+mod select;
+mod selection;
+mod slices;
 mod source;
 mod split;
 mod table_options;
+mod term;
 mod type_name;
 mod write;
 

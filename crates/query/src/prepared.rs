@@ -1,11 +1,13 @@
 //! A prepared statement, and what it becomes when values are bound to it.
 
 use crate::definition::SchemaRequest;
+use crate::evaluation::EvaluationContext;
 use crate::operand::{Arguments, BoundValue, ColumnSpec};
 use crate::read::{BoundRead, ReadPlan};
 use crate::write::{BoundWrite, WritePlan};
 use model::schema::Table;
 use model::{KeyspaceName, RequestError, TableId};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// What a statement does.
@@ -57,7 +59,7 @@ impl Prepared {
     pub(crate) fn new(parameters: Vec<ColumnSpec>, plan: Plan) -> Prepared {
         let partition_key_indexes = match &plan {
             Plan::Write(plan) => plan.key().partition_parameters(),
-            Plan::Read(plan) => plan.key.partition_parameters(),
+            Plan::Read(plan) => plan.restrictions.partition_parameters(),
             Plan::Schema(_) | Plan::Use(_) => Vec::new(),
         };
         Prepared { parameters, partition_key_indexes, plan }
@@ -112,13 +114,14 @@ impl Prepared {
         self.table().map(|table| table.id)
     }
 
-    /// The statement with `values`, one for each parameter.
+    /// The statement with `values`, one for each parameter; `context` says the time and gives what is random.
     ///
     /// # Errors
     /// `Invalid` when there are more or fewer values than parameters, one is not of its parameter's type
     /// or too large, or the key, TTL, timestamp or limit that they make is not allowed.
-    pub fn bind(&self, values: &[BoundValue]) -> Result<Bound, RequestError> {
-        let arguments = Arguments::new(&self.parameters, values)?;
+    pub fn bind(&self, values: &[BoundValue], context: EvaluationContext) -> Result<Bound, RequestError> {
+        let context = RefCell::new(context);
+        let arguments = Arguments::new(&self.parameters, values, &context)?;
         Ok(match &self.plan {
             Plan::Write(plan) => Bound::Write(plan.bind(arguments)?),
             Plan::Read(plan) => Bound::Read(plan.bind(arguments)?),
