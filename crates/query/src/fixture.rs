@@ -1,10 +1,20 @@
 //! What the tests of this crate share: a schema made by the statements that they would be made by.
 
-use crate::{Bound, BoundRead, BoundValue, BoundWrite, Prepared, SchemaRequest, prepare};
+use crate::{Bound, BoundRead, BoundValue, BoundWrite, EvaluationContext, Prepared, SchemaRequest, prepare};
 use bytes::Bytes;
 use model::schema::{Schema, Table};
 use model::{CqlType, RequestError, TableId, Value, WallMicros};
 use std::sync::Arc;
+
+/// The context of an execution on 2024-02-29 at 12:34:56.789.
+pub(crate) fn context() -> EvaluationContext {
+    EvaluationContext::new(WallMicros(1_709_210_096_789_000), 1)
+}
+
+/// The context of an execution at this time.
+pub(crate) fn context_at(now: WallMicros) -> EvaluationContext {
+    EvaluationContext::new(now, 1)
+}
 
 /// The cases of a file of `testdata`: blocks of a text and, behind `=>`, what is expected of it.
 pub(crate) fn cases(file: &'static str) -> Vec<(&'static str, &'static str)> {
@@ -44,7 +54,7 @@ pub(crate) fn schema_request(text: &str) -> Result<SchemaRequest, RequestError> 
 }
 
 pub(crate) fn request_in(schema: &Schema, text: &str) -> Result<SchemaRequest, RequestError> {
-    match prepare(text, schema, Some("ks"))?.bind(&[])? {
+    match prepare(text, schema, Some("ks"))?.bind(&[], context())? {
         Bound::Schema(request) => Ok(request),
         other => panic!("{text} is {other:?}"),
     }
@@ -56,21 +66,21 @@ pub(crate) fn prepare_in(schema: &Schema, text: &str) -> Prepared {
 
 /// The message of the error that preparing or binding ends in.
 pub(crate) fn error(schema: &Schema, text: &str, values: &[BoundValue]) -> String {
-    match prepare(text, schema, Some("ks")).and_then(|prepared| prepared.bind(values)) {
+    match prepare(text, schema, Some("ks")).and_then(|prepared| prepared.bind(values, context())) {
         Ok(bound) => format!("no error but {bound:?}"),
         Err(error) => error.to_string(),
     }
 }
 
 pub(crate) fn write(schema: &Schema, text: &str, values: &[BoundValue]) -> BoundWrite {
-    match prepare_in(schema, text).bind(values) {
+    match prepare_in(schema, text).bind(values, context()) {
         Ok(Bound::Write(write)) => write,
         other => panic!("{text}: {other:?}"),
     }
 }
 
 pub(crate) fn read(schema: &Schema, text: &str, values: &[BoundValue]) -> BoundRead {
-    match prepare_in(schema, text).bind(values) {
+    match prepare_in(schema, text).bind(values, context()) {
         Ok(Bound::Read(read)) => read,
         other => panic!("{text}: {other:?}"),
     }

@@ -1,5 +1,6 @@
 //! Calls as they are resolved, and what they give.
 
+use super::scalar::Operand;
 use super::*;
 use crate::evaluation::EvaluationContext;
 use crate::fixture::{sample, table};
@@ -433,21 +434,4 @@ fn casts_convert_as_java_does() {
         assert_eq!(found, expected, "{from} {text} as {to}");
     }
     assert_eq!(resolve_cast(&Given(CqlType::Int, Some("1")), &CqlType::Int), Ok(None));
-}
-
-#[test]
-fn columns_are_named_as_cassandra_names_them() {
-    let names =
-        |function: &Function| function.column_name(&["a".to_owned(), "b".to_owned()][..function.parameters.len()]);
-    let (a, b) = (Given(CqlType::Int, None), Given(CqlType::Int, None));
-    let function = resolve_arithmetic(crate::ast::ArithmeticOperator::Remainder, &a, &b, None).unwrap();
-    assert_eq!(names(&function), "a % b");
-    assert_eq!(names(&resolve_negation(&a, None).unwrap()), "-a");
-    assert_eq!(names(&resolve_cast(&a, &CqlType::Text).unwrap().unwrap()), "cast(a as text)");
-    assert_eq!(names(&Function::aggregate(vec![], CqlType::BigInt, Aggregate::CountRows)), "count");
-    assert_eq!(names(&Function::aggregate(vec![CqlType::Int], CqlType::BigInt, Aggregate::Count)), "system.count(a)");
-    assert_eq!(
-        names(&Function::scalar("token", vec![CqlType::Int], CqlType::BigInt, Scalar::Token)),
-        "system.token(a)"
-    );
 }

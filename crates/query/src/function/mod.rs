@@ -18,7 +18,7 @@ mod text;
 pub(crate) use aggregate::{Accumulator, Aggregate};
 use resolve::element_of as resolve_element;
 pub(crate) use resolve::{Call, resolve, resolve_arithmetic, resolve_cast, resolve_negation};
-pub(crate) use scalar::{Operand, Scalar};
+pub(crate) use scalar::Scalar;
 
 use model::CqlType;
 use std::fmt;
@@ -103,14 +103,14 @@ pub(crate) trait Argument {
 }
 
 /// What a function does.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Scalar(Scalar),
     Aggregate(Aggregate),
 }
 
 /// A function with its signature.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Function {
     /// As messages and results name it: without the keyspace, which is `system` for all.
     pub(crate) name: String,
@@ -130,20 +130,6 @@ impl Function {
 
     pub(crate) fn is_aggregate(&self) -> bool {
         matches!(self.kind, Kind::Aggregate(_))
-    }
-
-    /// The name of the column of a result that is a call of this function with `arguments`.
-    pub(crate) fn column_name(&self, arguments: &[String]) -> String {
-        match &self.kind {
-            Kind::Aggregate(Aggregate::CountRows) => "count".to_owned(),
-            Kind::Scalar(Scalar::Cast) => format!("cast({} as {})", arguments.join(", "), self.returns),
-            Kind::Scalar(Scalar::Negate) => format!("-{}", arguments.join(", ")),
-            Kind::Scalar(Scalar::Arithmetic(operator) | Scalar::Shift(operator)) => {
-                arguments.join(&format!(" {} ", operator.symbol()))
-            }
-            Kind::Scalar(Scalar::Concatenate) => arguments.join(" + "),
-            _ => format!("system.{}({})", self.name, arguments.join(", ")),
-        }
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) enum Similarity {
 }
 
 /// The functions of the values of one row, each with what its name or signature says beyond its types.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Scalar {
     /// The token of a partition key.
     Token,
