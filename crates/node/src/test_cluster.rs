@@ -253,7 +253,7 @@ pub(crate) fn schema_with_ids(factor: u32, tables: &[&str], first: u128) -> Arc<
         let Ok(Bound::Schema(request)) = query::prepare(text, &schema, Some("ks")).and_then(|it| it.bind(&[])) else {
             panic!("not a schema change: {text}")
         };
-        let change = request.change(TableId(first + index as u128));
+        let change = request.change(TableId(first + index as u128), WallMicros(0));
         schema = schema.apply(&change).unwrap().unwrap();
     }
     Arc::new(schema)
@@ -601,5 +601,6 @@ pub(crate) fn everything(table: TableId, partition: &PartitionKey) -> ReadComman
         now_seconds: 0,
         tombstone_limit: u32::MAX,
         gc_before_seconds: 0,
+        dropped_columns: Vec::new(),
     }
 }

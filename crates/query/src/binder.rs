@@ -3,10 +3,13 @@
 //! decided here, once; binding values to the plan looks nothing up.
 
 use crate::ast::{
-    AlterKeyspace, AlterTable, AlterType, Batch, CreateIndex, CreateType, Delete, DeletedColumn, Describe, Insert,
-    InsertedValues, Modification, Name, Operation, QualifiedName, Statement, Term, Update, Using,
+    Batch, Delete, DeletedColumn, Describe, Insert, InsertedValues, Modification, Name, Operation, QualifiedName,
+    Statement, Term, Update, Using,
 };
-use crate::definition::{create_keyspace, create_table, drop_keyspace, drop_table, truncate};
+use crate::definition::{
+    alter_keyspace, alter_table, alter_type, by_name, create_index, create_keyspace, create_table, create_type,
+    drop_keyspace,
+};
 use crate::operand::{BoundValue, ColumnSpec, Operand};
 use crate::parser::Parsed;
 use crate::prepared::{Plan, Prepared};
@@ -14,7 +17,7 @@ use crate::restriction::{Restrictions, StatementKind};
 use crate::source::{Position, Source};
 use crate::type_name::Types;
 use crate::write::{Expiration, WriteKind, WritePlan};
-use model::schema::{Column, ColumnKind, Schema, Table};
+use model::schema::{Column, ColumnKind, Schema, SchemaChange, Table};
 use model::{ColumnId, CqlType, RequestError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,15 +35,36 @@ pub(crate) fn bind(
         // Whether a keyspace or table exists is for the metadata log to decide: this node's schema may
         // be behind, and the log's answer is the same words.
         Statement::CreateKeyspace(statement) => Plan::Schema(create_keyspace(source, statement)?),
+        Statement::AlterKeyspace(statement) => Plan::Schema(alter_keyspace(source, statement)?),
         Statement::DropKeyspace { name, if_exists } => Plan::Schema(drop_keyspace(source, name, *if_exists)?),
-        Statement::CreateTable(statement) => {
-            let keyspace = binder.keyspace_of(&statement.name)?;
-            Plan::Schema(create_table(Types { source, schema, keyspace }, statement)?)
-        }
+        Statement::CreateTable(create) => Plan::Schema(create_table(binder.types_of(&create.name)?, create)?),
+        Statement::AlterTable(alter) => Plan::Schema(alter_table(binder.types_of(&alter.name)?, alter)?),
         Statement::DropTable { name, if_exists } => {
-            Plan::Schema(drop_table(source, binder.keyspace_of(name)?, name, *if_exists)?)
+            let if_exists = *if_exists;
+            let drop = |keyspace, name| SchemaChange::DropTable { keyspace, name, if_exists };
+            Plan::Schema(by_name(source, binder.keyspace_of(name)?, name, drop)?)
         }
-        Statement::Truncate(name) => Plan::Schema(truncate(source, binder.keyspace_of(name)?, name)?),
+        Statement::CreateType(create) => Plan::Schema(create_type(binder.types_of(&create.name)?, create)?),
+        Statement::AlterType(alter) => Plan::Schema(alter_type(binder.types_of(&alter.name)?, alter)?),
+        Statement::DropType { name, if_exists } => {
+            let if_exists = *if_exists;
+            let drop = |keyspace, name| SchemaChange::DropType { keyspace, name, if_exists };
+            Plan::Schema(by_name(source, binder.keyspace_of(name)?, name, drop)?)
+        }
+        Statement::CreateIndex(create) => {
+            let table = binder.table(&create.table)?;
+            let keyspace = schema.find_keyspace(&table.keyspace)?;
+            return Err(create_index(source, keyspace, &table, create));
+        }
+        Statement::DropIndex { name, if_exists } => {
+            let if_exists = *if_exists;
+            let drop = |keyspace, name| SchemaChange::DropIndex { keyspace, name, if_exists };
+            Plan::Schema(by_name(source, binder.keyspace_of(name)?, name, drop)?)
+        }
+        Statement::Truncate(name) => {
+            let truncate = |keyspace, name| SchemaChange::TruncateTable { keyspace, name };
+            Plan::Schema(by_name(source, binder.keyspace_of(name)?, name, truncate)?)
+        }
         Statement::Use(name) => {
             if schema.keyspace(&name.text).is_none() {
                 let missing = RequestError::NotFound(format!("Keyspace '{}' does not exist", name.text));
@@ -52,15 +76,6 @@ pub(crate) fn bind(
         Statement::Modification(Modification::Update(update)) => Plan::Write(Arc::new(binder.update(update)?)),
         Statement::Modification(Modification::Delete(delete)) => Plan::Write(Arc::new(binder.delete(delete)?)),
         Statement::Select(select) => Plan::Read(Arc::new(binder.select(select)?)),
-        Statement::AlterKeyspace(AlterKeyspace { name, .. }) => {
-            return Err(source.unsupported(name.at, "ALTER KEYSPACE is"));
-        }
-        Statement::AlterTable(AlterTable { name, .. }) => return Err(source.unsupported(name.at(), "ALTER TABLE is")),
-        Statement::CreateType(CreateType { name, .. }) => return Err(source.unsupported(name.at(), "CREATE TYPE is")),
-        Statement::AlterType(AlterType { name, .. }) => return Err(source.unsupported(name.at(), "ALTER TYPE is")),
-        Statement::DropType { name, .. } => return Err(source.unsupported(name.at(), "DROP TYPE is")),
-        Statement::CreateIndex(CreateIndex { at, .. }) => return Err(source.unsupported(*at, "CREATE INDEX is")),
-        Statement::DropIndex { name, .. } => return Err(source.unsupported(name.at(), "DROP INDEX is")),
         Statement::Batch(Batch { at, .. }) => return Err(source.unsupported(*at, "BATCH is")),
         Statement::Describe(Describe { at, .. }) => return Err(source.unsupported(*at, "DESCRIBE is")),
         Statement::Explain { at, .. } => return Err(source.unsupported(*at, "EXPLAIN is")),
@@ -88,6 +103,11 @@ impl Binder<'_> {
                 "No keyspace has been specified. USE a keyspace, or explicitly specify keyspace.tablename",
             )),
         }
+    }
+
+    /// Where the types in the definition of `name` are looked up: in its keyspace.
+    fn types_of<'n>(&'n self, name: &'n QualifiedName) -> Result<Types<'n>, RequestError> {
+        Ok(Types { source: self.source, schema: self.schema, keyspace: self.keyspace_of(name)? })
     }
 
     pub(crate) fn table(&self, name: &QualifiedName) -> Result<Arc<Table>, RequestError> {

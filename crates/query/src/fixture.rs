@@ -23,8 +23,8 @@ pub(crate) fn cases(file: &'static str) -> Vec<(&'static str, &'static str)> {
 pub(crate) fn schema(statements: &[&str]) -> Schema {
     let mut schema = Schema::default();
     for (statement, id) in statements.iter().zip(1..) {
-        let request = schema_request(statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
-        schema = schema.apply(&request.change(TableId(id))).unwrap().unwrap_or(schema);
+        let request = request_in(&schema, statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
+        schema = schema.apply(&request.change(TableId(id), WallMicros(id as i64))).unwrap().unwrap_or(schema);
     }
     schema
 }
@@ -81,7 +81,11 @@ pub(crate) fn sample() -> Schema {
 }
 
 pub(crate) fn schema_request(text: &str) -> Result<SchemaRequest, RequestError> {
-    match prepare(text, &Schema::default(), None)?.bind(&[], context())? {
+    request_in(&Schema::default(), text)
+}
+
+pub(crate) fn request_in(schema: &Schema, text: &str) -> Result<SchemaRequest, RequestError> {
+    match prepare(text, schema, Some("ks"))?.bind(&[], context())? {
         Bound::Schema(request) => Ok(request),
         other => panic!("{text} is {other:?}"),
     }

@@ -233,6 +233,7 @@ impl BoundRead {
             bytes_limit: limits.bytes.max(1),
             now_seconds,
             gc_before_seconds: gc_before(now_seconds, self.plan.table.options.gc_grace_seconds),
+            dropped_columns: self.plan.table.drops(),
             tombstone_limit: limits.tombstones,
         }
     }
@@ -258,6 +259,7 @@ impl BoundRead {
             now_seconds: now.clamped_seconds(),
             tombstone_limit: limits.tombstones,
             bulk: false,
+            dropped_columns: self.plan.table.drops(),
         }
     }
 

@@ -46,6 +46,7 @@ fn a_command_reads_the_slice_of_the_query() {
             now_seconds: 10,
             tombstone_limit: u32::MAX,
             gc_before_seconds: 0,
+            dropped_columns: Vec::new(),
         };
         assert_eq!(command(&read, 5, 6), expected, "{restriction}");
     }

@@ -105,6 +105,7 @@ pub(crate) fn answer_message(answer: Answer, columns: &Columns) -> proto::Execut
         Answer::Schema(SchemaChanged { keyspace, table, user_type, effect, epoch, warning }) => {
             let effect = match effect {
                 Effect::Created => proto::schema_change::Effect::Created,
+                Effect::Updated => proto::schema_change::Effect::Updated,
                 Effect::Dropped => proto::schema_change::Effect::Dropped,
                 Effect::Truncated => proto::schema_change::Effect::Truncated,
                 Effect::None => proto::schema_change::Effect::None,

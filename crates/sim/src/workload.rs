@@ -487,7 +487,7 @@ pub fn create_table(name: &str, if_not_exists: bool) -> String {
 pub fn schema_change(text: &str, id: TableId) -> SchemaChange {
     let prepared = query::prepare(text, &Schema::default(), Some(KEYSPACE));
     match prepared.and_then(|prepared| prepared.bind(&[])) {
-        Ok(Bound::Schema(request)) => request.change(id),
+        Ok(Bound::Schema(request)) => request.change(id, model::WallMicros(0)),
         other => panic!("'{text}' is no schema statement: {other:?}"),
     }
 }

@@ -64,6 +64,7 @@ fn command() -> impl Strategy<Value = ReadCommand> {
                 bytes_limit,
                 now_seconds: 10,
                 gc_before_seconds,
+                dropped_columns: Vec::new(),
                 ..command
             }
         },
