@@ -2,8 +2,8 @@
 
 use crate::{Bound, BoundRead, BoundValue, BoundWrite, EvaluationContext, Prepared, SchemaRequest, prepare};
 use bytes::Bytes;
-use model::schema::{Schema, Table};
-use model::{CqlType, RequestError, TableId, Value, WallMicros};
+use model::schema::{ClusteringOrder, Column, ColumnKind, Schema, SchemaChange, Table};
+use model::{ColumnId, CqlType, RequestError, TableId, Value, WallMicros};
 use std::sync::Arc;
 
 /// The context of an execution on 2024-02-29 at 12:34:56.789.
@@ -32,6 +32,42 @@ pub(crate) fn schema(statements: &[&str]) -> Schema {
         schema = schema.apply(&request.change(TableId(id), WallMicros(id as i64))).unwrap().unwrap_or(schema);
     }
     schema
+}
+
+/// `schema` with a table of keyspace `ks`, whatever CREATE TABLE takes: each column is `name type`, with `static` behind
+/// it or `desc`; so many of the first are the partition key, and so many behind them clustering columns.
+pub(crate) fn with_table(
+    schema: &Schema,
+    name: &str,
+    id: u128,
+    (partition, clustering): (usize, usize),
+    columns: &[&str],
+) -> Schema {
+    let column = |(index, text): (usize, &&str)| {
+        let (name, rest) = text.split_once(' ').unwrap();
+        let cql_type = cql_type(schema, rest.trim_end_matches(" static").trim_end_matches(" desc"));
+        let order = if rest.ends_with(" desc") { ClusteringOrder::Descending } else { ClusteringOrder::Ascending };
+        let kind = match index {
+            _ if rest.ends_with(" static") => ColumnKind::Static,
+            index if index < partition => ColumnKind::PartitionKey(index as u32),
+            index if index < partition + clustering => ColumnKind::Clustering((index - partition) as u32, order),
+            _ => ColumnKind::Regular,
+        };
+        Column { id: ColumnId(index as u32), name: name.to_owned(), kind, cql_type }
+    };
+    let mut table = Table::plain(TableId(id));
+    (table.keyspace, table.name) = ("ks".to_owned(), name.to_owned());
+    table.columns = columns.iter().enumerate().map(column).collect();
+    table.columns[partition + clustering..].sort_by(|a, b| a.name.cmp(&b.name));
+    schema.apply(&SchemaChange::CreateTable { table, if_not_exists: false }).unwrap().unwrap()
+}
+
+fn cql_type(schema: &Schema, text: &str) -> CqlType {
+    let statement = format!("CREATE TABLE ks.x (x {text} PRIMARY KEY)");
+    let parsed = crate::parser::parse(&statement).unwrap();
+    let crate::ast::Statement::CreateTable(create) = &parsed.statement else { panic!("{text}") };
+    let source = crate::source::Source::new(&statement);
+    crate::type_name::Types { source, schema, keyspace: "ks" }.resolve(&create.columns[0].type_name).unwrap()
 }
 
 /// Keyspace `ks` with tables for every purpose.

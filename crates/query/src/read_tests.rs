@@ -117,10 +117,9 @@ fn command(read: &BoundRead, rows: u32, bytes: u32) -> ReadCommand {
 
 #[test]
 fn commands_ask_for_no_more_than_is_needed() {
-    let schema = schema(&[
-        "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
-        "CREATE TABLE ks.w (p int, c int, s int static, v int, PRIMARY KEY (p, c))",
-    ]);
+    let keyspace =
+        schema(&["CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"]);
+    let schema = crate::fixture::with_table(&keyspace, "w", 9, (1, 1), &["p int", "c int", "s int static", "v int"]);
     // Statement, rows of a partition, static row.
     let cases = [
         ("SELECT * FROM w", u32::MAX, true),

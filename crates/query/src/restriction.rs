@@ -271,6 +271,11 @@ impl<'t> Restrictions<'t> {
             }
             ast::Subject::Columns(names) => {
                 let columns = self.tuple_columns(binder, names, relation)?;
+                if let [only] = columns.as_slice() {
+                    // A tuple of one is what is in it.
+                    let column = self.column(*only);
+                    return Ok((Subject::Column(*only), column.name.clone(), column.cql_type.clone()));
+                }
                 let types = columns.iter().map(|index| self.table.columns[*index].cql_type.clone()).collect();
                 let shown: Vec<&str> = names.iter().map(|name| name.text.as_str()).collect();
                 Ok((Subject::Columns(columns), format!("({})", shown.join(",")), CqlType::Tuple(Arc::new(types))))

@@ -72,7 +72,7 @@ pub struct ResultPage {
 struct Group {
     /// By what later rows are told to be of the group.
     key: Vec<Option<Bytes>>,
-    /// The inputs of the first row that something outside of aggregates needs.
+    /// The inputs of the first row that something outside of aggregates needs; empty before there is a row.
     first: Vec<Option<Bytes>>,
     accumulators: Vec<Accumulator>,
 }
@@ -168,8 +168,7 @@ impl State {
         let mut state = State { table, position: None, limit_left, partition_rows: 0, rows_seen: false, group: None };
         if matches!(read.grouping, Grouping::All) {
             // Without any row there is still one of the result.
-            let kept = read.plan().selection.inputs.len();
-            state.group = Some(Group { key: Vec::new(), first: vec![None; kept], accumulators: accumulators(read) });
+            state.group = Some(Group { key: Vec::new(), first: Vec::new(), accumulators: accumulators(read) });
         }
         state
     }
@@ -241,7 +240,7 @@ impl Group {
             Grouping::Rows { columns, .. } => *columns,
             Grouping::None | Grouping::All => 0,
         };
-        if key.len() != key_length || first.len() != plan.selection.inputs.len() {
+        if key.len() != key_length || ![0, plan.selection.inputs.len()].contains(&first.len()) {
             return Err(INVALID);
         }
         for (value, input) in first.iter().zip(&plan.selection.inputs) {
@@ -346,6 +345,12 @@ impl ResultBuilder {
         let open = self.state.group.is_some();
         !is_whole && !open && (self.rows.len() as u64 >= u64::from(self.limits.rows) || self.bytes_left() == 0)
             || self.state.limit_left == Some(0)
+    }
+
+    /// True when the result is one page, whatever its limits, since its rows are sorted: it must be read to its end.
+    #[must_use]
+    pub fn is_one_page(&self) -> bool {
+        !self.read.plan().sorting.is_empty()
     }
 
     /// Begins a partition. One that an earlier page has begun is begun again.
@@ -480,9 +485,8 @@ impl ResultBuilder {
                 Ok(self.after_row())
             }
             Grouping::All => {
-                let is_first = self.state.position.is_none();
                 let Some(mut group) = self.state.group.take() else { return Ok(Progress::Continue) };
-                if is_first {
+                if group.first.is_empty() {
                     group.first = self.kept(&inputs);
                 }
                 let added = self.add(&mut group, &inputs);
@@ -624,9 +628,7 @@ impl ResultBuilder {
         for (column, value) in columns.iter().zip(values) {
             let text = match value {
                 None => "null".to_owned(),
-                Some(wire) => Value::from_wire(&column.cql_type, wire)
-                    .map_err(|error| RequestError::Server(format!("a value of a result is broken: {error}")))?
-                    .to_json(),
+                Some(wire) => json_value(&column.cql_type, wire)?,
             };
             members.push((column.name.as_str(), text));
         }
@@ -698,6 +700,22 @@ impl ResultBuilder {
         keyed.sort_by(|(a, _), (b, _)| order(a, b));
         let most = self.read.limit().map_or(usize::MAX, |limit| limit as usize);
         self.rows = keyed.into_iter().map(|(_, row)| row).take(most).collect();
+    }
+}
+
+/// A value of a result as JSON. A list of the times of fields may have nulls in it, as no list that is stored has.
+fn json_value(cql_type: &CqlType, wire: &Bytes) -> Result<String, RequestError> {
+    let broken = |error| RequestError::Server(format!("a value of a result is broken: {error}"));
+    match (Value::from_wire(cql_type, wire), cql_type) {
+        (Ok(value), _) => Ok(value.to_json()),
+        (Err(error), CqlType::List { element, .. }) => {
+            let Some((count, fields)) = wire.split_first_chunk::<4>() else { return Err(broken(error)) };
+            let count = usize::try_from(i32::from_be_bytes(*count)).unwrap_or(0).min(fields.len());
+            // The fields of a tuple are framed as the elements of a list are, and may be null.
+            let tuple = CqlType::Tuple(Arc::new(vec![element.as_ref().clone(); count]));
+            Value::from_wire(&tuple, fields).map(|value| value.to_json()).map_err(broken)
+        }
+        (Err(error), _) => Err(broken(error)),
     }
 }
 

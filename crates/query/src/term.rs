@@ -15,6 +15,9 @@ use model::name::quote_text;
 use model::schema::Table;
 use model::types::UserType;
 use model::{CqlType, RequestError, Value};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// What a value goes to.
@@ -25,11 +28,16 @@ pub(crate) struct Receiver<'a> {
     pub(crate) cql_type: &'a CqlType,
 }
 
+/// The functions that calls were found to mean, by the address of the call and the type of its receiver: which one
+/// a call means is asked for every signature of the call that it is an argument of.
+type Resolved = RefCell<BTreeMap<(usize, Option<CqlType>), Result<Option<Function>, String>>>;
+
 /// A term as an argument, before its function is known.
 struct TermArgument<'a> {
     term: &'a Term,
     types: Types<'a>,
     table: &'a Table,
+    resolved: Rc<Resolved>,
 }
 
 impl Argument for TermArgument<'_> {
@@ -52,14 +60,25 @@ impl Argument for TermArgument<'_> {
 
 impl<'a> TermArgument<'a> {
     fn of(&self, term: &'a Term) -> TermArgument<'a> {
-        TermArgument { term, ..*self }
+        TermArgument { term, types: self.types, table: self.table, resolved: Rc::clone(&self.resolved) }
     }
 
     fn resolve_type(&self, name: &TypeName) -> Option<CqlType> {
         self.types.resolve(name).ok()
     }
 
+    /// The function that the term is a call of; `None` when there is none of its name, or it is no call.
     fn function(&self, receiver: Option<&CqlType>) -> Result<Option<Function>, String> {
+        let key = (std::ptr::from_ref(self.term).addr(), receiver.cloned());
+        if let Some(known) = self.resolved.borrow().get(&key) {
+            return known.clone();
+        }
+        let found = self.find_function(receiver);
+        self.resolved.borrow_mut().insert(key, found.clone());
+        found
+    }
+
+    fn find_function(&self, receiver: Option<&CqlType>) -> Result<Option<Function>, String> {
         match &self.term.kind {
             TermKind::Call { function, arguments } => {
                 let arguments: Vec<TermArgument<'_>> = arguments.iter().map(|argument| self.of(argument)).collect();
@@ -331,6 +350,10 @@ impl Binder<'_> {
         Types { source: self.source, schema: self.schema(), keyspace: &table.keyspace }
     }
 
+    fn argument<'t>(&'t self, table: &'t Table, term: &'t Term) -> TermArgument<'t> {
+        TermArgument { term, types: self.types(table), table, resolved: Rc::default() }
+    }
+
     /// The operand for a term whose value goes to `receiver`, a column or something in brackets.
     pub(crate) fn operand(
         &mut self,
@@ -376,17 +399,7 @@ impl Binder<'_> {
             TermKind::List(_) | TermKind::Set(_) | TermKind::Map(_) | TermKind::UserType(_) | TermKind::Tuple(_) => {
                 self.composed(table, term, receiver, selection)
             }
-            TermKind::Hint { target, value } => {
-                let target = self.types(table).resolve(target)?;
-                let argument = TermArgument { term: value, types: self.types(table), table };
-                if argument.to(&target) == Assignment::No {
-                    let message = format!("Cannot cast value {} to type {target}", text(value));
-                    return Err(self.source.invalid(term.at, message));
-                }
-                self.check_assignable(term, &target, receiver)?;
-                let operand = self.prepare(table, value, Receiver { name, cql_type: &target }, selection)?;
-                Ok(operand)
-            }
+            TermKind::Hint { target, value } => self.hinted(table, term, target, value, receiver, selection),
             TermKind::Cast { value, target } => {
                 let target = self.types(table).resolve(target)?;
                 self.check_assignable(term, &target, receiver)?;
@@ -418,6 +431,25 @@ impl Binder<'_> {
         }
     }
 
+    /// `(target) value`.
+    fn hinted(
+        &mut self,
+        table: &Table,
+        term: &Term,
+        target: &TypeName,
+        value: &Term,
+        receiver: Receiver<'_>,
+        selection: Option<&mut Selection>,
+    ) -> Result<Operand, RequestError> {
+        let target = self.types(table).resolve(target)?;
+        if self.argument(table, value).to(&target) == Assignment::No {
+            let message = format!("Cannot cast value {} to type {target}", text(value));
+            return Err(self.source.invalid(term.at, message));
+        }
+        self.check_assignable(term, &target, receiver)?;
+        self.prepare(table, value, Receiver { name: receiver.name, cql_type: &target }, selection)
+    }
+
     fn check_assignable(&self, term: &Term, from: &CqlType, receiver: Receiver<'_>) -> Result<(), RequestError> {
         if Assignment::of_types(from, receiver.cql_type) == Assignment::No {
             let (shown, name, cql_type) = (text(term), receiver.name, receiver.cql_type);
@@ -429,7 +461,7 @@ impl Binder<'_> {
 
     /// The type of a term without a receiver, if it has exactly one.
     pub(crate) fn exact_type(&self, table: &Table, term: &Term) -> Option<CqlType> {
-        TermArgument { term, types: self.types(table), table }.type_of(true)
+        self.argument(table, term).type_of(true)
     }
 
     /// `CAST(value AS target)`.
@@ -441,7 +473,7 @@ impl Binder<'_> {
         target: &CqlType,
         selection: Option<&mut Selection>,
     ) -> Result<Operand, RequestError> {
-        let argument = TermArgument { term: value, types: self.types(table), table };
+        let argument = self.argument(table, value);
         let function = resolve_cast(&argument, target).map_err(|message| self.source.invalid(term.at, message))?;
         let from = function.as_ref().and_then(|function| function.parameters.first()).unwrap_or(target).clone();
         let operand = self.prepare(table, value, Receiver { name: "arg0(cast)", cql_type: &from }, selection)?;
@@ -471,7 +503,7 @@ impl Binder<'_> {
                 return self.selected(table, term, selection);
             }
             _ => {
-                let argument = TermArgument { term, types: self.types(table), table };
+                let argument = self.argument(table, term);
                 let found = argument.function(receiver.map(|receiver| receiver.cql_type));
                 found.map_err(|message| self.source.invalid(term.at, message))?
             }
@@ -525,74 +557,18 @@ impl Binder<'_> {
         mut selection: Option<&mut Selection>,
     ) -> Result<Operand, RequestError> {
         let Receiver { name, cql_type } = receiver;
-        let parts: Vec<(String, &Term, &CqlType, String)> = match (&term.kind, cql_type) {
-            (TermKind::List(terms), CqlType::List { element, .. }) => {
-                elements(terms, element, &format!("value({name})"), &format!("Invalid list literal for {name}: value"))
-            }
-            (TermKind::List(terms), CqlType::Vector { element, dimensions }) => {
-                if terms.len() != *dimensions as usize {
-                    let given = terms.len();
-                    let message = format!(
-                        "Invalid vector literal for {name} of type {cql_type}; expected {dimensions} elements, but given {given}"
-                    );
-                    return Err(self.source.invalid(term.at, message));
-                }
-                elements(
-                    terms,
-                    element,
-                    &format!("value({name})"),
-                    &format!("Invalid vector literal for {name}: value"),
-                )
-            }
-            (TermKind::Set(terms), CqlType::Set { element, .. }) => {
-                elements(terms, element, &format!("value({name})"), &format!("Invalid set literal for {name}: value"))
-            }
-            (TermKind::Set(terms), CqlType::Map { .. }) if terms.is_empty() => Vec::new(),
-            (TermKind::Map(entries), CqlType::Map { .. }) => {
-                return self.map(table, entries, receiver, selection);
-            }
+        match (&term.kind, cql_type) {
+            (TermKind::Map(entries), CqlType::Map { .. }) => return self.map(table, entries, receiver, selection),
             (TermKind::UserType(fields), CqlType::UserDefined { definition, .. }) => {
-                return self.user_type(table, fields, receiver, &Arc::clone(definition), selection);
+                return self.user_type(table, fields, receiver, definition, selection);
             }
-            (TermKind::Tuple(terms), CqlType::Tuple(types)) => {
-                if terms.len() > types.len() {
-                    let (expected, given) = (types.len(), terms.len());
-                    let message = format!(
-                        "Invalid tuple literal for {name}: too many elements. Type {cql_type} expects {expected} but got {given}"
-                    );
-                    return Err(self.source.invalid(term.at, message));
-                }
-                let field = |(index, (term, field)): (usize, (_, _))| {
-                    (
-                        format!("{name}[{index}]"),
-                        term,
-                        field,
-                        format!("Invalid tuple literal for {name}: component {index}"),
-                    )
-                };
-                terms.iter().zip(types.iter()).enumerate().map(field).collect()
-            }
-            (kind, _) => {
-                let kind = match kind {
-                    TermKind::List(_) => "list",
-                    TermKind::Set(_) => "set",
-                    TermKind::Map(_) => "map",
-                    TermKind::Tuple(_) => "tuple",
-                    _ => "user type",
-                };
-                let message = format!("Invalid {kind} literal for {name} of type {cql_type}");
-                return Err(self.source.invalid(term.at, message));
-            }
-        };
+            _ => {}
+        }
+        let parts = parts_of(term, name, cql_type).map_err(|message| self.source.invalid(term.at, message))?;
         let mut operands = Vec::with_capacity(parts.len());
-        for (name, part, part_type, refused) in parts {
-            operands.push(self.part(
-                table,
-                part,
-                Receiver { name: &name, cql_type: part_type },
-                &refused,
-                selection.as_deref_mut(),
-            )?);
+        for Part { name, term, cql_type, refused } in parts {
+            let receiver = Receiver { name: &name, cql_type };
+            operands.push(self.part(table, term, receiver, &refused, selection.as_deref_mut())?);
         }
         Ok(composed_operand(cql_type, operands))
     }
@@ -606,7 +582,7 @@ impl Binder<'_> {
         refused: &str,
         selection: Option<&mut Selection>,
     ) -> Result<Operand, RequestError> {
-        let argument = TermArgument { term, types: self.types(table), table };
+        let argument = self.argument(table, term);
         if argument.to(receiver.cql_type) == Assignment::No {
             let cql_type = receiver.cql_type;
             let shown = if refused.ends_with("value") || refused.ends_with("key") {
@@ -665,14 +641,55 @@ impl Binder<'_> {
     }
 }
 
-/// The parts of a list, set or vector: name, term, type, beginning of the message.
-fn elements<'a>(
-    terms: &'a [Term],
-    element: &'a CqlType,
-    name: &str,
-    refused: &str,
-) -> Vec<(String, &'a Term, &'a CqlType, String)> {
-    terms.iter().map(|term| (name.to_owned(), term, element, refused.to_owned())).collect()
+/// A part of a literal: what its name is as a receiver, and how a message begins that it is of another type.
+struct Part<'a> {
+    name: String,
+    term: &'a Term,
+    cql_type: &'a CqlType,
+    refused: String,
+}
+
+/// The parts of a literal of a list, set, vector or tuple.
+fn parts_of<'a>(term: &'a Term, name: &str, cql_type: &'a CqlType) -> Result<Vec<Part<'a>>, String> {
+    let (kind, terms) = match &term.kind {
+        TermKind::List(terms) if matches!(cql_type, CqlType::Vector { .. }) => ("vector", terms.as_slice()),
+        TermKind::List(terms) => ("list", terms.as_slice()),
+        TermKind::Set(terms) => ("set", terms.as_slice()),
+        TermKind::Tuple(terms) => ("tuple", terms.as_slice()),
+        TermKind::Map(_) => ("map", &[][..]),
+        _ => ("user type", &[][..]),
+    };
+    let element = |(term, cql_type): (&'a Term, &'a CqlType)| Part {
+        name: format!("value({name})"),
+        term,
+        cql_type,
+        refused: format!("Invalid {kind} literal for {name}: value"),
+    };
+    let given = terms.len();
+    match (&term.kind, cql_type) {
+        (TermKind::List(_), CqlType::Vector { dimensions, .. }) if given != *dimensions as usize => Err(format!(
+            "Invalid vector literal for {name} of type {cql_type}; expected {dimensions} elements, but given {given}"
+        )),
+        (TermKind::List(_), CqlType::List { element: own, .. } | CqlType::Vector { element: own, .. })
+        | (TermKind::Set(_), CqlType::Set { element: own, .. }) => {
+            Ok(terms.iter().map(|term| element((term, own))).collect())
+        }
+        (TermKind::Set(_), CqlType::Map { .. }) if given == 0 => Ok(Vec::new()),
+        (TermKind::Tuple(_), CqlType::Tuple(types)) if given > types.len() => Err(format!(
+            "Invalid tuple literal for {name}: too many elements. Type {cql_type} expects {} but got {given}",
+            types.len()
+        )),
+        (TermKind::Tuple(_), CqlType::Tuple(types)) => {
+            let field = |(index, (term, cql_type)): (usize, (&'a Term, &'a CqlType))| Part {
+                name: format!("{name}[{index}]"),
+                term,
+                cql_type,
+                refused: format!("Invalid tuple literal for {name}: component {index}"),
+            };
+            Ok(terms.iter().zip(types.iter()).enumerate().map(field).collect())
+        }
+        _ => Err(format!("Invalid {kind} literal for {name} of type {cql_type}")),
+    }
 }
 
 /// The value of so many parts. A collection without elements stays a value here: who stores it knows that it is null

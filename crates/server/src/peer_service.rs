@@ -11,8 +11,7 @@ use crate::member_loop::MemberInput;
 use crate::shard_loop::ShardInput;
 use crate::wire::peer_server;
 use ::peer::{Hello, Payload, Priority, decode, proto::v1 as proto};
-use node::Shard;
-use node::io::{Envelope, Message};
+use node::io::Envelope;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -100,7 +99,8 @@ impl PeerService {
     ) -> Status {
         let stopping = || Status::unavailable("the node is stopping");
         // A frame's messages, sorted by who gets them: one hand-over for each shard and frame.
-        let mut by_shard: Vec<Vec<Envelope>> = vec![Vec::new(); self.parts.shards.len()];
+        let shards = self.parts.shards.len() as u16;
+        let mut by_shard: Vec<Vec<Envelope>> = vec![Vec::new(); usize::from(shards)];
         loop {
             let frame = match frames.message().await {
                 Ok(Some(frame)) => frame,
@@ -111,7 +111,8 @@ impl PeerService {
             for envelope in frame.envelopes {
                 match decode(envelope) {
                     Ok(Payload::Node(envelope)) if hello.priority != Priority::Control => {
-                        if let Some(waiting) = by_shard.get_mut(self.shard_of(&envelope.message)) {
+                        // An answer to an earlier start of this node, which had more shards, is for none.
+                        if let Some(waiting) = by_shard.get_mut(usize::from(envelope.message.shard(shards))) {
                             waiting.push(envelope);
                         }
                     }
@@ -142,20 +143,6 @@ impl PeerService {
         self.parts.metrics.messages_malformed.add(1);
         tracing::warn!(peer = %from, %reason, "a message cannot be read; its stream is ended");
         Status::invalid_argument(reason.to_owned())
-    }
-
-    /// The shard that owns the partition, or that asked. An answer to an earlier start of this node, which had
-    /// more shards, is for none.
-    fn shard_of(&self, message: &Message) -> usize {
-        let shards = self.parts.shards.len() as u16;
-        usize::from(match message {
-            Message::Write { mutation, .. } => Shard::shard_of(mutation.partition.token, shards),
-            Message::Read { command, .. } => Shard::shard_of(command.partition.token, shards),
-            Message::Written { op }
-            | Message::Data { op, .. }
-            | Message::Digest { op, .. }
-            | Message::Refused { op, .. } => op.shard(),
-        })
     }
 }
 

@@ -7,6 +7,7 @@ use super::{Aggregate, Argument, Assignment, Function};
 use crate::ast::ArithmeticOperator;
 use model::CqlType;
 use model::schema::Table;
+use std::sync::LazyLock;
 
 /// A call whose function is to be found.
 pub(crate) struct Call<'a> {
@@ -64,7 +65,7 @@ pub(crate) fn resolve_arithmetic(
     receiver: Option<&CqlType>,
 ) -> Result<Function, String> {
     let arguments = [left, right];
-    let compatible = match matching(&operations(operator), &arguments, receiver) {
+    let compatible = match matching(operations(operator), &arguments, receiver) {
         Matching::Exact(function) => return Ok(function),
         Matching::Weak(compatible) => compatible,
     };
@@ -201,7 +202,22 @@ fn check_only(call: &Call<'_>, function: Function) -> Result<Function, String> {
 }
 
 /// The functions of an operator: of all pairs of numbers, of times with durations, of texts.
-fn operations(operator: ArithmeticOperator) -> Vec<Function> {
+fn operations(operator: ArithmeticOperator) -> &'static [Function] {
+    static ADDITIONS: LazyLock<Vec<Function>> = LazyLock::new(|| make_operations(ArithmeticOperator::Add));
+    static SUBTRACTIONS: LazyLock<Vec<Function>> = LazyLock::new(|| make_operations(ArithmeticOperator::Subtract));
+    static MULTIPLICATIONS: LazyLock<Vec<Function>> = LazyLock::new(|| make_operations(ArithmeticOperator::Multiply));
+    static DIVISIONS: LazyLock<Vec<Function>> = LazyLock::new(|| make_operations(ArithmeticOperator::Divide));
+    static REMAINDERS: LazyLock<Vec<Function>> = LazyLock::new(|| make_operations(ArithmeticOperator::Remainder));
+    match operator {
+        ArithmeticOperator::Add => &ADDITIONS,
+        ArithmeticOperator::Subtract => &SUBTRACTIONS,
+        ArithmeticOperator::Multiply => &MULTIPLICATIONS,
+        ArithmeticOperator::Divide => &DIVISIONS,
+        ArithmeticOperator::Remainder => &REMAINDERS,
+    }
+}
+
+fn make_operations(operator: ArithmeticOperator) -> Vec<Function> {
     let mut functions = Vec::new();
     let mut add = |left: &CqlType, right: &CqlType, returns: CqlType, scalar: Scalar| {
         functions.push(Function::scalar("_operation", vec![left.clone(), right.clone()], returns, scalar));
