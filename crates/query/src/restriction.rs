@@ -1069,33 +1069,9 @@ impl KeyPlan {
         partition_keys(&self.partition, table, arguments)
     }
 
-    /// The partition of a statement that is about one.
-    pub(crate) fn partition<'a>(
-        &'a self,
-        table: &Table,
-        arguments: Arguments<'a>,
-    ) -> Result<PartitionKey, RequestError> {
-        let partitions = self.partitions(table, arguments)?;
-        <[PartitionKey; 1]>::try_from(partitions).map(|[only]| only).map_err(|_| self.several())
-    }
-
     /// The rows of each partition, ascending and disjoint; none at all is no rows.
     pub(crate) fn all_rows<'a>(&'a self, table: &Table, arguments: Arguments<'a>) -> Result<Vec<Rows>, RequestError> {
         self.clustering.rows(table, arguments)
-    }
-
-    /// The rows of a statement that is about one row or slice.
-    pub(crate) fn rows<'a>(&'a self, table: &Table, arguments: Arguments<'a>) -> Result<Rows, RequestError> {
-        let mut rows = self.all_rows(table, arguments)?.into_iter();
-        match (rows.next(), rows.next()) {
-            (None, _) => Ok(Rows::Nothing),
-            (Some(only), None) => Ok(only),
-            (Some(_), Some(_)) => Err(self.several()),
-        }
-    }
-
-    fn several(&self) -> RequestError {
-        invalid(format!("IN restrictions of several values in {} statements are not supported yet", self.kind))
     }
 }
 
