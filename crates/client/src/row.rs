@@ -130,6 +130,8 @@ pub enum SchemaEffect {
     Created,
     /// It was dropped.
     Dropped,
+    /// It was altered.
+    Updated,
     /// It was emptied.
     Truncated,
     /// Nothing was changed: it existed, or did not.

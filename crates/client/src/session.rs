@@ -595,6 +595,7 @@ fn schema_change(change: proto::SchemaChange) -> Result<SchemaChange, InvalidMes
     let effect = match Effect::try_from(change.effect) {
         Ok(Effect::Created) => SchemaEffect::Created,
         Ok(Effect::Dropped) => SchemaEffect::Dropped,
+        Ok(Effect::Updated) => SchemaEffect::Updated,
         Ok(Effect::Truncated) => SchemaEffect::Truncated,
         Ok(Effect::None) => SchemaEffect::None,
         _ => return Err(InvalidMessage::new("SchemaChange.effect", format!("{} is not known", change.effect))),

@@ -241,7 +241,8 @@ fn partition(table: &Arc<Definition>, key: &[String]) -> Result<PartitionKey, St
     let name = query::quote_name(&table.name);
     let text = format!("SELECT * FROM {keyspace}.{name} WHERE {}", named.collect::<Vec<_>>().join(" AND "));
     let schema = schema_of(table).map_err(|error| error.to_string())?;
-    let bound = query::prepare(&text, &schema, None).and_then(|prepared| prepared.bind(&[]));
+    let bound = query::prepare(&text, &schema, None)
+        .and_then(|prepared| prepared.bind(&[], query::EvaluationContext::new(model::WallMicros(0), 0)));
     match bound.map_err(|error| error.to_string())? {
         query::Bound::Read(read) => match read.source() {
             query::ReadSource::Partitions(mut keys) if keys.len() == 1 => Ok(keys.remove(0)),

@@ -201,8 +201,14 @@ impl State {
     /// As [`Schema::apply`]; and `Invalid`, in Cassandra's words, for a replication that cannot be.
     pub fn validate_schema(&self, change: &SchemaChange) -> Result<bool, RequestError> {
         let effect = self.schema.apply(change)?.is_some();
-        if let (true, SchemaChange::CreateKeyspace { name, replication, .. }) = (effect, change) {
-            self.validate_replication(name, replication)?;
+        match change {
+            SchemaChange::CreateKeyspace { name, replication, .. }
+            | SchemaChange::AlterKeyspace { name, replication: Some(replication), .. }
+                if effect =>
+            {
+                self.validate_replication(name, replication)?;
+            }
+            _ => {}
         }
         Ok(effect)
     }

@@ -40,6 +40,7 @@ fn table(name: &str) -> Change {
         columns: vec![column],
         options: TableOptions::default(),
         dropped_columns: Vec::new(),
+        indexes: Vec::new(),
     };
     Change::Schema(SchemaChange::CreateTable { table, if_not_exists: false })
 }

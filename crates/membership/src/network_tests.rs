@@ -465,6 +465,7 @@ fn create_table(keyspace: &str, name: &str, id: u128) -> SchemaChange {
             columns: vec![column],
             options: TableOptions::default(),
             dropped_columns: Vec::new(),
+            indexes: Vec::new(),
         },
         if_not_exists: false,
     }

@@ -6,6 +6,7 @@ use crate::codec::{CodecError, Decode, Encode};
 use crate::deletion::{Deletion, PartitionDeletions};
 use crate::digest::{Digester, ReadDigest};
 use crate::garbage::Purge;
+use crate::id::ColumnId;
 use crate::read::{ReadCommand, ReadData, Slice};
 use crate::row::{Row, RowSummary, encoded_is_empty, summarize};
 use bytes::Bytes;
@@ -290,10 +291,14 @@ impl<'a, R: Rows> Answer<'a, R> {
         stored: Option<&[u8]>,
     ) -> Result<R::Output, AnswerError> {
         let now_seconds = i64::from(command.now_seconds);
-        let Some(stored) = stored.filter(|stored| !encoded_is_empty(stored)) else {
+        let mut rest = Vec::new();
+        let left = match stored {
+            Some(stored) => uncovered(stored, None, &command.dropped_columns, now_seconds, &mut rest)?,
+            None => None,
+        };
+        let Some((stored, summary)) = left else {
             return Ok(R::new(command.purge(), 1).finish(PartitionDeletions::default(), false, 0));
         };
-        let summary = summarize(stored, now_seconds)?;
         check_tombstones(u32::from(summary.live), summary.tombstones, command.tombstone_limit)?;
         Ok(R::of_one_row(clustering, stored, &summary, command.purge())?)
     }
@@ -321,7 +326,8 @@ impl<'a, R: Rows> Answer<'a, R> {
         if !self.wanted.static_row {
             return Ok(());
         }
-        let left = uncovered(stored, self.deletions.partition(), self.wanted.now_seconds, &mut self.rest)?;
+        let (partition, drops) = (self.deletions.partition(), &self.wanted.purge.dropped_columns);
+        let left = uncovered(stored, partition, drops, self.wanted.now_seconds, &mut self.rest)?;
         let Some((row, summary)) = left else { return Ok(()) };
         self.rows.set_static(row, &summary)?;
         self.static_row_live = summary.live;
@@ -337,7 +343,8 @@ impl<'a, R: Rows> Answer<'a, R> {
         debug_assert!(!self.limit_reached, "the read has ended");
         debug_assert!(self.wanted.slices.iter().any(|slice| slice.contains(clustering)), "a row that was asked for");
         let deletion = self.deletions.covering(clustering);
-        let left = uncovered(stored, deletion, self.wanted.now_seconds, &mut self.rest)?;
+        let drops = &self.wanted.purge.dropped_columns;
+        let left = uncovered(stored, deletion, drops, self.wanted.now_seconds, &mut self.rest)?;
         let Some((row, summary)) = left else { return Ok(true) };
         self.rows.add(clustering, row, &summary)?;
         self.bytes += (clustering.len() + row.len()) as u64;
@@ -370,11 +377,12 @@ impl<'a, R: Rows> Answer<'a, R> {
     }
 }
 
-/// What `deletion` leaves of a stored row, put into `rest` if that is not the row itself; `None` when nothing is
-/// left, or when the row was empty.
+/// What `deletion` and the drops of columns leave of a stored row, put into `rest` if that is not the row itself; `None`
+/// when nothing is left, or when the row was empty.
 fn uncovered<'r>(
     stored: &'r [u8],
     deletion: Option<Deletion>,
+    drops: &[(ColumnId, i64)],
     now_seconds: i64,
     rest: &'r mut Vec<u8>,
 ) -> Result<Option<(&'r [u8], RowSummary)>, CodecError> {
@@ -382,11 +390,18 @@ fn uncovered<'r>(
         return Ok(None);
     }
     let summary = summarize(stored, now_seconds)?;
-    let Some(deletion) = deletion.filter(|deletion| deletion.timestamp >= summary.oldest) else {
+    let deletion = deletion.filter(|deletion| deletion.timestamp >= summary.oldest);
+    let mut drops = drops.iter().filter(|(_, dropped_at)| *dropped_at >= summary.oldest).peekable();
+    if deletion.is_none() && drops.peek().is_none() {
         return Ok(Some((stored, summary)));
-    };
+    }
     let mut row = Row::from_bytes(&Bytes::copy_from_slice(stored))?;
-    row.delete(deletion);
+    if let Some(deletion) = deletion {
+        row.delete(deletion);
+    }
+    for (column, dropped_at) in drops {
+        row.retain_in_column(*column, |timestamp| timestamp > *dropped_at);
+    }
     if row.is_empty() {
         return Ok(None);
     }
@@ -425,7 +440,7 @@ fn clip(deletions: &PartitionDeletions, wanted: &Wanted<'_>, last: Option<&Bytes
 mod tests {
     use super::*;
     use crate::deletion::tests::deletions;
-    use crate::id::{ColumnId, TableId};
+    use crate::id::TableId;
     use crate::key::PartitionKey;
     use crate::read::tests::{position, slices};
     use crate::row::Cell;
@@ -448,6 +463,7 @@ mod tests {
             now_seconds: 100,
             tombstone_limit: u32::MAX,
             gc_before_seconds: 0,
+            dropped_columns: Vec::new(),
         }
     }
 
@@ -457,6 +473,32 @@ mod tests {
 
     fn deletion(timestamp: i64) -> Deletion {
         Deletion { timestamp, local_seconds: 1 }
+    }
+
+    #[test]
+    fn what_was_written_to_a_column_before_it_was_dropped_is_not_answered() {
+        let cell = |column, timestamp| (ColumnId(column), Cell::live(timestamp, Bytes::from_static(b"v")));
+        let stored = |cells: Vec<(ColumnId, Cell)>| Row::new(None, None, cells).to_bytes();
+        let only_dropped = stored(vec![cell(1, 10)]);
+        let both = stored(vec![cell(1, 10), cell(2, 5)]);
+        let newer = stored(vec![cell(1, 11), cell(2, 5)]);
+        let dropped = ReadCommand { dropped_columns: vec![(ColumnId(1), 10)], ..command(&[(&[1], &[9])], false, 2) };
+        let mut answer: Answer = Answer::new(&dropped, PartitionDeletions::default());
+        answer.set_static_row(&only_dropped).unwrap();
+        assert_eq!(answer.push(&[1], &only_dropped), Ok(true), "it does not count as a row");
+        assert_eq!(answer.push(&[2], &both), Ok(true));
+        assert_eq!(answer.push(&[3], &newer), Ok(false), "two rows are the limit");
+        let data = answer.finish().unwrap();
+        assert_eq!(data.static_row, None);
+        let key = |key: u8| Bytes::from(vec![key]);
+        assert_eq!(data.rows, [(key(2), stored(vec![cell(2, 5)])), (key(3), newer.clone())]);
+        let one = |row: &Bytes| Answer::<Kept>::of_one_row(&dropped, &key(2), Some(row)).unwrap().rows;
+        assert_eq!(one(&only_dropped), []);
+        assert_eq!(one(&both), [(key(2), stored(vec![cell(2, 5)]))]);
+        // Replicas that have purged the column and those that have not are in agreement.
+        let digest = |row: &Bytes| Answer::<Digested>::of_one_row(&dropped, &key(2), Some(row)).unwrap().digest;
+        assert_eq!(digest(&both), digest(&stored(vec![cell(2, 5)])));
+        assert_ne!(digest(&newer), digest(&both));
     }
 
     #[test]

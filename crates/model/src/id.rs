@@ -11,7 +11,7 @@ pub struct NodeId(pub u128);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableId(pub u128);
 
-/// A column of one table for its whole life. Never used again after the column is dropped, so stored
+/// A column of one table for its whole life. Never used for another one after the column is dropped, so stored
 /// data can never be read under another column's name (storage rules: positions are not ids).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ColumnId(pub u32);

@@ -36,6 +36,7 @@ fn table(columns: &[(CqlType, bool)]) -> Table {
         columns: std::iter::once(key).chain(clustering).collect(),
         options: TableOptions::default(),
         dropped_columns: Vec::new(),
+        indexes: Vec::new(),
     }
 }
 

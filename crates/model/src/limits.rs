@@ -23,6 +23,13 @@ pub const COLUMNS_MAX: usize = 4_096;
 /// Most tables in a cluster: each costs every node a write buffer and files of its own, whatever it holds.
 pub const TABLES_MAX: usize = 500;
 
+/// Most indexes of one table: each is written with every row.
+pub const INDEXES_MAX: usize = 64;
+
+/// Most types that one type is made of, itself and those in its user-defined types included: each value is
+/// checked against all of them.
+pub const TYPE_PARTS_MAX: usize = 4_096;
+
 /// From so many tables on a CREATE TABLE is answered with a warning.
 pub const TABLES_WARNED: usize = 200;
 

@@ -1,9 +1,9 @@
 //! A read of one partition, and its answer, as coordinator and replica exchange them.
 
-use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, put_sequence};
+use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, put_sequence, put_varint};
 use crate::deletion::PartitionDeletions;
 use crate::garbage::Purge;
-use crate::id::TableId;
+use crate::id::{ColumnId, TableId};
 use crate::key::PartitionKey;
 use crate::row::Row;
 use bytes::Bytes;
@@ -45,6 +45,9 @@ pub struct ReadCommand {
     /// What was deleted before this second since 1970 may be purged by the table's rule: digests leave it out, on
     /// every replica alike. 0 when nothing may be.
     pub gc_before_seconds: u32,
+    /// The columns that the table had once, each with the largest timestamp in microseconds that its drop covers
+    /// ([`crate::schema::Table::drops`]): a replica answers as if nothing older had been written to them.
+    pub dropped_columns: Vec<(ColumnId, i64)>,
 }
 
 /// What a replica holds for a [`ReadCommand`]; [`crate::answer::Answer`] has the rules.
@@ -146,8 +149,7 @@ impl ReadCommand {
         Purge {
             now_seconds: self.now_seconds,
             gc_before_seconds: self.gc_before_seconds,
-            // No table has any: a column cannot be dropped.
-            dropped_columns: Vec::new(),
+            dropped_columns: self.dropped_columns.clone(),
         }
     }
 
@@ -173,6 +175,21 @@ impl Decode for Slice {
     }
 }
 
+/// Appends dropped columns.
+pub(crate) fn put_drops(out: &mut Vec<u8>, drops: &[(ColumnId, i64)]) {
+    put_varint(out, drops.len() as u64);
+    for (column, dropped_at) in drops {
+        column.encode(out);
+        dropped_at.encode(out);
+    }
+}
+
+/// Reads dropped columns.
+pub(crate) fn take_drops(reader: &mut Reader) -> Result<Vec<(ColumnId, i64)>, CodecError> {
+    let count = reader.count()?;
+    (0..count).map(|_| Ok((ColumnId::decode(reader)?, reader.i64()?))).collect()
+}
+
 impl Encode for ReadCommand {
     fn encode(&self, out: &mut Vec<u8>) {
         self.table.encode(out);
@@ -185,6 +202,7 @@ impl Encode for ReadCommand {
         self.now_seconds.encode(out);
         self.tombstone_limit.encode(out);
         self.gc_before_seconds.encode(out);
+        put_drops(out, &self.dropped_columns);
     }
 }
 
@@ -201,6 +219,7 @@ impl Decode for ReadCommand {
             now_seconds: reader.varint_u32()?,
             tombstone_limit: reader.varint_u32()?,
             gc_before_seconds: reader.varint_u32()?,
+            dropped_columns: take_drops(reader)?,
         };
         command.validate()?;
         Ok(command)
@@ -213,7 +232,7 @@ impl Encode for ReadData {
         put_option(out, self.static_row.as_ref());
         self.more.encode(out);
         self.tombstones.encode(out);
-        crate::codec::put_varint(out, self.rows.len() as u64);
+        put_varint(out, self.rows.len() as u64);
         for (clustering, row) in &self.rows {
             put_bytes(out, clustering);
             put_bytes(out, row);

@@ -41,6 +41,7 @@ fn command() -> impl Strategy<Value = ReadCommand> {
             bytes_limit: limits.1,
             now_seconds: now,
             gc_before_seconds: gc_before,
+            dropped_columns: vec![(ColumnId(gc_before), i64::from(now))],
             tombstone_limit: limits.2,
         },
     )
@@ -137,6 +138,7 @@ fn commands_that_no_replica_can_serve_are_refused() {
         now_seconds: 0,
         tombstone_limit: 0,
         gc_before_seconds: 0,
+        dropped_columns: Vec::new(),
     };
     assert_eq!(ReadCommand::from_bytes(&command.to_bytes()), Ok(command.clone()));
     let refused = |change: fn(&mut ReadCommand)| {

@@ -10,10 +10,10 @@ use crate::answer::{Answer, PartitionAnswer, Wanted};
 use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, put_sequence, put_varint};
 use crate::deletion::PartitionDeletions;
 use crate::garbage::{Purge, gc_before};
-use crate::id::TableId;
+use crate::id::{ColumnId, TableId};
 use crate::key::PartitionKey;
 use crate::mutation::{Record, RecordKey};
-use crate::read::{ReadData, Slice, slices_after, validate_slices};
+use crate::read::{ReadData, Slice, put_drops, slices_after, take_drops, validate_slices};
 use crate::row::encoded_is_empty;
 use crate::token::TokenRange;
 use bytes::Bytes;
@@ -46,6 +46,8 @@ pub struct ScanCommand {
     /// True for a scan of much data that nobody will soon read again: it does not take the place of other
     /// data in caches. Changes nothing in the answer.
     pub bulk: bool,
+    /// As [`ReadCommand::dropped_columns`](crate::ReadCommand::dropped_columns).
+    pub dropped_columns: Vec<(ColumnId, i64)>,
 }
 
 /// Up to where a scan has come.
@@ -99,8 +101,7 @@ impl ScanCommand {
         Purge {
             now_seconds: self.now_seconds,
             gc_before_seconds: gc_before(self.now_seconds, gc_grace_seconds),
-            // No table has any: a column cannot be dropped.
-            dropped_columns: Vec::new(),
+            dropped_columns: self.dropped_columns.clone(),
         }
     }
 
@@ -196,7 +197,7 @@ impl<'a> ScanAnswer<'a> {
             tombstone_limit: self.tombstones_left,
             now_seconds: i64::from(self.command.now_seconds),
             // Scans are not digested.
-            purge: Purge::default(),
+            purge: Purge { dropped_columns: self.command.dropped_columns.clone(), ..Purge::default() },
         };
         Answer::of(wanted, deletions)
     }
@@ -359,6 +360,7 @@ impl Encode for ScanCommand {
         }
         self.tombstone_limit.encode(out);
         self.bulk.encode(out);
+        put_drops(out, &self.dropped_columns);
     }
 }
 
@@ -376,6 +378,7 @@ impl Decode for ScanCommand {
             now_seconds: reader.varint_u32()?,
             tombstone_limit: reader.varint_u32()?,
             bulk: reader.bool()?,
+            dropped_columns: take_drops(reader)?,
         };
         command.validate()?;
         Ok(command)

@@ -58,6 +58,7 @@ fn command() -> impl Strategy<Value = ScanCommand> {
             now_seconds: NOW,
             tombstone_limit: u32::MAX,
             bulk,
+            dropped_columns: vec![(ColumnId(3), i64::from(NOW))],
         }
     })
 }

@@ -2,14 +2,19 @@
 //! result of applying the changes in the metadata log in their order, so equal logs give equal
 //! schemas on every node.
 
-use crate::codec::{CodecError, Decode, Encode, Reader, put_sequence};
+mod change;
+mod codec;
+
+pub use crate::table_options::TableOptionsChange;
+pub use change::{NewColumn, SchemaChange, TableAlteration, TypeAlteration};
+
 use crate::error::RequestError;
 use crate::id::{ColumnId, KeyspaceName, TableId};
-use crate::limits::TABLES_MAX;
 use crate::row::Row;
 use crate::table_options::TableOptions;
 use crate::types::{CqlType, UserType};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// How a keyspace's partitions are replicated.
@@ -103,19 +108,71 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Its options.
     pub options: TableOptions,
-    /// The columns that it had once.
+    /// The columns that it had once, and may have again.
     pub dropped_columns: Vec<DroppedColumn>,
+    /// Its indexes by name.
+    pub indexes: Vec<Index>,
 }
 
-/// A column that a table had once. What was written to it may lie on disk, or arrive, for long.
+/// What of a column an index finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexedPart {
+    /// The value of a column that is no collection.
+    Value,
+    /// The elements of a list or set, the values of a map.
+    Values,
+    /// The keys of a map.
+    Keys,
+    /// The keys of a map with their values.
+    Entries,
+    /// A frozen collection as one value.
+    Full,
+}
+
+impl IndexedPart {
+    /// All of them; the order is that of their encoding.
+    pub const ALL: [IndexedPart; 5] =
+        [IndexedPart::Value, IndexedPart::Values, IndexedPart::Keys, IndexedPart::Entries, IndexedPart::Full];
+}
+
+impl fmt::Display for IndexedPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            IndexedPart::Value | IndexedPart::Values => "values",
+            IndexedPart::Keys => "keys",
+            IndexedPart::Entries => "entries",
+            IndexedPart::Full => "full",
+        })
+    }
+}
+
+/// A secondary index of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// Its name, which no other index of its keyspace has.
+    pub name: String,
+    /// The column that it is on.
+    pub column: ColumnId,
+    /// What of the column it finds.
+    pub part: IndexedPart,
+    /// `USING`: the class by the name that was given; empty for the default.
+    pub class: String,
+    /// `WITH OPTIONS`.
+    pub options: BTreeMap<String, String>,
+}
+
+/// A column that a table had once. What was written to it may lie on disk, or arrive, for long. The table may have the
+/// same column again, with the same id: what was written before the drop stays gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DroppedColumn {
-    /// Its identity on disk, which is never another column's.
+    /// Its identity on disk, which no column of another name, kind or incompatible type ever has.
     pub id: ColumnId,
-    /// Its name, which a later column may have again.
+    /// Its name.
     pub name: String,
-    /// The type of its values.
+    /// The type of its values when it was dropped.
     pub cql_type: CqlType,
+    /// True when it had one value for the whole partition.
+    pub is_static: bool,
     /// When it was dropped, as a write timestamp in microseconds.
     pub dropped_at: i64,
 }
@@ -127,72 +184,10 @@ pub struct Schema {
     tables: BTreeMap<TableId, Arc<Table>>,
 }
 
-/// A change of the schema, as the metadata log holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SchemaChange {
-    /// `CREATE KEYSPACE`.
-    CreateKeyspace {
-        /// Its name.
-        name: KeyspaceName,
-        /// Its replication.
-        replication: Replication,
-        /// True for `IF NOT EXISTS`: no error when it exists.
-        if_not_exists: bool,
-    },
-    /// `DROP KEYSPACE`, tables included.
-    DropKeyspace {
-        /// Its name.
-        name: KeyspaceName,
-        /// True for `IF EXISTS`: no error when it does not exist.
-        if_exists: bool,
-    },
-    /// `CREATE TABLE`.
-    CreateTable {
-        /// The whole table, its id drawn by the node that proposes the change.
-        table: Table,
-        /// True for `IF NOT EXISTS`.
-        if_not_exists: bool,
-    },
-    /// `DROP TABLE`.
-    DropTable {
-        /// The keyspace that it is in.
-        keyspace: KeyspaceName,
-        /// Its name.
-        name: String,
-        /// True for `IF EXISTS`.
-        if_exists: bool,
-    },
-    /// `TRUNCATE`: the table's next generation takes its place, with the same definition and another id.
-    /// Whatever still speaks of the old one (mutations, hints, reads, answers under way) speaks of a table
-    /// that does not exist any more.
-    TruncateTable {
-        /// The keyspace that it is in.
-        keyspace: KeyspaceName,
-        /// Its name.
-        name: String,
-    },
-    /// `CREATE TYPE`.
-    CreateType {
-        /// The whole type.
-        definition: UserType,
-        /// True for `IF NOT EXISTS`.
-        if_not_exists: bool,
-    },
-    /// `DROP TYPE`.
-    DropType {
-        /// The keyspace that it is in.
-        keyspace: KeyspaceName,
-        /// Its name.
-        name: String,
-        /// True for `IF EXISTS`.
-        if_exists: bool,
-    },
-}
-
 impl DroppedColumn {
     /// True when something of the column that was written at `timestamp` microseconds is gone: the one rule for
     /// readers and garbage collection. What was written later came from a coordinator that did not know of the
-    /// drop, and nobody reads it: no column has the id any more.
+    /// drop, or to the column after it was added again, and only then is read.
     #[must_use]
     pub fn covers(&self, timestamp: i64) -> bool {
         timestamp <= self.dropped_at
@@ -206,6 +201,13 @@ impl Table {
         let dropped = self.dropped_columns.iter().map(|column| column.id.0);
         let highest = self.columns.iter().map(|column| column.id.0).chain(dropped).max();
         ColumnId(highest.map_or(0, |highest| highest + 1))
+    }
+
+    /// The columns that it had once, each with the largest timestamp that its drop covers: what reads and garbage
+    /// collection are told of them.
+    #[must_use]
+    pub fn drops(&self) -> Vec<(ColumnId, i64)> {
+        self.dropped_columns.iter().map(|column| (column.id, column.dropped_at)).collect()
     }
 
     /// Leaves out of `row` what was written to columns before they were dropped.
@@ -250,7 +252,20 @@ impl Table {
             columns: kinds.into_iter().zip(0..).map(column).collect(),
             options: TableOptions::default(),
             dropped_columns: Vec::new(),
+            indexes: Vec::new(),
         }
+    }
+
+    /// True for a table of counters, in which every column outside the primary key is one.
+    #[must_use]
+    pub fn is_counter(&self) -> bool {
+        self.regular().any(|column| column.cql_type == CqlType::Counter)
+    }
+
+    /// True when a column has one value for the whole partition.
+    #[must_use]
+    pub fn has_static_columns(&self) -> bool {
+        self.columns.iter().any(|column| column.kind == ColumnKind::Static)
     }
 
     /// The columns of the partition key, by position.
@@ -309,297 +324,19 @@ impl Schema {
         table.ok_or_else(|| RequestError::NotFound(format!("table {keyspace}.{name} does not exist")))
     }
 
-    /// The schema after `change`; `None` when the change has no effect and that is no error
-    /// (`IF EXISTS`, `IF NOT EXISTS`).
+    /// The keyspace of this name.
     ///
     /// # Errors
-    /// `AlreadyExists` or `NotFound`, when the change cannot be made; `Invalid` when there are too many tables.
-    pub fn apply(&self, change: &SchemaChange) -> Result<Option<Schema>, RequestError> {
-        let mut next = self.clone();
-        match change {
-            SchemaChange::CreateKeyspace { name, replication, if_not_exists } => {
-                if self.keyspaces.contains_key(name) {
-                    return unless(*if_not_exists, RequestError::AlreadyExists { what: format!("keyspace {name}") });
-                }
-                let (name, replication) = (name.clone(), replication.clone());
-                let (tables, types) = (BTreeMap::new(), BTreeMap::new());
-                let keyspace = Keyspace { name: name.clone(), replication, tables, types };
-                next.keyspaces.insert(name, Arc::new(keyspace));
-            }
-            SchemaChange::DropKeyspace { name, if_exists } => {
-                let Some(keyspace) = next.keyspaces.remove(name) else {
-                    return unless(*if_exists, RequestError::NotFound(format!("keyspace {name} does not exist")));
-                };
-                for table in keyspace.tables.values() {
-                    next.tables.remove(&table.id);
-                }
-            }
-            SchemaChange::CreateTable { table, if_not_exists } => {
-                match self.find_table(&table.keyspace, &table.name) {
-                    Ok(_) => {
-                        let what = format!("table {}.{}", table.keyspace, table.name);
-                        return unless(*if_not_exists, RequestError::AlreadyExists { what });
-                    }
-                    Err(missing) if !self.keyspaces.contains_key(&table.keyspace) => return Err(missing),
-                    Err(_) => {}
-                }
-                if self.tables.len() >= TABLES_MAX {
-                    let message = format!(
-                        "Cannot have more than {TABLES_MAX} tables: each costs every node a write buffer and files \
-                         of its own"
-                    );
-                    return Err(RequestError::Invalid(message));
-                }
-                next.replace_keyspace(&table.keyspace, |keyspace| {
-                    keyspace.tables.insert(table.name.clone(), Arc::new(table.clone()));
-                });
-                next.tables.insert(table.id, Arc::new(table.clone()));
-            }
-            SchemaChange::DropTable { keyspace, name, if_exists } => match self.find_table(keyspace, name) {
-                Err(missing) => return unless(*if_exists, missing),
-                Ok(table) => {
-                    next.tables.remove(&table.id);
-                    next.replace_keyspace(keyspace, |keyspace| {
-                        keyspace.tables.remove(name);
-                    });
-                }
-            },
-            SchemaChange::TruncateTable { keyspace, name } => {
-                let table = self.find_table(keyspace, name)?;
-                let truncated = Arc::new(table.truncated());
-                next.tables.remove(&table.id);
-                next.tables.insert(truncated.id, truncated.clone());
-                next.replace_keyspace(keyspace, |keyspace| {
-                    keyspace.tables.insert(name.clone(), truncated);
-                });
-            }
-            SchemaChange::CreateType { definition, if_not_exists } => {
-                let (keyspace, name) = (&definition.keyspace, &definition.name);
-                if self.find_keyspace(keyspace)?.types.contains_key(name) {
-                    let what = format!("type {keyspace}.{name}");
-                    return unless(*if_not_exists, RequestError::AlreadyExists { what });
-                }
-                CqlType::user_defined(&Arc::new(definition.clone()), true).check()?;
-                next.replace_keyspace(keyspace, |keyspace| {
-                    keyspace.types.insert(name.clone(), Arc::new(definition.clone()));
-                });
-            }
-            SchemaChange::DropType { keyspace, name, if_exists } => {
-                let found = self.find_keyspace(keyspace);
-                if !found.as_ref().is_ok_and(|keyspace| keyspace.types.contains_key(name)) {
-                    let missing = || RequestError::NotFound(format!("type {keyspace}.{name} does not exist"));
-                    return unless(*if_exists, found.err().unwrap_or_else(missing));
-                }
-                if let Some(user) = found?.user_of_type(name) {
-                    let message = format!("Cannot drop user type '{keyspace}.{name}' as it is still used by {user}");
-                    return Err(RequestError::Invalid(message));
-                }
-                next.replace_keyspace(keyspace, |keyspace| {
-                    keyspace.types.remove(name);
-                });
-            }
-        }
-        Ok(Some(next))
-    }
-
-    fn find_keyspace(&self, name: &str) -> Result<&Arc<Keyspace>, RequestError> {
+    /// `NotFound`.
+    pub fn find_keyspace(&self, name: &str) -> Result<&Arc<Keyspace>, RequestError> {
         self.keyspaces.get(name).ok_or_else(|| RequestError::NotFound(format!("keyspace {name} does not exist")))
     }
 
+    /// Replaces a keyspace by what `change` makes of it.
     fn replace_keyspace(&mut self, name: &str, change: impl FnOnce(&mut Keyspace)) {
         if let Some(keyspace) = self.keyspaces.get_mut(name) {
             change(Arc::make_mut(keyspace));
         }
-    }
-}
-
-impl Keyspace {
-    /// What of the keyspace uses its user-defined type `name`: a table or another type.
-    fn user_of_type(&self, name: &str) -> Option<String> {
-        let mut tables = self.tables.values();
-        let uses = |table: &&Arc<Table>| table.columns.iter().any(|column| column.cql_type.uses(&self.name, name));
-        let table = tables.find(uses).map(|table| format!("table {}.{}", self.name, table.name));
-        let mut types = self.types.values();
-        let uses = |other: &&Arc<UserType>| other.types().any(|cql_type| cql_type.uses(&self.name, name));
-        table.or_else(|| types.find(uses).map(|other| format!("type {}.{}", self.name, other.name)))
-    }
-}
-
-fn unless(forgiven: bool, error: RequestError) -> Result<Option<Schema>, RequestError> {
-    if forgiven { Ok(None) } else { Err(error) }
-}
-
-impl Encode for Replication {
-    fn encode(&self, out: &mut Vec<u8>) {
-        match self {
-            Replication::Simple { factor } => {
-                out.push(0);
-                factor.encode(out);
-            }
-            Replication::NetworkTopology { factors } => {
-                out.push(1);
-                crate::codec::put_varint(out, factors.len() as u64);
-                for (name, factor) in factors {
-                    name.encode(out);
-                    factor.encode(out);
-                }
-            }
-        }
-    }
-}
-
-impl Decode for Replication {
-    fn decode(reader: &mut Reader) -> Result<Replication, CodecError> {
-        match reader.u8()? {
-            0 => Ok(Replication::Simple { factor: reader.varint_u32()? }),
-            1 => {
-                let count = reader.count()?;
-                let factors = (0..count).map(|_| Ok((reader.text()?, reader.varint_u32()?)));
-                Ok(Replication::NetworkTopology { factors: factors.collect::<Result<_, CodecError>>()? })
-            }
-            _ => Err(CodecError::Invalid("replication")),
-        }
-    }
-}
-
-impl Encode for Column {
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.id.encode(out);
-        self.name.encode(out);
-        match self.kind {
-            ColumnKind::PartitionKey(position) => {
-                out.push(0);
-                position.encode(out);
-            }
-            ColumnKind::Clustering(position, order) => {
-                out.push(if order == ClusteringOrder::Ascending { 1 } else { 2 });
-                position.encode(out);
-            }
-            ColumnKind::Static => out.push(3),
-            ColumnKind::Regular => out.push(4),
-        }
-        self.cql_type.encode(out);
-    }
-}
-
-impl Decode for Column {
-    fn decode(reader: &mut Reader) -> Result<Column, CodecError> {
-        let (id, name) = (ColumnId::decode(reader)?, reader.text()?);
-        let kind = match reader.u8()? {
-            0 => ColumnKind::PartitionKey(reader.varint_u32()?),
-            1 => ColumnKind::Clustering(reader.varint_u32()?, ClusteringOrder::Ascending),
-            2 => ColumnKind::Clustering(reader.varint_u32()?, ClusteringOrder::Descending),
-            3 => ColumnKind::Static,
-            4 => ColumnKind::Regular,
-            _ => return Err(CodecError::Invalid("column kind")),
-        };
-        Ok(Column { id, name, kind, cql_type: CqlType::decode(reader)? })
-    }
-}
-
-impl Encode for Table {
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.id.encode(out);
-        self.generation.encode(out);
-        self.keyspace.encode(out);
-        self.name.encode(out);
-        put_sequence(out, &self.columns);
-        self.options.encode(out);
-        put_sequence(out, &self.dropped_columns);
-    }
-}
-
-impl Encode for DroppedColumn {
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.id.encode(out);
-        self.name.encode(out);
-        self.cql_type.encode(out);
-        self.dropped_at.encode(out);
-    }
-}
-
-impl Decode for DroppedColumn {
-    fn decode(reader: &mut Reader) -> Result<DroppedColumn, CodecError> {
-        let (id, name, cql_type) = (ColumnId::decode(reader)?, reader.text()?, CqlType::decode(reader)?);
-        Ok(DroppedColumn { id, name, cql_type, dropped_at: reader.i64()? })
-    }
-}
-
-impl Decode for Table {
-    fn decode(reader: &mut Reader) -> Result<Table, CodecError> {
-        Ok(Table {
-            id: TableId::decode(reader)?,
-            generation: reader.varint_u32()?,
-            keyspace: reader.text()?,
-            name: reader.text()?,
-            columns: reader.sequence()?,
-            options: TableOptions::decode(reader)?,
-            dropped_columns: reader.sequence()?,
-        })
-    }
-}
-
-impl Encode for SchemaChange {
-    fn encode(&self, out: &mut Vec<u8>) {
-        match self {
-            SchemaChange::CreateKeyspace { name, replication, if_not_exists } => {
-                out.push(0);
-                name.encode(out);
-                replication.encode(out);
-                if_not_exists.encode(out);
-            }
-            SchemaChange::DropKeyspace { name, if_exists } => {
-                out.push(1);
-                name.encode(out);
-                if_exists.encode(out);
-            }
-            SchemaChange::CreateTable { table, if_not_exists } => {
-                out.push(2);
-                table.encode(out);
-                if_not_exists.encode(out);
-            }
-            SchemaChange::DropTable { keyspace, name, if_exists } => {
-                out.push(3);
-                keyspace.encode(out);
-                name.encode(out);
-                if_exists.encode(out);
-            }
-            SchemaChange::TruncateTable { keyspace, name } => {
-                out.push(4);
-                keyspace.encode(out);
-                name.encode(out);
-            }
-            SchemaChange::CreateType { definition, if_not_exists } => {
-                out.push(5);
-                definition.encode(out);
-                if_not_exists.encode(out);
-            }
-            SchemaChange::DropType { keyspace, name, if_exists } => {
-                out.push(6);
-                keyspace.encode(out);
-                name.encode(out);
-                if_exists.encode(out);
-            }
-        }
-    }
-}
-
-impl Decode for SchemaChange {
-    fn decode(reader: &mut Reader) -> Result<SchemaChange, CodecError> {
-        Ok(match reader.u8()? {
-            0 => SchemaChange::CreateKeyspace {
-                name: reader.text()?,
-                replication: Replication::decode(reader)?,
-                if_not_exists: reader.bool()?,
-            },
-            1 => SchemaChange::DropKeyspace { name: reader.text()?, if_exists: reader.bool()? },
-            2 => SchemaChange::CreateTable { table: Table::decode(reader)?, if_not_exists: reader.bool()? },
-            3 => SchemaChange::DropTable { keyspace: reader.text()?, name: reader.text()?, if_exists: reader.bool()? },
-            4 => SchemaChange::TruncateTable { keyspace: reader.text()?, name: reader.text()? },
-            5 => SchemaChange::CreateType { definition: UserType::decode(reader)?, if_not_exists: reader.bool()? },
-            6 => SchemaChange::DropType { keyspace: reader.text()?, name: reader.text()?, if_exists: reader.bool()? },
-            _ => return Err(CodecError::Invalid("schema change")),
-        })
     }
 }
 
@@ -610,6 +347,8 @@ mod type_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::{Decode, Encode};
+    use crate::limits::TABLES_MAX;
 
     fn schema(tables: usize) -> Schema {
         let keyspace = SchemaChange::CreateKeyspace {

@@ -111,6 +111,47 @@ pub struct TableOptions {
     pub allow_auto_snapshot: bool,
 }
 
+/// What `ALTER TABLE ... WITH` or `CREATE TABLE ... WITH` says of the options: each that it names, as it will be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableOptionsChange {
+    /// `comment`.
+    pub comment: Option<String>,
+    /// `default_time_to_live`.
+    pub default_time_to_live: Option<u32>,
+    /// `gc_grace_seconds`.
+    pub gc_grace_seconds: Option<u32>,
+    /// `compaction`.
+    pub compaction: Option<Compaction>,
+    /// `compression`.
+    pub compression: Option<Compression>,
+    /// `bloom_filter_fp_chance`.
+    pub bloom_filter_fp_chance: Option<Fraction>,
+    /// `allow_auto_snapshot`.
+    pub allow_auto_snapshot: Option<bool>,
+}
+
+impl TableOptionsChange {
+    /// Changes the options that it names.
+    pub fn apply_to(&self, options: &mut TableOptions) {
+        let TableOptionsChange {
+            comment,
+            default_time_to_live,
+            gc_grace_seconds,
+            compaction,
+            compression,
+            bloom_filter_fp_chance,
+            allow_auto_snapshot,
+        } = self.clone();
+        options.comment = comment.unwrap_or(std::mem::take(&mut options.comment));
+        options.default_time_to_live = default_time_to_live.unwrap_or(options.default_time_to_live);
+        options.gc_grace_seconds = gc_grace_seconds.unwrap_or(options.gc_grace_seconds);
+        options.compaction = compaction.unwrap_or(options.compaction);
+        options.compression = compression.unwrap_or(options.compression);
+        options.bloom_filter_fp_chance = bloom_filter_fp_chance.unwrap_or(options.bloom_filter_fp_chance);
+        options.allow_auto_snapshot = allow_auto_snapshot.unwrap_or(options.allow_auto_snapshot);
+    }
+}
+
 impl TableOptions {
     /// File size of leveled compaction when none is named, in MiB.
     pub const FILE_MB_DEFAULT: u32 = 64;

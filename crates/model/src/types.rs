@@ -3,12 +3,12 @@
 //! Invariants of a type that [`CqlType::check`] accepts, and so of every decoded one:
 //! * What is inside another type is frozen: only a column as a whole can have a cell for each element.
 //! * A counter is in nothing, and nothing that has no order is in a set or in the keys of a map.
-//! * It is nested at most [`NESTING_MAX`] deep.
+//! * It is nested at most [`NESTING_MAX`] deep and made of at most [`TYPE_PARTS_MAX`] types.
 
 use crate::codec::{CodecError, Decode, Encode, Reader, put_sequence, put_varint};
 use crate::error::RequestError;
 use crate::id::KeyspaceName;
-use crate::limits::NESTING_MAX;
+use crate::limits::{NESTING_MAX, TYPE_PARTS_MAX};
 use crate::name::quote_name;
 use std::fmt;
 use std::sync::Arc;
@@ -224,6 +224,59 @@ impl CqlType {
         }
     }
 
+    /// The same type with the definition that `current` gives for each user-defined type in it; what was frozen
+    /// stays so.
+    ///
+    /// # Errors
+    /// Those of `current`.
+    pub(crate) fn with_definitions(
+        &self,
+        current: &impl Fn(&UserType) -> Result<Arc<UserType>, RequestError>,
+    ) -> Result<CqlType, RequestError> {
+        let inner = |inner: &CqlType| inner.with_definitions(current);
+        Ok(match self {
+            CqlType::Vector { element, dimensions } => {
+                CqlType::Vector { element: Arc::new(inner(element)?), dimensions: *dimensions }
+            }
+            CqlType::List { element, frozen } => CqlType::List { element: Arc::new(inner(element)?), frozen: *frozen },
+            CqlType::Set { element, frozen } => CqlType::Set { element: Arc::new(inner(element)?), frozen: *frozen },
+            CqlType::Map { entry, frozen } => {
+                CqlType::Map { entry: Arc::new((inner(&entry.0)?, inner(&entry.1)?)), frozen: *frozen }
+            }
+            CqlType::Tuple(types) => CqlType::Tuple(Arc::new(types.iter().map(inner).collect::<Result<_, _>>()?)),
+            CqlType::UserDefined { definition, frozen } => CqlType::user_defined(&current(definition)?, *frozen),
+            scalar => scalar.clone(),
+        })
+    }
+
+    /// True when a duration is this type or in it.
+    #[must_use]
+    pub fn has_duration(&self) -> bool {
+        *self == CqlType::Duration || self.inner().any(CqlType::has_duration)
+    }
+
+    /// True when every value of `other` in its wire form is one of this type, so that a column may change from one
+    /// to the other (Cassandra's `isValueCompatibleWith`; user-defined types are compatible when they are the same
+    /// but for fields that were added).
+    #[must_use]
+    pub fn reads_values_of(&self, other: &CqlType) -> bool {
+        use CqlType as T;
+        match (self, other) {
+            (T::Blob, other) => !other.is_complex(),
+            (T::Text, T::Ascii)
+            | (T::VarInt, T::Int | T::BigInt)
+            | (T::BigInt, T::Timestamp)
+            | (T::Timestamp, T::BigInt)
+            | (T::Uuid, T::TimeUuid) => true,
+            (T::UserDefined { definition, frozen }, T::UserDefined { definition: old, frozen: was_frozen }) => {
+                let same = definition.keyspace == old.keyspace && definition.name == old.name && frozen == was_frozen;
+                let mut types = definition.types().zip(old.types());
+                same && definition.fields.len() >= old.fields.len() && types.all(|(new, old)| new.reads_values_of(old))
+            }
+            (new, old) => new == old,
+        }
+    }
+
     /// True when the user-defined type `name` of `keyspace` is this type or in it.
     #[must_use]
     pub fn uses(&self, keyspace: &str, name: &str) -> bool {
@@ -286,10 +339,15 @@ impl CqlType {
     /// # Errors
     /// `Invalid`, where Cassandra has words for it in these.
     pub fn check(&self) -> Result<(), RequestError> {
-        self.check_at(1).map_err(RequestError::Invalid)
+        self.check_at(1, &mut 0).map_err(RequestError::Invalid)
     }
 
-    fn check_at(&self, depth: usize) -> Result<(), String> {
+    /// `parts` counts the types that were met.
+    fn check_at(&self, depth: usize, parts: &mut usize) -> Result<(), String> {
+        *parts += 1;
+        if *parts > TYPE_PARTS_MAX {
+            return Err(format!("a type may not be made of more than {TYPE_PARTS_MAX} types"));
+        }
         if depth > NESTING_MAX {
             return Err(format!("a type may not be nested more than {NESTING_MAX} deep"));
         }
@@ -307,7 +365,7 @@ impl CqlType {
                 let kind = if matches!(inner, CqlType::UserDefined { .. }) { "UDTs" } else { "collections" };
                 return Err(format!("Non-frozen {kind} are not allowed inside {holder}: {self}"));
             }
-            inner.check_at(depth + 1)?;
+            inner.check_at(depth + 1, parts)?;
         }
         match self {
             CqlType::Set { element, .. } if !element.is_ordered() => {

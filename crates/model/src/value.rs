@@ -18,6 +18,7 @@ mod temporal;
 mod text;
 
 pub use composite::normalize;
+pub use temporal::{civil_from_days, days_from_civil};
 
 use crate::error::RequestError;
 use crate::types::CqlType;
@@ -407,13 +408,18 @@ fn duration(wire: &[u8]) -> Result<(i32, i32, i64), ValueError> {
     Ok((months, days, nanoseconds))
 }
 
-/// The parts of the valid value `wire` of a composite type, in wire form.
-pub(crate) fn parts<'a>(cql_type: &'a CqlType, wire: &'a [u8]) -> Result<Vec<Option<&'a [u8]>>, ValueError> {
+/// The parts of the valid value `wire` of a composite type, in wire form: elements, keys and values in turn, fields,
+/// of which those at the end may be missing.
+///
+/// # Errors
+/// When it is not a value of that type.
+pub fn parts<'a>(cql_type: &'a CqlType, wire: &'a [u8]) -> Result<Vec<Option<&'a [u8]>>, ValueError> {
     composite::Parts::new(cql_type, wire)?.map(|part| part.map(|(_, part)| part)).collect()
 }
 
 /// The value of a composite type that has these parts.
-pub(crate) fn join_parts(cql_type: &CqlType, parts: &[Option<Bytes>]) -> Bytes {
+#[must_use]
+pub fn join_parts(cql_type: &CqlType, parts: &[Option<Bytes>]) -> Bytes {
     Bytes::from(composite::join(cql_type, parts.iter().map(|part| part.as_deref())))
 }
 

@@ -193,6 +193,7 @@ fn all(name: &str) -> ReadCommand {
         now_seconds: 1_000,
         tombstone_limit: u32::MAX,
         gc_before_seconds: 0,
+        dropped_columns: Vec::new(),
     }
 }
 

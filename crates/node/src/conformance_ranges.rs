@@ -42,6 +42,7 @@ pub(super) fn everything() -> ScanCommand {
         now_seconds: 1_000,
         tombstone_limit: u32::MAX,
         bulk: false,
+        dropped_columns: Vec::new(),
     }
 }
 

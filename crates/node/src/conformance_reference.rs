@@ -107,6 +107,7 @@ impl Reference {
                 bytes_limit: 1,
                 now_seconds: command.now_seconds,
                 gc_before_seconds: 0,
+                dropped_columns: Vec::new(),
                 tombstone_limit: u32::MAX,
             };
             let mut begun = false;
@@ -404,6 +405,7 @@ pub(super) fn random_command(rng: &mut Rng, table: TableId) -> ReadCommand {
         bytes_limit: if rng.chance(200) { rng.between(1, 200) as u32 } else { u32::MAX },
         now_seconds: 85 + rng.below(30) as u32,
         gc_before_seconds: 0,
+        dropped_columns: Vec::new(),
         tombstone_limit: u32::MAX,
     }
 }
@@ -437,5 +439,6 @@ pub(super) fn random_scan(rng: &mut Rng, table: TableId) -> ScanCommand {
         now_seconds: read.now_seconds,
         tombstone_limit: if rng.chance(100) { rng.below(40) as u32 } else { u32::MAX },
         bulk: rng.chance(300),
+        dropped_columns: Vec::new(),
     }
 }

@@ -195,7 +195,7 @@ pub fn purge_of(table: &Table, now_seconds: u32) -> Purge {
     Purge {
         now_seconds,
         gc_before_seconds: gc_before(now_seconds, table.options.gc_grace_seconds),
-        dropped_columns: Vec::new(),
+        dropped_columns: table.drops(),
     }
 }
 

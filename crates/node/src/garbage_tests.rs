@@ -1,8 +1,9 @@
 //! The schedule: every token of every table is swept in time, whatever is swept, in which parts, over restarts.
 
 use super::*;
-use model::Rng;
+use model::schema::DroppedColumn;
 use model::table_options::TableOptions;
+use model::{ColumnId, Rng};
 use std::sync::Arc;
 
 const DAY: u32 = 24 * 60 * 60;
@@ -107,6 +108,10 @@ fn the_clock_of_a_sweep_is_behind_and_the_grace_counts_from_it() {
     assert_eq!((purge.now_seconds, purge.gc_before_seconds), (940, 840));
     let purge = purge_of(&table, 30);
     assert_eq!((purge.now_seconds, purge.gc_before_seconds), (0, 0));
+    let (name, cql_type) = ("v".to_owned(), model::CqlType::Int);
+    let dropped = DroppedColumn { id: ColumnId(3), name, cql_type, is_static: false, dropped_at: 77 };
+    let table = Table { dropped_columns: vec![dropped], ..Table::clone(&table) };
+    assert_eq!(purge_of(&table, 30).dropped_columns, [(ColumnId(3), 77)]);
     assert_eq!(interval(0), INTERVAL_SECONDS_MIN);
     assert_eq!(interval(u32::MAX), INTERVAL_SECONDS_MAX);
     assert_eq!(interval(2 * DAY), DAY);

@@ -620,6 +620,7 @@ fn any_message(ops: Vec<OpId>) -> impl Strategy<Value = Message> {
             now_seconds: limit,
             tombstone_limit: limit,
             gc_before_seconds: 0,
+            dropped_columns: Vec::new(),
         })
     });
     let rows = prop::collection::vec((any_bytes(), any_bytes()), 0..3);

@@ -285,10 +285,12 @@ pub(crate) fn schema_with_ids(factor: u32, tables: &[&str], first: u128) -> Arc<
     };
     let mut schema = Schema::default().apply(&keyspace).unwrap().unwrap();
     for (index, text) in tables.iter().enumerate() {
-        let Ok(Bound::Schema(request)) = query::prepare(text, &schema, Some("ks")).and_then(|it| it.bind(&[])) else {
+        let Ok(Bound::Schema(request)) = query::prepare(text, &schema, Some("ks"))
+            .and_then(|it| it.bind(&[], query::EvaluationContext::new(model::WallMicros(0), 0)))
+        else {
             panic!("not a schema change: {text}")
         };
-        let change = request.change(TableId(first + index as u128));
+        let change = request.change(TableId(first + index as u128), WallMicros(0));
         schema = schema.apply(&change).unwrap().unwrap();
     }
     Arc::new(schema)
@@ -515,7 +517,9 @@ impl Cluster {
     }
 
     pub(crate) fn bind(&self, text: &str) -> Bound {
-        query::prepare(text, &self.view.schema, Some("ks")).and_then(|prepared| prepared.bind(&[])).expect(text)
+        query::prepare(text, &self.view.schema, Some("ks"))
+            .and_then(|prepared| prepared.bind(&[], query::EvaluationContext::new(model::WallMicros(0), 0)))
+            .expect(text)
     }
 
     /// Begins a write at a node.
@@ -661,5 +665,6 @@ pub(crate) fn everything(table: TableId, partition: &PartitionKey) -> ReadComman
         now_seconds: 0,
         tombstone_limit: u32::MAX,
         gc_before_seconds: 0,
+        dropped_columns: Vec::new(),
     }
 }

@@ -46,6 +46,7 @@ fn command() -> impl Strategy<Value = ReadCommand> {
                 bytes_limit,
                 now_seconds: now,
                 gc_before_seconds: gc_before,
+                dropped_columns: vec![(model::ColumnId(gc_before), -1)],
                 tombstone_limit: now ^ 7,
             }
         },

@@ -1,5 +1,25 @@
 //! The syntax tree: what a statement says, before any of its names is looked up. Every item knows
 //! where in the text it stands.
+//!
+//! Map: `term` is what stands where a value is expected, `data` reads and writes, `schema` definitions.
+//!
+//! Invariant of every tree that the parser makes: no term, type or relation is nested deeper than
+//! `model::limits::NESTING_MAX`, so that whoever walks it may recurse.
+
+mod data;
+mod schema;
+mod term;
+
+pub(crate) use data::{
+    Assignment, Batch, BatchKind, Comparand, Condition, Delete, DeletedColumn, Insert, InsertedValues, Modification,
+    Operation, Operator, Ordering, Relation, Select, Selector, Subject, Update, Using,
+};
+pub(crate) use schema::{
+    AlterKeyspace, AlterTable, AlterType, ColumnDefinition, CreateIndex, CreateKeyspace, CreateTable, CreateType,
+    Describe, Described, FieldDefinition, IndexTarget, IndexTargetKind, PrimaryKey, Property, PropertyValue,
+    TableAlteration, TypeAlteration,
+};
+pub(crate) use term::{ArithmeticOperator, FunctionName, Literal, LiteralKind, Term, TermKind, TypeName, TypeNameKind};
 
 use crate::source::Position;
 
@@ -10,192 +30,57 @@ pub(crate) struct Name {
     pub(crate) at: Position,
 }
 
-/// A table's name, with the keyspace if the statement names it.
+/// A name of something that is in a keyspace: a table, an index, a type, with the keyspace if the statement
+/// names it.
 #[derive(Clone, Debug)]
-pub(crate) struct TableName {
+pub(crate) struct QualifiedName {
     pub(crate) keyspace: Option<Name>,
-    pub(crate) table: Name,
-}
-
-/// The kinds of constants, by the names that Cassandra's messages give them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LiteralKind {
-    /// Text in quotes.
-    String,
-    /// An integer, with its sign.
-    Integer,
-    /// A number with fraction or exponent, or `NaN`, `Infinity`, `-Infinity`.
-    Float,
-    /// `true` or `false`.
-    Boolean,
-    /// `0x...`.
-    Hex,
-    /// A UUID.
-    Uuid,
-    /// A duration, with its sign.
-    Duration,
-}
-
-/// A constant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Literal {
-    pub(crate) kind: LiteralKind,
-    /// As written, except that a string is without its quotes.
-    pub(crate) text: String,
-}
-
-/// What stands where a value is expected. Functions, casts and collections join it later.
-#[derive(Clone, Debug)]
-pub(crate) enum TermKind {
-    /// A constant.
-    Literal(Literal),
-    /// `null`.
-    Null,
-    /// A bind marker: `?`, or `:name`.
-    Marker {
-        /// Its number in the statement, from 0.
-        index: u16,
-        /// Its name, if it has one.
-        name: Option<String>,
-    },
-}
-
-/// A term and where it stands.
-#[derive(Clone, Debug)]
-pub(crate) struct Term {
-    pub(crate) kind: TermKind,
-    pub(crate) at: Position,
-}
-
-/// A comparison in WHERE. IN, CONTAINS, LIKE and the rest join it later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operator {
-    Equal,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-}
-
-/// `column operator term`.
-#[derive(Clone, Debug)]
-pub(crate) struct Relation {
-    pub(crate) column: Name,
-    pub(crate) operator: Operator,
-    pub(crate) term: Term,
-}
-
-/// `USING TTL ... AND TIMESTAMP ...`.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Using {
-    pub(crate) time_to_live: Option<Term>,
-    pub(crate) timestamp: Option<Term>,
-}
-
-/// A value of a property: a constant or a map of constants.
-#[derive(Clone, Debug)]
-pub(crate) enum PropertyValue {
-    Literal(Literal),
-    Map(Vec<(Literal, Literal)>),
-}
-
-/// `name = value` after WITH.
-#[derive(Clone, Debug)]
-pub(crate) struct Property {
     pub(crate) name: Name,
-    pub(crate) value: PropertyValue,
-    /// Where the value stands.
-    pub(crate) at: Position,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct CreateKeyspace {
-    pub(crate) name: Name,
-    pub(crate) if_not_exists: bool,
-    pub(crate) properties: Vec<Property>,
-}
-
-/// `name type` in CREATE TABLE.
-#[derive(Clone, Debug)]
-pub(crate) struct ColumnDefinition {
-    pub(crate) name: Name,
-    pub(crate) cql_type: model::CqlType,
-}
-
-/// The columns of a primary key.
-#[derive(Clone, Debug)]
-pub(crate) struct PrimaryKey {
-    pub(crate) partition: Vec<Name>,
-    pub(crate) clustering: Vec<Name>,
-    pub(crate) at: Position,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct CreateTable {
-    pub(crate) name: TableName,
-    pub(crate) if_not_exists: bool,
-    pub(crate) columns: Vec<ColumnDefinition>,
-    /// Each PRIMARY KEY found: exactly one is right.
-    pub(crate) primary_keys: Vec<PrimaryKey>,
-    /// `CLUSTERING ORDER BY`: column, and true for DESC.
-    pub(crate) clustering_order: Vec<(Name, bool)>,
-    pub(crate) properties: Vec<Property>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Insert {
-    pub(crate) table: TableName,
-    pub(crate) columns: Vec<Name>,
-    pub(crate) values: Vec<Term>,
-    pub(crate) using: Using,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Update {
-    pub(crate) table: TableName,
-    pub(crate) using: Using,
-    pub(crate) assignments: Vec<(Name, Term)>,
-    pub(crate) relations: Vec<Relation>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Delete {
-    /// Empty to delete rows.
-    pub(crate) columns: Vec<Name>,
-    pub(crate) table: TableName,
-    pub(crate) timestamp: Option<Term>,
-    pub(crate) relations: Vec<Relation>,
-}
-
-/// `column [AS alias]`. Functions and casts join it later.
-#[derive(Clone, Debug)]
-pub(crate) struct Selector {
-    pub(crate) column: Name,
-    pub(crate) alias: Option<Name>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Select {
-    /// Empty for `*`.
-    pub(crate) selectors: Vec<Selector>,
-    pub(crate) table: TableName,
-    pub(crate) relations: Vec<Relation>,
-    /// `ORDER BY`: column, and true for DESC.
-    pub(crate) order: Vec<(Name, bool)>,
-    pub(crate) limit: Option<Term>,
+impl QualifiedName {
+    /// Where it begins.
+    pub(crate) fn at(&self) -> Position {
+        self.keyspace.as_ref().unwrap_or(&self.name).at
+    }
 }
 
 /// One statement.
 #[derive(Clone, Debug)]
 pub(crate) enum Statement {
     CreateKeyspace(CreateKeyspace),
-    DropKeyspace { name: Name, if_exists: bool },
+    AlterKeyspace(AlterKeyspace),
+    DropKeyspace {
+        name: Name,
+        if_exists: bool,
+    },
     CreateTable(CreateTable),
-    DropTable { name: TableName, if_exists: bool },
-    Truncate(TableName),
+    AlterTable(AlterTable),
+    DropTable {
+        name: QualifiedName,
+        if_exists: bool,
+    },
+    CreateType(CreateType),
+    AlterType(AlterType),
+    DropType {
+        name: QualifiedName,
+        if_exists: bool,
+    },
+    CreateIndex(CreateIndex),
+    DropIndex {
+        name: QualifiedName,
+        if_exists: bool,
+    },
+    Truncate(QualifiedName),
     Use(Name),
-    Insert(Insert),
-    Update(Update),
-    Delete(Delete),
+    Modification(Modification),
+    Batch(Batch),
     Select(Select),
+    Describe(Describe),
+    /// `EXPLAIN [ANALYZE]` of a SELECT, a modification or a batch.
+    Explain {
+        analyze: bool,
+        statement: Box<Statement>,
+        at: Position,
+    },
 }

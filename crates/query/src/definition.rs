@@ -1,13 +1,24 @@
-//! CREATE and DROP of keyspaces and tables, TRUNCATE: from the syntax tree to a change of the schema.
+//! CREATE, ALTER and DROP, TRUNCATE: from the syntax tree to a change of the schema.
 //!
-//! Every option is honoured, or refused by its name: none is ignored.
+//! Every option is honoured, or refused by its name: none is ignored. What depends on what there is (does the table
+//! exist, has it such a column) is left to [`model::schema::Schema::apply`]: the metadata log decides it.
 
-use crate::ast::{CreateKeyspace, CreateTable, Literal, Name, Property, PropertyValue, TableName};
+mod alteration;
+mod index;
+
+pub(crate) use alteration::{alter_table, alter_type, create_type};
+pub(crate) use index::create_index;
+
+use crate::ast::{
+    AlterKeyspace, ColumnDefinition, CreateKeyspace, CreateTable, Literal, Name, Property, PropertyValue, QualifiedName,
+};
 use crate::source::{Position, Source, shortened};
 use crate::table_options::table_options;
+use crate::type_name::Types;
 use model::limits::NAME_BYTES_MAX;
-use model::schema::{ClusteringOrder, Column, ColumnKind, Replication, SchemaChange, Table};
-use model::{ColumnId, RequestError, TableId};
+use model::schema::{ClusteringOrder, Column, ColumnKind, Replication, SchemaChange, Table, TableAlteration};
+use model::table_options::TableOptions;
+use model::{ColumnId, CqlType, RequestError, TableId, WallMicros};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A change of the schema that a statement asks for.
@@ -15,15 +26,26 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct SchemaRequest {
     /// A table in it has no id yet.
     change: SchemaChange,
+    /// True when columns are dropped as of the time of execution.
+    drops_now: bool,
 }
 
 impl SchemaRequest {
-    /// The change, in which a table to create has the id `new_table_id`, which the caller has drawn.
+    pub(crate) fn new(change: SchemaChange) -> SchemaRequest {
+        SchemaRequest { change, drops_now: false }
+    }
+
+    /// The change, in which a table to create has the id `new_table_id`, which the caller has drawn, and columns
+    /// are dropped as of `now` unless the statement says when.
     #[must_use]
-    pub fn change(&self, new_table_id: TableId) -> SchemaChange {
+    pub fn change(&self, new_table_id: TableId, now: WallMicros) -> SchemaChange {
         let mut change = self.change.clone();
-        if let SchemaChange::CreateTable { table, .. } = &mut change {
-            table.id = new_table_id;
+        match &mut change {
+            SchemaChange::CreateTable { table, .. } => table.id = new_table_id,
+            SchemaChange::AlterTable { alteration: TableAlteration::Drop { dropped_at, .. }, .. } if self.drops_now => {
+                *dropped_at = now.0;
+            }
+            _ => {}
         }
         change
     }
@@ -61,12 +83,11 @@ fn check_name(source: Source<'_>, what: &str, name: &Name) -> Result<(), Request
     Ok(())
 }
 
-pub(crate) fn create_keyspace(source: Source<'_>, create: &CreateKeyspace) -> Result<SchemaRequest, RequestError> {
-    check_not_system(source, create.name.at, &create.name.text)?;
-    check_name(source, "Keyspace", &create.name)?;
-    check_distinct(source, &create.properties)?;
+/// What the properties of a keyspace say of its replication; every other option has one possible value.
+fn keyspace_options(source: Source<'_>, properties: &[Property]) -> Result<Option<Replication>, RequestError> {
+    check_distinct(source, properties)?;
     let mut replication = None;
-    for property in &create.properties {
+    for property in properties {
         match (property.name.text.as_str(), &property.value) {
             ("replication", PropertyValue::Map(entries)) => {
                 replication = Some(parse_replication(source, property.at, entries)?);
@@ -81,33 +102,40 @@ pub(crate) fn create_keyspace(source: Source<'_>, create: &CreateKeyspace) -> Re
             }
         }
     }
-    let Some(replication) = replication else {
+    Ok(replication)
+}
+
+pub(crate) fn create_keyspace(source: Source<'_>, create: &CreateKeyspace) -> Result<SchemaRequest, RequestError> {
+    check_not_system(source, create.name.at, &create.name.text)?;
+    check_name(source, "Keyspace", &create.name)?;
+    let Some(replication) = keyspace_options(source, &create.properties)? else {
         return Err(source.invalid(create.name.at, "Missing mandatory option 'replication'"));
     };
     let (name, if_not_exists) = (create.name.text.clone(), create.if_not_exists);
-    Ok(SchemaRequest { change: SchemaChange::CreateKeyspace { name, replication, if_not_exists } })
+    Ok(SchemaRequest::new(SchemaChange::CreateKeyspace { name, replication, if_not_exists }))
+}
+
+pub(crate) fn alter_keyspace(source: Source<'_>, alter: &AlterKeyspace) -> Result<SchemaRequest, RequestError> {
+    check_not_system(source, alter.name.at, &alter.name.text)?;
+    let replication = keyspace_options(source, &alter.properties)?;
+    let (name, if_exists) = (alter.name.text.clone(), alter.if_exists);
+    Ok(SchemaRequest::new(SchemaChange::AlterKeyspace { name, replication, if_exists }))
 }
 
 pub(crate) fn drop_keyspace(source: Source<'_>, name: &Name, if_exists: bool) -> Result<SchemaRequest, RequestError> {
     check_not_system(source, name.at, &name.text)?;
-    Ok(SchemaRequest { change: SchemaChange::DropKeyspace { name: name.text.clone(), if_exists } })
+    Ok(SchemaRequest::new(SchemaChange::DropKeyspace { name: name.text.clone(), if_exists }))
 }
 
-pub(crate) fn drop_table(
+/// DROP of what is in a keyspace, and TRUNCATE: `change` makes the change of its keyspace and name.
+pub(crate) fn by_name(
     source: Source<'_>,
     keyspace: &str,
-    name: &TableName,
-    if_exists: bool,
+    name: &QualifiedName,
+    change: impl FnOnce(String, String) -> SchemaChange,
 ) -> Result<SchemaRequest, RequestError> {
-    check_not_system(source, name.table.at, keyspace)?;
-    let (keyspace, name) = (keyspace.to_owned(), name.table.text.clone());
-    Ok(SchemaRequest { change: SchemaChange::DropTable { keyspace, name, if_exists } })
-}
-
-pub(crate) fn truncate(source: Source<'_>, keyspace: &str, name: &TableName) -> Result<SchemaRequest, RequestError> {
-    check_not_system(source, name.table.at, keyspace)?;
-    let (keyspace, name) = (keyspace.to_owned(), name.table.text.clone());
-    Ok(SchemaRequest { change: SchemaChange::TruncateTable { keyspace, name } })
+    check_not_system(source, name.name.at, keyspace)?;
+    Ok(SchemaRequest::new(change(keyspace.to_owned(), name.name.text.clone())))
 }
 
 /// Refuses a property that is given twice.
@@ -191,34 +219,51 @@ fn parse_replication(
     }
 }
 
-pub(crate) fn create_table(
-    source: Source<'_>,
-    keyspace: &str,
-    create: &CreateTable,
-) -> Result<SchemaRequest, RequestError> {
-    let name = &create.name.table;
+/// Checks the length of a new name of a column, a field or a type.
+fn check_length(source: Source<'_>, what: &str, name: &Name) -> Result<(), RequestError> {
+    if name.text.len() <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    let shown = shortened(&name.text);
+    let message = format!("{what} names must not be more than {NAME_BYTES_MAX} bytes long (got \"{shown}\")");
+    Err(source.invalid(name.at, message))
+}
+
+pub(crate) fn create_table(types: Types<'_>, create: &CreateTable) -> Result<SchemaRequest, RequestError> {
+    let Types { source, keyspace, .. } = types;
+    let name = &create.name.name;
     check_not_system(source, name.at, keyspace)?;
     check_name(source, "Table", name)?;
-    let columns = table_columns(source, create)?;
-    let options = table_options(source, &create.properties)?;
-    let (keyspace, name) = (keyspace.to_owned(), name.text.clone());
-    let table = Table { id: TableId(0), generation: 0, keyspace, name, columns, options, dropped_columns: Vec::new() };
-    Ok(SchemaRequest { change: SchemaChange::CreateTable { table, if_not_exists: create.if_not_exists } })
+    let columns = table_columns(types, create)?;
+    let mut options = TableOptions::default();
+    table_options(source, &create.properties)?.apply_to(&mut options);
+    let table = Table {
+        id: TableId(0),
+        generation: 0,
+        keyspace: keyspace.to_owned(),
+        name: name.text.clone(),
+        columns,
+        options,
+        dropped_columns: Vec::new(),
+        indexes: Vec::new(),
+    };
+    if table.is_counter() && table.regular().any(|column| column.cql_type != CqlType::Counter) {
+        return Err(source.invalid(name.at, "Cannot mix counter and non counter columns in the same table"));
+    }
+    table.check_options().map_err(|error| source.place(name.at, error))?;
+    let if_not_exists = create.if_not_exists;
+    Ok(SchemaRequest::new(SchemaChange::CreateTable { table, if_not_exists }))
 }
 
 /// The columns in the order of [`Table::columns`], with ids from 0 in that order.
-fn table_columns(source: Source<'_>, create: &CreateTable) -> Result<Vec<Column>, RequestError> {
-    let table = &create.name.table;
+fn table_columns(types: Types<'_>, create: &CreateTable) -> Result<Vec<Column>, RequestError> {
+    let source = types.source;
+    let table = &create.name.name;
     let mut defined = BTreeMap::new();
     for column in &create.columns {
-        if column.name.text.len() > NAME_BYTES_MAX {
-            let message = format!(
-                "Column names must not be more than {NAME_BYTES_MAX} bytes long (got \"{}\")",
-                shortened(&column.name.text)
-            );
-            return Err(source.invalid(column.name.at, message));
-        }
-        if defined.insert(column.name.text.as_str(), &column.cql_type).is_some() {
+        check_length(source, "Column", &column.name)?;
+        let cql_type = types.resolve(&column.type_name)?;
+        if defined.insert(column.name.text.as_str(), (cql_type, column)).is_some() {
             let message = format!("Duplicate column '{}' declaration for table '{}'", column.name.text, table.text);
             return Err(source.invalid(column.name.at, message));
         }
@@ -245,22 +290,50 @@ fn table_columns(source: Source<'_>, create: &CreateTable) -> Result<Vec<Column>
             let message = format!("Duplicate column '{}' in PRIMARY KEY clause for table '{}'", name.text, table.text);
             return Err(source.invalid(name.at, message));
         }
-        let Some(cql_type) = defined.remove(name.text.as_str()) else {
+        let Some((cql_type, definition)) = defined.remove(name.text.as_str()) else {
             let message =
                 format!("Unknown column '{}' referenced in PRIMARY KEY for table '{}'", name.text, table.text);
             return Err(source.invalid(name.at, message));
         };
-        if !cql_type.is_key() {
-            let message = format!("{cql_type} type is not supported for PRIMARY KEY column '{}'", name.text);
-            return Err(source.invalid(name.at, message));
-        }
-        columns.push((name.text.clone(), kind, cql_type.clone()));
+        check_key_column(source, name, &cql_type, definition)?;
+        columns.push((name.text.clone(), kind, cql_type));
+    }
+    let static_column = defined.values().find_map(|(_, definition)| definition.is_static);
+    if let Some(at) = static_column.filter(|_| key.clustering.is_empty()) {
+        let message =
+            "Static columns are only useful (and thus allowed) if the table has at least one clustering column";
+        return Err(source.invalid(at, message));
     }
     // What is left is in the order of names.
-    columns
-        .extend(defined.into_iter().map(|(name, cql_type)| (name.to_owned(), ColumnKind::Regular, cql_type.clone())));
+    columns.extend(defined.into_iter().map(|(name, (cql_type, definition))| {
+        let kind = if definition.is_static.is_some() { ColumnKind::Static } else { ColumnKind::Regular };
+        (name.to_owned(), kind, cql_type)
+    }));
     let column = |((name, kind, cql_type), id)| Column { id: ColumnId(id), name, kind, cql_type };
     Ok(columns.into_iter().zip(0..).map(column).collect())
+}
+
+/// Checks that a column can be part of the primary key.
+fn check_key_column(
+    source: Source<'_>,
+    name: &Name,
+    cql_type: &CqlType,
+    definition: &ColumnDefinition,
+) -> Result<(), RequestError> {
+    let column = &name.text;
+    let message = if cql_type.is_multi_cell() {
+        let is_user_defined = matches!(cql_type, CqlType::UserDefined { .. });
+        let kind = if is_user_defined { "user-defined" } else { "collection" };
+        format!("Invalid non-frozen {kind} type {cql_type} for PRIMARY KEY column '{column}'")
+    } else if !cql_type.is_key() {
+        let word = if *cql_type == CqlType::Counter { "counter" } else { "duration" };
+        format!("{word} type is not supported for PRIMARY KEY column '{column}'")
+    } else if definition.is_static.is_some() {
+        format!("Static column '{column}' cannot be part of the PRIMARY KEY")
+    } else {
+        return Ok(());
+    };
+    Err(source.invalid(name.at, message))
 }
 
 /// The order of each clustering column, which `CLUSTERING ORDER BY` gives for the first of them.

@@ -1,16 +1,16 @@
 //! CREATE statements in, schema changes out, and back through DESCRIBE.
 
 use super::*;
-use crate::fixture::{cases, schema, schema_request};
+use crate::fixture::{cases, request_in, schema, schema_request};
 use crate::{describe_keyspace, describe_table};
 use model::CqlType;
 use model::limits::{COLUMNS_MAX, TTL_SECONDS_MAX};
-use model::schema::Keyspace;
+use model::schema::{Keyspace, Schema};
 use model::table_options::{Compaction, CompactionShape, Compression, Compressor, Fraction, TableOptions};
 use proptest::prelude::*;
 
 fn change(text: &str) -> SchemaChange {
-    schema_request(text).unwrap_or_else(|error| panic!("{text}: {error}")).change(TableId(7))
+    schema_request(text).unwrap_or_else(|error| panic!("{text}: {error}")).change(TableId(7), WallMicros(77))
 }
 
 fn replication(text: &str) -> Replication {
@@ -198,7 +198,16 @@ fn any_table() -> impl Strategy<Value = Table> {
             let columns = of_key.chain(others).zip(0..);
             let columns = columns.map(|((name, kind, cql_type), id)| Column { id: ColumnId(id), name, kind, cql_type });
             let (columns, dropped_columns) = (columns.collect(), Vec::new());
-            Table { id: TableId(7), generation: 0, keyspace, name, columns, options, dropped_columns }
+            Table {
+                id: TableId(7),
+                generation: 0,
+                keyspace,
+                name,
+                columns,
+                options,
+                dropped_columns,
+                indexes: Vec::new(),
+            }
         },
     )
 }
@@ -222,5 +231,166 @@ proptest! {
         let keyspace = Keyspace { name: name.clone(), replication: replication.clone(), tables, types };
         let expected = SchemaChange::CreateKeyspace { name, replication, if_not_exists: false };
         prop_assert_eq!(change(&describe_keyspace(&keyspace)), expected);
+    }
+}
+
+/// What applying these statements one after the other ends in: the schema, or the message of the first error.
+fn applied(statements: &[&str]) -> Result<Schema, String> {
+    let create = "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}";
+    let mut schema = schema(&[create]);
+    for (statement, id) in statements.iter().zip(10..) {
+        let request = request_in(&schema, statement).map_err(|error| error.to_string())?;
+        let changed =
+            schema.apply(&request.change(TableId(id), WallMicros(1_000))).map_err(|error| error.to_string())?;
+        schema = changed.unwrap_or(schema);
+    }
+    Ok(schema)
+}
+
+#[test]
+fn all_types_make_columns() {
+    let schema = applied(&[
+        "CREATE TYPE u (a int, b frozen<list<text>>, c set<int>)",
+        "CREATE TYPE v (u frozen<u>)",
+        "CREATE TABLE t (k int, c frozen<tuple<int, list<text>>>, l list<int>, s set<frozen<u>>, m map<text, frozen<v>>, \
+         fu ks.u, fv v, vec vector<float, 3>, st list<int> STATIC, PRIMARY KEY (k, c))",
+        "CREATE TABLE n (k int PRIMARY KEY, a counter, b counter)",
+    ])
+    .unwrap_err();
+    assert!(schema.starts_with("Non-frozen collections are not allowed inside user types: u (line 1:"), "{schema}");
+    let schema = applied(&[
+        "CREATE TYPE u (a int, b frozen<list<text>>)",
+        "CREATE TYPE v (u frozen<u>)",
+        "CREATE TABLE t (k int, c frozen<tuple<int, list<text>>>, l list<int>, s set<frozen<u>>, m map<text, frozen<v>>, \
+         fu ks.u, fv v, vec vector<float, 3>, st list<int> STATIC, PRIMARY KEY (k, c))",
+        "CREATE TABLE n (k int PRIMARY KEY, a counter, b counter)",
+    ])
+    .unwrap();
+    let table = schema.find_table("ks", "t").unwrap();
+    let shown: Vec<String> =
+        table.columns.iter().map(|column| format!("{} {}", column.name, column.cql_type)).collect();
+    let expected = [
+        "k int",
+        "c frozen<tuple<int, frozen<list<text>>>>",
+        "fu u",
+        "fv v",
+        "l list<int>",
+        "m map<text, frozen<v>>",
+        "s set<frozen<u>>",
+        "st list<int>",
+        "vec vector<float, 3>",
+    ];
+    assert_eq!(shown, expected);
+    assert_eq!(table.column("st").unwrap().kind, ColumnKind::Static);
+    assert!(schema.find_table("ks", "n").unwrap().is_counter());
+}
+
+#[test]
+fn tables_are_altered() {
+    let create = "CREATE TABLE t (k int, c int, v text, w int, PRIMARY KEY (k, c)) WITH comment = 'x'";
+    let names = |statements: &[&str]| {
+        let all: Vec<&str> = std::iter::once(&create).chain(statements).copied().collect();
+        applied(&all).map(|schema| {
+            let table = schema.find_table("ks", "t").unwrap();
+            table.columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>().join(" ")
+        })
+    };
+    assert_eq!(names(&["ALTER TABLE t ADD a int, s text STATIC"]), Ok("k c a s v w".to_owned()));
+    assert_eq!(names(&["ALTER TABLE t ADD IF NOT EXISTS (v text, x int)"]), Ok("k c v w x".to_owned()));
+    assert_eq!(names(&["ALTER TABLE t DROP (v, w)"]), Ok("k c".to_owned()));
+    assert_eq!(names(&["ALTER TABLE t DROP IF EXISTS nothing"]), Ok("k c v w".to_owned()));
+    assert_eq!(names(&["ALTER TABLE t RENAME k TO key AND c TO d"]), Ok("key d v w".to_owned()));
+    assert_eq!(names(&["ALTER TABLE IF EXISTS nothing ADD a int"]), Ok("k c v w".to_owned()));
+    assert_eq!(names(&["ALTER TABLE nothing ADD a int"]), Err("table ks.nothing does not exist".to_owned()));
+    let dropped = |statement: &str| {
+        let schema = applied(&[create, statement]).unwrap();
+        schema.find_table("ks", "t").unwrap().dropped_columns.iter().map(|column| column.dropped_at).collect::<Vec<_>>()
+    };
+    assert_eq!(dropped("ALTER TABLE t DROP v"), [1_000], "the time of execution");
+    assert_eq!(dropped("ALTER TABLE t DROP v USING TIMESTAMP -5"), [-5]);
+    let schema = applied(&[create, "ALTER TABLE t WITH gc_grace_seconds = 5"]).unwrap();
+    let options = &schema.find_table("ks", "t").unwrap().options;
+    assert_eq!((options.comment.as_str(), options.gc_grace_seconds), ("x", 5), "what is not named stays");
+}
+
+#[test]
+fn keyspaces_and_types_are_altered() {
+    let schema = applied(&[
+        "ALTER KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 2}",
+        "ALTER KEYSPACE ks WITH durable_writes = true",
+        "ALTER KEYSPACE IF EXISTS nothing WITH durable_writes = true",
+        "CREATE TYPE IF NOT EXISTS u (a int)",
+        "CREATE TYPE IF NOT EXISTS u (b int)",
+        "CREATE TABLE t (k int PRIMARY KEY, u frozen<list<frozen<u>>>)",
+        "ALTER TYPE u ADD b text",
+        "ALTER TYPE u ADD IF NOT EXISTS b int",
+        "ALTER TYPE ks.u RENAME a TO z AND b TO y",
+        "ALTER TYPE IF EXISTS nothing ADD b text",
+        "DROP TYPE IF EXISTS nothing",
+        "DROP INDEX IF EXISTS nothing",
+    ])
+    .unwrap();
+    assert_eq!(schema.keyspace("ks").unwrap().replication.factor(), 2);
+    let fields: Vec<&str> =
+        schema.keyspace("ks").unwrap().types["u"].fields.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(fields, ["z", "y"]);
+    let column = schema.find_table("ks", "t").unwrap().column("u").unwrap().cql_type.clone();
+    assert!(matches!(&column, CqlType::List { element, .. }
+        if matches!(element.as_ref(), CqlType::UserDefined { definition, .. } if definition.fields.len() == 2)));
+    let used = applied(&["CREATE TYPE u (a int)", "CREATE TABLE t (k int PRIMARY KEY, u u)", "DROP TYPE u"]);
+    assert_eq!(used.unwrap_err(), "Cannot drop user type 'ks.u' as it is still used by table ks.t");
+    assert!(applied(&["CREATE TYPE u (a int)", "DROP TYPE u"]).unwrap().keyspace("ks").unwrap().types.is_empty());
+    assert_eq!(applied(&["DROP INDEX i"]).unwrap_err(), "Index 'ks.i' doesn't exist");
+}
+
+#[test]
+fn a_described_schema_is_created_again() {
+    let statements = [
+        "CREATE TYPE z (a int)",
+        "CREATE TYPE \"Y\" (z frozen<z>, \"B b\" list<text>)",
+        "CREATE TYPE a (y frozen<map<int, frozen<\"Y\">>>, z set<frozen<z>>)",
+        "CREATE TABLE t (k frozen<a>, c frozen<tuple<int, text>>, v z, l list<frozen<\"Y\">>, s int STATIC, \
+         \"select\" vector<float, 3>, PRIMARY KEY (k, c)) WITH CLUSTERING ORDER BY (c DESC) AND comment = 'it''s'",
+        "CREATE TABLE n (a int, b int, c int, x counter, PRIMARY KEY ((a, b), c))",
+    ];
+    let first = applied(&statements).unwrap();
+    let described = crate::describe_schema(&first);
+    let names: Vec<&str> = described.iter().map(|text| text.split([' ', '.', '(']).nth(3).unwrap()).collect();
+    assert_eq!(names[1..], ["z", "\"Y\"", "a", "n", "t"], "{described:#?}");
+    let texts: Vec<&str> = described[1..].iter().map(String::as_str).collect();
+    let again = applied(&texts).unwrap();
+    let without_ids = |schema: &Schema| {
+        let keyspace = schema.keyspace("ks").unwrap();
+        let tables = keyspace.tables.values().map(|table| Table { id: TableId(0), ..Table::clone(table) });
+        (keyspace.types.clone(), tables.collect::<Vec<_>>())
+    };
+    assert_eq!(without_ids(&again), without_ids(&first));
+    assert_eq!(crate::describe_schema(&again), described);
+}
+
+#[test]
+fn indexes_are_described() {
+    let schema = applied(&["CREATE TABLE t (k int PRIMARY KEY, m map<text, int>, \"V\" text)"]).unwrap();
+    let table = schema.find_table("ks", "t").unwrap();
+    let id = |name: &str| table.column(name).unwrap().id;
+    let index = |name: &str, column: &str, part, class: &str, options: &[(&str, &str)]| model::schema::Index {
+        name: name.to_owned(),
+        column: id(column),
+        part,
+        class: class.to_owned(),
+        options: options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+    };
+    use model::schema::IndexedPart as P;
+    let cases = [
+        (index("i", "V", P::Value, "", &[]), "CREATE INDEX i ON ks.t (\"V\");"),
+        (index("I", "m", P::Keys, "", &[]), "CREATE INDEX \"I\" ON ks.t (keys(m));"),
+        (
+            index("s", "m", P::Entries, "sai", &[("a", "b'c")]),
+            "CREATE CUSTOM INDEX s ON ks.t (entries(m)) USING 'sai' WITH OPTIONS = {'a': 'b''c'};",
+        ),
+    ];
+    for (index, expected) in cases {
+        assert_eq!(crate::describe_index(table, &index), expected);
+        assert!(crate::parser::parse(expected).is_ok());
     }
 }

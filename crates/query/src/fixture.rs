@@ -1,10 +1,20 @@
 //! What the tests of this crate share: a schema made by the statements that they would be made by.
 
-use crate::{Bound, BoundRead, BoundValue, BoundWrite, Prepared, SchemaRequest, prepare};
+use crate::{Bound, BoundRead, BoundValue, BoundWrite, EvaluationContext, Prepared, SchemaRequest, prepare};
 use bytes::Bytes;
-use model::schema::{Schema, Table};
-use model::{CqlType, RequestError, TableId, Value};
+use model::schema::{ClusteringOrder, Column, ColumnKind, Schema, SchemaChange, Table};
+use model::{ColumnId, CqlType, RequestError, TableId, Value, WallMicros};
 use std::sync::Arc;
+
+/// The context of an execution on 2024-02-29 at 12:34:56.789.
+pub(crate) fn context() -> EvaluationContext {
+    EvaluationContext::new(WallMicros(1_709_210_096_789_000), 1)
+}
+
+/// The context of an execution at this time.
+pub(crate) fn context_at(now: WallMicros) -> EvaluationContext {
+    EvaluationContext::new(now, 1)
+}
 
 /// The cases of a file of `testdata`: blocks of a text and, behind `=>`, what is expected of it.
 pub(crate) fn cases(file: &'static str) -> Vec<(&'static str, &'static str)> {
@@ -18,10 +28,46 @@ pub(crate) fn cases(file: &'static str) -> Vec<(&'static str, &'static str)> {
 pub(crate) fn schema(statements: &[&str]) -> Schema {
     let mut schema = Schema::default();
     for (statement, id) in statements.iter().zip(1..) {
-        let request = schema_request(statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
-        schema = schema.apply(&request.change(TableId(id))).unwrap().unwrap_or(schema);
+        let request = request_in(&schema, statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
+        schema = schema.apply(&request.change(TableId(id), WallMicros(id as i64))).unwrap().unwrap_or(schema);
     }
     schema
+}
+
+/// `schema` with a table of keyspace `ks`, whatever CREATE TABLE takes: each column is `name type`, with `static` behind
+/// it or `desc`; so many of the first are the partition key, and so many behind them clustering columns.
+pub(crate) fn with_table(
+    schema: &Schema,
+    name: &str,
+    id: u128,
+    (partition, clustering): (usize, usize),
+    columns: &[&str],
+) -> Schema {
+    let column = |(index, text): (usize, &&str)| {
+        let (name, rest) = text.split_once(' ').unwrap();
+        let cql_type = cql_type(schema, rest.trim_end_matches(" static").trim_end_matches(" desc"));
+        let order = if rest.ends_with(" desc") { ClusteringOrder::Descending } else { ClusteringOrder::Ascending };
+        let kind = match index {
+            _ if rest.ends_with(" static") => ColumnKind::Static,
+            index if index < partition => ColumnKind::PartitionKey(index as u32),
+            index if index < partition + clustering => ColumnKind::Clustering((index - partition) as u32, order),
+            _ => ColumnKind::Regular,
+        };
+        Column { id: ColumnId(index as u32), name: name.to_owned(), kind, cql_type }
+    };
+    let mut table = Table::plain(TableId(id));
+    (table.keyspace, table.name) = ("ks".to_owned(), name.to_owned());
+    table.columns = columns.iter().enumerate().map(column).collect();
+    table.columns[partition + clustering..].sort_by(|a, b| a.name.cmp(&b.name));
+    schema.apply(&SchemaChange::CreateTable { table, if_not_exists: false }).unwrap().unwrap()
+}
+
+fn cql_type(schema: &Schema, text: &str) -> CqlType {
+    let statement = format!("CREATE TABLE ks.x (x {text} PRIMARY KEY)");
+    let parsed = crate::parser::parse(&statement).unwrap();
+    let crate::ast::Statement::CreateTable(create) = &parsed.statement else { panic!("{text}") };
+    let source = crate::source::Source::new(&statement);
+    crate::type_name::Types { source, schema, keyspace: "ks" }.resolve(&create.columns[0].type_name).unwrap()
 }
 
 /// Keyspace `ks` with tables for every purpose.
@@ -40,7 +86,11 @@ pub(crate) fn sample() -> Schema {
 }
 
 pub(crate) fn schema_request(text: &str) -> Result<SchemaRequest, RequestError> {
-    match prepare(text, &Schema::default(), None)?.bind(&[])? {
+    request_in(&Schema::default(), text)
+}
+
+pub(crate) fn request_in(schema: &Schema, text: &str) -> Result<SchemaRequest, RequestError> {
+    match prepare(text, schema, Some("ks"))?.bind(&[], context())? {
         Bound::Schema(request) => Ok(request),
         other => panic!("{text} is {other:?}"),
     }
@@ -52,21 +102,21 @@ pub(crate) fn prepare_in(schema: &Schema, text: &str) -> Prepared {
 
 /// The message of the error that preparing or binding ends in.
 pub(crate) fn error(schema: &Schema, text: &str, values: &[BoundValue]) -> String {
-    match prepare(text, schema, Some("ks")).and_then(|prepared| prepared.bind(values)) {
+    match prepare(text, schema, Some("ks")).and_then(|prepared| prepared.bind(values, context())) {
         Ok(bound) => format!("no error but {bound:?}"),
         Err(error) => error.to_string(),
     }
 }
 
 pub(crate) fn write(schema: &Schema, text: &str, values: &[BoundValue]) -> BoundWrite {
-    match prepare_in(schema, text).bind(values) {
+    match prepare_in(schema, text).bind(values, context()) {
         Ok(Bound::Write(write)) => write,
         other => panic!("{text}: {other:?}"),
     }
 }
 
 pub(crate) fn read(schema: &Schema, text: &str, values: &[BoundValue]) -> BoundRead {
-    match prepare_in(schema, text).bind(values) {
+    match prepare_in(schema, text).bind(values, context()) {
         Ok(Bound::Read(read)) => read,
         other => panic!("{text}: {other:?}"),
     }

@@ -3,14 +3,16 @@
 //! Invariants:
 //! * The whole of CQL is recognised as far as the words that introduce a feature; a feature that
 //!   Helenus does not have is refused by its name, never with a syntax error.
-//! * Nothing recurses on the depth of the input.
+//! * Nothing recurses deeper than `NESTING_MAX`, and no tree is deeper.
 //! * What was tried at the current token is remembered, so that a syntax error can say what was
 //!   expected.
 
-mod data;
 mod schema;
+mod select;
+mod term;
+mod write;
 
-use crate::ast::{Literal, LiteralKind, Name, Statement, TableName, Term, TermKind};
+use crate::ast::{Literal, LiteralKind, Name, QualifiedName, Statement, Term, TermKind};
 use crate::lexer::{Lexer, Token, TokenKind};
 use crate::source::{Position, Source, shortened};
 use model::RequestError;
@@ -48,57 +50,23 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, RequestError> {
 }
 
 /// Statements that are refused by their first words.
-const REFUSED_STATEMENTS: [&[&str]; 49] = [
-    &["BEGIN", "UNLOGGED", "BATCH"],
-    &["BEGIN", "COUNTER", "BATCH"],
-    &["BEGIN", "BATCH"],
-    &["ALTER", "KEYSPACE"],
-    &["ALTER", "SCHEMA"],
-    &["ALTER", "TABLE"],
-    &["ALTER", "COLUMNFAMILY"],
-    &["ALTER", "TYPE"],
-    &["ALTER", "MATERIALIZED", "VIEW"],
-    &["ALTER", "ROLE"],
-    &["ALTER", "USER"],
-    &["CREATE", "INDEX"],
-    &["CREATE", "CUSTOM", "INDEX"],
-    &["CREATE", "MATERIALIZED", "VIEW"],
-    &["CREATE", "TYPE"],
-    &["CREATE", "FUNCTION"],
-    &["CREATE", "AGGREGATE"],
-    &["CREATE", "OR", "REPLACE", "FUNCTION"],
-    &["CREATE", "OR", "REPLACE", "AGGREGATE"],
-    &["CREATE", "TRIGGER"],
-    &["CREATE", "ROLE"],
-    &["CREATE", "USER"],
-    &["DROP", "INDEX"],
-    &["DROP", "MATERIALIZED", "VIEW"],
-    &["DROP", "TYPE"],
-    &["DROP", "FUNCTION"],
-    &["DROP", "AGGREGATE"],
-    &["DROP", "TRIGGER"],
-    &["DROP", "ROLE"],
-    &["DROP", "USER"],
-    &["DROP", "IDENTITY"],
-    &["ADD", "IDENTITY"],
-    &["GRANT"],
-    &["REVOKE"],
-    &["LIST", "ROLES"],
-    &["LIST", "USERS"],
-    &["LIST", "SUPERUSERS"],
-    &["LIST", "ALL"],
-    &["LIST", "CREATE"],
-    &["LIST", "ALTER"],
-    &["LIST", "DROP"],
-    &["LIST", "SELECT"],
-    &["LIST", "MODIFY"],
-    &["LIST", "AUTHORIZE"],
-    &["LIST", "DESCRIBE"],
-    &["LIST", "EXECUTE"],
-    &["LIST", "UNMASK"],
-    &["DESCRIBE"],
-    &["DESC"],
+#[rustfmt::skip]
+const REFUSED_STATEMENTS: [&[&str]; 36] = [
+    &["ALTER", "MATERIALIZED", "VIEW"], &["ALTER", "ROLE"], &["ALTER", "USER"],
+    &["CREATE", "MATERIALIZED", "VIEW"], &["CREATE", "FUNCTION"], &["CREATE", "AGGREGATE"],
+    &["CREATE", "OR", "REPLACE", "FUNCTION"], &["CREATE", "OR", "REPLACE", "AGGREGATE"], &["CREATE", "TRIGGER"],
+    &["CREATE", "ROLE"], &["CREATE", "USER"],
+    &["DROP", "MATERIALIZED", "VIEW"], &["DROP", "FUNCTION"], &["DROP", "AGGREGATE"], &["DROP", "TRIGGER"],
+    &["DROP", "ROLE"], &["DROP", "USER"], &["DROP", "IDENTITY"],
+    &["ADD", "IDENTITY"], &["GRANT"], &["REVOKE"],
+    &["LIST", "ROLES"], &["LIST", "USERS"], &["LIST", "SUPERUSERS"], &["LIST", "ALL"], &["LIST", "CREATE"],
+    &["LIST", "ALTER"], &["LIST", "DROP"], &["LIST", "SELECT"], &["LIST", "MODIFY"], &["LIST", "AUTHORIZE"],
+    &["LIST", "DESCRIBE"], &["LIST", "EXECUTE"], &["LIST", "UNMASK"], &["LIST", "SELECT_MASKED"],
+    &["BEGIN", "TRANSACTION"],
 ];
+
+/// The first words of statements that read or write.
+const DATA_WORDS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
 
 struct Parser<'a> {
     source: Source<'a>,
@@ -124,16 +92,27 @@ impl<'a> Parser<'a> {
         if let Some(words) = REFUSED_STATEMENTS.iter().find(|words| self.looking_at(words)) {
             return Err(self.source.unsupported(self.token.start, &format!("{} is", words.join(" "))));
         }
-        if self.eat_word("SELECT") {
-            self.select()
-        } else if self.eat_word("INSERT") {
-            self.insert()
-        } else if self.eat_word("UPDATE") {
-            self.update()
-        } else if self.eat_word("DELETE") {
-            self.delete()
-        } else if self.eat_word("CREATE") {
-            self.create()
+        let at = self.here();
+        if self.looking_at(&["EXPLAIN"]) {
+            self.advance();
+            let analyze = self.eat_word("ANALYZE");
+            let statement = Box::new(self.data_statement()?);
+            return Ok(Statement::Explain { analyze, statement, at });
+        }
+        if self.looking_at(&["DESCRIBE"]) || self.looking_at(&["DESC"]) {
+            self.advance();
+            return Ok(Statement::Describe(self.describe(at)?));
+        }
+        if self.looking_at(&["ALTER"]) {
+            self.advance();
+            return self.alter();
+        }
+        if self.looking_at(&["BEGIN"]) || DATA_WORDS.iter().any(|word| self.looking_at(&[word])) {
+            return self.data_statement();
+        }
+        self.expected.extend(DATA_WORDS);
+        if self.eat_word("CREATE") {
+            self.create(at)
         } else if self.eat_word("DROP") {
             self.drop()
         } else if self.eat_word("TRUNCATE") {
@@ -144,6 +123,21 @@ impl<'a> Parser<'a> {
         } else {
             Err(self.unexpected())
         }
+    }
+
+    /// SELECT, INSERT, UPDATE, DELETE or BATCH.
+    fn data_statement(&mut self) -> Result<Statement, RequestError> {
+        let at = self.here();
+        if self.eat_word("SELECT") {
+            return Ok(Statement::Select(self.select()?));
+        }
+        if let Some(modification) = self.modification()? {
+            return Ok(Statement::Modification(modification));
+        }
+        if self.eat_word("BEGIN") {
+            return Ok(Statement::Batch(self.batch(at)?));
+        }
+        Err(self.unexpected())
     }
 
     fn text(&self) -> &'a str {
@@ -306,12 +300,17 @@ impl<'a> Parser<'a> {
         Ok(names)
     }
 
-    fn table_name(&mut self) -> Result<TableName, RequestError> {
-        let first = self.name("a table name")?;
+    fn table_name(&mut self) -> Result<QualifiedName, RequestError> {
+        self.qualified_name("a table name")
+    }
+
+    /// `[keyspace.]name`.
+    fn qualified_name(&mut self, what: &'static str) -> Result<QualifiedName, RequestError> {
+        let first = self.name(what)?;
         if self.eat_symbol(".") {
-            return Ok(TableName { keyspace: Some(first), table: self.name("a table name")? });
+            return Ok(QualifiedName { keyspace: Some(first), name: self.name(what)? });
         }
-        Ok(TableName { keyspace: None, table: first })
+        Ok(QualifiedName { keyspace: None, name: first })
     }
 
     /// `IF NOT EXISTS`, true when it stands there.
@@ -333,12 +332,22 @@ impl<'a> Parser<'a> {
         Ok(found)
     }
 
+    /// The string in hand without its quotes, which is taken.
+    fn string(&mut self) -> String {
+        let text = self.text();
+        self.advance();
+        if text.starts_with('$') {
+            text[2..text.len() - 2].to_owned()
+        } else {
+            text[1..text.len() - 1].replace("''", "'")
+        }
+    }
+
     /// A constant, if the current token begins one.
     fn literal(&mut self) -> Result<Option<Literal>, RequestError> {
         let text = self.text();
         let (kind, text) = match self.token.kind {
-            TokenKind::String if text.starts_with('$') => (LiteralKind::String, text[2..text.len() - 2].to_owned()),
-            TokenKind::String => (LiteralKind::String, text[1..text.len() - 1].replace("''", "'")),
+            TokenKind::String => return Ok(Some(Literal { kind: LiteralKind::String, text: self.string() })),
             TokenKind::Uuid => (LiteralKind::Uuid, text.to_owned()),
             TokenKind::Blob => (LiteralKind::Hex, text.to_owned()),
             TokenKind::Word if text.eq_ignore_ascii_case("true") => (LiteralKind::Boolean, "true".to_owned()),
@@ -393,48 +402,6 @@ impl<'a> Parser<'a> {
         };
         self.markers += 1;
         Ok(Some(TermKind::Marker { index, name }))
-    }
-
-    fn term(&mut self) -> Result<Term, RequestError> {
-        let at = self.token.start;
-        let kind = self.term_kind()?;
-        if matches!(self.symbol(), Some("+" | "-" | "*" | "/" | "%")) {
-            return Err(self.unsupported("arithmetic is"));
-        }
-        Ok(Term { kind, at })
-    }
-
-    fn term_kind(&mut self) -> Result<TermKind, RequestError> {
-        if let Some(marker) = self.marker()? {
-            return Ok(marker);
-        }
-        if let Some(literal) = self.literal()? {
-            return Ok(TermKind::Literal(literal));
-        }
-        if self.eat_word("NULL") {
-            return Ok(TermKind::Null);
-        }
-        self.expected.clear();
-        match self.token.kind {
-            TokenKind::Symbol("[" | "{") => return Err(self.unsupported("collection literals are")),
-            TokenKind::Symbol("(") => return Err(self.unsupported("tuple literals and type casts are")),
-            TokenKind::Word | TokenKind::QuotedName => self.refuse_expression()?,
-            _ => {}
-        }
-        self.expected.push("a value");
-        Err(self.unexpected())
-    }
-
-    /// Refuses a function call or arithmetic on a column, which begin with a name.
-    fn refuse_expression(&mut self) -> Result<(), RequestError> {
-        match self.following().kind {
-            TokenKind::Symbol("(" | ".") => {
-                let name = self.text().to_ascii_lowercase();
-                Err(self.unsupported(&format!("function '{name}' is")))
-            }
-            TokenKind::Symbol("+" | "-" | "*" | "/" | "%") => Err(self.unsupported("arithmetic is")),
-            _ => Ok(()),
-        }
     }
 
     /// An integer constant or a bind marker: LIMIT, TTL, TIMESTAMP.

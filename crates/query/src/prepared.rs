@@ -1,17 +1,20 @@
 //! A prepared statement, and what it becomes when values are bound to it.
 
 use crate::definition::SchemaRequest;
+use crate::evaluation::EvaluationContext;
 use crate::operand::{Arguments, BoundValue, ColumnSpec};
 use crate::read::{BoundRead, ReadPlan};
-use crate::write::{BoundWrite, WritePlan};
-use model::schema::Table;
-use model::{KeyspaceName, RequestError, TableId};
+use crate::write::{BatchPlan, BoundWrite, ModificationPlan};
+use model::schema::{Schema, Table};
+use model::{KeyspaceName, RequestError};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// What a statement does.
 #[derive(Debug)]
 pub(crate) enum Plan {
-    Write(Arc<WritePlan>),
+    Write(Arc<ModificationPlan>),
+    Batch(Arc<BatchPlan>),
     Read(Arc<ReadPlan>),
     Schema(SchemaRequest),
     Use(KeyspaceName),
@@ -19,7 +22,7 @@ pub(crate) enum Plan {
 
 /// A statement bound to a schema: immutable, to be shared and executed many times. It holds the table
 /// as it was when it was prepared, so it must be prepared again when that table changes or goes
-/// ([`Prepared::tables`]).
+/// ([`Prepared::is_current`]).
 #[derive(Debug)]
 pub struct Prepared {
     parameters: Vec<ColumnSpec>,
@@ -32,9 +35,9 @@ pub struct Prepared {
 pub enum PreparedKind {
     /// SELECT.
     Read,
-    /// INSERT, UPDATE, DELETE.
+    /// INSERT, UPDATE, DELETE, BATCH.
     Write,
-    /// CREATE, DROP, TRUNCATE.
+    /// CREATE, ALTER, DROP, TRUNCATE.
     Schema,
     /// USE.
     Use,
@@ -43,21 +46,35 @@ pub enum PreparedKind {
 /// A statement with its values.
 #[derive(Clone, Debug)]
 pub enum Bound {
-    /// INSERT, UPDATE, DELETE.
+    /// INSERT, UPDATE, DELETE or BATCH of one partition.
     Write(BoundWrite),
+    /// The same of several partitions, or of none: each write happens on its own.
+    Writes(Vec<BoundWrite>),
     /// SELECT.
     Read(BoundRead),
-    /// CREATE, DROP, TRUNCATE.
+    /// CREATE, ALTER, DROP, TRUNCATE.
     Schema(SchemaRequest),
     /// USE: the keyspace, which existed when the statement was prepared.
     Use(KeyspaceName),
 }
 
+impl Bound {
+    fn of_writes(writes: Vec<BoundWrite>) -> Bound {
+        match <[BoundWrite; 1]>::try_from(writes) {
+            Ok([only]) => Bound::Write(only),
+            Err(writes) => Bound::Writes(writes),
+        }
+    }
+}
+
 impl Prepared {
     pub(crate) fn new(parameters: Vec<ColumnSpec>, plan: Plan) -> Prepared {
         let partition_key_indexes = match &plan {
-            Plan::Write(plan) => plan.key().partition_parameters(),
-            Plan::Read(plan) => plan.key.partition_parameters(),
+            Plan::Write(plan) => plan.partition_parameters(),
+            Plan::Batch(plan) => {
+                plan.statements.first().map(ModificationPlan::partition_parameters).unwrap_or_default()
+            }
+            Plan::Read(plan) => plan.restrictions.partition_parameters(),
             Plan::Schema(_) | Plan::Use(_) => Vec::new(),
         };
         Prepared { parameters, partition_key_indexes, plan }
@@ -67,20 +84,46 @@ impl Prepared {
     #[must_use]
     pub fn kind(&self) -> PreparedKind {
         match &self.plan {
-            Plan::Write(_) => PreparedKind::Write,
+            Plan::Write(_) | Plan::Batch(_) => PreparedKind::Write,
             Plan::Read(_) => PreparedKind::Read,
             Plan::Schema(_) => PreparedKind::Schema,
             Plan::Use(_) => PreparedKind::Use,
         }
     }
 
-    /// The table that the statement reads or writes, as it was when the statement was prepared.
+    /// The table that the statement reads or writes, as it was when the statement was prepared; of a batch that of its
+    /// first statement.
     #[must_use]
     pub fn table(&self) -> Option<&Arc<Table>> {
+        self.tables().into_iter().next()
+    }
+
+    /// The tables that the statement reads or writes, as they were when it was prepared.
+    #[must_use]
+    pub fn tables(&self) -> Vec<&Arc<Table>> {
         match &self.plan {
-            Plan::Write(plan) => Some(plan.table()),
-            Plan::Read(plan) => Some(&plan.table),
-            Plan::Schema(_) | Plan::Use(_) => None,
+            Plan::Write(plan) => vec![&plan.write().table],
+            Plan::Batch(plan) => plan.statements.iter().map(|statement| &statement.write().table).collect(),
+            Plan::Read(plan) => vec![&plan.table],
+            Plan::Schema(_) | Plan::Use(_) => Vec::new(),
+        }
+    }
+
+    /// True when its tables are the same in `schema`: else it must be prepared again.
+    #[must_use]
+    pub fn is_current(&self, schema: &Schema) -> bool {
+        self.tables().into_iter().all(|table| schema.table(table.id).is_some_and(|now| Arc::ptr_eq(now, table)))
+    }
+
+    /// True when executing it twice is as executing it once. Not so: what is added to lists, and functions whose value
+    /// is another each time.
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
+        match &self.plan {
+            Plan::Write(plan) => plan.write().is_idempotent(),
+            Plan::Batch(plan) => plan.statements.iter().all(|statement| statement.write().is_idempotent()),
+            Plan::Read(_) | Plan::Use(_) => true,
+            Plan::Schema(_) => false,
         }
     }
 
@@ -95,7 +138,7 @@ impl Prepared {
     pub fn result_columns(&self) -> &[ColumnSpec] {
         match &self.plan {
             Plan::Read(plan) => &plan.columns,
-            Plan::Write(_) | Plan::Schema(_) | Plan::Use(_) => &[],
+            Plan::Write(_) | Plan::Batch(_) | Plan::Schema(_) | Plan::Use(_) => &[],
         }
     }
 
@@ -106,21 +149,17 @@ impl Prepared {
         &self.partition_key_indexes
     }
 
-    /// The table that the statement reads or writes: when it changes, this must be prepared again.
-    #[must_use]
-    pub fn tables(&self) -> Option<TableId> {
-        self.table().map(|table| table.id)
-    }
-
-    /// The statement with `values`, one for each parameter.
+    /// The statement with `values`, one for each parameter; `context` says the time and gives what is random.
     ///
     /// # Errors
     /// `Invalid` when there are more or fewer values than parameters, one is not of its parameter's type
     /// or too large, or the key, TTL, timestamp or limit that they make is not allowed.
-    pub fn bind(&self, values: &[BoundValue]) -> Result<Bound, RequestError> {
-        let arguments = Arguments::new(&self.parameters, values)?;
+    pub fn bind(&self, values: &[BoundValue], context: EvaluationContext) -> Result<Bound, RequestError> {
+        let context = RefCell::new(context);
+        let arguments = Arguments::new(&self.parameters, values, &context)?;
         Ok(match &self.plan {
-            Plan::Write(plan) => Bound::Write(plan.bind(arguments)?),
+            Plan::Write(plan) => Bound::of_writes(plan.bind(arguments)?),
+            Plan::Batch(plan) => Bound::of_writes(plan.bind(arguments)?),
             Plan::Read(plan) => Bound::Read(plan.bind(arguments)?),
             Plan::Schema(request) => Bound::Schema(request.clone()),
             Plan::Use(keyspace) => Bound::Use(keyspace.clone()),

@@ -1,80 +1,109 @@
-//! SELECT: the plan, the plan with its values, and the rows of the result.
+//! SELECT: the plan, and the plan with its values: which partitions and rows it reads.
 
+use crate::filter::Filter;
 use crate::operand::{Arguments, ColumnSpec, Operand};
-use crate::restriction::{KeyPlan, Rows};
+use crate::restriction::WherePlan;
 use crate::result::ReadPosition;
+use crate::selection::{BoundSelection, Selection};
 use bytes::Bytes;
-use model::element;
 use model::garbage::gc_before;
-use model::key::decode_clustering;
 use model::read::Slice;
 use model::scan::ScanPosition;
-use model::schema::Table;
-use model::{ColumnId, PartitionKey, ReadCommand, RequestError, Row, ScanCommand, TokenRange, WallMicros};
+use model::schema::{ColumnKind, Table};
+use model::{PartitionKey, ReadCommand, RequestError, ScanCommand, TokenRange, WallMicros};
 use std::sync::Arc;
 
-/// Where a column of the result comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ResultSource {
-    /// The component of the partition key at this position.
-    PartitionKey(usize),
-    /// The component of the clustering key at this position.
-    Clustering(usize),
-    /// A cell of the row.
-    Cell(ColumnId),
-    /// A complex column of the row.
-    Complex(ColumnId),
+use crate::evaluation::EvaluationContext;
+
+/// Which rows one row of the result stands for.
+#[derive(Clone, Debug)]
+pub(crate) enum Grouping {
+    /// Itself.
+    None,
+    /// All that are read, since there are aggregates.
+    All,
+    /// Those of one partition whose first clustering columns, so many, are the same.
+    Rows {
+        columns: usize,
+        /// What the last of these columns is grouped by, in place of its value.
+        last: Option<Operand>,
+    },
 }
 
 /// A read before values are bound.
 #[derive(Debug)]
 pub(crate) struct ReadPlan {
     pub(crate) table: Arc<Table>,
-    pub(crate) key: KeyPlan,
+    pub(crate) restrictions: WherePlan,
+    pub(crate) selection: Selection,
+    pub(crate) grouping: Grouping,
+    pub(crate) distinct: bool,
+    /// True for SELECT JSON: the row of the result is one text.
+    pub(crate) json: bool,
+    /// True to read each partition from its last row to its first.
     pub(crate) reversed: bool,
+    /// The clustering columns, by position, and true for DESC, by which the rows of several partitions are sorted.
+    pub(crate) sorting: Vec<(usize, bool)>,
     pub(crate) limit: Option<Operand>,
+    pub(crate) per_partition_limit: Option<Operand>,
+    /// The columns of the result.
     pub(crate) columns: Vec<ColumnSpec>,
-    /// One for each of `columns`.
-    pub(crate) sources: Vec<ResultSource>,
+    /// True when a partition without rows counts as a row by its static columns.
+    pub(crate) counts_static: bool,
 }
 
 impl ReadPlan {
     pub(crate) fn bind<'a>(self: &'a Arc<ReadPlan>, arguments: Arguments<'a>) -> Result<BoundRead, RequestError> {
-        let components = self.key.partition_values(&self.table, arguments)?;
-        let partition = match self.key.is_range() {
-            true => None,
-            false => Some(PartitionKey::from_components(&components)?),
+        let table = &self.table;
+        let slices = self.restrictions.slices(table, arguments)?;
+        let source = match self.restrictions.partitions(table, arguments)? {
+            _ if slices.is_empty() => ReadSource::Partitions(Vec::new()),
+            (Some(keys), _) => ReadSource::Partitions(keys),
+            (None, Some(range)) => ReadSource::Range(range),
+            (None, None) => ReadSource::Partitions(Vec::new()),
         };
-        let slice = match self.key.rows(&self.table, arguments)? {
-            Rows::One(clustering) => Some(slice_of_row(clustering)),
-            Rows::Slice(slice) => Some(slice),
-            Rows::All => Some(Slice::all()),
-            Rows::Nothing => None,
+        let mut filters = Vec::with_capacity(self.restrictions.filters.len());
+        for filter in &self.restrictions.filters {
+            filters.push(filter.bind(&table.columns[filter.column], arguments)?);
+        }
+        let grouping = match &self.grouping {
+            Grouping::Rows { columns, last: Some(last) } => {
+                Grouping::Rows { columns: *columns, last: Some(last.bind(arguments)?) }
+            }
+            other => other.clone(),
         };
-        let limit = match arguments.int(self.limit.as_ref())? {
-            None => None,
-            Some(None) => return Err(RequestError::Invalid("Invalid null value of limit".to_owned())),
-            Some(Some(limit)) => match u32::try_from(limit) {
-                Ok(limit) if limit > 0 => Some(limit),
-                _ => return Err(RequestError::Invalid("LIMIT must be strictly positive".to_owned())),
-            },
-        };
-        let source = match (&slice, partition) {
-            (None, _) => ReadSource::Partitions(Vec::new()),
-            (Some(_), Some(partition)) => ReadSource::Partitions(vec![partition]),
-            (Some(_), None) => ReadSource::Range(TokenRange::ALL),
-        };
-        Ok(BoundRead { plan: Arc::clone(self), source, slice, limit })
+        Ok(BoundRead {
+            plan: Arc::clone(self),
+            source,
+            slices,
+            filters,
+            grouping,
+            selection: self.selection.bind(arguments)?,
+            limit: limit(arguments, self.limit.as_ref(), "LIMIT")?,
+            per_partition_limit: limit(arguments, self.per_partition_limit.as_ref(), "PER PARTITION LIMIT")?,
+            context: arguments.context().borrow().clone(),
+        })
+    }
+
+    /// True when static columns are read.
+    fn reads_static(&self) -> bool {
+        let is_static = |column: usize| crate::selection::is_static(&self.table, column);
+        self.counts_static
+            || self.selection.columns_read().any(is_static)
+            || self.restrictions.filters.iter().any(|filter| is_static(filter.column))
     }
 }
 
-/// The slice that holds the row at `clustering` and no other position: its end is the row's key and a
-/// zero byte, by which storage can tell that one key is wanted.
-fn slice_of_row(clustering: Bytes) -> Slice {
-    let mut end = Vec::with_capacity(clustering.len() + 1);
-    end.extend_from_slice(&clustering);
-    end.push(0);
-    Slice { start: clustering, end: Bytes::from(end) }
+/// A limit of rows: `None` when it is not given or unset.
+fn limit<'a>(arguments: Arguments<'a>, operand: Option<&'a Operand>, name: &str) -> Result<Option<u32>, RequestError> {
+    match arguments.int(operand)? {
+        None => Ok(None),
+        Some(None) => Err(RequestError::Invalid(format!("Invalid null value of {}", name.to_lowercase()))),
+        Some(Some(limit)) => match u32::try_from(limit) {
+            Ok(limit) if limit > 0 => Ok(Some(limit)),
+            _ => Err(RequestError::Invalid(format!("{name} must be strictly positive"))),
+        },
+    }
 }
 
 /// Which partitions a read visits.
@@ -102,12 +131,22 @@ pub struct CommandLimits {
 pub struct BoundRead {
     plan: Arc<ReadPlan>,
     source: ReadSource,
-    /// `None` when the range is empty.
-    slice: Option<Slice>,
+    /// Ascending and disjoint; empty when no row can match.
+    slices: Vec<Slice>,
+    pub(crate) filters: Vec<Filter>,
+    pub(crate) grouping: Grouping,
+    pub(crate) selection: BoundSelection,
     limit: Option<u32>,
+    pub(crate) per_partition_limit: Option<u32>,
+    /// For the functions of the selection.
+    pub(crate) context: EvaluationContext,
 }
 
 impl BoundRead {
+    pub(crate) fn plan(&self) -> &Arc<ReadPlan> {
+        &self.plan
+    }
+
     /// The table read from.
     #[must_use]
     pub fn table(&self) -> &Arc<Table> {
@@ -120,11 +159,10 @@ impl BoundRead {
         self.limit
     }
 
-    /// True when no row can match, since the range of the clustering column is empty: the result has no
-    /// rows, and nothing needs to be read.
+    /// True when no row can match, since no partition or no row is selected: nothing needs to be read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slice.is_none()
+        matches!(&self.source, ReadSource::Partitions(keys) if keys.is_empty())
     }
 
     /// The partitions that the read visits.
@@ -142,17 +180,43 @@ impl BoundRead {
     /// What the client should know of this read, in Cassandra's words.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        Vec::new()
+        let plan = &self.plan;
+        if plan.selection.aggregates.is_empty() {
+            return Vec::new();
+        }
+        let warning = if !plan.restrictions.names_partitions {
+            "Aggregation query used without partition key"
+        } else if plan.restrictions.is_in {
+            "Aggregation query used on multiple partition keys (IN restriction)"
+        } else {
+            return Vec::new();
+        };
+        vec![warning.to_owned()]
     }
 
     /// True when `position` is one that this read can come to.
     pub(crate) fn holds(&self, position: &ReadPosition) -> bool {
-        let slices = self.slice.iter();
-        let visited = match &self.source {
+        let visits = match &self.source {
             ReadSource::Partitions(keys) => keys.contains(&position.partition),
             ReadSource::Range(range) => range.contains(position.partition.token),
         };
-        visited && position.within.as_ref().is_none_or(|within| slices.clone().any(|slice| slice.contains(within)))
+        let reads = |within: &Bytes| self.slices.iter().any(|slice| slice.contains(within));
+        visits && position.within.as_ref().is_none_or(reads)
+    }
+
+    /// True when every live row that is read becomes a row of the result.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.filters.is_empty() && matches!(self.grouping, Grouping::None) && self.plan.sorting.is_empty()
+    }
+
+    /// The most live rows that are needed of a partition.
+    fn rows_of_partition(&self) -> u32 {
+        match self.per_partition_limit {
+            // One that is live says that the partition is.
+            _ if self.plan.distinct && self.is_plain() => 1,
+            Some(limit) if self.is_plain() => limit,
+            _ => u32::MAX,
+        }
     }
 
     /// The command that reads what this query needs of `partition`, one of its source, as of `now`.
@@ -164,11 +228,12 @@ impl BoundRead {
             partition: partition.clone(),
             slices: self.slices(),
             reversed: self.plan.reversed,
-            static_row: false,
-            row_limit: limits.rows.max(1),
+            static_row: self.plan.reads_static(),
+            row_limit: limits.rows.min(self.rows_of_partition()).max(1),
             bytes_limit: limits.bytes.max(1),
             now_seconds,
             gc_before_seconds: gc_before(now_seconds, self.plan.table.options.gc_grace_seconds),
+            dropped_columns: self.plan.table.drops(),
             tombstone_limit: limits.tombstones,
         }
     }
@@ -187,13 +252,14 @@ impl BoundRead {
             range,
             resume,
             slices: self.slices(),
-            static_row: false,
+            static_row: self.plan.reads_static(),
             row_limit: limits.rows.max(1),
-            per_partition_limit: u32::MAX,
+            per_partition_limit: self.rows_of_partition(),
             bytes_limit: limits.bytes.max(1),
             now_seconds: now.clamped_seconds(),
             tombstone_limit: limits.tombstones,
             bulk: false,
+            dropped_columns: self.plan.table.drops(),
         }
     }
 
@@ -201,7 +267,7 @@ impl BoundRead {
     fn slices(&self) -> Vec<Slice> {
         // Every encoded clustering key starts above 0x21.
         let nowhere = || Slice { start: Bytes::from_static(&[0x20]), end: Bytes::from_static(&[0x21]) };
-        vec![self.slice.clone().unwrap_or_else(nowhere)]
+        if self.slices.is_empty() { vec![nowhere()] } else { self.slices.clone() }
     }
 
     /// The columns of the result.
@@ -210,44 +276,10 @@ impl BoundRead {
         &self.plan.columns
     }
 
-    /// One row of the result, in the order of [`BoundRead::result_columns`]: wire values, `None` for null.
-    /// `row` is the reconciled row of `partition` at the encoded key `clustering`, live at `now_seconds`.
-    ///
-    /// # Errors
-    /// `Server` when a key is not one of the table, or a stored element not one of its column.
-    pub fn project(
-        &self,
-        partition: &PartitionKey,
-        clustering: &Bytes,
-        row: &Row,
-        now_seconds: u32,
-    ) -> Result<Vec<Option<Bytes>>, RequestError> {
-        let ReadPlan { table, sources, columns, .. } = self.plan.as_ref();
-        let now_seconds = i64::from(now_seconds);
-        let wants_clustering = sources.iter().any(|source| matches!(source, ResultSource::Clustering(_)));
-        let key = if wants_clustering { decode_clustering(table, clustering).map_err(broken_key)? } else { Vec::new() };
-        let wants_partition = sources.iter().any(|source| matches!(source, ResultSource::PartitionKey(_)));
-        let count = table.partition_key().count();
-        let components = if wants_partition { partition.components(count).map_err(broken_key)? } else { Vec::new() };
-        let value = |(source, spec): (&ResultSource, &ColumnSpec)| match source {
-            ResultSource::PartitionKey(position) => Ok(components.get(*position).cloned()),
-            ResultSource::Clustering(position) => Ok(key.get(*position).cloned()),
-            ResultSource::Cell(column) => Ok(row.cell(*column).and_then(|cell| cell.value(now_seconds).cloned())),
-            ResultSource::Complex(column) => match row.complex_column(*column) {
-                None => Ok(None),
-                Some(column) => element::value(&spec.cql_type, column, now_seconds).map_err(broken_element),
-            },
-        };
-        sources.iter().zip(columns).map(value).collect()
+    /// True for filters of the partition key, of static columns or of rows.
+    pub(crate) fn filters_of(&self, wanted: impl Fn(ColumnKind) -> bool) -> impl Iterator<Item = &Filter> {
+        self.filters.iter().filter(move |filter| wanted(self.plan.table.columns[filter.column].kind))
     }
-}
-
-fn broken_key(error: impl std::fmt::Display) -> RequestError {
-    RequestError::Server(format!("a stored key cannot be read: {error}"))
-}
-
-fn broken_element(error: impl std::fmt::Display) -> RequestError {
-    RequestError::Server(format!("a stored element of a column cannot be read: {error}"))
 }
 
 #[cfg(test)]

@@ -4,41 +4,13 @@ use super::*;
 use crate::BoundValue;
 use crate::fixture::{bound, error, int, read, sample, schema, table, text, write};
 use model::key::{BoundSide, encode_bound, encode_clustering};
-use model::row::Expiry;
-use model::schema::{ClusteringOrder, Schema, SchemaChange};
+use model::schema::{ClusteringOrder, Schema};
 use model::value::compare;
-use model::{Cell, ComplexColumn, CqlType, Liveness, TableId, Value};
+use model::{CqlType, Value};
 use proptest::prelude::*;
 use std::cmp::Ordering;
 
 const NOW: WallMicros = WallMicros(10_500_000);
-
-/// The key of the one partition that a read visits, or any if it visits none.
-fn key_of(read: &BoundRead) -> PartitionKey {
-    match read.source() {
-        ReadSource::Partitions(keys) if !keys.is_empty() => keys[0].clone(),
-        _ => PartitionKey::new(Bytes::from_static(b"any")),
-    }
-}
-
-fn command(read: &BoundRead, rows: u32, bytes: u32) -> ReadCommand {
-    read.partition_command(&key_of(read), CommandLimits { rows, bytes, tombstones: u32::MAX }, NOW)
-}
-
-#[test]
-fn a_read_that_names_no_partition_is_of_all_of_them() {
-    let schema = sample();
-    let scan = read(&schema, "SELECT p2, c1, p1 FROM c", &[]);
-    assert_eq!(scan.source(), ReadSource::Range(TokenRange::ALL));
-    let limits = CommandLimits { rows: 5, bytes: 6, tombstones: 7 };
-    let command = scan.scan_command(TokenRange::ALL, None, limits, NOW);
-    assert_eq!((command.row_limit, command.bytes_limit, command.tombstone_limit), (5, 6, 7));
-    assert_eq!(command.slices, [Slice::all()]);
-    let partition = PartitionKey::from_components(&[int(1), text("x")]).unwrap();
-    let clustering = encode_clustering(table(&schema, "c"), &[int(7), text("seven"), int(8)]).unwrap();
-    let values = scan.project(&partition, &clustering, &Row::default(), 1).unwrap();
-    assert_eq!(values, [Some(text("x")), Some(int(7)), Some(int(1))]);
-}
 
 #[test]
 fn a_command_reads_the_slice_of_the_query() {
@@ -65,7 +37,7 @@ fn a_command_reads_the_slice_of_the_query() {
         assert!(!read.is_empty());
         let expected = ReadCommand {
             table: table.id,
-            partition: key_of(&read),
+            partition: only_partition(&read),
             slices: vec![slice],
             reversed: false,
             static_row: false,
@@ -74,6 +46,7 @@ fn a_command_reads_the_slice_of_the_query() {
             now_seconds: 10,
             tombstone_limit: u32::MAX,
             gc_before_seconds: 0,
+            dropped_columns: Vec::new(),
         };
         assert_eq!(command(&read, 5, 6), expected, "{restriction}");
     }
@@ -113,79 +86,114 @@ fn order_by_reads_forward_or_backward() {
     ];
     for (restriction, order, reversed) in cases {
         let statement = format!("SELECT * FROM c WHERE p1 = 1 AND p2 = '' {restriction} {order}");
-        assert_eq!(read(&schema, &statement, &[]).command(1, 1, NOW).reversed, reversed, "{statement}");
+        assert_eq!(command(&read(&schema, &statement, &[]), 1, 1).reversed, reversed, "{statement}");
     }
 }
 
 #[test]
 fn limits_of_zero_are_read_as_one() {
     let read = read(&sample(), "SELECT * FROM t WHERE k = 1 LIMIT 3", &[]);
-    let command = read.command(0, 0, WallMicros(-1));
-    assert_eq!((command.row_limit, command.bytes_limit, command.now_seconds), (1, 1, 0));
+    let limits = CommandLimits { rows: 0, bytes: 0, tombstones: 7 };
+    let found = read.partition_command(&only_partition(&read), limits, WallMicros(-1));
+    assert_eq!((found.row_limit, found.bytes_limit, found.now_seconds, found.tombstone_limit), (1, 1, 0, 7));
     assert_eq!(read.limit(), Some(3));
 }
 
-#[test]
-fn a_row_is_projected_to_the_columns_of_the_result() {
-    let schema = sample();
-    let table = table(&schema, "c");
-    let read = read(&schema, "SELECT w, c2, p2 AS x, v, c1, p1, v FROM c WHERE p1 = 1 AND p2 = ?", &[bound(text("y"))]);
-    let names: Vec<&str> = read.result_columns().iter().map(|column| column.name.as_str()).collect();
-    assert_eq!(names, ["w", "c2", "x", "v", "c1", "p1", "v"]);
-    let id = |name: &str| table.column(name).unwrap().id;
-    let clustering = encode_clustering(table, &[int(7), text("seven"), int(8)]).unwrap();
-    let expiry = Expiry { ttl_seconds: 5, at_seconds: 20 };
-    let cells = vec![(id("v"), Cell::live(1, int(5))), (id("w"), Cell::expiring(1, text("w"), expiry))];
-    let row = Row::new(Some(Liveness { timestamp: 1, expiry: None }), None, cells);
-    let rest = |w: Option<Bytes>| {
-        vec![w, Some(text("seven")), Some(text("y")), Some(int(5)), Some(int(7)), Some(int(1)), Some(int(5))]
+fn only_partition(read: &BoundRead) -> PartitionKey {
+    match read.source() {
+        ReadSource::Partitions(keys) if keys.len() == 1 => keys[0].clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn command(read: &BoundRead, rows: u32, bytes: u32) -> ReadCommand {
+    let partition = PartitionKey::new(Bytes::from_static(b"p"));
+    let partition = match read.source() {
+        ReadSource::Partitions(keys) => keys.first().cloned().unwrap_or(partition),
+        ReadSource::Range(_) => partition,
     };
-    assert_eq!(read.project(&key_of(&read), &clustering, &row, 19).unwrap(), rest(Some(text("w"))));
-    assert_eq!(read.project(&key_of(&read), &clustering, &row, 20).unwrap(), rest(None), "expired");
-    let broken = read.project(&key_of(&read), &Bytes::from_static(b"x"), &row, 20).unwrap_err();
-    assert!(matches!(broken, RequestError::Server(_)), "{broken}");
+    read.partition_command(&partition, CommandLimits { rows, bytes, tombstones: u32::MAX }, NOW)
 }
 
 #[test]
-fn complex_columns_are_read_as_values_and_refused_when_written() {
-    let list = CqlType::List { element: Arc::new(CqlType::Int), frozen: false };
-    let mut changed = table(&sample(), "t").as_ref().clone();
-    changed.name = "l".to_owned();
-    changed.id = TableId(77);
-    let column = changed.columns.iter_mut().find(|column| column.name == "v").unwrap();
-    column.cql_type = list.clone();
-    let id = column.id;
-    let change = SchemaChange::CreateTable { table: changed, if_not_exists: false };
-    let schema = sample().apply(&change).unwrap().unwrap();
-    let read = read(&schema, "SELECT v FROM l WHERE k = 9", &[]);
-    assert_eq!(read.result_columns()[0].cql_type, list);
-    let key = encode_clustering(table(&schema, "l"), &[]).unwrap();
-    let wire = Value::List(vec![Value::Int(5), Value::Int(-5)]).to_wire();
-    let mut drawn = 0u128;
-    let draw = || {
-        drawn += 1;
-        drawn << 96 | 1 << 76
-    };
-    let cell = |(path, value)| (path, Cell::live(1, value));
-    let cells = element::elements(&list, &wire, draw).unwrap().into_iter().map(cell).collect();
-    let row = Row::default().with_complex([(id, ComplexColumn::overwritten(1, 1, cells))]);
-    assert_eq!(read.project(&key_of(&read), &key, &row, 1).unwrap(), [Some(wire)]);
-    assert_eq!(read.project(&key_of(&read), &key, &Row::default(), 1).unwrap(), [None]);
-    for text in ["UPDATE l SET v = ? WHERE k = 1", "INSERT INTO l (k, v) VALUES (1, ?)", "DELETE v FROM l WHERE k = 1"]
-    {
-        let refused = error(&schema, text, &[]);
-        assert!(refused.contains("writing columns of type list<int> is not supported yet"), "{refused}");
+fn commands_ask_for_no_more_than_is_needed() {
+    let keyspace =
+        schema(&["CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"]);
+    let schema = crate::fixture::with_table(&keyspace, "w", 9, (1, 1), &["p int", "c int", "s int static", "v int"]);
+    // Statement, rows of a partition, static row.
+    let cases = [
+        ("SELECT * FROM w", u32::MAX, true),
+        ("SELECT v FROM w WHERE c = 1 ALLOW FILTERING", u32::MAX, false),
+        ("SELECT v FROM w PER PARTITION LIMIT 3", 3, true),
+        ("SELECT v FROM w WHERE v = 1 PER PARTITION LIMIT 3 ALLOW FILTERING", u32::MAX, false),
+        ("SELECT v FROM w WHERE s = 1 ALLOW FILTERING", u32::MAX, true),
+        ("SELECT DISTINCT p FROM w", 1, true),
+        ("SELECT DISTINCT p, s FROM w WHERE s = 1 ALLOW FILTERING", u32::MAX, true),
+        ("SELECT count(*) FROM w", u32::MAX, true),
+        ("SELECT p, max(v) FROM w GROUP BY p PER PARTITION LIMIT 1", u32::MAX, true),
+    ];
+    for (statement, rows, static_row) in cases {
+        let read = read(&schema, statement, &[]);
+        let limits = CommandLimits { rows: u32::MAX, bytes: 9, tombstones: 8 };
+        let found = read.scan_command(TokenRange::ALL, None, limits, NOW);
+        assert_eq!((found.per_partition_limit, found.static_row), (rows, static_row), "{statement}");
+        assert_eq!((found.row_limit, found.bytes_limit, found.tombstone_limit), (u32::MAX, 9, 8));
+        assert_eq!(found.validate(), Ok(()), "{statement}");
     }
 }
 
 #[test]
-fn deleted_and_absent_cells_are_null() {
+fn tokens_select_ranges_of_the_ring() {
     let schema = sample();
-    let read = read(&schema, "SELECT * FROM t WHERE k = 9", &[]);
-    let key = encode_clustering(table(&schema, "t"), &[]).unwrap();
-    let v = table(&schema, "t").column("v").unwrap().id;
-    let row = Row::new(None, None, vec![(v, Cell::tombstone(1, 1))]);
-    assert_eq!(read.project(&key_of(&read), &key, &row, 1).unwrap(), [Some(int(9)), None, None]);
+    let range =
+        |start: i64, end: i64| ReadSource::Range(TokenRange { start: model::Token(start), end: model::Token(end) });
+    let nothing = || ReadSource::Partitions(Vec::new());
+    let one = PartitionKey::from_components(&[int(1)]).unwrap();
+    let token = one.token.0;
+    let cases = [
+        ("", range(i64::MIN, i64::MAX)),
+        ("WHERE token(k) > 5 AND token(k) <= 9", range(5, 9)),
+        ("WHERE token(k) >= 5 AND token(k) < 9", range(4, 8)),
+        ("WHERE token(k) BETWEEN 5 AND 9", range(4, 9)),
+        ("WHERE token(k) = 7", range(6, 7)),
+        ("WHERE token(k) > 9 AND token(k) <= 5", nothing()),
+        ("WHERE token(k) > 9 AND token(k) <= 9", nothing()),
+        ("WHERE token(k) >= -9223372036854775808", range(i64::MIN, i64::MAX)),
+        // The least token ends a range at the end of the ring.
+        ("WHERE token(k) > 9 AND token(k) <= -9223372036854775808", range(9, i64::MAX)),
+        ("WHERE token(k) > 9223372036854775807", nothing()),
+        ("WHERE token(k) > token(1)", range(token, i64::MAX)),
+        ("WHERE token(k) >= token(1) AND k = 1", ReadSource::Partitions(vec![one])),
+        ("WHERE token(k) > token(1) AND k = 1", nothing()),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(read(&schema, &format!("SELECT * FROM t {text}"), &[]).source(), expected, "{text}");
+    }
+}
+
+#[test]
+fn partitions_of_in_come_once_in_the_order_of_their_values() {
+    let schema = sample();
+    let keys = |text: &str, values: &[BoundValue]| match read(&schema, text, values).source() {
+        ReadSource::Partitions(keys) => keys,
+        other => panic!("{other:?}"),
+    };
+    let of = |values: &[i32]| -> Vec<PartitionKey> {
+        values.iter().map(|value| PartitionKey::from_components(&[int(*value)]).unwrap()).collect()
+    };
+    assert_eq!(keys("SELECT * FROM t WHERE k IN (3, -1, 2, 3)", &[]), of(&[-1, 2, 3]));
+    assert_eq!(keys("SELECT * FROM t WHERE k IN ()", &[]), of(&[]));
+    assert_eq!(keys("SELECT * FROM t WHERE k IN (?, 1)", &[bound(int(5))]), of(&[1, 5]));
+    let list = Value::List(vec![Value::Int(2), Value::Int(1)]).to_wire();
+    assert_eq!(keys("SELECT * FROM t WHERE k IN ?", &[bound(list)]), of(&[1, 2]));
+    let found = keys("SELECT * FROM c WHERE p1 IN (2, 1) AND p2 IN ('b', 'a')", &[]);
+    let pair = |number: i32, word: &str| PartitionKey::from_components(&[int(number), text(word)]).unwrap();
+    assert_eq!(found, [pair(1, "a"), pair(1, "b"), pair(2, "a"), pair(2, "b")]);
+    let many: Vec<String> = (0..101).map(|number| number.to_string()).collect();
+    let words: Vec<String> = many.iter().map(|word| format!("'{word}'")).collect();
+    let (many, words) = (many.join(", "), words.join(", "));
+    let refused = error(&schema, &format!("SELECT * FROM c WHERE p1 IN ({many}) AND p2 IN ({words})"), &[]);
+    assert!(refused.contains("make more than 10000 combinations"), "{refused}");
 }
 
 /// A few values of a type, in no order.

@@ -1,21 +1,37 @@
-//! WHERE: from relations on key columns to the rows that they select.
+//! WHERE: from relations to the partitions and rows that they select, and the conditions that rows are filtered by.
 //!
-//! A statement selects rows of one partition: the partition key is given whole; clustering columns
-//! are given by equality from the first one on, and the one after them may be given by a range. That
-//! is one contiguous slice in the space of encoded clustering keys, whatever the declared order of
-//! the columns: in a descending column the larger value comes first, so that `>` bounds the end of
-//! the slice and `<` its start.
+//! A partition key that is given whole, each column by a value or by IN, selects partitions; tokens select ranges of
+//! them. Clustering columns that are given from the first one on, by values and at the end by a range, select slices in
+//! the space of encoded clustering keys, whatever the declared order of the columns: in a descending column the larger
+//! value comes first, so that `>` bounds the end of a slice and `<` its start. All else is a condition that every row
+//! must be read for, which SELECT does only when it says ALLOW FILTERING.
+//!
+//! Errors, and which of several is said, are Cassandra's.
 
-use crate::ast::{Operator, Relation};
+use crate::ast::{self, Comparand, Name, Operator, Relation, Term, TermKind};
 use crate::binder::Binder;
+use crate::filter::{FilterPlan, Test};
 use crate::operand::{Arguments, Operand};
+use crate::slices::SliceSet;
 use crate::source::{Position, Source};
+use crate::term::{Receiver, text};
 use bytes::Bytes;
-use model::key::{BoundSide, encode_bound, encode_clustering};
+use model::key::encode_clustering;
+use model::limits::COLUMNS_MAX;
 use model::read::Slice;
-use model::schema::{ClusteringOrder, Column, ColumnKind, Table};
-use model::{PartitionKey, RequestError};
+use model::schema::{Column, ColumnKind, Table};
+use model::value::{compare, parts};
+use model::{CqlType, PartitionKey, RequestError, Token, TokenRange};
+use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
+
+/// Most partitions, or most combinations of clustering values, that the values of IN may select.
+pub(crate) const COMBINATIONS_MAX: usize = 10_000;
+
+const FILTERING: &str = "Cannot execute this query as it might involve data filtering and thus may have unpredictable \
+                         performance. If you want to execute this query despite the performance unpredictability, use \
+                         ALLOW FILTERING";
 
 /// Which statement a WHERE clause belongs to: what it may say depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,73 +53,327 @@ impl fmt::Display for StatementKind {
     }
 }
 
-/// One end of a range.
+/// What a column, or several, is compared with. Of several columns each value is a tuple.
 #[derive(Clone, Debug)]
-struct RangeEnd {
-    operand: Operand,
-    inclusive: bool,
+pub(crate) enum Values {
+    One(Operand),
+    /// `IN (a, b)`.
+    Many(Vec<Operand>),
+    /// `IN ?`: a list of values.
+    List(Operand),
 }
 
-/// What is said of one column.
-#[derive(Clone, Debug, Default)]
+/// What a restriction is about, as indexes into the columns of the table.
+#[derive(Clone, Debug)]
+enum Subject {
+    Column(usize),
+    /// Clustering columns that follow each other.
+    Columns(Vec<usize>),
+    /// The entry of a map at a key.
+    Entry(usize, Operand),
+    Token,
+}
+
+/// `subject operator values`.
+#[derive(Clone, Debug)]
 struct Restriction {
-    equal: Option<Operand>,
-    /// From `>` or `>=`.
-    lower: Option<RangeEnd>,
-    /// From `<` or `<=`.
-    upper: Option<RangeEnd>,
+    subject: Subject,
+    operator: Operator,
+    values: Values,
     at: Position,
 }
 
 impl Restriction {
-    fn is_range(&self) -> bool {
-        self.lower.is_some() || self.upper.is_some()
+    fn columns(&self) -> &[usize] {
+        match &self.subject {
+            Subject::Column(column) | Subject::Entry(column, _) => std::slice::from_ref(column),
+            Subject::Columns(columns) => columns,
+            Subject::Token => &[],
+        }
     }
 
-    fn is_none(&self) -> bool {
-        self.equal.is_none() && !self.is_range()
+    fn first(&self) -> usize {
+        self.columns().first().copied().unwrap_or(0)
+    }
+
+    fn is_slice(&self) -> bool {
+        self.is_lower() || self.is_upper()
+    }
+
+    fn is_lower(&self) -> bool {
+        matches!(self.operator, Operator::Greater | Operator::GreaterOrEqual)
+    }
+
+    fn is_upper(&self) -> bool {
+        matches!(self.operator, Operator::Less | Operator::LessOrEqual)
+    }
+
+    fn is_contains(&self) -> bool {
+        matches!(
+            self.operator,
+            Operator::Contains | Operator::ContainsKey | Operator::NotContains | Operator::NotContainsKey
+        ) || matches!(self.subject, Subject::Entry(..))
+    }
+
+    /// True for what keys can be looked up by.
+    fn selects_keys(&self) -> bool {
+        matches!(self.operator, Operator::Equal | Operator::In) && !matches!(self.subject, Subject::Entry(..))
     }
 }
 
-/// What a WHERE clause says of each key column.
+/// What a WHERE clause says.
 #[derive(Debug)]
 pub(crate) struct Restrictions<'t> {
     table: &'t Table,
     kind: StatementKind,
-    partition: Vec<Restriction>,
-    clustering: Vec<Restriction>,
+    /// True when SELECT says ALLOW FILTERING.
+    allow_filtering: bool,
+    all: Vec<Restriction>,
 }
 
 impl<'t> Restrictions<'t> {
     /// Nothing said yet.
     pub(crate) fn new(table: &'t Table, kind: StatementKind) -> Restrictions<'t> {
-        let partition = vec![Restriction::default(); table.partition_key().count()];
-        let clustering = vec![Restriction::default(); table.clustering().count()];
-        Restrictions { table, kind, partition, clustering }
+        Restrictions { table, kind, allow_filtering: false, all: Vec::new() }
     }
 
-    /// What `relations` say.
+    /// What `relations` say in a statement that writes.
     pub(crate) fn of(
         binder: &mut Binder<'_>,
         table: &'t Table,
         kind: StatementKind,
         relations: &[Relation],
     ) -> Result<Restrictions<'t>, RequestError> {
-        let mut restrictions = Restrictions::new(table, kind);
+        Restrictions::new(table, kind).with(binder, relations)
+    }
+
+    /// What `relations` say in a SELECT.
+    pub(crate) fn of_select(
+        binder: &mut Binder<'_>,
+        table: &'t Table,
+        relations: &[Relation],
+        allow_filtering: bool,
+    ) -> Result<Restrictions<'t>, RequestError> {
+        let nothing = Restrictions { allow_filtering, ..Restrictions::new(table, StatementKind::Select) };
+        nothing.with(binder, relations)
+    }
+
+    fn with(mut self, binder: &mut Binder<'_>, relations: &[Relation]) -> Result<Restrictions<'t>, RequestError> {
+        if let Some(extra) = relations.get(COLUMNS_MAX) {
+            let message = format!("A WHERE clause can have {COLUMNS_MAX} relations at most");
+            return Err(binder.source.invalid(extra.at, message));
+        }
         for relation in relations {
-            let column = binder.column(table, &relation.column)?;
-            let operand = binder.operand(table, &relation.term, &column.name, &column.cql_type)?;
-            let at = relation.column.at;
-            let source = binder.source;
-            match relation.operator {
-                Operator::Equal => restrictions.equal(source, column, at, operand)?,
-                Operator::Greater => restrictions.range(source, column, at, operand, (false, false))?,
-                Operator::GreaterOrEqual => restrictions.range(source, column, at, operand, (false, true))?,
-                Operator::Less => restrictions.range(source, column, at, operand, (true, false))?,
-                Operator::LessOrEqual => restrictions.range(source, column, at, operand, (true, true))?,
+            self.check_operator(binder.source, relation)?;
+            for restriction in self.bind(binder, relation)? {
+                self.add(binder.source, restriction)?;
             }
         }
-        Ok(restrictions)
+        Ok(self)
+    }
+
+    /// Refuses operators that the kind of the statement does not have.
+    fn check_operator(&self, source: Source<'_>, relation: &Relation) -> Result<(), RequestError> {
+        let at = relation.subject.at();
+        match relation.operator {
+            Operator::Contains | Operator::ContainsKey | Operator::NotContains | Operator::NotContainsKey
+                if self.kind != StatementKind::Select =>
+            {
+                let message = format!("Cannot use {} with {}", self.kind, relation.operator.symbol());
+                Err(source.invalid(at, message))
+            }
+            Operator::IsNotNull => {
+                Err(source.invalid(at, format!("Unsupported restriction: {}", relation_text(relation))))
+            }
+            Operator::Like if !self.allow_filtering => {
+                let shown = relation_text(relation);
+                let message =
+                    format!("LIKE restriction is only supported on properly indexed columns. {shown} is not valid.");
+                Err(source.invalid(at, message))
+            }
+            Operator::NotEqual | Operator::NotIn if self.kind != StatementKind::Select => {
+                let symbol = relation.operator.symbol();
+                let message = format!("Unsupported \"{symbol}\" relation: {}", relation_text(relation));
+                Err(source.invalid(at, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The restrictions that a relation is: BETWEEN is two.
+    fn bind(&self, binder: &mut Binder<'_>, relation: &Relation) -> Result<Vec<Restriction>, RequestError> {
+        let table = self.table;
+        let at = relation.subject.at();
+        let restriction =
+            |subject: Subject, operator: Operator, values: Values| Restriction { subject, operator, values, at };
+        let (subject, name, cql_type) = self.bind_subject(binder, relation)?;
+        let receiver = Receiver { name: &name, cql_type: &cql_type };
+        let width = if let Subject::Columns(columns) = &subject { Some(columns.len()) } else { None };
+        Ok(match (&relation.comparand, relation.operator) {
+            (Comparand::Many(ends), Operator::Between) => {
+                let mut both = Vec::with_capacity(2);
+                for (end, operator) in ends.iter().zip([Operator::GreaterOrEqual, Operator::LessOrEqual]) {
+                    let operand = tuple_of(binder, table, end, receiver, width)?;
+                    both.push(restriction(subject.clone(), operator, Values::One(operand)));
+                }
+                both
+            }
+            (Comparand::One(term), operator @ (Operator::In | Operator::NotIn)) => {
+                let list = CqlType::List { element: Arc::new(cql_type.freeze()), frozen: true };
+                let operand =
+                    binder.prepare(table, term, Receiver { name: &format!("in({name})"), cql_type: &list }, None)?;
+                vec![restriction(subject, operator, Values::List(operand))]
+            }
+            (Comparand::Many(terms), operator) => {
+                let mut operands = Vec::with_capacity(terms.len());
+                for term in terms {
+                    operands.push(tuple_of(binder, table, term, receiver, width)?);
+                }
+                // As in Cassandra IN with one value is an equality.
+                match (operator, <[Operand; 1]>::try_from(operands)) {
+                    (Operator::In, Ok([only])) => vec![restriction(subject, Operator::Equal, Values::One(only))],
+                    (_, Ok([only])) => vec![restriction(subject, operator, Values::Many(vec![only]))],
+                    (_, Err(operands)) => vec![restriction(subject, operator, Values::Many(operands))],
+                }
+            }
+            (Comparand::One(term), operator) => {
+                let operand = tuple_of(binder, table, term, receiver, width)?;
+                vec![restriction(subject, operator, Values::One(operand))]
+            }
+            (Comparand::Nothing, operator) => {
+                return Err(binder.source.unsupported(at, &format!("{} restrictions are", operator.symbol())));
+            }
+        })
+    }
+
+    /// The subject of a relation, and the name and type of what it is compared with.
+    fn bind_subject(
+        &self,
+        binder: &mut Binder<'_>,
+        relation: &Relation,
+    ) -> Result<(Subject, String, CqlType), RequestError> {
+        let table = self.table;
+        match &relation.subject {
+            ast::Subject::Column(name) => {
+                let column = binder.column(table, name)?;
+                let (name, cql_type) = compared(binder.source, column, relation)?;
+                Ok((Subject::Column(self.index(column)), name, cql_type))
+            }
+            ast::Subject::Element { column: name, key } => {
+                let column = binder.column(table, name)?;
+                let entry = entry_of(binder.source, column, relation)?;
+                let key_name = format!("key({})", column.name);
+                let key = binder.prepare(table, key, Receiver { name: &key_name, cql_type: &entry.0 }, None)?;
+                Ok((Subject::Entry(self.index(column), key), format!("value({})", column.name), entry.1))
+            }
+            ast::Subject::Field { column, .. } => {
+                Err(binder.source.unsupported(column.at, "restrictions on fields of user-defined types are"))
+            }
+            ast::Subject::Columns(names) => {
+                let columns = self.tuple_columns(binder, names, relation)?;
+                if let [only] = columns.as_slice() {
+                    // A tuple of one is what is in it.
+                    let column = self.column(*only);
+                    return Ok((Subject::Column(*only), column.name.clone(), column.cql_type.clone()));
+                }
+                let types = columns.iter().map(|index| self.table.columns[*index].cql_type.clone()).collect();
+                let shown: Vec<&str> = names.iter().map(|name| name.text.as_str()).collect();
+                Ok((Subject::Columns(columns), format!("({})", shown.join(",")), CqlType::Tuple(Arc::new(types))))
+            }
+            ast::Subject::Token(names) => {
+                self.check_token(binder, names)?;
+                if !matches!(
+                    relation.operator,
+                    Operator::Equal
+                        | Operator::Less
+                        | Operator::LessOrEqual
+                        | Operator::Greater
+                        | Operator::GreaterOrEqual
+                        | Operator::Between
+                ) {
+                    let message = format!("{} cannot be used with the token function", relation.operator.symbol());
+                    return Err(binder.source.invalid(relation.at, message));
+                }
+                Ok((Subject::Token, "partition key token".to_owned(), CqlType::BigInt))
+            }
+        }
+    }
+
+    fn index(&self, column: &Column) -> usize {
+        self.table.columns.iter().position(|own| own.id == column.id).unwrap_or(0)
+    }
+
+    fn column(&self, index: usize) -> &'t Column {
+        &self.table.columns[index]
+    }
+
+    fn check_token(&self, binder: &Binder<'_>, names: &[Name]) -> Result<(), RequestError> {
+        let at = names.first().map(|name| name.at).unwrap_or_default();
+        let mut columns = Vec::with_capacity(names.len());
+        for name in names {
+            columns.push(binder.column(self.table, name)?);
+        }
+        let key: Vec<&Column> = self.table.partition_key().collect();
+        let named = || key.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+        if columns == key {
+            return Ok(());
+        }
+        let message = if columns.iter().any(|column| !key.contains(column)) {
+            "The token() function must contains only partition key components".to_owned()
+        } else if columns.len() == key.len() {
+            format!("The token function arguments must be in the partition key order: {}", named())
+        } else {
+            "The token() function must be applied to all partition key components or none of them".to_owned()
+        };
+        Err(binder.source.invalid(at, message))
+    }
+
+    /// The columns of a tuple: clustering columns that follow each other.
+    fn tuple_columns(
+        &self,
+        binder: &Binder<'_>,
+        names: &[Name],
+        relation: &Relation,
+    ) -> Result<Vec<usize>, RequestError> {
+        let mut columns: Vec<usize> = Vec::with_capacity(names.len());
+        for name in names {
+            let column = binder.column(self.table, name)?;
+            let index = self.index(column);
+            if !matches!(column.kind, ColumnKind::Clustering(..)) {
+                let message = format!(
+                    "Multi-column relations can only be applied to clustering columns but was applied to: {}",
+                    column.name
+                );
+                return Err(binder.source.invalid(name.at, message));
+            }
+            if columns.contains(&index) {
+                let shown = relation_text(relation);
+                let message = format!("Column \"{}\" appeared twice in a relation: {shown}", column.name);
+                return Err(binder.source.invalid(name.at, message));
+            }
+            if columns.last().is_some_and(|last| last + 1 != index) {
+                let shown = relation_text(relation);
+                let message = format!(
+                    "Clustering columns must appear in the PRIMARY KEY order in multi-column relations: {shown}"
+                );
+                return Err(binder.source.invalid(name.at, message));
+            }
+            columns.push(index);
+        }
+        if !matches!(
+            relation.operator,
+            Operator::Equal
+                | Operator::In
+                | Operator::Less
+                | Operator::LessOrEqual
+                | Operator::Greater
+                | Operator::GreaterOrEqual
+                | Operator::Between
+        ) {
+            let message = format!("{} cannot be used for multi-column relations", relation.operator.symbol());
+            return Err(binder.source.invalid(relation.at, message));
+        }
+        Ok(columns)
     }
 
     /// Adds `column = operand`.
@@ -114,170 +384,592 @@ impl<'t> Restrictions<'t> {
         at: Position,
         operand: Operand,
     ) -> Result<(), RequestError> {
-        let restriction = self.of_column(source, column, at)?;
-        if !restriction.is_none() {
-            let name = &column.name;
-            let message = format!("{name} cannot be restricted by more than one relation if it includes an Equal");
-            return Err(source.invalid(at, message));
+        let subject = Subject::Column(self.index(column));
+        self.add(source, Restriction { subject, operator: Operator::Equal, values: Values::One(operand), at })
+    }
+
+    fn add(&mut self, source: Source<'_>, restriction: Restriction) -> Result<(), RequestError> {
+        let shares = |other: &&Restriction| match (&restriction.subject, &other.subject) {
+            (Subject::Token, Subject::Token) => true,
+            _ => other.columns().iter().any(|column| restriction.columns().contains(column)),
+        };
+        for other in self.all.iter().filter(shares) {
+            self.check_together(other, &restriction).map_err(|message| source.invalid(restriction.at, message))?;
         }
-        *restriction = Restriction { equal: Some(operand), at, ..Restriction::default() };
+        self.check_order(&restriction).map_err(|message| source.invalid(restriction.at, message))?;
+        self.all.push(restriction);
         Ok(())
     }
 
-    /// Adds `column operator operand` for an inequality.
-    fn range(
-        &mut self,
-        source: Source<'_>,
-        column: &Column,
-        at: Position,
-        operand: Operand,
-        (upper, inclusive): (bool, bool),
-    ) -> Result<(), RequestError> {
-        let (kind, name) = (self.kind, &column.name);
-        match column.kind {
-            ColumnKind::PartitionKey(_) => {
-                let suffix =
-                    if kind == StatementKind::Select { String::new() } else { format!(" for {kind} statements") };
-                let message = format!(
-                    "Only EQ and IN relation are supported on the partition key (unless you use the token() \
-                     function){suffix}"
-                );
-                return Err(source.invalid(at, message));
+    /// Whether two restrictions that share a column may stand together.
+    fn check_together(&self, first: &Restriction, second: &Restriction) -> Result<(), String> {
+        let name = |restriction: &Restriction| match restriction.subject {
+            Subject::Token => {
+                let names: Vec<&str> = self.table.partition_key().map(|column| column.name.as_str()).collect();
+                format!("token({})", names.join(", "))
             }
-            ColumnKind::Clustering(..) if kind == StatementKind::Update => {
-                let message = "Slice restrictions are not supported on the clustering columns in UPDATE statements";
-                return Err(source.invalid(at, message));
+            _ => {
+                let names = restriction.columns().iter().map(|index| self.column(*index).name.as_str());
+                names.collect::<Vec<_>>().join(", ")
             }
-            _ => {}
+        };
+        if first.is_contains() || second.is_contains() {
+            if first.is_contains() == second.is_contains() {
+                return Ok(());
+            }
+            return Err(format!(
+                "Collection column {} can only be restricted by CONTAINS, CONTAINS KEY, or map-entry equality if it \
+                 already restricted by one of those",
+                name(first)
+            ));
         }
-        let restriction = self.of_column(source, column, at)?;
-        if restriction.equal.is_some() {
-            let message = format!("{name} cannot be restricted by more than one relation if it includes an Equal");
-            return Err(source.invalid(at, message));
+        for restriction in [first, second] {
+            let included = match restriction.operator {
+                Operator::Equal => "an Equal",
+                Operator::In => "a IN",
+                _ => continue,
+            };
+            let shown = name(restriction);
+            return Err(format!("{shown} cannot be restricted by more than one relation if it includes {included}"));
         }
-        let (slot, side) = if upper { (&mut restriction.upper, "end") } else { (&mut restriction.lower, "start") };
-        if slot.is_some() {
-            let message = format!("More than one restriction was found for the {side} bound on {name}");
-            return Err(source.invalid(at, message));
+        if !first.is_slice() || !second.is_slice() {
+            return Ok(());
         }
-        *slot = Some(RangeEnd { operand, inclusive });
-        restriction.at = at;
+        if first.first() != second.first() {
+            let later = self.column(first.first().max(second.first()));
+            return Err(format!(
+                "Column \"{}\" cannot be restricted by two inequalities not starting with the same column",
+                later.name
+            ));
+        }
+        let narrower = if first.columns().len() < second.columns().len() { first } else { second };
+        for (both, side) in
+            [(first.is_lower() && second.is_lower(), "start"), (first.is_upper() && second.is_upper(), "end")]
+        {
+            if both {
+                return Err(format!("More than one restriction was found for the {side} bound on {}", name(narrower)));
+            }
+        }
         Ok(())
     }
 
-    fn of_column(
-        &mut self,
-        source: Source<'_>,
-        column: &Column,
-        at: Position,
-    ) -> Result<&mut Restriction, RequestError> {
-        match column.kind {
-            ColumnKind::PartitionKey(position) => Ok(&mut self.partition[position as usize]),
-            ColumnKind::Clustering(position, _) => Ok(&mut self.clustering[position as usize]),
-            ColumnKind::Regular | ColumnKind::Static if self.kind == StatementKind::Select => {
-                let message =
-                    format!("Filtering is not supported yet: column {} is not part of the PRIMARY KEY", column.name);
-                Err(source.invalid(at, message))
-            }
-            ColumnKind::Regular | ColumnKind::Static => {
-                let message = format!("Non PRIMARY KEY columns found in where clause: {}", column.name);
-                Err(source.invalid(at, message))
-            }
+    /// Whether a restriction of a clustering column may stand with those of others, in the order of the statement.
+    fn check_order(&self, restriction: &Restriction) -> Result<(), String> {
+        if self.allow_filtering || !self.is_clustering(restriction) {
+            return Ok(());
         }
+        let others = self.all.iter().filter(|other| self.is_clustering(other));
+        let Some(last) = others.max_by_key(|other| other.first()) else { return Ok(()) };
+        let (first, last_first) = (restriction.first(), last.first());
+        if last.is_slice() && first > last_first {
+            return Err(format!(
+                "Clustering column \"{}\" cannot be restricted (preceding column \"{}\" is restricted by a non-EQ \
+                 relation)",
+                self.column(first).name,
+                self.column(last_first).name
+            ));
+        }
+        if first < last_first && restriction.is_slice() {
+            let next = self.all.iter().filter(|other| self.is_clustering(other) && other.first() > first);
+            let next = next.map(Restriction::first).min().unwrap_or(last_first);
+            return Err(format!(
+                "PRIMARY KEY column \"{}\" cannot be restricted (preceding column \"{}\" is restricted by a non-EQ \
+                 relation)",
+                self.column(next).name,
+                self.column(first).name
+            ));
+        }
+        Ok(())
     }
 
-    /// The partition key, which must be whole.
-    fn partition_key(&self) -> Result<Vec<Operand>, RequestError> {
-        let restricted = self.table.partition_key().zip(&self.partition);
-        let missing: Vec<&str> =
-            restricted.filter(|(_, said)| said.is_none()).map(|(column, _)| column.name.as_str()).collect();
-        if missing.is_empty() {
-            return Ok(self.partition.iter().filter_map(|restriction| restriction.equal.clone()).collect());
-        }
-        let missing = missing.join(", ");
-        Err(RequestError::Invalid(if self.kind == StatementKind::Select {
-            format!("SELECT without the whole partition key is not supported yet: restrict column(s) {missing}")
-        } else {
-            format!("Some partition key parts are missing: {missing}")
-        }))
+    fn is_clustering(&self, restriction: &Restriction) -> bool {
+        restriction
+            .columns()
+            .first()
+            .is_some_and(|index| matches!(self.column(*index).kind, ColumnKind::Clustering(..)))
     }
 
-    /// The key of one row: INSERT and UPDATE.
-    pub(crate) fn whole_key(&self, source: Source<'_>) -> Result<KeyPlan, RequestError> {
-        let partition = self.partition_key()?;
-        let restricted = self.table.clustering().zip(&self.clustering);
-        let missing: Vec<&str> =
-            restricted.filter(|(_, said)| said.is_none()).map(|(column, _)| column.name.as_str()).collect();
+    fn of_partition_key(&self) -> impl Iterator<Item = &Restriction> {
+        self.all.iter().filter(|restriction| {
+            let first = restriction.columns().first();
+            first.is_some_and(|index| matches!(self.column(*index).kind, ColumnKind::PartitionKey(_)))
+        })
+    }
+
+    /// Those of clustering columns, by their first columns.
+    fn of_clustering(&self) -> Vec<&Restriction> {
+        let mut found: Vec<&Restriction> =
+            self.all.iter().filter(|restriction| self.is_clustering(restriction)).collect();
+        found.sort_by_key(|restriction| restriction.first());
+        found
+    }
+
+    fn of_others(&self) -> impl Iterator<Item = &Restriction> {
+        self.all.iter().filter(|restriction| {
+            let first = restriction.columns().first();
+            first.is_some_and(|index| matches!(self.column(*index).kind, ColumnKind::Regular | ColumnKind::Static))
+        })
+    }
+
+    fn tokens(&self) -> impl Iterator<Item = &Restriction> {
+        self.all.iter().filter(|restriction| matches!(restriction.subject, Subject::Token))
+    }
+
+    /// True when `column` is given by one value.
+    pub(crate) fn is_equal(&self, column: &Column) -> bool {
+        let index = self.index(column);
+        let gives = |restriction: &Restriction| {
+            restriction.operator == Operator::Equal
+                && restriction.columns().contains(&index)
+                && !matches!(restriction.subject, Subject::Entry(..))
+        };
+        self.all.iter().any(gives)
+    }
+
+    /// True when a clustering column is restricted.
+    pub(crate) fn has_clustering(&self) -> bool {
+        self.all.iter().any(|restriction| self.is_clustering(restriction))
+    }
+
+    /// Names of columns of the partition key that are not restricted.
+    fn missing_of_partition_key(&self) -> Vec<&str> {
+        let missing = |(index, column): (usize, &'t Column)| {
+            let restricted = self.of_partition_key().any(|restriction| restriction.columns().contains(&index));
+            (!restricted).then_some(column.name.as_str())
+        };
+        self.table.partition_key().enumerate().filter_map(missing).collect()
+    }
+
+    /// The values of each column of the partition key, which must be given whole.
+    fn partition_key(&self) -> Result<Vec<Values>, RequestError> {
+        let missing = self.missing_of_partition_key();
         if !missing.is_empty() {
-            let message = format!("Some clustering keys are missing: {}", missing.join(", "));
-            return Err(RequestError::Invalid(message));
+            return Err(invalid(format!("Some partition key parts are missing: {}", missing.join(", "))));
         }
-        let clustering = self.clustering(source)?;
-        Ok(KeyPlan { partition, clustering })
+        let mut values = Vec::new();
+        for index in 0..self.table.partition_key().count() {
+            let found = self.of_partition_key().find(|restriction| restriction.columns().contains(&index));
+            let Some(restriction) = found.filter(|restriction| restriction.selects_keys()) else {
+                return Err(invalid(format!(
+                    "Only EQ and IN relation are supported on the partition key (unless you use the token() function) \
+                     for {} statements",
+                    self.kind
+                )));
+            };
+            values.push(restriction.values.clone());
+        }
+        Ok(values)
     }
 
-    /// The key of a slice of a partition: SELECT and DELETE.
+    fn check_write(&self, source: Source<'_>) -> Result<(), RequestError> {
+        if let Some(token) = self.tokens().next() {
+            let message = format!("The token function cannot be used in WHERE clauses for {} statements", self.kind);
+            return Err(source.invalid(token.at, message));
+        }
+        Ok(())
+    }
+
+    fn check_primary_key_only(&self, source: Source<'_>) -> Result<(), RequestError> {
+        let Some(first) = self.of_others().next() else { return Ok(()) };
+        let mut names: Vec<&str> = self.of_others().map(|other| self.column(other.first()).name.as_str()).collect();
+        names.dedup();
+        let message = format!("Non PRIMARY KEY columns found in where clause: {} ", names.join(", "));
+        Err(source.invalid(first.at, message.trim_end()))
+    }
+
+    /// The key of rows that are given whole: INSERT and UPDATE.
+    pub(crate) fn whole_key(&self, source: Source<'_>) -> Result<KeyPlan, RequestError> {
+        self.check_write(source)?;
+        let partition = self.partition_key()?;
+        if let Some(slice) = self.of_clustering().into_iter().find(|restriction| restriction.is_slice()) {
+            let kind = self.kind;
+            let message =
+                format!("Slice restrictions are not supported on the clustering columns in {kind} statements");
+            return Err(source.invalid(slice.at, message));
+        }
+        let restricted = |index: usize| self.all.iter().any(|restriction| restriction.columns().contains(&index));
+        let first = self.table.partition_key().count();
+        let columns = self.table.clustering().zip(first..);
+        let missing: Vec<&str> =
+            columns.filter(|(_, index)| !restricted(*index)).map(|(column, _)| column.name.as_str()).collect();
+        if !missing.is_empty() {
+            return Err(invalid(format!("Some clustering keys are missing: {}", missing.join(", "))));
+        }
+        self.check_primary_key_only(source)?;
+        Ok(KeyPlan { partition, clustering: self.clustering().0, kind: self.kind })
+    }
+
+    /// The key of slices of partitions: DELETE.
     pub(crate) fn rows_of_partition(&self, source: Source<'_>) -> Result<KeyPlan, RequestError> {
-        let everything = self.kind == StatementKind::Select
-            && self.partition.iter().chain(&self.clustering).all(Restriction::is_none);
-        let partition = if everything { Vec::new() } else { self.partition_key()? };
-        Ok(KeyPlan { partition, clustering: self.clustering(source)? })
+        self.check_write(source)?;
+        let partition = self.partition_key()?;
+        let (clustering, filtered) = self.clustering();
+        self.check_prefix(source, &filtered)?;
+        self.check_primary_key_only(source)?;
+        Ok(KeyPlan { partition, clustering, kind: self.kind })
     }
 
-    fn clustering(&self, source: Source<'_>) -> Result<ClusteringPlan, RequestError> {
-        let mut plan = ClusteringPlan { equal: Vec::new(), lower: None, upper: None };
-        // The first column that is not restricted by equality: what comes after it cannot be restricted.
-        let mut last: Option<(&Column, bool)> = None;
-        for (column, restriction) in self.table.clustering().zip(&self.clustering) {
-            match last {
-                Some((previous, true)) if !restriction.is_none() => {
-                    let message = format!(
-                        "Clustering column \"{}\" cannot be restricted (preceding column \"{}\" is restricted by a \
-                         non-EQ relation)",
-                        column.name, previous.name
-                    );
-                    return Err(source.invalid(restriction.at, message));
+    /// The clustering columns that select slices, and the restrictions that do not.
+    fn clustering(&self) -> (ClusteringPlan, Vec<&Restriction>) {
+        let first = self.table.partition_key().count();
+        let (mut steps, mut filtered): (Vec<Step>, Vec<&Restriction>) = (Vec::new(), Vec::new());
+        let mut position = first;
+        for restriction in self.of_clustering() {
+            let width = restriction.columns().len();
+            if restriction.first() != position || !(restriction.selects_keys() || restriction.is_slice()) {
+                filtered.push(restriction);
+            } else if restriction.is_slice() {
+                let range = (restriction.operator, restriction.values.clone(), width);
+                match steps.last_mut() {
+                    Some(Step::Ranges(ranges)) => ranges.push(range),
+                    _ => steps.push(Step::Ranges(vec![range])),
                 }
-                Some((previous, false)) if !restriction.is_none() => {
-                    let message = format!(
-                        "PRIMARY KEY column \"{}\" cannot be restricted as preceding column \"{}\" is not restricted",
-                        column.name, previous.name
-                    );
-                    return Err(source.invalid(restriction.at, message));
-                }
-                Some(_) => {}
-                None => match &restriction.equal {
-                    Some(operand) => plan.equal.push(operand.clone()),
-                    None => {
-                        plan.lower = restriction.lower.clone();
-                        plan.upper = restriction.upper.clone();
-                        last = Some((column, restriction.is_range()));
-                    }
-                },
+            } else {
+                steps.push(Step::Values(restriction.values.clone(), width));
+                position += width;
             }
         }
-        Ok(plan)
+        (ClusteringPlan { steps }, filtered)
+    }
+
+    /// Refuses clustering columns that are restricted behind one that is not.
+    fn check_prefix(&self, source: Source<'_>, filtered: &[&Restriction]) -> Result<(), RequestError> {
+        let Some(first_filtered) = filtered.first() else { return Ok(()) };
+        let mut restricted: Vec<usize> =
+            self.of_clustering().iter().flat_map(|restriction| restriction.columns().to_vec()).collect();
+        restricted.sort_unstable();
+        restricted.dedup();
+        let first = self.table.partition_key().count();
+        for (index, column) in restricted.iter().zip(first..) {
+            if *index != column {
+                let message = format!(
+                    "PRIMARY KEY column \"{}\" cannot be restricted as preceding column \"{}\" is not restricted",
+                    self.column(*index).name,
+                    self.column(column).name
+                );
+                let at = self.all.iter().find(|other| other.columns().contains(index));
+                return Err(source.invalid(at.map_or(first_filtered.at, |other| other.at), message));
+            }
+        }
+        Ok(())
+    }
+
+    /// What SELECT reads. `only_static` when it selects nothing but static columns.
+    pub(crate) fn select(&self, source: Source<'_>, only_static: bool) -> Result<WherePlan, RequestError> {
+        let refuse = |restriction: Option<&Restriction>| match restriction {
+            Some(restriction) => source.invalid(restriction.at, FILTERING),
+            None => invalid(FILTERING.to_owned()),
+        };
+        let missing = !self.missing_of_partition_key().is_empty();
+        let given = self.of_partition_key().next();
+        let looked_up = !missing && self.of_partition_key().all(Restriction::selects_keys);
+        let filters_keys = given.is_some() && !looked_up;
+        if filters_keys && !self.allow_filtering {
+            return Err(refuse(given));
+        }
+        let mut filtered: Vec<&Restriction> = if filters_keys { self.of_partition_key().collect() } else { Vec::new() };
+        if only_static && let Some(first) = self.of_clustering().first() {
+            let message = "Cannot restrict clustering columns when selecting only static columns";
+            return Err(source.invalid(first.at, message));
+        }
+        let (clustering, filters_clustering) = self.clustering();
+        if !self.allow_filtering {
+            let contains = self.of_clustering().into_iter().find(|restriction| restriction.is_contains());
+            if let Some(contains) = contains {
+                let message =
+                    "Clustering columns can only be restricted with CONTAINS with a secondary index or filtering";
+                return Err(source.invalid(contains.at, message));
+            }
+            self.check_prefix(source, &filters_clustering)?;
+            let refused = filters_clustering.first().copied().or(self.of_others().next());
+            let scans = given.is_none() && self.has_clustering();
+            if refused.is_some() || scans {
+                return Err(refuse(refused.or(self.of_clustering().first().copied())));
+            }
+        }
+        filtered.extend(filters_clustering);
+        filtered.extend(self.of_others());
+        let partition = if looked_up { Some(self.partition_key()?) } else { None };
+        let tokens = self.tokens().map(|token| (token.operator, token.values.clone())).collect();
+        let mut filters = Vec::new();
+        for restriction in filtered {
+            self.filters(source, restriction, &mut filters)?;
+        }
+        let regular = self.of_others().any(|other| self.column(other.first()).kind == ColumnKind::Regular);
+        Ok(WherePlan {
+            is_in: self.of_partition_key().any(|restriction| restriction.operator == Operator::In),
+            names_partitions: given.is_some(),
+            whole_partitions: !self.has_clustering() && !regular,
+            partition,
+            tokens,
+            clustering,
+            filters,
+        })
+    }
+
+    /// The conditions that a restriction is, column by column.
+    fn filters(
+        &self,
+        source: Source<'_>,
+        restriction: &Restriction,
+        filters: &mut Vec<FilterPlan>,
+    ) -> Result<(), RequestError> {
+        let Restriction { operator, values, at, .. } = restriction;
+        let filter = |column: usize, test: Test| FilterPlan { column, test };
+        match &restriction.subject {
+            Subject::Token => {}
+            Subject::Entry(column, key) => {
+                let Values::One(value) = values else { return Ok(()) };
+                filters.push(filter(*column, Test::Entry { key: key.clone(), value: value.clone() }));
+            }
+            Subject::Column(column) => {
+                filters.push(filter(*column, Test::Compare { operator: *operator, values: values.clone() }));
+            }
+            Subject::Columns(_) if restriction.is_slice() => {
+                let message = "Multi-column slice restrictions cannot be used for filtering.";
+                return Err(source.invalid(*at, message));
+            }
+            Subject::Columns(columns) => {
+                let Values::One(tuple) = values else {
+                    return Err(source.invalid(*at, "Multicolumn IN filters are not supported"));
+                };
+                let types = columns.iter().map(|index| self.column(*index).cql_type.clone()).collect();
+                let cql_type = CqlType::Tuple(Arc::new(types));
+                for (index, column) in columns.iter().enumerate() {
+                    let (cql_type, value) = (cql_type.clone(), Box::new(tuple.clone()));
+                    let values = Values::One(Operand::Field { cql_type, value, index });
+                    filters.push(filter(*column, Test::Compare { operator: Operator::Equal, values }));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
-/// The rows of one partition that a statement is about, before values are bound.
+fn invalid(message: String) -> RequestError {
+    RequestError::Invalid(message)
+}
+
+/// The value of a relation; of a tuple of columns one with as many elements.
+fn tuple_of(
+    binder: &mut Binder<'_>,
+    table: &Table,
+    term: &Term,
+    receiver: Receiver<'_>,
+    width: Option<usize>,
+) -> Result<Operand, RequestError> {
+    if let (Some(width), TermKind::Tuple(terms)) = (width, &term.kind)
+        && terms.len() != width
+    {
+        let message = format!("Expected {width} elements in value tuple, but got {}: {}", terms.len(), text(term));
+        return Err(binder.source.invalid(term.at, message));
+    }
+    binder.prepare(table, term, receiver, None)
+}
+
+/// The name and type of what a column is compared with.
+fn compared(source: Source<'_>, column: &Column, relation: &Relation) -> Result<(String, CqlType), RequestError> {
+    let (name, cql_type, operator) = (&column.name, &column.cql_type, relation.operator);
+    let refused = |message: String| Err(source.invalid(relation.subject.at(), message));
+    let element = match cql_type {
+        CqlType::List { element, .. } | CqlType::Set { element, .. } => Some(element.as_ref()),
+        CqlType::Map { entry, .. } => Some(&entry.1),
+        _ => None,
+    };
+    match operator {
+        Operator::ContainsKey | Operator::NotContainsKey => {
+            return match cql_type {
+                CqlType::Map { entry, .. } => Ok((format!("key({name})"), entry.0.clone())),
+                _ => refused(format!("Cannot use {} on non-map column {name}", operator.symbol())),
+            };
+        }
+        Operator::Contains | Operator::NotContains => {
+            return match element {
+                Some(element) => Ok((format!("value({name})"), element.clone())),
+                None => refused(format!("Cannot use {} on non-collection column {name}", operator.symbol())),
+            };
+        }
+        _ => {}
+    }
+    if cql_type.is_multi_cell() {
+        if element.is_none() {
+            return refused(format!(
+                "Non-frozen UDT column '{name}' ({cql_type}) cannot be restricted by any relation"
+            ));
+        }
+        let symbol = operator.symbol();
+        return refused(format!(
+            "Collection column '{name}' ({cql_type}) cannot be restricted by a '{symbol}' relation"
+        ));
+    }
+    let is_slice = matches!(
+        operator,
+        Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual | Operator::Between
+    );
+    if is_slice && !cql_type.is_ordered() && *cql_type != CqlType::Counter {
+        let message = match cql_type {
+            CqlType::List { .. } | CqlType::Set { .. } | CqlType::Map { .. } => "collections containing durations",
+            CqlType::Tuple(_) => "tuples containing durations",
+            CqlType::UserDefined { .. } => "UDTs containing durations",
+            _ => "duration columns",
+        };
+        return refused(format!("Slice restrictions are not supported on {message}"));
+    }
+    if operator == Operator::Like && !matches!(cql_type, CqlType::Ascii | CqlType::Text) {
+        return refused(format!("LIKE is only supported on text columns, but {name} is of type {cql_type}"));
+    }
+    let compared = if *cql_type == CqlType::Counter { CqlType::BigInt } else { cql_type.clone() };
+    Ok((name.clone(), compared))
+}
+
+/// The types of the entries of a map whose entries can be restricted.
+fn entry_of(source: Source<'_>, column: &Column, relation: &Relation) -> Result<(CqlType, CqlType), RequestError> {
+    let name = &column.name;
+    let message = match &column.cql_type {
+        CqlType::List { .. } => {
+            format!("Indexes on list entries ({name}[index] = value) are not currently supported.")
+        }
+        CqlType::Map { frozen: true, .. } => {
+            format!("Map-entry equality predicates on frozen map column {name} are not supported")
+        }
+        CqlType::Map { entry, .. } if relation.operator == Operator::Equal => return Ok(entry.as_ref().clone()),
+        CqlType::Map { .. } => "Only EQ relations are supported on map entries".to_owned(),
+        _ => format!("Column {name} cannot be used as a map"),
+    };
+    Err(source.invalid(relation.subject.at(), message))
+}
+
+/// A relation as messages repeat it.
+fn relation_text(relation: &Relation) -> String {
+    let names = |names: &[Name]| names.iter().map(|name| name.text.as_str()).collect::<Vec<_>>().join(", ");
+    let subject = match &relation.subject {
+        ast::Subject::Column(name) => name.text.clone(),
+        ast::Subject::Element { column, key } => format!("{}[{}]", column.text, text(key)),
+        ast::Subject::Field { column, field } => format!("{}.{}", column.text, field.text),
+        ast::Subject::Columns(columns) => format!("({})", names(columns)),
+        ast::Subject::Token(columns) => format!("token({})", names(columns)),
+    };
+    let operator = relation.operator.symbol();
+    match &relation.comparand {
+        Comparand::One(term) => format!("{subject} {operator} {}", text(term)),
+        Comparand::Many(terms) if relation.operator == Operator::Between => {
+            let ends: Vec<String> = terms.iter().map(text).collect();
+            format!("{subject} {operator} {}", ends.join(" AND "))
+        }
+        Comparand::Many(terms) => {
+            format!("{subject} {operator} ({})", terms.iter().map(text).collect::<Vec<_>>().join(", "))
+        }
+        Comparand::Nothing => format!("{subject} {operator}"),
+    }
+}
+
+/// What SELECT reads, before values are bound. (An index could take one of the filters.)
+#[derive(Debug)]
+pub(crate) struct WherePlan {
+    /// The values of the partition key's columns; `None` to read partitions by their tokens.
+    partition: Option<Vec<Values>>,
+    tokens: Vec<(Operator, Values)>,
+    clustering: ClusteringPlan,
+    pub(crate) filters: Vec<FilterPlan>,
+    /// True when a column of the partition key is restricted.
+    pub(crate) names_partitions: bool,
+    /// True when a column of the partition key is restricted by IN.
+    pub(crate) is_in: bool,
+    /// True when all rows of the partitions are read, so that one without rows counts by its static columns.
+    pub(crate) whole_partitions: bool,
+}
+
+impl WherePlan {
+    /// True when partitions are found by their tokens.
+    pub(crate) fn is_range(&self) -> bool {
+        self.partition.is_none()
+    }
+
+    /// The indexes of the parameters that make up the partition key, in the order of the key; empty when a part of
+    /// the key is not a parameter.
+    pub(crate) fn partition_parameters(&self) -> Vec<u16> {
+        self.partition.as_deref().map(parameters_of).unwrap_or_default()
+    }
+
+    /// The partitions by their keys, in the order of their values; `None` for all in the range of tokens.
+    pub(crate) fn partitions<'a>(
+        &'a self,
+        table: &Table,
+        arguments: Arguments<'a>,
+    ) -> Result<(Option<Vec<PartitionKey>>, Option<TokenRange>), RequestError> {
+        let range = self.token_range(arguments)?;
+        let Some(values) = &self.partition else { return Ok((None, range)) };
+        let mut keys = partition_keys(values, table, arguments)?;
+        keys.retain(|key| range.is_some_and(|range| range.contains(key.token)));
+        Ok((Some(keys), range))
+    }
+
+    /// The tokens selected; `None` for none.
+    fn token_range<'a>(&'a self, arguments: Arguments<'a>) -> Result<Option<TokenRange>, RequestError> {
+        let (mut lower, mut upper): (Option<(i64, bool)>, Option<(i64, bool)>) = (None, None);
+        for (operator, values) in &self.tokens {
+            let Values::One(operand) = values else { continue };
+            let token = match arguments.bigint(Some(operand))? {
+                Some(Some(token)) => token,
+                Some(None) => return Err(invalid("Invalid null token value".to_owned())),
+                None => return Err(invalid("Invalid unset value for partition key token".to_owned())),
+            };
+            match operator {
+                Operator::Greater => lower = Some((token, false)),
+                Operator::GreaterOrEqual => lower = Some((token, true)),
+                Operator::Less => upper = Some((token, false)),
+                Operator::LessOrEqual => upper = Some((token, true)),
+                _ => (lower, upper) = (Some((token, true)), Some((token, true))),
+            }
+        }
+        // The least token is no key's: as an end it is that of the ring, so that ranges that drivers split come out
+        // right.
+        let upper = upper.filter(|(token, _)| *token != i64::MIN);
+        let start = match lower {
+            Some((token, inclusive)) if inclusive => token.saturating_sub(1),
+            Some((token, _)) => token,
+            None => i64::MIN,
+        };
+        let end = match upper {
+            Some((token, inclusive)) if !inclusive => token - 1,
+            Some((token, _)) => token,
+            None => i64::MAX,
+        };
+        Ok((start < end).then_some(TokenRange { start: Token(start), end: Token(end) }))
+    }
+
+    /// The rows wanted of each partition: ascending and disjoint; perhaps none.
+    pub(crate) fn slices<'a>(&'a self, table: &Table, arguments: Arguments<'a>) -> Result<Vec<Slice>, RequestError> {
+        let rows = self.clustering.rows(table, arguments)?;
+        Ok(rows.into_iter().filter_map(Rows::into_slice).collect())
+    }
+}
+
+/// The rows of partitions that a statement that writes is about, before values are bound.
 #[derive(Debug)]
 pub(crate) struct KeyPlan {
-    /// The partition key's components.
-    partition: Vec<Operand>,
+    /// The values of the partition key's columns.
+    partition: Vec<Values>,
     clustering: ClusteringPlan,
+    kind: StatementKind,
 }
 
+/// What is said of the first clustering columns.
 #[derive(Debug)]
 struct ClusteringPlan {
-    /// The values of the first clustering columns.
-    equal: Vec<Operand>,
-    /// Bounds of the column after them.
-    lower: Option<RangeEnd>,
-    upper: Option<RangeEnd>,
+    steps: Vec<Step>,
 }
 
-/// The rows of one partition that a bound statement is about.
+/// What is said of the next clustering columns, one or, of a tuple, several.
+#[derive(Debug)]
+enum Step {
+    /// Values, of so many columns each.
+    Values(Values, usize),
+    /// Ranges that all hold, each of so many columns; they are the last step.
+    Ranges(Vec<(Operator, Values, usize)>),
+}
+
+/// Rows of one partition that a bound statement is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rows {
     /// The row at this encoded clustering key.
@@ -290,90 +982,187 @@ pub(crate) enum Rows {
     Nothing,
 }
 
-impl KeyPlan {
-    /// True when all clustering columns are given by equality.
-    pub(crate) fn is_one_row(&self, table: &Table) -> bool {
-        self.clustering.equal.len() == table.clustering().count()
-    }
-
-    /// True when no partition is named: all are meant.
-    pub(crate) fn is_range(&self) -> bool {
-        self.partition.is_empty()
-    }
-
-    /// How many clustering columns are given by equality.
-    pub(crate) fn equal_clustering_columns(&self) -> usize {
-        self.clustering.equal.len()
-    }
-
-    /// The parameters that make up the partition key, in its order; empty unless all of it is
-    /// parameters.
-    pub(crate) fn partition_parameters(&self) -> Vec<u16> {
-        let parameter = |operand: &Operand| match operand {
-            Operand::Parameter(index) => Some(*index),
-            Operand::Constant(_) => None,
-        };
-        let parameters: Option<Vec<u16>> = self.partition.iter().map(parameter).collect();
-        parameters.unwrap_or_default()
-    }
-
-    /// The values of the partition key's columns.
-    pub(crate) fn partition_values<'a>(
-        &'a self,
-        table: &Table,
-        arguments: Arguments<'a>,
-    ) -> Result<Vec<Bytes>, RequestError> {
-        let columns = table.partition_key().zip(&self.partition);
-        columns.map(|(column, operand)| arguments.key_value(operand, &column.name)).collect()
-    }
-
-    /// The partition.
-    pub(crate) fn partition<'a>(
-        &'a self,
-        table: &Table,
-        arguments: Arguments<'a>,
-    ) -> Result<PartitionKey, RequestError> {
-        // The one component of most keys needs no vector.
-        if let ([operand], Some(column)) = (self.partition.as_slice(), table.columns.first()) {
-            let value = arguments.key_value(operand, &column.name)?;
-            return PartitionKey::from_components(std::slice::from_ref(&value));
-        }
-        PartitionKey::from_components(&self.partition_values(table, arguments)?)
-    }
-
-    /// The rows of the partition.
-    pub(crate) fn rows<'a>(&'a self, table: &Table, arguments: Arguments<'a>) -> Result<Rows, RequestError> {
-        let plan = &self.clustering;
-        let mut columns = table.clustering();
-        let mut prefix = Vec::with_capacity(plan.equal.len() + 1);
-        for (operand, column) in plan.equal.iter().zip(&mut columns) {
-            prefix.push(arguments.key_value(operand, &column.name)?);
-        }
-        let Some(column) = columns.next() else {
-            return Ok(Rows::One(encode_clustering(table, &prefix)?));
-        };
-        if prefix.is_empty() && plan.lower.is_none() && plan.upper.is_none() {
-            return Ok(Rows::All);
-        }
-        let end = |end: &'a Option<RangeEnd>| -> Result<Option<(Bytes, bool)>, RequestError> {
-            let Some(RangeEnd { operand, inclusive }) = end else { return Ok(None) };
-            Ok(Some((arguments.key_value(operand, &column.name)?, *inclusive)))
-        };
-        let (mut first, mut last) = (end(&plan.lower)?, end(&plan.upper)?);
-        if matches!(column.kind, ColumnKind::Clustering(_, ClusteringOrder::Descending)) {
-            std::mem::swap(&mut first, &mut last);
-        }
-        let mut bound = |value: Option<(Bytes, bool)>, side: BoundSide, opposite: BoundSide| match value {
-            None => encode_bound(table, &prefix, side),
-            Some((value, inclusive)) => {
-                prefix.push(value);
-                let encoded = encode_bound(table, &prefix, if inclusive { side } else { opposite });
-                prefix.pop();
-                encoded
+impl Rows {
+    /// The slice that holds these rows and no other position.
+    fn into_slice(self) -> Option<Slice> {
+        match self {
+            Rows::One(clustering) => {
+                // Its end is the row's key and a zero byte, by which storage can tell that one key is wanted.
+                let mut end = Vec::with_capacity(clustering.len() + 1);
+                end.extend_from_slice(&clustering);
+                end.push(0);
+                Some(Slice { start: clustering, end: Bytes::from(end) })
             }
-        };
-        let start = bound(first, BoundSide::Before, BoundSide::After)?;
-        let end = bound(last, BoundSide::After, BoundSide::Before)?;
-        Ok(if start < end { Rows::Slice(Slice { start, end }) } else { Rows::Nothing })
+            Rows::Slice(slice) => Some(slice),
+            Rows::All => Some(Slice::all()),
+            Rows::Nothing => None,
+        }
     }
+}
+
+impl ClusteringPlan {
+    /// The rows selected of each partition, ascending and disjoint; none at all is no rows.
+    fn rows<'a>(&'a self, table: &Table, arguments: Arguments<'a>) -> Result<Vec<Rows>, RequestError> {
+        let columns: Vec<&Column> = table.clustering().collect();
+        let mut prefixes: Vec<Vec<Bytes>> = vec![Vec::new()];
+        let mut ranges: &[(Operator, Values, usize)] = &[];
+        let mut position = 0;
+        for step in &self.steps {
+            match step {
+                Step::Values(values, width) => {
+                    let values = values_of(values, &columns[position..position + width], arguments)?;
+                    prefixes = product(prefixes, &values)?;
+                    position += width;
+                }
+                Step::Ranges(step) => ranges = step,
+            }
+        }
+        if position == columns.len() {
+            let mut keys =
+                prefixes.iter().map(|values| encode_clustering(table, values)).collect::<Result<Vec<_>, _>>()?;
+            keys.sort_unstable();
+            keys.dedup();
+            return Ok(keys.into_iter().map(Rows::One).collect());
+        }
+        if position == 0 && ranges.is_empty() {
+            return Ok(vec![Rows::All]);
+        }
+        let mut bounds = Vec::with_capacity(ranges.len());
+        for (operator, values, width) in ranges {
+            let found = values_of(values, &columns[position..position + width], arguments)?;
+            bounds.extend(found.into_iter().map(|values| (*operator, values)));
+        }
+        let mut slices = Vec::new();
+        for prefix in &prefixes {
+            slices.extend(SliceSet::of(table, prefix, &bounds)?.into_slices());
+        }
+        Ok(SliceSet::union(slices).into_slices().into_iter().map(Rows::Slice).collect())
+    }
+}
+
+impl KeyPlan {
+    /// True when it selects one row of each partition exactly, or the one that a table without clustering columns
+    /// has, whatever the values.
+    pub(crate) fn is_one_row(&self, table: &Table) -> bool {
+        let mut covered = 0;
+        for step in &self.clustering.steps {
+            match step {
+                Step::Values(_, width) => covered += width,
+                Step::Ranges(_) => return false,
+            }
+        }
+        covered == table.clustering().count()
+    }
+
+    /// The indexes of the parameters that make up the partition key, in the order of the key; empty when a part of
+    /// the key is not a parameter.
+    pub(crate) fn partition_parameters(&self) -> Vec<u16> {
+        parameters_of(&self.partition)
+    }
+
+    /// The partitions, each once.
+    pub(crate) fn partitions<'a>(
+        &'a self,
+        table: &Table,
+        arguments: Arguments<'a>,
+    ) -> Result<Vec<PartitionKey>, RequestError> {
+        partition_keys(&self.partition, table, arguments)
+    }
+
+    /// The rows of each partition, ascending and disjoint; none at all is no rows.
+    pub(crate) fn all_rows<'a>(&'a self, table: &Table, arguments: Arguments<'a>) -> Result<Vec<Rows>, RequestError> {
+        self.clustering.rows(table, arguments)
+    }
+}
+
+fn parameters_of(partition: &[Values]) -> Vec<u16> {
+    let parameter = |values: &Values| match values {
+        Values::One(Operand::Parameter(index)) => Some(*index),
+        _ => None,
+    };
+    let parameters: Option<Vec<u16>> = partition.iter().map(parameter).collect();
+    parameters.unwrap_or_default()
+}
+
+/// The values of a restriction of `columns`: of each one for each column.
+fn values_of<'a>(
+    values: &'a Values,
+    columns: &[&Column],
+    arguments: Arguments<'a>,
+) -> Result<Vec<Vec<Bytes>>, RequestError> {
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    let name = names.join(", ");
+    let wires = operands_of(values, &name, arguments, |operand| arguments.key_value(operand, &name))?;
+    match columns {
+        [_] => Ok(wires.into_iter().map(|wire| vec![wire]).collect()),
+        columns => wires.iter().map(|wire| elements_of(wire, columns)).collect(),
+    }
+}
+
+/// The values of a restriction in wire form.
+pub(crate) fn operands_of<'a>(
+    values: &'a Values,
+    name: &str,
+    arguments: Arguments<'a>,
+    value: impl Fn(&'a Operand) -> Result<Bytes, RequestError>,
+) -> Result<Vec<Bytes>, RequestError> {
+    match values {
+        Values::One(operand) => Ok(vec![value(operand)?]),
+        Values::Many(operands) => operands.iter().map(value).collect(),
+        Values::List(operand) => {
+            let list = arguments.key_value(operand, name)?;
+            // The elements of a list lie in it one after the other, whatever their type.
+            let cql_type = CqlType::List { element: Arc::new(CqlType::Blob), frozen: true };
+            let elements = parts(&cql_type, &list).map_err(|error| invalid(error.0))?;
+            Ok(elements.into_iter().flatten().map(Bytes::copy_from_slice).collect())
+        }
+    }
+}
+
+fn elements_of(wire: &Bytes, columns: &[&Column]) -> Result<Vec<Bytes>, RequestError> {
+    let types = columns.iter().map(|column| column.cql_type.clone()).collect();
+    let cql_type = CqlType::Tuple(Arc::new(types));
+    let elements = parts(&cql_type, wire).map_err(|error| invalid(error.0))?;
+    let element = |(index, column): (usize, &&Column)| {
+        let found = elements.get(index).copied().flatten().map(Bytes::copy_from_slice);
+        found.ok_or_else(|| invalid(format!("Invalid null value in condition for column {}", column.name)))
+    };
+    columns.iter().enumerate().map(element).collect()
+}
+
+/// Every prefix with every value behind it.
+fn product(prefixes: Vec<Vec<Bytes>>, values: &[Vec<Bytes>]) -> Result<Vec<Vec<Bytes>>, RequestError> {
+    if prefixes.len().saturating_mul(values.len()) > COMBINATIONS_MAX {
+        return Err(invalid(format!(
+            "The values of IN restrictions make more than {COMBINATIONS_MAX} combinations: select fewer at once"
+        )));
+    }
+    let pairs = prefixes.iter().flat_map(|prefix| values.iter().map(move |value| [prefix.as_slice(), value].concat()));
+    Ok(pairs.collect())
+}
+
+/// The partitions of these values, each once, in the order of the values.
+fn partition_keys<'a>(
+    values: &'a [Values],
+    table: &Table,
+    arguments: Arguments<'a>,
+) -> Result<Vec<PartitionKey>, RequestError> {
+    // The one component of most keys needs no product.
+    if let ([Values::One(operand)], Some(column)) = (values, table.columns.first()) {
+        let value = arguments.key_value(operand, &column.name)?;
+        return Ok(vec![PartitionKey::from_components(std::slice::from_ref(&value))?]);
+    }
+    let columns: Vec<&Column> = table.partition_key().collect();
+    let mut keys: Vec<Vec<Bytes>> = vec![Vec::new()];
+    for (values, column) in values.iter().zip(&columns) {
+        keys = product(keys, &values_of(values, std::slice::from_ref(column), arguments)?)?;
+    }
+    let order = |a: &Vec<Bytes>, b: &Vec<Bytes>| {
+        let pairs = columns.iter().zip(a.iter().zip(b));
+        let orders = pairs.map(|(column, (a, b))| compare(&column.cql_type, a, b));
+        orders.fold(Ordering::Equal, Ordering::then)
+    };
+    keys.sort_by(order);
+    keys.dedup();
+    keys.iter().map(|components| PartitionKey::from_components(components)).collect()
 }

@@ -1,4 +1,4 @@
-//! `CREATE TABLE ... WITH`: from text to [`TableOptions`], and back.
+//! `CREATE TABLE ... WITH` and `ALTER TABLE ... WITH`: from text to a change of [`TableOptions`], and back.
 //!
 //! Every option that Cassandra has is honoured, or accepted only with the value that changes nothing here, or
 //! refused by its name with the reason. None is ignored.
@@ -9,7 +9,9 @@ use crate::source::{Source, shortened};
 use model::RequestError;
 use model::limits::TTL_SECONDS_MAX;
 use model::name::quote_text;
-use model::table_options::{Compaction, CompactionShape, Compression, Compressor, Fraction, TableOptions};
+use model::table_options::{
+    Compaction, CompactionShape, Compression, Compressor, Fraction, TableOptions, TableOptionsChange,
+};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -66,23 +68,25 @@ const FILE_MB: RangeInclusive<u32> = 1..=65_536;
 /// Below it Cassandra's filters cannot be built either.
 const FALSE_POSITIVES_MIN: f64 = 0.000_067_1;
 
-/// The options that the properties after WITH make.
-pub(crate) fn table_options(source: Source<'_>, properties: &[Property]) -> Result<TableOptions, RequestError> {
+/// What the properties after WITH say of the options.
+pub(crate) fn table_options(source: Source<'_>, properties: &[Property]) -> Result<TableOptionsChange, RequestError> {
     check_distinct(source, properties)?;
-    let mut options = TableOptions::default();
+    let mut options = TableOptionsChange::default();
     for property in properties {
         let given = Given { source, property };
         match property.name.text.as_str() {
             "comment" => match &property.value {
-                PropertyValue::Literal(Literal { kind: LiteralKind::String, text }) => options.comment.clone_from(text),
+                PropertyValue::Literal(Literal { kind: LiteralKind::String, text }) => {
+                    options.comment = Some(text.clone())
+                }
                 _ => return Err(invalid_value(source, property)),
             },
-            "default_time_to_live" => options.default_time_to_live = given.seconds(TTL_SECONDS_MAX)?,
-            "gc_grace_seconds" => options.gc_grace_seconds = given.seconds(i32::MAX as u32)?,
-            "allow_auto_snapshot" => options.allow_auto_snapshot = given.parse(boolean)?,
-            "bloom_filter_fp_chance" => options.bloom_filter_fp_chance = given.false_positives()?,
-            "compaction" => options.compaction = given.compaction()?,
-            "compression" => options.compression = given.compression()?,
+            "default_time_to_live" => options.default_time_to_live = Some(given.seconds(TTL_SECONDS_MAX)?),
+            "gc_grace_seconds" => options.gc_grace_seconds = Some(given.seconds(i32::MAX as u32)?),
+            "allow_auto_snapshot" => options.allow_auto_snapshot = Some(given.parse(boolean)?),
+            "bloom_filter_fp_chance" => options.bloom_filter_fp_chance = Some(given.false_positives()?),
+            "compaction" => options.compaction = Some(given.compaction()?),
+            "compression" => options.compression = Some(given.compression()?),
             "caching" => given.caching()?,
             name => match FIXED.iter().find(|(fixed, ..)| *fixed == name) {
                 Some((_, only, reason)) => given.must_be(only, reason)?,

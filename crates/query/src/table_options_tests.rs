@@ -8,7 +8,7 @@ use model::schema::SchemaChange;
 fn options(with: &str) -> Result<TableOptions, String> {
     let text = format!("CREATE TABLE k.t (k int PRIMARY KEY) WITH {with}");
     let request = schema_request(&text).map_err(|error| error.to_string())?;
-    match request.change(TableId(1)) {
+    match request.change(TableId(1), model::WallMicros(0)) {
         SchemaChange::CreateTable { table, .. } => Ok(table.options),
         other => panic!("{other:?}"),
     }

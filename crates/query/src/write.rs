@@ -1,15 +1,22 @@
-//! INSERT, UPDATE and DELETE: the plan, the plan with its values, and the mutation.
+//! INSERT, UPDATE, DELETE and BATCH: the plan, the plan with its values, and the mutation.
+//!
+//! Invariants:
+//! * All that a statement or a batch does to one partition of one table is one mutation, so that it happens as a whole.
+//! * What depends on the timestamp is left for [`BoundWrite::mutation`]: until then a write can wait.
 
-use crate::operand::{Arguments, BoundValue, Operand};
+use crate::change::{self, BoundChange, Change};
+use crate::json::Json;
+use crate::operand::{Arguments, BoundValue, ColumnSpec, Operand};
 use crate::restriction::{KeyPlan, Rows};
 use bytes::Bytes;
 use model::codec::Encode;
 use model::deletion::{Deletion, PartitionDeletions};
-use model::limits::{MUTATION_BYTES_MAX, TTL_SECONDS_MAX};
+use model::limits::{MUTATION_BYTES_MAX, RANGE_TOMBSTONES_MAX, TTL_SECONDS_MAX};
 use model::read::Slice;
 use model::row::Expiry;
 use model::schema::Table;
-use model::{Cell, ColumnId, Liveness, Mutation, PartitionKey, Record, RecordKey, RequestError, Row, WallMicros};
+use model::{ColumnId, Liveness, Mutation, PartitionKey, Record, RecordKey, RequestError, Row, WallMicros};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a write does to the rows of its key.
@@ -23,78 +30,184 @@ pub(crate) enum WriteKind {
     DeleteRows,
 }
 
-/// Where a write's time to live comes from.
-#[derive(Clone, Debug)]
-pub(crate) enum Expiration {
-    /// USING TTL.
-    Given(Operand),
-    /// The table's `default_time_to_live`.
-    Default,
+/// Where a write's time to live and timestamp come from.
+#[derive(Debug, Default)]
+pub(crate) struct Times {
+    /// USING TTL; else the table's `default_time_to_live`.
+    pub(crate) time_to_live: Option<Operand>,
+    /// USING TIMESTAMP.
+    pub(crate) timestamp: Option<Operand>,
 }
+
+/// Changes of columns, by their places in the table.
+pub(crate) type Changes = Vec<(usize, Change)>;
 
 /// A write before values are bound.
 #[derive(Debug)]
 pub(crate) struct WritePlan {
-    table: Arc<Table>,
-    kind: WriteKind,
-    key: KeyPlan,
-    /// By ascending column.
-    cells: Vec<(ColumnId, Operand)>,
-    time_to_live: Expiration,
-    timestamp: Option<Operand>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) kind: WriteKind,
+    pub(crate) key: KeyPlan,
+    /// True when the statement writes static columns alone and names no row.
+    pub(crate) only_static: bool,
+    /// Changes of the static columns.
+    pub(crate) static_changes: Changes,
+    /// Changes of the columns of the rows.
+    pub(crate) changes: Changes,
+    pub(crate) times: Times,
 }
 
-impl WritePlan {
-    pub(crate) fn new(
-        table: Arc<Table>,
-        kind: WriteKind,
-        key: KeyPlan,
-        mut cells: Vec<(ColumnId, Operand)>,
-        time_to_live: Expiration,
-        timestamp: Option<Operand>,
-    ) -> WritePlan {
-        cells.sort_by_key(|(column, _)| *column);
-        WritePlan { table, kind, key, cells, time_to_live, timestamp }
+/// INSERT JSON: a write of every column, whose values come out of one text.
+#[derive(Debug)]
+pub(crate) struct JsonPlan {
+    /// The text.
+    pub(crate) json: Operand,
+    /// True when columns that the text does not name are left alone.
+    pub(crate) default_unset: bool,
+    /// Every column; they are the parameters of `plan`.
+    pub(crate) columns: Vec<ColumnSpec>,
+    pub(crate) plan: WritePlan,
+}
+
+/// A statement that writes.
+#[derive(Debug)]
+pub(crate) enum ModificationPlan {
+    Write(WritePlan),
+    Json(JsonPlan),
+}
+
+/// BATCH.
+#[derive(Debug)]
+pub(crate) struct BatchPlan {
+    pub(crate) statements: Vec<ModificationPlan>,
+    pub(crate) is_logged: bool,
+    /// USING TIMESTAMP of the whole batch.
+    pub(crate) timestamp: Option<Operand>,
+}
+
+impl ModificationPlan {
+    pub(crate) fn write(&self) -> &WritePlan {
+        match self {
+            ModificationPlan::Write(plan) | ModificationPlan::Json(JsonPlan { plan, .. }) => plan,
+        }
     }
 
-    pub(crate) fn table(&self) -> &Arc<Table> {
-        &self.table
+    /// The indexes of the parameters that make up the partition key.
+    pub(crate) fn partition_parameters(&self) -> Vec<u16> {
+        match self {
+            ModificationPlan::Write(plan) => plan.key.partition_parameters(),
+            ModificationPlan::Json(_) => Vec::new(),
+        }
     }
 
-    pub(crate) fn key(&self) -> &KeyPlan {
-        &self.key
+    /// The writes, one for each partition.
+    pub(crate) fn bind(&self, arguments: Arguments<'_>) -> Result<Vec<BoundWrite>, RequestError> {
+        match self {
+            ModificationPlan::Write(plan) => plan.bind(arguments, arguments),
+            ModificationPlan::Json(plan) => plan.bind(arguments),
+        }
     }
+}
 
-    pub(crate) fn bind<'a>(&'a self, arguments: Arguments<'a>) -> Result<BoundWrite, RequestError> {
-        let table = &self.table;
-        let partition = self.key.partition(table, arguments)?;
-        let rows = self.key.rows(table, arguments)?;
-        let mut cells = Vec::with_capacity(self.cells.len());
-        for (column, operand) in &self.cells {
-            match arguments.value(operand)?.into_owned() {
-                BoundValue::Value(value) => cells.push((*column, Some(value))),
-                BoundValue::Null => cells.push((*column, None)),
-                BoundValue::Unset => {}
+impl JsonPlan {
+    fn bind(&self, arguments: Arguments<'_>) -> Result<Vec<BoundWrite>, RequestError> {
+        let invalid = |message: String| Err(RequestError::Invalid(message));
+        let text = match arguments.value(&self.json)?.into_owned() {
+            BoundValue::Value(text) => text,
+            BoundValue::Null => return invalid("Got null for INSERT JSON values".to_owned()),
+            BoundValue::Unset => return invalid("Invalid unset value for argument in INSERT JSON".to_owned()),
+        };
+        let text = std::str::from_utf8(&text).map_err(|_| RequestError::Invalid("JSON is not UTF-8".to_owned()))?;
+        let mut given: BTreeMap<String, Json> =
+            Json::parse_columns(text).map_err(RequestError::Invalid)?.into_iter().collect();
+        let mut values = Vec::with_capacity(self.columns.len());
+        for ColumnSpec { name, cql_type, .. } in &self.columns {
+            values.push(match given.remove(name) {
+                None if self.default_unset => BoundValue::Unset,
+                None => BoundValue::Null,
+                Some(json) => match json.to_wire(cql_type) {
+                    Ok(value) => value.map_or(BoundValue::Null, BoundValue::Value),
+                    Err(error) => return invalid(format!("Error decoding JSON value for {name}: {error}")),
+                },
+            });
+        }
+        if let Some((unknown, _)) = given.first_key_value() {
+            let shown = crate::source::shortened(unknown);
+            return invalid(format!("JSON values map contains unrecognized column: {shown}"));
+        }
+        let columns = Arguments::new(&self.columns, &values, arguments.context())?;
+        self.plan.bind(columns, arguments)
+    }
+}
+
+impl BatchPlan {
+    /// The writes, one for each partition of each table.
+    pub(crate) fn bind(&self, arguments: Arguments<'_>) -> Result<Vec<BoundWrite>, RequestError> {
+        let timestamp = timestamp(self.timestamp.as_ref(), arguments)?;
+        let mut merged: Vec<BoundWrite> = Vec::new();
+        // By table and key, where in `merged`.
+        let mut places: BTreeMap<(u128, Bytes), usize> = BTreeMap::new();
+        for statement in &self.statements {
+            for mut write in statement.bind(arguments)? {
+                write.parts.iter_mut().for_each(|part| part.timestamp = part.timestamp.or(timestamp));
+                let place = (write.table.id.0, write.partition.bytes.clone());
+                let index = *places.entry(place).or_insert(merged.len());
+                match merged.get_mut(index) {
+                    Some(before) => before.parts.append(&mut write.parts),
+                    None => merged.push(write),
+                }
             }
         }
-        Ok(BoundWrite {
-            table: Arc::clone(table),
-            partition,
+        if self.is_logged && merged.len() > 1 {
+            let message = "A logged batch over several partitions is not supported yet: use UNLOGGED, of which each \
+                           partition's part happens as a whole";
+            return Err(RequestError::Invalid(message.to_owned()));
+        }
+        if merged.len() > BATCH_PARTITIONS_MAX {
+            let (count, most) = (merged.len(), BATCH_PARTITIONS_MAX);
+            return Err(RequestError::Invalid(format!("A batch of {count} partitions exceeds the maximum of {most}")));
+        }
+        Ok(merged)
+    }
+}
+
+/// Most partitions that one statement or batch writes: each is a write of its own to its replicas.
+const BATCH_PARTITIONS_MAX: usize = 1_000;
+
+impl WritePlan {
+    /// True when executing it twice is as executing it once.
+    pub(crate) fn is_idempotent(&self) -> bool {
+        let mut changes = self.static_changes.iter().chain(&self.changes);
+        changes.all(|(index, change)| change.is_idempotent(&self.table.columns[*index].cql_type))
+    }
+
+    /// The writes, one for each partition. `values` are what columns and keys are written from, `using` what USING
+    /// names.
+    fn bind(&self, values: Arguments<'_>, using: Arguments<'_>) -> Result<Vec<BoundWrite>, RequestError> {
+        let table = &self.table;
+        let partitions = self.key.partitions(table, values)?;
+        if partitions.len() > BATCH_PARTITIONS_MAX {
+            let (count, most) = (partitions.len(), BATCH_PARTITIONS_MAX);
+            return Err(RequestError::Invalid(format!("A write of {count} partitions exceeds the maximum of {most}")));
+        }
+        let rows = if self.only_static { Vec::new() } else { self.key.all_rows(table, values)? };
+        let part = Part {
             kind: self.kind,
             rows,
-            cells,
-            time_to_live: self.time_to_live(arguments)?,
-            timestamp: self.timestamp(arguments)?,
-        })
+            static_changes: bound_changes(table, &self.static_changes, values)?,
+            changes: bound_changes(table, &self.changes, values)?,
+            time_to_live: self.time_to_live(using)?,
+            timestamp: timestamp(self.times.timestamp.as_ref(), using)?,
+        };
+        let write = |partition| BoundWrite { table: Arc::clone(table), partition, parts: vec![part.clone()] };
+        Ok(partitions.into_iter().map(write).collect())
     }
 
     /// The time to live in seconds; 0 for none.
-    fn time_to_live<'a>(&'a self, arguments: Arguments<'a>) -> Result<u32, RequestError> {
-        let Expiration::Given(operand) = &self.time_to_live else {
-            return Ok(self.table.options.default_time_to_live);
-        };
-        let seconds = match arguments.int(Some(operand))? {
-            None => return Ok(self.table.options.default_time_to_live),
+    fn time_to_live(&self, arguments: Arguments<'_>) -> Result<u32, RequestError> {
+        let default = self.table.options.default_time_to_live;
+        let seconds = match arguments.int(self.times.time_to_live.as_ref())? {
+            None => return Ok(default),
             // As in Cassandra null is 0, which lifts the table's default too.
             Some(None) => 0,
             Some(Some(seconds)) => seconds,
@@ -107,33 +220,91 @@ impl WritePlan {
             Ok(seconds) => Ok(seconds),
         }
     }
+}
 
-    fn timestamp<'a>(&'a self, arguments: Arguments<'a>) -> Result<Option<i64>, RequestError> {
-        match arguments.bigint(self.timestamp.as_ref())? {
-            None => Ok(None),
-            Some(None) => Err(RequestError::Invalid("Invalid null value of timestamp".to_owned())),
-            // The smallest one means "no timestamp" in Cassandra and in drivers.
-            Some(Some(i64::MIN)) => {
-                let (lowest, highest) = (i64::MIN + 1, i64::MAX);
-                Err(RequestError::Invalid(format!("Out of bound timestamp, must be in [{lowest}, {highest}]")))
-            }
-            Some(timestamp) => Ok(timestamp),
+fn bound_changes(
+    table: &Table,
+    changes: &[(usize, Change)],
+    arguments: Arguments<'_>,
+) -> Result<Vec<(ColumnId, BoundChange)>, RequestError> {
+    let mut bound = Vec::with_capacity(changes.len());
+    for (index, change) in changes {
+        let column = &table.columns[*index];
+        bound.extend(change.bind(column, arguments)?.map(|change| (column.id, change)));
+    }
+    Ok(bound)
+}
+
+fn timestamp(operand: Option<&Operand>, arguments: Arguments<'_>) -> Result<Option<i64>, RequestError> {
+    match arguments.bigint(operand)? {
+        None => Ok(None),
+        Some(None) => Err(RequestError::Invalid("Invalid null value of timestamp".to_owned())),
+        // The smallest one means "no timestamp" in Cassandra and in drivers.
+        Some(Some(i64::MIN)) => {
+            let (lowest, highest) = (i64::MIN + 1, i64::MAX);
+            Err(RequestError::Invalid(format!("Out of bound timestamp, must be in [{lowest}, {highest}]")))
         }
+        Some(timestamp) => Ok(timestamp),
     }
 }
 
-/// A write whose values are known: everything but the time at which it happens.
+/// What one statement does to one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Part {
+    kind: WriteKind,
+    /// Ascending and disjoint.
+    rows: Vec<Rows>,
+    static_changes: Vec<(ColumnId, BoundChange)>,
+    changes: Vec<(ColumnId, BoundChange)>,
+    /// In seconds; 0 for none.
+    time_to_live: u32,
+    /// The statement's own.
+    timestamp: Option<i64>,
+}
+
+impl Part {
+    fn is_empty(&self) -> bool {
+        let rows = self.rows.iter().all(|rows| *rows == Rows::Nothing);
+        let writes_rows = self.kind != WriteKind::Update || !self.changes.is_empty();
+        self.static_changes.is_empty() && (rows || !writes_rows)
+    }
+}
+
+/// All that a statement or a batch does to one partition of one table, once its values are known: everything but the
+/// time at which it happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundWrite {
     table: Arc<Table>,
     partition: PartitionKey,
-    kind: WriteKind,
-    rows: Rows,
-    /// By ascending column; `None` deletes.
-    cells: Vec<(ColumnId, Option<Bytes>)>,
-    /// In seconds; 0 for none.
-    time_to_live: u32,
-    timestamp: Option<i64>,
+    parts: Vec<Part>,
+}
+
+/// A mutation in the making.
+#[derive(Default)]
+struct Changed {
+    deletions: PartitionDeletions,
+    /// With `None` for the static row.
+    rows: BTreeMap<Option<Bytes>, Row>,
+}
+
+impl Changed {
+    fn add_row(&mut self, clustering: Option<Bytes>, row: Row) {
+        let merged = match self.rows.remove(&clustering) {
+            Some(before) => before.merge(row),
+            None => row,
+        };
+        self.rows.insert(clustering, merged);
+    }
+
+    fn into_records(self) -> Vec<Record> {
+        let deletions = (!self.deletions.is_empty()).then(|| Record::deletions(&self.deletions));
+        let rows = self.rows.into_iter().filter(|(_, row)| !row.is_empty());
+        let rows = rows.map(|(clustering, row)| Record {
+            key: clustering.map_or(RecordKey::Static, RecordKey::Row),
+            value: row.to_bytes(),
+        });
+        deletions.into_iter().chain(rows).collect()
+    }
 }
 
 impl BoundWrite {
@@ -150,47 +321,45 @@ impl BoundWrite {
     }
 
     /// The timestamp in microseconds that the statement gives with USING TIMESTAMP: it goes before that
-    /// of the request and that of the clock.
+    /// of the request and that of the clock. Of a batch whose statements give several, the largest; none when one of
+    /// them gives none.
     #[must_use]
     pub fn timestamp(&self) -> Option<i64> {
-        self.timestamp
+        let timestamps: Option<Vec<i64>> = self.parts.iter().map(|part| part.timestamp).collect();
+        timestamps.and_then(|timestamps| timestamps.into_iter().max())
+    }
+
+    /// The largest timestamp that any of its statements gives.
+    #[must_use]
+    pub fn highest_timestamp(&self) -> Option<i64> {
+        self.parts.iter().filter_map(|part| part.timestamp).max()
     }
 
     /// True when the write changes nothing, since its range of rows is empty or all its values are unset:
     /// it succeeds without being sent anywhere.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rows == Rows::Nothing || (self.kind == WriteKind::Update && self.cells.is_empty())
+        self.parts.iter().all(Part::is_empty)
     }
 
-    /// The mutation of this write at `timestamp` in microseconds; `now` is the coordinator's clock, from
-    /// which expiry and the age of tombstones count. It has no records when [`BoundWrite::is_empty`].
+    /// The mutation of this write at `timestamp` in microseconds, for statements that give none; `now` is the
+    /// coordinator's clock, from which expiry and the age of tombstones count. It has no records when
+    /// [`BoundWrite::is_empty`].
     ///
     /// # Errors
-    /// `Invalid` when the mutation is larger than `MUTATION_BYTES_MAX`, or would expire after the year
-    /// 2106, which 32 bits of seconds cannot say.
+    /// `Invalid` when the mutation is larger than `MUTATION_BYTES_MAX`, deletes more than `RANGE_TOMBSTONES_MAX`
+    /// ranges, or would expire after the year 2106, which 32 bits of seconds cannot say.
     pub fn mutation(&self, timestamp: i64, now: WallMicros) -> Result<Mutation, RequestError> {
         let local_seconds = now.clamped_seconds();
-        let deletion = Deletion { timestamp, local_seconds };
-        let record = match (&self.rows, self.kind) {
-            _ if self.is_empty() => None,
-            (Rows::Nothing, _) => None,
-            (Rows::One(clustering), WriteKind::Insert | WriteKind::Update) => {
-                Some(self.row_record(clustering, timestamp, local_seconds)?)
-            }
-            // Without clustering columns a partition is its one row.
-            (Rows::One(_), WriteKind::DeleteRows) if self.table.clustering().next().is_none() => {
-                Some(Record::deletions(&PartitionDeletions::of_partition(deletion)))
-            }
-            (Rows::One(clustering), WriteKind::DeleteRows) => {
-                Some(Record::row(clustering.clone(), &Row::deleted(deletion)))
-            }
-            (Rows::Slice(Slice { start, end }), _) => {
-                Some(Record::deletions(&PartitionDeletions::of_range(start.clone(), end.clone(), deletion)))
-            }
-            (Rows::All, _) => Some(Record::deletions(&PartitionDeletions::of_partition(deletion))),
-        };
-        let records = record.into_iter().collect();
+        let mut changed = Changed::default();
+        for part in self.parts.iter().filter(|part| !part.is_empty()) {
+            self.add(part, part.timestamp.unwrap_or(timestamp), local_seconds, &mut changed)?;
+        }
+        if changed.deletions.ranges().len() > RANGE_TOMBSTONES_MAX {
+            let message = format!("A write may not delete more than {RANGE_TOMBSTONES_MAX} ranges of rows");
+            return Err(RequestError::Invalid(message));
+        }
+        let records = changed.into_records();
         let mutation = Mutation { table: self.table.id, partition: self.partition.clone(), records };
         let bytes = mutation.bytes();
         if bytes > MUTATION_BYTES_MAX {
@@ -201,25 +370,53 @@ impl BoundWrite {
         Ok(mutation)
     }
 
-    fn row_record(&self, clustering: &Bytes, timestamp: i64, local_seconds: u32) -> Result<Record, RequestError> {
-        let expiry = self.expiry(local_seconds)?;
-        let cell = |value: &Option<Bytes>| match (value, expiry) {
-            (None, _) => Cell::tombstone(timestamp, local_seconds),
-            (Some(value), None) => Cell::live(timestamp, value.clone()),
-            (Some(value), Some(expiry)) => Cell::expiring(timestamp, value.clone(), expiry),
+    fn add(&self, part: &Part, timestamp: i64, local_seconds: u32, out: &mut Changed) -> Result<(), RequestError> {
+        let deletion = Deletion { timestamp, local_seconds };
+        let expiry = self.expiry(part.time_to_live, local_seconds)?;
+        let row = |liveness, changes: &[(ColumnId, BoundChange)]| {
+            let (mut cells, mut complex) = (Vec::with_capacity(changes.len()), Vec::new());
+            for (column, change) in changes {
+                match change {
+                    BoundChange::Cell(value) => {
+                        cells.push((*column, change::cell(value.as_ref(), timestamp, local_seconds, expiry)));
+                    }
+                    BoundChange::Elements { before, cells } => {
+                        let times = (timestamp, local_seconds, expiry);
+                        complex.push((*column, change::complex_column(*before, cells, times)));
+                    }
+                }
+            }
+            Row::new(liveness, None, cells).with_complex(complex)
         };
-        let cells = self.cells.iter().map(|(column, value)| (*column, cell(value))).collect();
-        let liveness = (self.kind == WriteKind::Insert).then_some(Liveness { timestamp, expiry });
-        let row = Row::new(liveness, None, cells);
-        // One allocation of about the right size: kinds, times and lengths take some bytes a cell.
-        let values: usize = self.cells.iter().map(|(_, value)| 24 + value.as_ref().map_or(0, Bytes::len)).sum();
-        let mut value = Vec::with_capacity(32 + values);
-        row.encode(&mut value);
-        Ok(Record { key: RecordKey::Row(clustering.clone()), value: Bytes::from(value) })
+        if !part.static_changes.is_empty() {
+            out.add_row(None, row(None, &part.static_changes));
+        }
+        for rows in &part.rows {
+            match (rows, part.kind) {
+                (Rows::Nothing, _) => {}
+                (Rows::One(clustering), WriteKind::Insert | WriteKind::Update) => {
+                    let liveness = (part.kind == WriteKind::Insert).then_some(Liveness { timestamp, expiry });
+                    if liveness.is_some() || !part.changes.is_empty() {
+                        out.add_row(Some(clustering.clone()), row(liveness, &part.changes));
+                    }
+                }
+                // Without clustering columns a partition is its one row.
+                (Rows::One(clustering), WriteKind::DeleteRows) if self.table.clustering().next().is_some() => {
+                    out.add_row(Some(clustering.clone()), Row::deleted(deletion));
+                }
+                (Rows::Slice(Slice { start, end }), _) => {
+                    let range = PartitionDeletions::of_range(start.clone(), end.clone(), deletion);
+                    out.deletions = out.deletions.merge(&range);
+                }
+                (Rows::One(_) | Rows::All, _) => {
+                    out.deletions = out.deletions.merge(&PartitionDeletions::of_partition(deletion));
+                }
+            }
+        }
+        Ok(())
     }
 
-    fn expiry(&self, local_seconds: u32) -> Result<Option<Expiry>, RequestError> {
-        let ttl_seconds = self.time_to_live;
+    fn expiry(&self, ttl_seconds: u32, local_seconds: u32) -> Result<Option<Expiry>, RequestError> {
         if ttl_seconds == 0 {
             return Ok(None);
         }

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::fixture::{bound, int, sample, table, text, write};
-use model::Value;
 use model::codec::Decode;
 use model::key::{BoundSide, encode_bound, encode_clustering};
 use model::limits::VALUE_BYTES_MAX;
 use model::schema::Schema;
+use model::{Cell, Value};
 
 /// Ten seconds and a bit.
 const NOW: WallMicros = WallMicros(10_500_000);

@@ -5,20 +5,21 @@
 //! * Nothing is executed before the node is a member of a cluster, nor once it is stopping.
 //! * Every request that is started is answered exactly once, through its [`ReplyTo`] or its future.
 
+use crate::clock::Clock;
 use crate::member_loop::{MemberInput, Published};
 use crate::metrics::Metrics;
-use crate::shard_loop::{ReplyTo, ShardInput};
+use crate::shard_loop::{Outcome, ReplyTo, ShardInput};
 use crate::statements::{Statement, Statements};
 use bytes::Bytes;
 use membership::ClusterView;
+use model::error::Applied;
 use model::limits::{TABLES_MAX, TABLES_WARNED};
 use model::schema::{Schema, SchemaChange};
-use model::types::UserType;
 use model::{Consistency, Epoch, RequestError, TableId};
 use node::Shard;
 use node::io::{Request, Response};
 use parking_lot::Mutex;
-use query::{Bound, BoundValue};
+use query::{Bound, BoundValue, EvaluationContext};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -60,6 +61,8 @@ pub(crate) struct Options {
 pub(crate) enum Effect {
     /// It exists now.
     Created,
+    /// It is another now.
+    Updated,
     /// It exists no more.
     Dropped,
     /// It is empty now.
@@ -92,7 +95,7 @@ pub(crate) enum Answer {
     Data(Response),
     /// `USE`.
     Use(String),
-    /// `CREATE`, `DROP`, `TRUNCATE`.
+    /// `CREATE`, `ALTER`, `DROP`, `TRUNCATE`.
     Schema(SchemaChanged),
 }
 
@@ -100,6 +103,8 @@ pub(crate) enum Answer {
 pub(crate) enum Plan {
     /// To a shard.
     Shard(Request),
+    /// To the shard of each: writes of several partitions, which are answered together.
+    Writes(Vec<Request>),
     /// To membership.
     Schema(SchemaChange),
     /// Nowhere: it is answered.
@@ -191,14 +196,23 @@ impl Executor {
     ) -> Result<Plan, RequestError> {
         let timeout = options.timeout.unwrap_or(self.timeout).min(TIMEOUT_MAX);
         let Options { consistency, timestamp, page_rows, paging_state, .. } = options;
-        Ok(match statement.prepared.bind(values)? {
+        let context = EvaluationContext::new(Clock::new().now().wall, self.table_ids.lock().next_u64());
+        Ok(match statement.prepared.bind(values, context)? {
             Bound::Write(write) => Plan::Shard(Request::Write { write, consistency, timestamp, timeout }),
+            Bound::Writes(writes) if writes.is_empty() => Plan::Done(Answer::Data(Response::Written)),
+            Bound::Writes(writes) => {
+                let request = |write| Request::Write { write, consistency, timestamp, timeout };
+                Plan::Writes(writes.into_iter().map(request).collect())
+            }
             Bound::Read(read) => {
                 let read = Arc::new(read);
                 Plan::Shard(Request::Read { read, consistency, page_rows, paging_state, timeout })
             }
             Bound::Use(keyspace) => Plan::Done(Answer::Use(keyspace)),
-            Bound::Schema(request) => Plan::Schema(request.change(TableId(self.table_ids.lock().next_u128()))),
+            Bound::Schema(request) => {
+                let new_table_id = TableId(self.table_ids.lock().next_u128());
+                Plan::Schema(request.change(new_table_id, Clock::new().now().wall))
+            }
         })
     }
 
@@ -233,6 +247,7 @@ impl Executor {
     pub(crate) async fn wait(&self, plan: Plan) -> Result<Answer, RequestError> {
         match plan {
             Plan::Done(answer) => Ok(answer),
+            Plan::Writes(requests) => self.write_all(requests).await.map(Answer::Data),
             Plan::Schema(change) => self.change_schema(change).await.map(Answer::Schema),
             Plan::Shard(request) => {
                 let (sender, receiver) = oneshot::channel();
@@ -243,12 +258,37 @@ impl Executor {
         }
     }
 
+    /// Executes writes of several partitions, each on its own, and waits for all of them.
+    async fn write_all(&self, requests: Vec<Request>) -> Outcome {
+        let submitted = |request| {
+            let (sender, receiver) = oneshot::channel();
+            self.submit(request, ReplyTo::One(sender));
+            receiver
+        };
+        let receivers: Vec<_> = requests.into_iter().map(submitted).collect();
+        let (count, mut failures) = (receivers.len(), Vec::new());
+        for receiver in receivers {
+            let stopped = |_| Err(RequestError::Server("the node stopped before it answered".to_owned()));
+            failures.extend(receiver.await.unwrap_or_else(stopped).err());
+        }
+        let nothing_was_done = failures.len() == count && failures.iter().all(|error| error.applied() == Applied::No);
+        let failed = failures.len();
+        match failures.into_iter().next() {
+            None => Ok(Response::Written),
+            // What it says of itself is not true of the others.
+            Some(error) if error.applied() == Applied::No && !nothing_was_done => Err(RequestError::Server(format!(
+                "{failed} of the {count} partitions of the statement were perhaps not written; of the first: {error}"
+            ))),
+            Some(error) => Err(error),
+        }
+    }
+
     /// Has a change of the schema decided.
     ///
     /// # Errors
     /// When it cannot be made or is not decided in time.
     pub(crate) async fn change_schema(&self, change: SchemaChange) -> Result<SchemaChanged, RequestError> {
-        let existed = exists(&self.published.view.load().schema, &change);
+        let before = self.published.view.load().schema.clone();
         let (reply, decided) = oneshot::channel();
         let overloaded = |_| RequestError::Overloaded("too many schema changes wait".to_owned());
         self.member.try_send(MemberInput::Propose { change: change.clone(), reply }).map_err(overloaded)?;
@@ -256,55 +296,65 @@ impl Executor {
             Ok(result) => result?,
             Err(_) => return Err(RequestError::SchemaTimeout("the node is stopping".to_owned())),
         };
-        Ok(describe(&change, existed, &self.published.view.load().schema, epoch))
+        Ok(describe(&change, &before, &self.published.view.load().schema, epoch))
     }
 }
 
-/// Whether what `change` is about exists.
-fn exists(schema: &Schema, change: &SchemaChange) -> bool {
-    match change {
-        SchemaChange::CreateKeyspace { name, .. } | SchemaChange::DropKeyspace { name, .. } => {
-            schema.keyspace(name).is_some()
-        }
-        SchemaChange::CreateTable { table, .. } => schema.find_table(&table.keyspace, &table.name).is_ok(),
-        SchemaChange::DropTable { keyspace, name, .. } | SchemaChange::TruncateTable { keyspace, name } => {
-            schema.find_table(keyspace, name).is_ok()
-        }
-        SchemaChange::CreateType { definition: UserType { keyspace, name, .. }, .. }
-        | SchemaChange::DropType { keyspace, name, .. } => {
-            schema.keyspace(keyspace).is_some_and(|keyspace| keyspace.types.contains_key(name))
-        }
-    }
-}
-
-/// What a change did that was decided without error: `IF [NOT] EXISTS` may have left it without effect.
-/// `existed` is what was known before; `schema` is what is known now.
-fn describe(change: &SchemaChange, existed: bool, schema: &Schema, epoch: Epoch) -> SchemaChanged {
-    let (keyspace, table, happened, effect) = match change {
-        SchemaChange::CreateKeyspace { name, .. } => (name, None, !existed, Effect::Created),
-        SchemaChange::DropKeyspace { name, .. } => (name, None, existed, Effect::Dropped),
-        SchemaChange::CreateTable { table, .. } => {
-            let ours = schema.table(table.id).is_some();
-            (&table.keyspace, Some(&table.name), ours, Effect::Created)
-        }
-        SchemaChange::DropTable { keyspace, name, .. } => (keyspace, Some(name), existed, Effect::Dropped),
-        SchemaChange::TruncateTable { keyspace, name } => (keyspace, Some(name), true, Effect::Truncated),
-        SchemaChange::CreateType { definition, .. } => (&definition.keyspace, None, !existed, Effect::Created),
-        SchemaChange::DropType { keyspace, .. } => (keyspace, None, existed, Effect::Dropped),
+/// What a change did that was decided without error: `IF [NOT] EXISTS` may have left it without effect. `before` is
+/// what was known before; `schema` is what is known now.
+fn describe(change: &SchemaChange, before: &Schema, schema: &Schema, epoch: Epoch) -> SchemaChanged {
+    use SchemaChange as C;
+    let happened = match change {
+        C::CreateTable { table, .. } => schema.table(table.id).is_some(),
+        // Of what this node did not know, the log knew more.
+        change => !matches!(before.apply(change), Ok(None)),
     };
-    let user_type = match change {
-        SchemaChange::CreateType { definition: UserType { name, .. }, .. } | SchemaChange::DropType { name, .. } => {
-            Some(name.clone())
+    let (keyspace, table, user_type, effect) = match change {
+        C::CreateKeyspace { name, .. } => (name, None, None, Effect::Created),
+        C::AlterKeyspace { name, .. } => (name, None, None, Effect::Updated),
+        C::DropKeyspace { name, .. } => (name, None, None, Effect::Dropped),
+        C::CreateTable { table, .. } => (&table.keyspace, Some(table.name.clone()), None, Effect::Created),
+        C::AlterTable { keyspace, name, .. } => (keyspace, Some(name.clone()), None, Effect::Updated),
+        C::DropTable { keyspace, name, .. } => (keyspace, Some(name.clone()), None, Effect::Dropped),
+        C::TruncateTable { keyspace, name } => (keyspace, Some(name.clone()), None, Effect::Truncated),
+        C::CreateType { definition, .. } => {
+            (&definition.keyspace, None, Some(definition.name.clone()), Effect::Created)
         }
-        _ => None,
+        C::AlterType { keyspace, name, .. } => (keyspace, None, Some(name.clone()), Effect::Updated),
+        C::DropType { keyspace, name, .. } => (keyspace, None, Some(name.clone()), Effect::Dropped),
+        C::CreateIndex { keyspace, table, .. } => (keyspace, Some(table.clone()), None, Effect::Updated),
+        C::DropIndex { keyspace, name, .. } => {
+            (keyspace, table_of_index(before, keyspace, name), None, Effect::Updated)
+        }
     };
     let effect = if happened { effect } else { Effect::None };
+    let warning = if effect == Effect::None { None } else { warning(change, before, schema) };
+    SchemaChanged { keyspace: keyspace.clone(), table, user_type, effect, epoch, warning }
+}
+
+/// The table that has the index `name`.
+fn table_of_index(schema: &Schema, keyspace: &str, name: &str) -> Option<String> {
+    let tables = &schema.keyspace(keyspace)?.tables;
+    let table = tables.values().find(|table| table.indexes.iter().any(|index| index.name == name));
+    table.map(|table| table.name.clone())
+}
+
+/// What the client should know of a change that has had an effect.
+fn warning(change: &SchemaChange, before: &Schema, schema: &Schema) -> Option<String> {
     let tables = schema.tables().len();
-    let warned = effect == Effect::Created && table.is_some() && tables >= TABLES_WARNED;
-    let warning = warned.then(|| {
-        format!(
+    match change {
+        SchemaChange::CreateTable { .. } if tables >= TABLES_WARNED => Some(format!(
             "The cluster has {tables} tables, which slows its nodes down: {TABLES_MAX} is the most that it can have"
-        )
-    });
-    SchemaChanged { keyspace: keyspace.clone(), table: table.cloned(), user_type, effect, epoch, warning }
+        )),
+        SchemaChange::AlterKeyspace { name, replication: Some(replication), .. }
+            if before.keyspace(name).is_some_and(|keyspace| keyspace.replication != *replication) =>
+        {
+            Some(
+                "The replication of what is stored does not change by itself: until a repair a new replica lacks what \
+                 was written before, and reads that ask it may miss that"
+                    .to_owned(),
+            )
+        }
+        _ => None,
+    }
 }

@@ -167,8 +167,12 @@ mod tests {
         schema = schema.apply(&keyspace).unwrap().unwrap();
         for (number, text) in tables.iter().enumerate() {
             let prepared = query::prepare(text, &schema, None).unwrap();
-            let query::Bound::Schema(request) = prepared.bind(&[]).unwrap() else { panic!("{text} is DDL") };
-            let change = request.change(model::TableId(number as u128));
+            let query::Bound::Schema(request) =
+                prepared.bind(&[], query::EvaluationContext::new(model::WallMicros(0), 0)).unwrap()
+            else {
+                panic!("{text} is DDL")
+            };
+            let change = request.change(model::TableId(number as u128), model::WallMicros(0));
             schema = schema.apply(&change).unwrap().unwrap();
         }
         ClusterView::new(Epoch(1), 7, Arc::new(schema), BTreeMap::new(), std::collections::BTreeSet::new())

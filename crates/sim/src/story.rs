@@ -194,7 +194,9 @@ impl Story {
         let nobody = || RequestError::NotServing("nobody listens".to_owned());
         let view = self.world.view(machine).ok_or_else(nobody)?.clone();
         let timeout = self.timeout;
-        let request = match query::prepare(text, &view.schema, Some(KEYSPACE))?.bind(&[])? {
+        let request = match query::prepare(text, &view.schema, Some(KEYSPACE))?
+            .bind(&[], query::EvaluationContext::new(model::WallMicros(0), 0))?
+        {
             Bound::Write(write) => Request::Write { write, consistency, timestamp: None, timeout },
             Bound::Read(read) => {
                 let read = Arc::new(read);

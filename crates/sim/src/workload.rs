@@ -274,7 +274,7 @@ impl Workload {
         let using = timestamp.filter(|_| self.rng.chance(500));
         let (text, values) = self.statement(writing, using, book.next_id());
         let prepared = self.prepare(client, text, schema).ok()?;
-        let bound = match prepared.bind(&values) {
+        let bound = match prepared.bind(&values, query::EvaluationContext::new(model::WallMicros(0), 0)) {
             Ok(Bound::Write(write)) => write,
             other => unreachable!("a write is bound to a write, not {other:?}"),
         };
@@ -392,7 +392,10 @@ impl Workload {
         if reversed {
             rows.reverse();
         }
-        match prepared.bind(&partition.map(key).into_iter().collect::<Vec<_>>()) {
+        match prepared.bind(
+            &partition.map(key).into_iter().collect::<Vec<_>>(),
+            query::EvaluationContext::new(model::WallMicros(0), 0),
+        ) {
             Ok(Bound::Read(read)) => Some(Reading { read: Arc::new(read), rows, limit }),
             other => unreachable!("a read is bound to a read, not {other:?}"),
         }
@@ -408,7 +411,9 @@ impl Workload {
     ) -> Option<Sending> {
         let of = partition.map_or_else(String::new, |partition| format!(" WHERE p = {partition}"));
         let prepared = query::prepare(&format!("SELECT p, c, v, w FROM {table}{of}"), schema, Some(KEYSPACE)).ok()?;
-        let Ok(Bound::Read(read)) = prepared.bind(&[]) else { return None };
+        let Ok(Bound::Read(read)) = prepared.bind(&[], query::EvaluationContext::new(model::WallMicros(0), 0)) else {
+            return None;
+        };
         let partitions = partition.map_or_else(|| in_scan_order(self.mix.partitions), |partition| vec![partition]);
         let rows = partitions.into_iter().flat_map(|partition| (0..ROWS).map(move |row| (partition, row)));
         let reading = Reading { read: Arc::new(read), rows: rows.collect(), limit: None };
@@ -514,8 +519,8 @@ pub fn create_table(name: &str, if_not_exists: bool) -> String {
 #[must_use]
 pub fn schema_change(text: &str, id: TableId) -> SchemaChange {
     let prepared = query::prepare(text, &Schema::default(), Some(KEYSPACE));
-    match prepared.and_then(|prepared| prepared.bind(&[])) {
-        Ok(Bound::Schema(request)) => request.change(id),
+    match prepared.and_then(|prepared| prepared.bind(&[], query::EvaluationContext::new(model::WallMicros(0), 0))) {
+        Ok(Bound::Schema(request)) => request.change(id, model::WallMicros(0)),
         other => panic!("'{text}' is no schema statement: {other:?}"),
     }
 }
@@ -588,7 +593,9 @@ mod tests {
             schema = schema.apply(&change).unwrap().unwrap();
         }
         let prepared = query::prepare("SELECT p, c, v, w FROM t0 WHERE p = 1", &schema, Some(KEYSPACE)).unwrap();
-        let Ok(Bound::Read(read)) = prepared.bind(&[]) else { panic!("it is a read") };
+        let Ok(Bound::Read(read)) = prepared.bind(&[], query::EvaluationContext::new(model::WallMicros(0), 0)) else {
+            panic!("it is a read")
+        };
         ReadFlight {
             read: Arc::new(read),
             consistency: Consistency::One,

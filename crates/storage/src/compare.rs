@@ -150,6 +150,7 @@ fn command(table: TableId, partition: Bytes, slice: Slice, row_limit: u32) -> Re
         bytes_limit: BYTES_LIMIT,
         now_seconds: 1_800_000_000,
         gc_before_seconds: 0,
+        dropped_columns: Vec::new(),
         tombstone_limit: 100_000,
     }
 }

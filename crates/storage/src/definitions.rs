@@ -21,7 +21,9 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub(crate) const NAME: &str = "TABLES";
-const MAGIC: &[u8; 8] = b"HELTBL01";
+const MAGIC: &[u8; 8] = b"HELTBL02";
+/// What a file begins with that was written when tables had no indexes.
+const MAGIC_BEFORE_INDEXES: &[u8; 8] = b"HELTBL01";
 
 /// Definitions by id.
 pub(crate) type Definitions = BTreeMap<TableId, Arc<Table>>;
@@ -62,13 +64,22 @@ fn encode(definitions: &Definitions) -> Vec<u8> {
 
 fn decode(contents: &Bytes) -> Option<Definitions> {
     let (body, checksum) = contents.split_last_chunk::<8>()?;
-    if !body.starts_with(MAGIC) || xxh3_64(body) != u64::from_le_bytes(*checksum) {
+    let is_old = body.starts_with(MAGIC_BEFORE_INDEXES);
+    if !(is_old || body.starts_with(MAGIC)) || xxh3_64(body) != u64::from_le_bytes(*checksum) {
         return None;
     }
     let mut reader = Reader::new(contents.slice(MAGIC.len()..body.len()));
     let mut tables = Vec::new();
     for _ in 0..reader.count().ok()? {
-        let table = Table::from_bytes(&reader.bytes().ok()?).ok()?;
+        let encoded = reader.bytes().ok()?;
+        let table = if is_old {
+            let mut reader = Reader::new(encoded);
+            let table = Table::decode_before_indexes(&mut reader).ok()?;
+            reader.finish().ok()?;
+            table
+        } else {
+            Table::from_bytes(&encoded).ok()?
+        };
         tables.push((table.id, Arc::new(table)));
     }
     reader.finish().ok()?;

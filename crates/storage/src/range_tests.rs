@@ -32,6 +32,7 @@ fn everything() -> ScanCommand {
         now_seconds: 0,
         tombstone_limit: u32::MAX,
         bulk: false,
+        dropped_columns: Vec::new(),
     }
 }
 

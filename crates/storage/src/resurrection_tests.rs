@@ -109,6 +109,7 @@ impl Fixture {
             bytes_limit: u32::MAX,
             now_seconds: 0,
             gc_before_seconds: 0,
+            dropped_columns: Vec::new(),
             tombstone_limit: u32::MAX,
         };
         self.store().read(&command).unwrap()

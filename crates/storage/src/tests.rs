@@ -282,6 +282,7 @@ pub(crate) fn all(table: TableId, partition: &'static [u8]) -> ReadCommand {
         now_seconds: 0,
         tombstone_limit: u32::MAX,
         gc_before_seconds: 0,
+        dropped_columns: Vec::new(),
     }
 }
 

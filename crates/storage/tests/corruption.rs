@@ -162,6 +162,7 @@ fn read_contents(store: &Store) -> Result<Contents, StorageError> {
                 bytes_limit: u32::MAX,
                 now_seconds: 0,
                 gc_before_seconds: 0,
+                dropped_columns: Vec::new(),
                 tombstone_limit: u32::MAX,
             };
             partitions.insert((table, number), store.read(&command)?);

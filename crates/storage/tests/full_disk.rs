@@ -108,6 +108,7 @@ fn is_stored(store: &Store, number: u64) -> bool {
         bytes_limit: u32::MAX,
         now_seconds: 0,
         gc_before_seconds: 0,
+        dropped_columns: Vec::new(),
         tombstone_limit: u32::MAX,
     };
     let Write::Apply(expected) = put(number) else { unreachable!() };

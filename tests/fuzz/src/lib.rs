@@ -301,8 +301,11 @@ fn schema_changes() -> Vec<SchemaChange> {
     let (mut schema, mut changes) = (Schema::default(), Vec::new());
     for (text, number) in texts.iter().zip(1u128..) {
         let prepared = query::prepare(text, &schema, None).expect("the statement is right");
-        let Ok(Bound::Schema(request)) = prepared.bind(&[]) else { unreachable!("it changes the schema") };
-        let change = request.change(TableId(number));
+        let Ok(Bound::Schema(request)) = prepared.bind(&[], query::EvaluationContext::new(model::WallMicros(0), 0))
+        else {
+            unreachable!("it changes the schema")
+        };
+        let change = request.change(TableId(number), model::WallMicros(0));
         if let Some(next) = schema.apply(&change).expect("the change can be applied") {
             schema = next;
         }

@@ -69,6 +69,7 @@ fn command() -> impl Strategy<Value = ReadCommand> {
                 bytes_limit,
                 now_seconds: 10,
                 gc_before_seconds,
+                dropped_columns: Vec::new(),
                 ..command
             }
         },
@@ -243,6 +244,7 @@ fn scan_command() -> impl Strategy<Value = ScanCommand> {
             now_seconds: 10,
             tombstone_limit: u32::MAX,
             bulk: false,
+            dropped_columns: Vec::new(),
         },
     )
 }

@@ -1,24 +1,57 @@
-//! CREATE and DROP of keyspaces and tables.
+//! CREATE, ALTER, DROP and DESCRIBE.
 
 use super::Parser;
 use crate::ast::{
-    ColumnDefinition, CreateKeyspace, CreateTable, Literal, PrimaryKey, Property, PropertyValue, Statement,
+    AlterKeyspace, AlterTable, AlterType, ColumnDefinition, CreateIndex, CreateKeyspace, CreateTable, CreateType,
+    Describe, Described, FieldDefinition, IndexTarget, IndexTargetKind, Literal, LiteralKind, Name, PrimaryKey,
+    Property, PropertyValue, Statement, TableAlteration, TypeAlteration,
 };
 use crate::lexer::TokenKind;
+use crate::source::Position;
+use model::RequestError;
 use model::limits::COLUMNS_MAX;
-use model::{CqlType, RequestError};
 
 impl Parser<'_> {
-    pub(super) fn create(&mut self) -> Result<Statement, RequestError> {
+    /// What follows CREATE, at `at`.
+    pub(super) fn create(&mut self, at: Position) -> Result<Statement, RequestError> {
         if self.eat_word("KEYSPACE") || self.eat_word("SCHEMA") {
             self.create_keyspace()
         } else if self.eat_word("TABLE") || self.eat_word("COLUMNFAMILY") {
             self.create_table()
+        } else if self.eat_word("TYPE") {
+            self.create_type()
+        } else if self.eat_word("INDEX") {
+            self.create_index(at, false)
+        } else if self.eat_word("CUSTOM") {
+            self.expect_word("INDEX")?;
+            self.create_index(at, true)
         } else {
             Err(self.unexpected())
         }
     }
 
+    /// What follows ALTER.
+    pub(super) fn alter(&mut self) -> Result<Statement, RequestError> {
+        if self.eat_word("KEYSPACE") || self.eat_word("SCHEMA") {
+            let if_exists = self.if_exists()?;
+            let name = self.name("a keyspace name")?;
+            self.expect_word("WITH")?;
+            let properties = self.properties()?;
+            Ok(Statement::AlterKeyspace(AlterKeyspace { name, if_exists, properties }))
+        } else if self.eat_word("TABLE") || self.eat_word("COLUMNFAMILY") {
+            let if_exists = self.if_exists()?;
+            let name = self.table_name()?;
+            Ok(Statement::AlterTable(AlterTable { name, if_exists, alteration: self.table_alteration()? }))
+        } else if self.eat_word("TYPE") {
+            let if_exists = self.if_exists()?;
+            let name = self.qualified_name("a type name")?;
+            Ok(Statement::AlterType(AlterType { name, if_exists, alteration: self.type_alteration()? }))
+        } else {
+            Err(self.unexpected())
+        }
+    }
+
+    /// What follows DROP.
     pub(super) fn drop(&mut self) -> Result<Statement, RequestError> {
         if self.eat_word("KEYSPACE") || self.eat_word("SCHEMA") {
             let if_exists = self.if_exists()?;
@@ -26,6 +59,12 @@ impl Parser<'_> {
         } else if self.eat_word("TABLE") || self.eat_word("COLUMNFAMILY") {
             let if_exists = self.if_exists()?;
             Ok(Statement::DropTable { name: self.table_name()?, if_exists })
+        } else if self.eat_word("TYPE") {
+            let if_exists = self.if_exists()?;
+            Ok(Statement::DropType { name: self.qualified_name("a type name")?, if_exists })
+        } else if self.eat_word("INDEX") {
+            let if_exists = self.if_exists()?;
+            Ok(Statement::DropIndex { name: self.qualified_name("an index name")?, if_exists })
         } else {
             Err(self.unexpected())
         }
@@ -35,10 +74,7 @@ impl Parser<'_> {
         let if_not_exists = self.if_not_exists()?;
         let name = self.name("a keyspace name")?;
         self.expect_word("WITH")?;
-        let mut properties = vec![self.property()?];
-        while self.eat_word("AND") {
-            properties.push(self.property()?);
-        }
+        let properties = self.properties()?;
         Ok(Statement::CreateKeyspace(CreateKeyspace { name, if_not_exists, properties }))
     }
 
@@ -85,22 +121,27 @@ impl Parser<'_> {
         if table.columns.len() == COLUMNS_MAX {
             return Err(self.source.invalid(at, format!("A table can have {COLUMNS_MAX} columns at most")));
         }
+        let column = self.column_definition()?;
+        let at = self.here();
+        if self.eat_word("PRIMARY") {
+            self.expect_word("KEY")?;
+            table.primary_keys.push(PrimaryKey { partition: vec![column.name.clone()], clustering: Vec::new(), at });
+        }
+        table.columns.push(column);
+        Ok(())
+    }
+
+    fn column_definition(&mut self) -> Result<ColumnDefinition, RequestError> {
         let name = self.name("a column name")?;
-        let cql_type = self.cql_type()?;
-        for (word, feature) in
-            [("STATIC", "static columns are"), ("MASKED", "data masking is"), ("CHECK", "CHECK constraints are")]
-        {
+        let type_name = self.type_name()?;
+        let at = self.here();
+        let is_static = self.eat_word("STATIC").then_some(at);
+        for (word, feature) in [("MASKED", "data masking is"), ("CHECK", "CHECK constraints are")] {
             if self.looking_at(&[word]) {
                 return Err(self.unsupported(feature));
             }
         }
-        let at = self.here();
-        if self.eat_word("PRIMARY") {
-            self.expect_word("KEY")?;
-            table.primary_keys.push(PrimaryKey { partition: vec![name.clone()], clustering: Vec::new(), at });
-        }
-        table.columns.push(ColumnDefinition { name, cql_type });
-        Ok(())
+        Ok(ColumnDefinition { name, type_name, is_static })
     }
 
     /// What follows PRIMARY KEY as an item of its own.
@@ -118,37 +159,6 @@ impl Parser<'_> {
         }
         self.expect_symbol(")")?;
         Ok(PrimaryKey { partition, clustering, at })
-    }
-
-    fn cql_type(&mut self) -> Result<CqlType, RequestError> {
-        match self.token.kind {
-            TokenKind::Word => {
-                let name = self.text().to_ascii_lowercase();
-                if let Some(scalar) = CqlType::scalar(&name) {
-                    self.advance();
-                    return Ok(scalar);
-                }
-                Err(match name.as_str() {
-                    "counter" | "list" | "set" | "map" | "tuple" | "frozen" | "vector" => {
-                        self.unsupported(&format!("type {name} is"))
-                    }
-                    _ if model::name::is_reserved(&name) => {
-                        self.expected.push("a type");
-                        self.unexpected()
-                    }
-                    _ => {
-                        let message = format!("Unknown type {name}: user-defined types are not supported yet");
-                        self.source.invalid(self.here(), message)
-                    }
-                })
-            }
-            TokenKind::QuotedName => Err(self.unsupported(&format!("user-defined type {} is", self.text()))),
-            TokenKind::String => Err(self.unsupported(&format!("custom type {} is", self.text()))),
-            _ => {
-                self.expected.push("a type");
-                Err(self.unexpected())
-            }
-        }
     }
 
     fn table_property(&mut self, table: &mut CreateTable) -> Result<(), RequestError> {
@@ -171,6 +181,258 @@ impl Parser<'_> {
                 return self.expect_symbol(")");
             }
         }
+    }
+
+    fn table_alteration(&mut self) -> Result<TableAlteration, RequestError> {
+        if self.eat_word("ADD") {
+            let if_not_exists = self.if_not_exists()?;
+            let columns = self.one_or_more(Parser::column_definition)?;
+            return Ok(TableAlteration::Add { if_not_exists, columns });
+        }
+        if self.looking_at(&["DROP", "COMPACT", "STORAGE"]) {
+            return Err(self.unsupported("COMPACT STORAGE is"));
+        }
+        if self.eat_word("DROP") {
+            let if_exists = self.if_exists()?;
+            let columns = self.one_or_more(|parser| parser.name("a column name"))?;
+            let mut timestamp = None;
+            if self.eat_word("USING") {
+                self.expect_word("TIMESTAMP")?;
+                timestamp = Some(self.integer()?);
+            }
+            return Ok(TableAlteration::Drop { if_exists, columns, timestamp });
+        }
+        if self.eat_word("RENAME") {
+            let if_exists = self.if_exists()?;
+            return Ok(TableAlteration::Rename { if_exists, renames: self.renames("a column name")? });
+        }
+        if self.eat_word("WITH") {
+            return Ok(TableAlteration::With(self.properties()?));
+        }
+        if self.at_word("ALTER") {
+            return Err(self.refused_alteration("column types", "a column name"));
+        }
+        Err(self.unexpected())
+    }
+
+    fn type_alteration(&mut self) -> Result<TypeAlteration, RequestError> {
+        if self.eat_word("ADD") {
+            let if_not_exists = self.if_not_exists()?;
+            return Ok(TypeAlteration::Add { if_not_exists, field: self.field_definition()? });
+        }
+        if self.eat_word("RENAME") {
+            let if_exists = self.if_exists()?;
+            return Ok(TypeAlteration::Rename { if_exists, renames: self.renames("the name of a field")? });
+        }
+        if self.at_word("ALTER") {
+            return Err(self.refused_alteration("field types", "the name of a field"));
+        }
+        Err(self.unexpected())
+    }
+
+    /// The refusal of `ALTER name TYPE type`, which Cassandra's grammar knows, or a syntax error.
+    fn refused_alteration(&mut self, what: &str, name: &'static str) -> RequestError {
+        let at = self.here();
+        self.advance();
+        if let Err(error) = self.if_exists().and_then(|_| self.name(name)) {
+            return error;
+        }
+        if self.looking_at(&["MASKED"]) || self.looking_at(&["DROP", "MASKED"]) {
+            return self.unsupported("data masking is");
+        }
+        if !self.at_word("TYPE") {
+            return self.unexpected();
+        }
+        self.source.invalid(at, format!("Altering {what} is no longer supported"))
+    }
+
+    /// Items separated by commas, in parentheses or not.
+    fn one_or_more<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T, RequestError>,
+    ) -> Result<Vec<T>, RequestError> {
+        let closes = self.eat_symbol("(");
+        let mut items = vec![item(self)?];
+        while self.eat_symbol(",") {
+            if items.len() == COLUMNS_MAX {
+                return Err(self
+                    .source
+                    .invalid(self.here(), format!("A table can have {COLUMNS_MAX} columns at most")));
+            }
+            items.push(item(self)?);
+        }
+        if closes {
+            self.expect_symbol(")")?;
+        }
+        Ok(items)
+    }
+
+    fn renames(&mut self, what: &'static str) -> Result<Vec<(Name, Name)>, RequestError> {
+        let mut renames = Vec::new();
+        loop {
+            let from = self.name(what)?;
+            self.expect_word("TO")?;
+            renames.push((from, self.name(what)?));
+            if !self.eat_word("AND") {
+                return Ok(renames);
+            }
+        }
+    }
+
+    /// An integer, with its sign, and where it stands.
+    fn integer(&mut self) -> Result<(Literal, Position), RequestError> {
+        let at = self.here();
+        if let Some(literal) = self.literal()?
+            && literal.kind == LiteralKind::Integer
+        {
+            return Ok((literal, at));
+        }
+        self.expected.push("an integer");
+        Err(self.unexpected())
+    }
+
+    fn create_type(&mut self) -> Result<Statement, RequestError> {
+        let if_not_exists = self.if_not_exists()?;
+        let name = self.qualified_name("a type name")?;
+        self.expect_symbol("(")?;
+        let mut fields = vec![self.field_definition()?];
+        while self.eat_symbol(",") {
+            if fields.len() == COLUMNS_MAX {
+                return Err(self.source.invalid(self.here(), format!("A type can have {COLUMNS_MAX} fields at most")));
+            }
+            if !matches!(self.symbol(), Some("," | ")")) {
+                fields.push(self.field_definition()?);
+            }
+        }
+        self.expect_symbol(")")?;
+        Ok(Statement::CreateType(CreateType { name, if_not_exists, fields }))
+    }
+
+    fn field_definition(&mut self) -> Result<FieldDefinition, RequestError> {
+        let name = self.name("the name of a field")?;
+        Ok(FieldDefinition { name, type_name: self.type_name()? })
+    }
+
+    fn create_index(&mut self, at: Position, is_custom: bool) -> Result<Statement, RequestError> {
+        let if_not_exists = self.if_not_exists()?;
+        let name = if self.at_word("ON") { None } else { Some(self.name("an index name")?) };
+        self.expect_word("ON")?;
+        let table = self.table_name()?;
+        self.expect_symbol("(")?;
+        let mut targets = Vec::new();
+        if !self.eat_symbol(")") {
+            targets.push(self.index_target()?);
+            while self.eat_symbol(",") {
+                targets.push(self.index_target()?);
+            }
+            self.expect_symbol(")")?;
+        }
+        let mut class = None;
+        if self.eat_word("USING") {
+            let at = self.here();
+            if self.token.kind != TokenKind::String {
+                self.expected.push("the name of a class");
+                return Err(self.unexpected());
+            }
+            class = Some((self.string(), at));
+        }
+        let properties = if self.eat_word("WITH") { self.properties()? } else { Vec::new() };
+        let index = CreateIndex { is_custom, if_not_exists, name, table, targets, class, properties, at };
+        Ok(Statement::CreateIndex(index))
+    }
+
+    fn index_target(&mut self) -> Result<IndexTarget, RequestError> {
+        let kinds = [
+            ("VALUES", IndexTargetKind::Values),
+            ("KEYS", IndexTargetKind::Keys),
+            ("ENTRIES", IndexTargetKind::Entries),
+            ("FULL", IndexTargetKind::Full),
+        ];
+        let named = kinds.into_iter().find(|(word, _)| self.looking_at(&[word]) && self.is_followed_by("("));
+        let Some((_, kind)) = named else {
+            return Ok(IndexTarget { kind: IndexTargetKind::Plain, column: self.name("a column name")? });
+        };
+        self.advance();
+        self.expect_symbol("(")?;
+        let column = self.name("a column name")?;
+        self.expect_symbol(")")?;
+        Ok(IndexTarget { kind, column })
+    }
+
+    /// What follows DESCRIBE, at `at`.
+    pub(super) fn describe(&mut self, at: Position) -> Result<Describe, RequestError> {
+        let described = self.described()?;
+        let internals = self.eat_word("WITH");
+        if internals {
+            self.expect_word("INTERNALS")?;
+        }
+        Ok(Describe { described, internals, at })
+    }
+
+    fn described(&mut self) -> Result<Described, RequestError> {
+        if self.eat_word("CLUSTER") {
+            return Ok(Described::Cluster);
+        }
+        if self.looking_at(&["FULL", "SCHEMA"]) {
+            self.advance();
+            self.advance();
+            return Ok(Described::Schema { full: true });
+        }
+        if self.eat_word("SCHEMA") {
+            return Ok(Described::Schema { full: false });
+        }
+        let plurals = [
+            ("KEYSPACES", Described::Keyspaces),
+            ("TABLES", Described::Tables),
+            ("TYPES", Described::Types),
+            ("FUNCTIONS", Described::Functions),
+            ("AGGREGATES", Described::Aggregates),
+        ];
+        for (word, described) in plurals {
+            if self.eat_word(word) {
+                return Ok(described);
+            }
+        }
+        let only = self.looking_at(&["ONLY", "KEYSPACE"]);
+        if only {
+            self.advance();
+        }
+        if self.eat_word("KEYSPACE") {
+            let ends = matches!(self.token.kind, TokenKind::End | TokenKind::Symbol(";")) || self.at_word("WITH");
+            let name = if ends { None } else { Some(self.name("a keyspace name")?) };
+            return Ok(Described::Keyspace { name, only });
+        }
+        if self.eat_word("TABLE") || self.eat_word("COLUMNFAMILY") {
+            return Ok(Described::Table(self.table_name()?));
+        }
+        if self.eat_word("INDEX") {
+            return Ok(Described::Index(self.qualified_name("an index name")?));
+        }
+        if self.eat_word("MATERIALIZED") {
+            self.expect_word("VIEW")?;
+            return Ok(Described::MaterializedView(self.qualified_name("a view name")?));
+        }
+        // These words may be names, of a keyspace before a dot.
+        let names = !self.is_followed_by(".");
+        if names && self.eat_word("TYPE") {
+            return Ok(Described::Type(self.qualified_name("a type name")?));
+        }
+        if names && self.eat_word("FUNCTION") {
+            return Ok(Described::Function(self.qualified_name("a function name")?));
+        }
+        if names && self.eat_word("AGGREGATE") {
+            return Ok(Described::Aggregate(self.qualified_name("a function name")?));
+        }
+        Ok(Described::Any(self.qualified_name("a name")?))
+    }
+
+    /// `name = value AND ...`.
+    fn properties(&mut self) -> Result<Vec<Property>, RequestError> {
+        let mut properties = vec![self.property()?];
+        while self.eat_word("AND") {
+            properties.push(self.property()?);
+        }
+        Ok(properties)
     }
 
     fn property(&mut self) -> Result<Property, RequestError> {

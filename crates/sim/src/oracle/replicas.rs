@@ -39,6 +39,7 @@ pub fn held(world: &World, machine: usize, table: TableId, partition: i32) -> Op
         now_seconds: 0,
         tombstone_limit: u32::MAX,
         gc_before_seconds: 0,
+        dropped_columns: Vec::new(),
     };
     world.disk(machine).read(&command).ok()
 }

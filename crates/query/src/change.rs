@@ -1,0 +1,226 @@
+//! What a write does to one column of a row: the plan, and the plan with its values.
+//!
+//! | column | whole value | element by element |
+//! |---|---|---|
+//! | of one cell | a cell | - |
+//! | list | older elements are deleted, new ones put | elements are put behind or before all others |
+//! | set, map | likewise | elements are put or deleted by their keys |
+//! | user-defined type | likewise | fields are put or deleted |
+//!
+//! A list's elements are ordered by the timeuuids under which they lie. Those that are put before all others get one
+//! whose time is as far before a fixed moment as the present is after it, as in Cassandra: the later, the smaller.
+
+use crate::operand::{Arguments, BoundValue, Operand};
+use bytes::Bytes;
+use model::deletion::Deletion;
+use model::element::{elements, field_path, key_path, list_path};
+use model::row::Expiry;
+use model::schema::Column;
+use model::types::CqlType;
+use model::value::parts;
+use model::{Cell, ComplexColumn, RequestError};
+
+/// A change of a column, before values are bound.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// `c = value`.
+    Set(Operand),
+    /// `DELETE c`.
+    Delete,
+    /// `c = c + value`: of a list behind all others.
+    Add(Operand),
+    /// `c = value + c` of a list.
+    Prepend(Operand),
+    /// `c = c - value` of a set or a map; the value is a set of keys.
+    Remove(Operand),
+    /// `c[key] = value` of a map.
+    SetElement { key: Operand, value: Operand },
+    /// `DELETE c[key]` of a set or a map.
+    DeleteElement(Operand),
+    /// `c.field = value`, by the field's index.
+    SetField { index: u16, value: Operand },
+    /// `DELETE c.field`.
+    DeleteField(u16),
+}
+
+/// A change of a column whose values are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BoundChange {
+    /// The cell of a column of one cell; `None` deletes it.
+    Cell(Option<Bytes>),
+    /// The cells of a complex column.
+    Elements {
+        before: Before,
+        /// Path and value; `None` deletes.
+        cells: Vec<(Bytes, Option<Bytes>)>,
+    },
+}
+
+/// What becomes of the elements that a complex column has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// They stay.
+    Kept,
+    /// They are deleted up to just below the timestamp, so that the new ones stay.
+    Overwritten,
+    /// They are deleted.
+    Deleted,
+}
+
+fn invalid(message: impl Into<String>) -> RequestError {
+    RequestError::Invalid(message.into())
+}
+
+impl Change {
+    /// True when it has the same effect twice as once: what is added to a list is there twice.
+    pub(crate) fn is_idempotent(&self, cql_type: &CqlType) -> bool {
+        match self {
+            Change::Add(_) | Change::Prepend(_) => !matches!(cql_type, CqlType::List { .. }),
+            Change::Set(value) | Change::SetElement { value, .. } | Change::SetField { value, .. } => {
+                !value.calls_functions()
+            }
+            Change::Delete | Change::Remove(_) | Change::DeleteElement(_) | Change::DeleteField(_) => true,
+        }
+    }
+
+    /// The change of `column` with its values; `None` when they are unset.
+    pub(crate) fn bind(&self, column: &Column, arguments: Arguments<'_>) -> Result<Option<BoundChange>, RequestError> {
+        let cql_type = &column.cql_type;
+        let kept = |cells| Ok(Some(BoundChange::Elements { before: Before::Kept, cells }));
+        match self {
+            Change::Set(value) => set(cql_type, arguments.value(value)?.into_owned(), arguments),
+            Change::Delete if cql_type.is_complex() => {
+                Ok(Some(BoundChange::Elements { before: Before::Deleted, cells: Vec::new() }))
+            }
+            Change::Delete => Ok(Some(BoundChange::Cell(None))),
+            Change::Add(value) => match arguments.value(value)?.into_owned() {
+                BoundValue::Value(wire) => kept(new_elements(cql_type, &wire, arguments)?),
+                // As in Cassandra adding nothing is no error.
+                BoundValue::Null | BoundValue::Unset => Ok(None),
+            },
+            Change::Prepend(value) => match arguments.value(value)?.into_owned() {
+                BoundValue::Value(wire) => kept(prepended(cql_type, &wire, arguments)?),
+                BoundValue::Null | BoundValue::Unset => Ok(None),
+            },
+            Change::Remove(value) => match arguments.value(value)?.into_owned() {
+                BoundValue::Value(wire) => kept(removed(cql_type, &wire)?),
+                BoundValue::Null | BoundValue::Unset => Ok(None),
+            },
+            Change::SetElement { key, value } => {
+                let path = element_path(column, key, arguments)?;
+                match arguments.value(value)?.into_owned() {
+                    BoundValue::Value(value) => kept(vec![(path, Some(value))]),
+                    BoundValue::Null => kept(vec![(path, None)]),
+                    BoundValue::Unset => Ok(None),
+                }
+            }
+            Change::DeleteElement(key) => kept(vec![(element_path(column, key, arguments)?, None)]),
+            Change::SetField { index, value } => match arguments.value(value)?.into_owned() {
+                BoundValue::Value(value) => kept(vec![(field_path(*index), Some(value))]),
+                BoundValue::Null => kept(vec![(field_path(*index), None)]),
+                BoundValue::Unset => Ok(None),
+            },
+            Change::DeleteField(index) => kept(vec![(field_path(*index), None)]),
+        }
+    }
+}
+
+fn set(cql_type: &CqlType, value: BoundValue, arguments: Arguments<'_>) -> Result<Option<BoundChange>, RequestError> {
+    let overwritten = |cells| Some(BoundChange::Elements { before: Before::Overwritten, cells });
+    Ok(match value {
+        BoundValue::Unset => None,
+        BoundValue::Value(wire) if cql_type.is_complex() => overwritten(new_elements(cql_type, &wire, arguments)?),
+        BoundValue::Null if cql_type.is_complex() => overwritten(Vec::new()),
+        BoundValue::Value(wire) => Some(BoundChange::Cell(Some(wire))),
+        BoundValue::Null => Some(BoundChange::Cell(None)),
+    })
+}
+
+/// The cells of the elements of a value, those of a list behind all others.
+fn new_elements(
+    cql_type: &CqlType,
+    wire: &[u8],
+    arguments: Arguments<'_>,
+) -> Result<Vec<(Bytes, Option<Bytes>)>, RequestError> {
+    let next = || arguments.context().borrow_mut().time_uuid();
+    let found = elements(cql_type, wire, next).map_err(|error| invalid(error.0))?;
+    Ok(found.into_iter().map(|(path, value)| (path, Some(value))).collect())
+}
+
+/// 1970-01-01, before which no clock reads, in ticks of 100 nanoseconds since the epoch of UUIDs.
+const MIRROR_TICKS: i64 = 0x01b2_1dd2_1381_4000;
+
+/// The cells of elements that come before all others of a list.
+fn prepended(
+    cql_type: &CqlType,
+    wire: &[u8],
+    arguments: Arguments<'_>,
+) -> Result<Vec<(Bytes, Option<Bytes>)>, RequestError> {
+    let mut cells = new_elements(cql_type, wire, arguments)?;
+    // The last one gets the first time, since later times come before earlier ones.
+    let mut context = arguments.context().borrow_mut();
+    for (path, _) in cells.iter_mut().rev() {
+        *path = list_path(mirrored(context.time_uuid()));
+    }
+    Ok(cells)
+}
+
+/// The timeuuid whose time is as far from 1970-01-01 as that of `time_uuid`, on the other side.
+fn mirrored(time_uuid: u128) -> u128 {
+    let high = (time_uuid >> 64) as u64;
+    let ticks = (high & 0x0fff) << 48 | (high >> 16 & 0xffff) << 32 | high >> 32;
+    let mirrored = MIRROR_TICKS.saturating_mul(2).saturating_sub(ticks as i64).max(0);
+    crate::evaluation::time_uuid_of(mirrored, time_uuid as u64)
+}
+
+/// The tombstones of the elements of a set, or of the keys of a map, that `wire`, a set, has.
+fn removed(cql_type: &CqlType, wire: &[u8]) -> Result<Vec<(Bytes, Option<Bytes>)>, RequestError> {
+    let key_type = key_type(cql_type);
+    let keys = CqlType::Set { element: std::sync::Arc::new(key_type.clone()), frozen: true };
+    let keys = parts(&keys, wire).map_err(|error| invalid(error.0))?;
+    let path = |key: &[u8]| key_path(key_type, key).map(|path| (path, None)).map_err(|error| invalid(error.0));
+    keys.into_iter().flatten().map(path).collect()
+}
+
+/// The type of the keys by which a set's or a map's elements lie.
+pub(crate) fn key_type(cql_type: &CqlType) -> &CqlType {
+    match cql_type {
+        CqlType::Set { element, .. } | CqlType::List { element, .. } => element,
+        CqlType::Map { entry, .. } => &entry.0,
+        other => other,
+    }
+}
+
+fn element_path(column: &Column, key: &Operand, arguments: Arguments<'_>) -> Result<Bytes, RequestError> {
+    let kind = if matches!(column.cql_type, CqlType::Map { .. }) { "map key" } else { "set element" };
+    match arguments.value(key)?.into_owned() {
+        BoundValue::Value(key) => key_path(key_type(&column.cql_type), &key).map_err(|error| invalid(error.0)),
+        BoundValue::Null => Err(invalid(format!("Invalid null {kind}"))),
+        BoundValue::Unset => Err(invalid(format!("Invalid unset {kind}"))),
+    }
+}
+
+/// The cell of this value, or the tombstone of one.
+pub(crate) fn cell(value: Option<&Bytes>, timestamp: i64, local_seconds: u32, expiry: Option<Expiry>) -> Cell {
+    match (value, expiry) {
+        (None, _) => Cell::tombstone(timestamp, local_seconds),
+        (Some(value), None) => Cell::live(timestamp, value.clone()),
+        (Some(value), Some(expiry)) => Cell::expiring(timestamp, value.clone(), expiry),
+    }
+}
+
+/// The change of a complex column; `times` are the timestamp, the seconds of the coordinator's clock and the expiry.
+pub(crate) fn complex_column(
+    before: Before,
+    cells: &[(Bytes, Option<Bytes>)],
+    (timestamp, local_seconds, expiry): (i64, u32, Option<Expiry>),
+) -> ComplexColumn {
+    let cells =
+        cells.iter().map(|(path, value)| (path.clone(), cell(value.as_ref(), timestamp, local_seconds, expiry)));
+    let cells = cells.collect();
+    match before {
+        Before::Kept => ComplexColumn::new(None, cells),
+        Before::Overwritten => ComplexColumn::overwritten(timestamp, local_seconds, cells),
+        Before::Deleted => ComplexColumn::new(Some(Deletion { timestamp, local_seconds }), cells),
+    }
+}

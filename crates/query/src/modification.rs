@@ -1,0 +1,489 @@
+//! INSERT, UPDATE, DELETE and BATCH: from the syntax tree to plans.
+//!
+//! What needs the present value first (elements of lists by their index or value) or a decision among the replicas
+//! (IF, counters) is checked like everything else and then refused by its name.
+
+use crate::ast::{
+    Assignment, Batch, BatchKind, Delete, DeletedColumn, Insert, InsertedValues, Modification, Name, Operation,
+    QualifiedName, Term, Update, Using,
+};
+use crate::binder::Binder;
+use crate::change::{Change, key_type};
+use crate::operand::{ColumnSpec, Operand};
+use crate::restriction::{KeyPlan, Restrictions, StatementKind};
+use crate::source::Position;
+use crate::term::text;
+use crate::write::{BatchPlan, Changes, JsonPlan, ModificationPlan, Times, WriteKind, WritePlan};
+use model::limits::BIND_MARKERS_MAX;
+use model::schema::{Column, ColumnKind, Table};
+use model::{CqlType, RequestError};
+use std::sync::Arc;
+
+/// The changes of a statement, those of static columns apart.
+#[derive(Default)]
+struct Changed {
+    of_static: Changes,
+    of_rows: Changes,
+}
+
+impl Changed {
+    fn add(&mut self, table: &Table, column: &Column, change: Change) {
+        let Some(index) = table.columns.iter().position(|known| known.id == column.id) else { return };
+        let changes = if column.kind == ColumnKind::Static { &mut self.of_static } else { &mut self.of_rows };
+        changes.push((index, change));
+    }
+
+    fn only_static(&self) -> bool {
+        self.of_rows.is_empty() && !self.of_static.is_empty()
+    }
+}
+
+fn is_key(column: &Column) -> bool {
+    matches!(column.kind, ColumnKind::PartitionKey(_) | ColumnKind::Clustering(..))
+}
+
+fn is_user_defined(cql_type: &CqlType) -> bool {
+    matches!(cql_type, CqlType::UserDefined { .. })
+}
+
+fn is_collection(cql_type: &CqlType) -> bool {
+    matches!(cql_type, CqlType::List { .. } | CqlType::Set { .. } | CqlType::Map { .. })
+}
+
+/// `operation` in the words of Cassandra's messages.
+fn operation_text(name: &str, operation: &Operation) -> String {
+    match operation {
+        Operation::Set(value) => format!("{name} = {}", text(value)),
+        Operation::Add(value) => format!("{name} = {name} + {}", text(value)),
+        Operation::Subtract(value) => format!("{name} = {name} - {}", text(value)),
+        Operation::Prepend(value) => format!("{name} = {} + {name}", text(value)),
+        Operation::SetElement { key, value } => format!("{name}[{}] = {}", text(key), text(value)),
+        Operation::SetField { field, value } => format!("{name}.{} = {}", field.text, text(value)),
+    }
+}
+
+impl Binder<'_> {
+    /// The plan of a statement that writes.
+    pub(crate) fn modification(&mut self, statement: &Modification) -> Result<ModificationPlan, RequestError> {
+        match statement {
+            Modification::Insert(insert) => self.insert(insert),
+            Modification::Update(update) => self.update(update).map(ModificationPlan::Write),
+            Modification::Delete(delete) => self.delete(delete).map(ModificationPlan::Write),
+        }
+    }
+
+    /// The plan of a batch.
+    pub(crate) fn batch(&mut self, batch: &Batch) -> Result<BatchPlan, RequestError> {
+        let Batch { kind, using, statements, at } = batch;
+        let source = self.source;
+        if using.time_to_live.is_some() {
+            return Err(source.invalid(*at, "Global TTL on the BATCH statement is not supported."));
+        }
+        if using.timestamp.is_some() && *kind == BatchKind::Counter {
+            return Err(source.invalid(*at, "Cannot provide custom timestamp for counter BATCH"));
+        }
+        let own = statements.iter().find_map(|statement| match statement {
+            Modification::Insert(Insert { using: Using { timestamp, .. }, .. })
+            | Modification::Update(Update { using: Using { timestamp, .. }, .. })
+            | Modification::Delete(Delete { timestamp, .. }) => timestamp.as_ref(),
+        });
+        if let Some(own) = own.filter(|_| using.timestamp.is_some()) {
+            return Err(source.invalid(own.at, "Timestamp must be set either on BATCH or individual statements"));
+        }
+        let mut plans = Vec::with_capacity(statements.len());
+        for statement in statements {
+            let table = match statement {
+                Modification::Insert(Insert { table, .. })
+                | Modification::Update(Update { table, .. })
+                | Modification::Delete(Delete { table, .. }) => table,
+            };
+            let is_counter = self.table(table)?.is_counter();
+            if is_counter && *kind == BatchKind::Logged {
+                return Err(source.invalid(table.at(), "Cannot include a counter statement in a logged batch"));
+            }
+            if !is_counter && *kind == BatchKind::Counter {
+                return Err(source.invalid(table.at(), "Cannot include non-counter statement in a counter batch"));
+            }
+            if is_counter && *kind == BatchKind::Unlogged {
+                let message = "Counter and non-counter mutations cannot exist in the same batch";
+                let mixed = plans.iter().any(|plan: &ModificationPlan| !plan.write().table.is_counter());
+                return Err(match mixed {
+                    true => source.invalid(table.at(), message),
+                    false => source.unsupported(table.at(), "counter updates are"),
+                });
+            }
+            plans.push(self.modification(statement)?);
+        }
+        // The timestamp is no column's: it needs a table only to be named for drivers.
+        let timestamp = match (&using.timestamp, plans.first()) {
+            (Some(term), Some(plan)) => {
+                let table = Arc::clone(&plan.write().table);
+                Some(self.operand(&table, term, "[timestamp]", &CqlType::BigInt)?)
+            }
+            (Some(term), None) => return Err(source.invalid(term.at, "A batch without statements has no timestamp")),
+            (None, _) => None,
+        };
+        Ok(BatchPlan { statements: plans, is_logged: *kind == BatchKind::Logged, timestamp })
+    }
+
+    fn write_times(&mut self, table: &Table, using: &Using) -> Result<Times, RequestError> {
+        if table.is_counter() {
+            let refused = using.timestamp.as_ref().map(|term| (term.at, "timestamp"));
+            if let Some((at, what)) = refused.or(using.time_to_live.as_ref().map(|term| (term.at, "TTL"))) {
+                return Err(self.source.invalid(at, format!("Cannot provide custom {what} for counter updates")));
+            }
+        }
+        let mut operand = |term: &Option<Term>, name: &str, cql_type: CqlType| {
+            term.as_ref().map(|term| self.operand(table, term, name, &cql_type)).transpose()
+        };
+        Ok(Times {
+            time_to_live: operand(&using.time_to_live, "[ttl]", CqlType::Int)?,
+            timestamp: operand(&using.timestamp, "[timestamp]", CqlType::BigInt)?,
+        })
+    }
+
+    fn insert(&mut self, insert: &Insert) -> Result<ModificationPlan, RequestError> {
+        let table = self.table(&insert.table)?;
+        if table.is_counter() {
+            let message = "INSERT statements are not allowed on counter tables, use UPDATE instead";
+            return Err(self.source.invalid(insert.table.at(), message));
+        }
+        let plan = match &insert.values {
+            InsertedValues::Columns { columns, values } => {
+                ModificationPlan::Write(self.insert_columns(&table, insert, columns, values)?)
+            }
+            InsertedValues::Json { value, default_unset } => {
+                ModificationPlan::Json(self.insert_json(&table, insert, value, *default_unset)?)
+            }
+        };
+        match insert.if_not_exists {
+            Some(at) if insert.using.timestamp.is_some() => {
+                Err(self.source.invalid(at, "Cannot provide custom timestamp for conditional updates"))
+            }
+            Some(at) => Err(self.conditional(at)),
+            None => Ok(plan),
+        }
+    }
+
+    fn insert_columns(
+        &mut self,
+        table: &Arc<Table>,
+        insert: &Insert,
+        columns: &[Name],
+        values: &[Term],
+    ) -> Result<WritePlan, RequestError> {
+        if columns.len() != values.len() {
+            let at = columns.first().map_or(insert.table.name.at, |name| name.at);
+            return Err(self.source.invalid(at, "Unmatched column names/values"));
+        }
+        let mut seen = vec![false; table.columns.len()];
+        let mut restrictions = Restrictions::new(table, StatementKind::Insert);
+        let mut changed = Changed::default();
+        for (name, term) in columns.iter().zip(values) {
+            let column = self.column(table, name)?;
+            let index = table.columns.iter().position(|known| known.id == column.id).unwrap_or_default();
+            if std::mem::replace(&mut seen[index], true) {
+                return Err(self.source.invalid(name.at, "The column names contains duplicates"));
+            }
+            let operand = self.operand(table, term, &column.name, &column.cql_type)?;
+            if is_key(column) {
+                restrictions.equal(self.source, column, name.at, operand)?;
+            } else {
+                changed.add(table, column, Change::Set(operand));
+            }
+        }
+        let times = self.write_times(table, &insert.using)?;
+        // Without any clustering column it can be about the static row alone.
+        let only_static = changed.only_static() && !restrictions.has_clustering();
+        self.plan(table, WriteKind::Insert, &restrictions, changed, times, only_static)
+    }
+
+    fn plan(
+        &self,
+        table: &Arc<Table>,
+        kind: WriteKind,
+        restrictions: &Restrictions<'_>,
+        changed: Changed,
+        times: Times,
+        only_static: bool,
+    ) -> Result<WritePlan, RequestError> {
+        let key: KeyPlan = if only_static {
+            restrictions.rows_of_partition(self.source)?
+        } else {
+            restrictions.whole_key(self.source)?
+        };
+        let Changed { of_static, of_rows } = changed;
+        let table = Arc::clone(table);
+        Ok(WritePlan { table, kind, key, only_static, static_changes: of_static, changes: of_rows, times })
+    }
+
+    /// INSERT JSON is an INSERT of every column, whose values are parameters that the JSON gives.
+    fn insert_json(
+        &mut self,
+        table: &Arc<Table>,
+        insert: &Insert,
+        value: &Term,
+        default_unset: bool,
+    ) -> Result<JsonPlan, RequestError> {
+        if table.columns.len() > BIND_MARKERS_MAX {
+            return Err(self.source.unsupported(value.at, "INSERT JSON into a table of so many columns is"));
+        }
+        let json = self.operand(table, value, "[json]", &CqlType::Text)?;
+        let mut restrictions = Restrictions::new(table, StatementKind::Insert);
+        let mut changed = Changed::default();
+        for (column, index) in table.columns.iter().zip(0..) {
+            let operand = Operand::Parameter(index);
+            if is_key(column) {
+                restrictions.equal(self.source, column, value.at, operand)?;
+            } else {
+                changed.add(table, column, Change::Set(operand));
+            }
+        }
+        let times = self.write_times(table, &insert.using)?;
+        let plan = self.plan(table, WriteKind::Insert, &restrictions, changed, times, false)?;
+        let spec = |column: &Column| ColumnSpec {
+            keyspace: table.keyspace.clone(),
+            table: table.name.clone(),
+            name: column.name.clone(),
+            cql_type: column.cql_type.clone(),
+        };
+        Ok(JsonPlan { json, default_unset, columns: table.columns.iter().map(spec).collect(), plan })
+    }
+
+    fn update(&mut self, update: &Update) -> Result<WritePlan, RequestError> {
+        let table = self.table(&update.table)?;
+        let times = self.write_times(&table, &update.using)?;
+        let mut changed = Changed::default();
+        let mut counts = None;
+        for (index, assignment) in update.assignments.iter().enumerate() {
+            let name = &assignment.column;
+            let column = self.column(&table, name)?;
+            if is_key(column) {
+                let message = format!("PRIMARY KEY part {} found in SET part", column.name);
+                return Err(self.source.invalid(name.at, message));
+            }
+            let before = update.assignments[..index].iter();
+            let same = |other: &&Assignment| other.column.text == name.text && !is_compatible(other, assignment);
+            if before.clone().any(|other| same(&other)) {
+                let message = format!("Multiple incompatible setting of column {}", column.name);
+                return Err(self.source.invalid(name.at, message));
+            }
+            if column.cql_type == CqlType::Counter {
+                self.check_counter(&table, column, assignment)?;
+                counts = counts.or(Some(name.at));
+                // It is refused below.
+                changed.add(&table, column, Change::Delete);
+                continue;
+            }
+            let change = self.change(&table, column, assignment)?;
+            changed.add(&table, column, change);
+        }
+        let only_static = changed.only_static();
+        let restrictions = Restrictions::of(self, &table, StatementKind::Update, &update.relations)?;
+        self.check_only_static(&table, &update.table, &restrictions, only_static, StatementKind::Update)?;
+        let plan = self.plan(&table, WriteKind::Update, &restrictions, changed, times, only_static)?;
+        self.check_condition(&table, update.condition.as_ref(), update.using.timestamp.as_ref())?;
+        match counts {
+            Some(at) => Err(self.source.unsupported(at, "counter updates are")),
+            None => Ok(plan),
+        }
+    }
+
+    /// Refuses rows for a statement that writes static columns alone.
+    fn check_only_static(
+        &self,
+        table: &Table,
+        name: &QualifiedName,
+        restrictions: &Restrictions<'_>,
+        only_static: bool,
+        kind: StatementKind,
+    ) -> Result<(), RequestError> {
+        if only_static && table.clustering().next().is_some() && restrictions.has_clustering() {
+            let message = format!(
+                "Invalid restrictions on clustering columns since the {kind} statement modifies only static columns"
+            );
+            return Err(self.source.invalid(name.at(), message));
+        }
+        Ok(())
+    }
+
+    fn check_counter(&mut self, table: &Table, column: &Column, assignment: &Assignment) -> Result<(), RequestError> {
+        let name = &column.name;
+        let at = assignment.column.at;
+        match &assignment.operation {
+            Operation::Add(value) | Operation::Subtract(value) => {
+                self.operand(table, value, name, &CqlType::BigInt).map(|_| ())
+            }
+            Operation::Set(_) | Operation::Prepend(_) => {
+                let message = format!(
+                    "Cannot set the value of counter column {name} (counters can only be incremented/decremented, \
+                     not set)"
+                );
+                Err(self.source.invalid(at, message))
+            }
+            operation @ (Operation::SetElement { .. } | Operation::SetField { .. }) => {
+                Err(self.invalid_operation(column, operation, at))
+            }
+        }
+    }
+
+    /// The error that a column's type does not have an operation.
+    fn invalid_operation(&self, column: &Column, operation: &Operation, at: Position) -> RequestError {
+        let Column { name, cql_type, .. } = column;
+        let shown = operation_text(name, operation);
+        let what = match operation {
+            Operation::SetField { .. } if is_user_defined(cql_type) => "frozen UDT",
+            Operation::SetField { .. } => "non-UDT",
+            Operation::Prepend(_) if matches!(cql_type, CqlType::List { .. }) => "frozen list",
+            Operation::Prepend(_) => "non list",
+            Operation::SetElement { .. } if matches!(cql_type, CqlType::Set { frozen: false, .. }) => "set",
+            _ if is_collection(cql_type) => "frozen collection",
+            Operation::SetElement { .. } => "non collection",
+            _ if matches!(cql_type, CqlType::Tuple(_)) || is_user_defined(cql_type) => "tuple",
+            _ => "non counter",
+        };
+        self.source.invalid(at, format!("Invalid operation ({shown}) for {what} column {name}"))
+    }
+
+    fn change(&mut self, table: &Table, column: &Column, assignment: &Assignment) -> Result<Change, RequestError> {
+        let Column { name, cql_type, .. } = column;
+        let (at, operation) = (assignment.column.at, &assignment.operation);
+        let is_list = matches!(cql_type, CqlType::List { frozen: false, .. });
+        let is_map = matches!(cql_type, CqlType::Map { frozen: false, .. });
+        let is_multi_cell_collection = cql_type.is_multi_cell() && is_collection(cql_type);
+        match operation {
+            Operation::Set(value) => Ok(Change::Set(self.operand(table, value, name, cql_type)?)),
+            Operation::Add(value) if is_multi_cell_collection => {
+                Ok(Change::Add(self.operand(table, value, name, cql_type)?))
+            }
+            Operation::Prepend(value) if is_list => Ok(Change::Prepend(self.operand(table, value, name, cql_type)?)),
+            Operation::Subtract(_) if is_list => {
+                Err(self.source.unsupported(at, "removing elements of a list by their values is"))
+            }
+            Operation::Subtract(value) if is_multi_cell_collection => {
+                // Of a map the keys are named.
+                let keys = CqlType::Set { element: Arc::new(key_type(cql_type).clone()), frozen: false };
+                Ok(Change::Remove(self.operand(table, value, name, &keys)?))
+            }
+            Operation::SetElement { .. } if is_list => {
+                Err(self.source.unsupported(at, "setting an element of a list by its index is"))
+            }
+            Operation::SetElement { key, value } if is_map => {
+                let CqlType::Map { entry, .. } = cql_type else {
+                    return Err(self.invalid_operation(column, operation, at));
+                };
+                let key = self.operand(table, key, &format!("key({name})"), &entry.0)?;
+                let value = self.operand(table, value, &format!("value({name})"), &entry.1)?;
+                Ok(Change::SetElement { key, value })
+            }
+            Operation::SetField { field, value } if is_user_defined(cql_type) && cql_type.is_multi_cell() => {
+                let (index, field_type) = self.field(column, field)?;
+                let value = self.operand(table, value, &format!("{name}.{}", field.text), &field_type)?;
+                Ok(Change::SetField { index, value })
+            }
+            operation => Err(self.invalid_operation(column, operation, at)),
+        }
+    }
+
+    /// The index and the type of a field of a column of a user-defined type.
+    pub(crate) fn field(&self, column: &Column, field: &Name) -> Result<(u16, CqlType), RequestError> {
+        let missing = || {
+            let message = format!("UDT column {} does not have a field named {}", column.name, field.text);
+            self.source.invalid(field.at, message)
+        };
+        let CqlType::UserDefined { definition, .. } = &column.cql_type else { return Err(missing()) };
+        let position = definition.fields.iter().position(|(name, _)| *name == field.text).ok_or_else(missing)?;
+        let index = u16::try_from(position).map_err(|_| missing())?;
+        Ok((index, definition.fields[position].1.clone()))
+    }
+
+    fn delete(&mut self, delete: &Delete) -> Result<WritePlan, RequestError> {
+        let table = self.table(&delete.table)?;
+        let using = Using { time_to_live: None, timestamp: delete.timestamp.clone() };
+        let times = self.write_times(&table, &using)?;
+        let mut changed = Changed::default();
+        for deleted in &delete.columns {
+            let (DeletedColumn::Column(name)
+            | DeletedColumn::Element { column: name, .. }
+            | DeletedColumn::Field { column: name, .. }) = deleted;
+            let column = self.column(&table, name)?;
+            if is_key(column) {
+                let name_text = &column.name;
+                let message = format!("Invalid identifier {name_text} for deletion (should not be a PRIMARY KEY part)");
+                return Err(self.source.invalid(name.at, message));
+            }
+            let change = self.deletion(&table, column, deleted, name.at)?;
+            changed.add(&table, column, change);
+        }
+        let only_static = changed.only_static();
+        let restrictions = Restrictions::of(self, &table, StatementKind::Delete, &delete.relations)?;
+        self.check_only_static(&table, &delete.table, &restrictions, only_static, StatementKind::Delete)?;
+        let key = restrictions.rows_of_partition(self.source)?;
+        let names_columns = !changed.of_rows.is_empty();
+        if names_columns && !key.is_one_row(&table) {
+            let message = "Range deletions are not supported for specific columns";
+            let at = delete.columns.iter().map(|deleted| match deleted {
+                DeletedColumn::Column(name)
+                | DeletedColumn::Element { column: name, .. }
+                | DeletedColumn::Field { column: name, .. } => name.at,
+            });
+            return Err(self.source.invalid(at.min().unwrap_or_default(), message));
+        }
+        self.check_condition(&table, delete.condition.as_ref(), delete.timestamp.as_ref())?;
+        let kind = if delete.columns.is_empty() { WriteKind::DeleteRows } else { WriteKind::Update };
+        let Changed { of_static, of_rows } = changed;
+        Ok(WritePlan { table, kind, key, only_static, static_changes: of_static, changes: of_rows, times })
+    }
+
+    fn deletion(
+        &mut self,
+        table: &Table,
+        column: &Column,
+        deleted: &DeletedColumn,
+        at: Position,
+    ) -> Result<Change, RequestError> {
+        let Column { name, cql_type, .. } = column;
+        match deleted {
+            DeletedColumn::Column(_) => Ok(Change::Delete),
+            DeletedColumn::Element { .. } if !is_collection(cql_type) => {
+                let message = format!("Invalid deletion operation for non collection column {name}");
+                Err(self.source.invalid(at, message))
+            }
+            DeletedColumn::Element { .. } if !cql_type.is_multi_cell() => {
+                let message = format!("Invalid deletion operation for frozen collection column {name}");
+                Err(self.source.invalid(at, message))
+            }
+            DeletedColumn::Element { .. } if matches!(cql_type, CqlType::List { .. }) => {
+                Err(self.source.unsupported(at, "deleting an element of a list by its index is"))
+            }
+            DeletedColumn::Element { key, .. } => {
+                let what = if matches!(cql_type, CqlType::Map { .. }) { "key" } else { "value" };
+                Ok(Change::DeleteElement(self.operand(table, key, &format!("{what}({name})"), key_type(cql_type))?))
+            }
+            DeletedColumn::Field { .. } if !is_user_defined(cql_type) => {
+                Err(self.source.invalid(at, format!("Invalid deletion operation for non-UDT column {name}")))
+            }
+            DeletedColumn::Field { .. } if !cql_type.is_multi_cell() => {
+                Err(self.source.invalid(at, format!("Frozen UDT column {name} does not support field deletions")))
+            }
+            DeletedColumn::Field { field, .. } => Ok(Change::DeleteField(self.field(column, field)?.0)),
+        }
+    }
+
+    pub(crate) fn conditional(&self, at: Position) -> RequestError {
+        self.source.unsupported(at, "conditional updates (IF) are")
+    }
+}
+
+/// True when two assignments of one column can stand beside each other.
+fn is_compatible(a: &Assignment, b: &Assignment) -> bool {
+    match (&a.operation, &b.operation) {
+        (Operation::Set(_), _) | (_, Operation::Set(_)) => false,
+        (Operation::SetField { field: a, .. }, Operation::SetField { field: b, .. }) => a.text != b.text,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+#[path = "modification_tests.rs"]
+mod tests;

@@ -1,0 +1,98 @@
+//! From the name of a type, as a statement writes it, to the type: user-defined types are looked up in the
+//! keyspace that the statement is about.
+
+use crate::ast::{Name, TypeName, TypeNameKind};
+use crate::source::{Position, Source};
+use model::schema::Schema;
+use model::{CqlType, RequestError};
+use std::sync::Arc;
+
+/// Where the names of types are looked up.
+#[derive(Clone, Copy)]
+pub(crate) struct Types<'a> {
+    pub(crate) source: Source<'a>,
+    pub(crate) schema: &'a Schema,
+    /// The only keyspace whose user-defined types can be named.
+    pub(crate) keyspace: &'a str,
+}
+
+impl Types<'_> {
+    /// The type that `name` names, which may be that of a column or a value.
+    ///
+    /// # Errors
+    /// `Invalid`, in Cassandra's words where it has some, when there is no such type or it may not be nested
+    /// like this.
+    pub(crate) fn resolve(&self, name: &TypeName) -> Result<CqlType, RequestError> {
+        let cql_type = self.inner(name)?;
+        cql_type.check().map_err(|error| self.source.place(name.at, error))?;
+        Ok(cql_type)
+    }
+
+    fn inner(&self, name: &TypeName) -> Result<CqlType, RequestError> {
+        Ok(match &name.kind {
+            TypeNameKind::Native(native) => native.clone(),
+            TypeNameKind::List(element) => CqlType::List { element: Arc::new(self.inner(element)?), frozen: false },
+            TypeNameKind::Set(element) => CqlType::Set { element: Arc::new(self.inner(element)?), frozen: false },
+            TypeNameKind::Map(entry) => {
+                let entry = Arc::new((self.inner(&entry.0)?, self.inner(&entry.1)?));
+                CqlType::Map { entry, frozen: false }
+            }
+            TypeNameKind::Tuple(types) => {
+                let types = types.iter().map(|inner| self.inner(inner)).collect::<Result<_, _>>()?;
+                // Tuples are always frozen, and so is what is in them.
+                CqlType::Tuple(Arc::new(types)).freeze()
+            }
+            TypeNameKind::Vector { element, dimensions } => {
+                CqlType::Vector { element: Arc::new(self.inner(element)?), dimensions: *dimensions }.freeze()
+            }
+            TypeNameKind::Frozen(inner) => {
+                let inner = self.inner(inner)?;
+                if !has_parts(&inner) {
+                    let message = format!(
+                        "frozen<> is only allowed on collections, tuples, and user-defined types (got {inner})"
+                    );
+                    return Err(self.source.invalid(name.at, message));
+                }
+                inner.freeze()
+            }
+            TypeNameKind::UserDefined { keyspace, name: named } => {
+                self.user_defined(keyspace.as_ref(), named, name.at)?
+            }
+            TypeNameKind::Custom(class) => {
+                let feature = format!("custom type '{}' is", crate::source::shortened(class));
+                return Err(self.source.unsupported(name.at, &feature));
+            }
+        })
+    }
+
+    fn user_defined(&self, keyspace: Option<&Name>, name: &Name, at: Position) -> Result<CqlType, RequestError> {
+        if let Some(other) = keyspace
+            && other.text != self.keyspace
+        {
+            let message = format!(
+                "Statement on keyspace {} cannot refer to a user type in keyspace {}; user types can only be used in \
+                 the keyspace they are defined in",
+                self.keyspace, other.text
+            );
+            return Err(self.source.invalid(at, message));
+        }
+        let found = self.schema.keyspace(self.keyspace).and_then(|keyspace| keyspace.types.get(&name.text));
+        match found {
+            Some(definition) => Ok(CqlType::user_defined(definition, false)),
+            None => Err(self.source.invalid(at, format!("Unknown type {}.{}", self.keyspace, name.text))),
+        }
+    }
+}
+
+/// True for types that are made of others.
+fn has_parts(cql_type: &CqlType) -> bool {
+    matches!(
+        cql_type,
+        CqlType::List { .. }
+            | CqlType::Set { .. }
+            | CqlType::Map { .. }
+            | CqlType::Tuple(_)
+            | CqlType::Vector { .. }
+            | CqlType::UserDefined { .. }
+    )
+}
