@@ -80,10 +80,9 @@ impl Writer {
     /// A term; `of_columns` when it may name columns.
     fn term(&mut self, depth: u32, of_columns: bool) -> String {
         let inner = |writer: &mut Writer| writer.term(depth + 1, of_columns);
-        match self.random.below(if depth > 3 { 4 } else { 14 }) {
-            0 | 1 => self.pick(&LITERALS).to_owned(),
-            2 | 3 if of_columns => self.column().to_owned(),
-            2 | 3 => self.pick(&LITERALS).to_owned(),
+        match self.random.below(if depth > 2 { 4 } else { 14 }) {
+            0..4 if of_columns && self.random.chance(900) => self.column().to_owned(),
+            0..4 => self.pick(&LITERALS).to_owned(),
             4 | 5 => {
                 let arguments: Vec<String> = (0..self.random.below(4)).map(|_| inner(self)).collect();
                 format!("{}({})", self.pick(&FUNCTIONS), arguments.join(", "))
@@ -103,21 +102,21 @@ impl Writer {
     fn relation(&mut self) -> String {
         let operator =
             self.pick(&["=", "<", "<=", ">", ">=", "!=", "CONTAINS", "CONTAINS KEY", "LIKE", "NOT CONTAINS"]);
-        let value = self.term(2, false);
+        let value = self.term(3, false);
         match self.random.below(8) {
-            0 => format!("{} IN ({value}, {})", self.column(), self.term(2, false)),
+            0 => format!("{} IN ({value}, {})", self.column(), self.term(3, false)),
             1 => format!("{} IN ?", self.column()),
-            2 => format!("({}, {}) {operator} ({value}, {})", self.column(), self.column(), self.term(2, false)),
+            2 => format!("({}, {}) {operator} ({value}, {})", self.column(), self.column(), self.term(3, false)),
             3 => format!("token({}) {operator} {value}", self.column()),
-            4 => format!("{}[{}] {operator} {value}", self.column(), self.term(2, false)),
-            5 => format!("{} BETWEEN {value} AND {}", self.column(), self.term(2, false)),
+            4 => format!("{}[{}] {operator} {value}", self.column(), self.term(3, false)),
+            5 => format!("{} BETWEEN {value} AND {}", self.column(), self.term(3, false)),
             _ => format!("{} {operator} {value}", self.column()),
         }
     }
 
     fn statement(&mut self, table: &str) -> String {
         let modifier = self.pick(&["", "", "JSON ", "DISTINCT "]);
-        let selected: Vec<String> = (0..=self.random.below(3)).map(|_| self.term(0, true)).collect();
+        let selected: Vec<String> = (0..=self.random.below(2)).map(|_| self.term(1, true)).collect();
         let mut text = format!("SELECT {modifier}{} FROM {table}", selected.join(", "));
         let relations: Vec<String> = (0..self.random.below(3)).map(|_| self.relation()).collect();
         if !relations.is_empty() {
