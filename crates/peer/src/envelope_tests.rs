@@ -81,6 +81,7 @@ fn scan() -> impl Strategy<Value = ScanCommand> {
                 bytes_limit: read.bytes_limit,
                 now_seconds: read.now_seconds,
                 tombstone_limit: read.tombstone_limit,
+                dropped_columns: read.dropped_columns,
                 bulk,
             }
         },
