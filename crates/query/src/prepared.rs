@@ -16,7 +16,7 @@ pub(crate) enum Plan {
     Write(Arc<ModificationPlan>),
     Batch(Arc<BatchPlan>),
     Read(Arc<ReadPlan>),
-    Schema(SchemaRequest),
+    Schema(Box<SchemaRequest>),
     Use(KeyspaceName),
 }
 
@@ -161,7 +161,7 @@ impl Prepared {
             Plan::Write(plan) => Bound::of_writes(plan.bind(arguments)?),
             Plan::Batch(plan) => Bound::of_writes(plan.bind(arguments)?),
             Plan::Read(plan) => Bound::Read(plan.bind(arguments)?),
-            Plan::Schema(request) => Bound::Schema(request.clone()),
+            Plan::Schema(request) => Bound::Schema(SchemaRequest::clone(request)),
             Plan::Use(keyspace) => Bound::Use(keyspace.clone()),
         })
     }

@@ -596,7 +596,7 @@ impl<'t> Restrictions<'t> {
             return Err(invalid(format!("Some clustering keys are missing: {}", missing.join(", "))));
         }
         self.check_primary_key_only(source)?;
-        Ok(KeyPlan { partition, clustering: self.clustering().0, kind: self.kind })
+        Ok(KeyPlan { partition, clustering: self.clustering().0 })
     }
 
     /// The key of slices of partitions: DELETE.
@@ -606,7 +606,7 @@ impl<'t> Restrictions<'t> {
         let (clustering, filtered) = self.clustering();
         self.check_prefix(source, &filtered)?;
         self.check_primary_key_only(source)?;
-        Ok(KeyPlan { partition, clustering, kind: self.kind })
+        Ok(KeyPlan { partition, clustering })
     }
 
     /// The clustering columns that select slices, and the restrictions that do not.
@@ -951,7 +951,6 @@ pub(crate) struct KeyPlan {
     /// The values of the partition key's columns.
     partition: Vec<Values>,
     clustering: ClusteringPlan,
-    kind: StatementKind,
 }
 
 /// What is said of the first clustering columns.
