@@ -754,6 +754,9 @@ impl Shard {
         if alive < required {
             return Err(unavailable(consistency, required, alive));
         }
+        if let Some(highest) = write.highest_timestamp() {
+            self.check_timestamp(out.now, highest)?;
+        }
         let given = write.timestamp().or(timestamp);
         let timestamp = match given {
             Some(timestamp) => self.check_timestamp(out.now, timestamp)?,

@@ -147,8 +147,8 @@ fn new_elements(
     Ok(found.into_iter().map(|(path, value)| (path, Some(value))).collect())
 }
 
-/// 2010-01-01 in ticks of 100 nanoseconds since the epoch of UUIDs.
-const MIRROR_TICKS: i64 = 0x01b2_1dd2_1381_4000 + 1_262_304_000_000 * 10_000;
+/// 1970-01-01, before which no clock reads, in ticks of 100 nanoseconds since the epoch of UUIDs.
+const MIRROR_TICKS: i64 = 0x01b2_1dd2_1381_4000;
 
 /// The cells of elements that come before all others of a list.
 fn prepended(
@@ -165,7 +165,7 @@ fn prepended(
     Ok(cells)
 }
 
-/// The timeuuid whose time is as far from 2010-01-01 as that of `time_uuid`, on the other side.
+/// The timeuuid whose time is as far from 1970-01-01 as that of `time_uuid`, on the other side.
 fn mirrored(time_uuid: u128) -> u128 {
     let high = (time_uuid >> 64) as u64;
     let ticks = (high & 0x0fff) << 48 | (high >> 16 & 0xffff) << 32 | high >> 32;

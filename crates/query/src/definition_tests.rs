@@ -342,3 +342,55 @@ fn keyspaces_and_types_are_altered() {
     assert!(applied(&["CREATE TYPE u (a int)", "DROP TYPE u"]).unwrap().keyspace("ks").unwrap().types.is_empty());
     assert_eq!(applied(&["DROP INDEX i"]).unwrap_err(), "Index 'ks.i' doesn't exist");
 }
+
+#[test]
+fn a_described_schema_is_created_again() {
+    let statements = [
+        "CREATE TYPE z (a int)",
+        "CREATE TYPE \"Y\" (z frozen<z>, \"B b\" list<text>)",
+        "CREATE TYPE a (y frozen<map<int, frozen<\"Y\">>>, z set<frozen<z>>)",
+        "CREATE TABLE t (k frozen<a>, c frozen<tuple<int, text>>, v z, l list<frozen<\"Y\">>, s int STATIC, \
+         \"select\" vector<float, 3>, PRIMARY KEY (k, c)) WITH CLUSTERING ORDER BY (c DESC) AND comment = 'it''s'",
+        "CREATE TABLE n (a int, b int, c int, x counter, PRIMARY KEY ((a, b), c))",
+    ];
+    let first = applied(&statements).unwrap();
+    let described = crate::describe_schema(&first);
+    let names: Vec<&str> = described.iter().map(|text| text.split([' ', '.', '(']).nth(3).unwrap()).collect();
+    assert_eq!(names[1..], ["z", "\"Y\"", "a", "n", "t"], "{described:#?}");
+    let texts: Vec<&str> = described[1..].iter().map(String::as_str).collect();
+    let again = applied(&texts).unwrap();
+    let without_ids = |schema: &Schema| {
+        let keyspace = schema.keyspace("ks").unwrap();
+        let tables = keyspace.tables.values().map(|table| Table { id: TableId(0), ..Table::clone(table) });
+        (keyspace.types.clone(), tables.collect::<Vec<_>>())
+    };
+    assert_eq!(without_ids(&again), without_ids(&first));
+    assert_eq!(crate::describe_schema(&again), described);
+}
+
+#[test]
+fn indexes_are_described() {
+    let schema = applied(&["CREATE TABLE t (k int PRIMARY KEY, m map<text, int>, \"V\" text)"]).unwrap();
+    let table = schema.find_table("ks", "t").unwrap();
+    let id = |name: &str| table.column(name).unwrap().id;
+    let index = |name: &str, column: &str, part, class: &str, options: &[(&str, &str)]| model::schema::Index {
+        name: name.to_owned(),
+        column: id(column),
+        part,
+        class: class.to_owned(),
+        options: options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+    };
+    use model::schema::IndexedPart as P;
+    let cases = [
+        (index("i", "V", P::Value, "", &[]), "CREATE INDEX i ON ks.t (\"V\");"),
+        (index("I", "m", P::Keys, "", &[]), "CREATE INDEX \"I\" ON ks.t (keys(m));"),
+        (
+            index("s", "m", P::Entries, "sai", &[("a", "b'c")]),
+            "CREATE CUSTOM INDEX s ON ks.t (entries(m)) USING 'sai' WITH OPTIONS = {'a': 'b''c'};",
+        ),
+    ];
+    for (index, expected) in cases {
+        assert_eq!(crate::describe_index(table, &index), expected);
+        assert!(crate::parser::parse(expected).is_ok());
+    }
+}

@@ -39,6 +39,8 @@ mod filter;
 mod fixture;
 mod function;
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod generator;
 mod json;
 mod lexer;
@@ -62,7 +64,9 @@ mod type_name;
 mod write;
 
 pub use definition::SchemaRequest;
-pub use describe::{describe_keyspace, describe_table};
+pub use describe::{
+    describe_index, describe_keyspace, describe_schema, describe_table, describe_type, describe_whole_keyspace,
+};
 pub use evaluation::EvaluationContext;
 pub use model::name::quote_name;
 pub use operand::{BoundValue, ColumnSpec};

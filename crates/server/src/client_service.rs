@@ -123,9 +123,7 @@ fn statement_message(statement: &Statement) -> proto::PrepareResponse {
     let prepared = &statement.prepared;
     let (kind, idempotent) = match prepared.kind() {
         query::PreparedKind::Read => (proto::StatementKind::Read, true),
-        // Every write is a merge of states: again is as once. What is not comes with conditions, counters
-        // and lists.
-        query::PreparedKind::Write => (proto::StatementKind::Write, true),
+        query::PreparedKind::Write => (proto::StatementKind::Write, prepared.is_idempotent()),
         query::PreparedKind::Schema => (proto::StatementKind::Schema, false),
         query::PreparedKind::Use => (proto::StatementKind::Use, true),
     };

@@ -8,10 +8,11 @@
 use crate::clock::Clock;
 use crate::member_loop::{MemberInput, Published};
 use crate::metrics::Metrics;
-use crate::shard_loop::{ReplyTo, ShardInput};
+use crate::shard_loop::{Outcome, ReplyTo, ShardInput};
 use crate::statements::{Statement, Statements};
 use bytes::Bytes;
 use membership::ClusterView;
+use model::error::Applied;
 use model::limits::{TABLES_MAX, TABLES_WARNED};
 use model::schema::{Schema, SchemaChange};
 use model::{Consistency, Epoch, RequestError, TableId};
@@ -102,6 +103,8 @@ pub(crate) enum Answer {
 pub(crate) enum Plan {
     /// To a shard.
     Shard(Request),
+    /// To the shard of each: writes of several partitions, which are answered together.
+    Writes(Vec<Request>),
     /// To membership.
     Schema(SchemaChange),
     /// Nowhere: it is answered.
@@ -196,6 +199,11 @@ impl Executor {
         let context = EvaluationContext::new(Clock::new().now().wall, self.table_ids.lock().next_u64());
         Ok(match statement.prepared.bind(values, context)? {
             Bound::Write(write) => Plan::Shard(Request::Write { write, consistency, timestamp, timeout }),
+            Bound::Writes(writes) if writes.is_empty() => Plan::Done(Answer::Data(Response::Written)),
+            Bound::Writes(writes) => {
+                let request = |write| Request::Write { write, consistency, timestamp, timeout };
+                Plan::Writes(writes.into_iter().map(request).collect())
+            }
             Bound::Read(read) => {
                 let read = Arc::new(read);
                 Plan::Shard(Request::Read { read, consistency, page_rows, paging_state, timeout })
@@ -239,6 +247,7 @@ impl Executor {
     pub(crate) async fn wait(&self, plan: Plan) -> Result<Answer, RequestError> {
         match plan {
             Plan::Done(answer) => Ok(answer),
+            Plan::Writes(requests) => self.write_all(requests).await.map(Answer::Data),
             Plan::Schema(change) => self.change_schema(change).await.map(Answer::Schema),
             Plan::Shard(request) => {
                 let (sender, receiver) = oneshot::channel();
@@ -246,6 +255,31 @@ impl Executor {
                 let stopped = || RequestError::Server("the node stopped before it answered".to_owned());
                 receiver.await.map_err(|_| stopped())?.map(Answer::Data)
             }
+        }
+    }
+
+    /// Executes writes of several partitions, each on its own, and waits for all of them.
+    async fn write_all(&self, requests: Vec<Request>) -> Outcome {
+        let submitted = |request| {
+            let (sender, receiver) = oneshot::channel();
+            self.submit(request, ReplyTo::One(sender));
+            receiver
+        };
+        let receivers: Vec<_> = requests.into_iter().map(submitted).collect();
+        let (count, mut failures) = (receivers.len(), Vec::new());
+        for receiver in receivers {
+            let stopped = |_| Err(RequestError::Server("the node stopped before it answered".to_owned()));
+            failures.extend(receiver.await.unwrap_or_else(stopped).err());
+        }
+        let nothing_was_done = failures.len() == count && failures.iter().all(|error| error.applied() == Applied::No);
+        let failed = failures.len();
+        match failures.into_iter().next() {
+            None => Ok(Response::Written),
+            // What it says of itself is not true of the others.
+            Some(error) if error.applied() == Applied::No && !nothing_was_done => Err(RequestError::Server(format!(
+                "{failed} of the {count} partitions of the statement were perhaps not written; of the first: {error}"
+            ))),
+            Some(error) => Err(error),
         }
     }
 

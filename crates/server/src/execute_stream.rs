@@ -146,7 +146,7 @@ fn execute_one(executor: &Arc<Executor>, request: Option<proto::ExecuteRequest>,
             reply.columns = columns;
             executor.submit(request, ReplyTo::Stream(reply));
         }
-        Ok((plan @ Plan::Schema(_), _)) => {
+        Ok((plan @ (Plan::Schema(_) | Plan::Writes(_)), _)) => {
             // Bounded as the stream's requests are: each holds a permit.
             let executor = executor.clone();
             tokio::spawn(async move { reply.answer(executor.wait(plan).await) });
