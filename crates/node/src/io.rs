@@ -31,6 +31,29 @@ impl OpId {
     }
 }
 
+impl Message {
+    /// The shard that a message is for on a node with `shards` of them: a request goes by its partition, an answer
+    /// back to whoever asked. Any shard can scan, since all share one store: the scans of one range are spread over
+    /// them by where they begin. `None` for an answer to an earlier start of the node, which had more shards.
+    #[must_use]
+    pub fn shard(&self, shards: u16) -> Option<u16> {
+        let shard = match self {
+            Message::Write { mutation, .. } => Shard::shard_of(mutation.partition.token, shards),
+            Message::Read { command, .. } => Shard::shard_of(command.partition.token, shards),
+            Message::Scan { command, .. } => {
+                let resumed = command.resume.as_ref().map(|resume| resume.partition.token);
+                Shard::shard_of(resumed.unwrap_or(command.range.end), shards)
+            }
+            Message::Written { ops } => ops.first()?.shard(),
+            Message::Data { op, .. }
+            | Message::Scanned { op, .. }
+            | Message::Digest { op, .. }
+            | Message::Refused { op, .. } => op.shard(),
+        };
+        (shard < shards).then_some(shard)
+    }
+}
+
 /// What a client asked for.
 #[derive(Clone, Debug)]
 pub enum Request {
@@ -175,10 +198,10 @@ pub enum Message {
         /// Why: decides whether the placement must hold and how it is counted.
         purpose: WritePurpose,
     },
-    /// The mutation is durable here.
+    /// These mutations are durable here. One sync makes many so, and one message says it to each shard that asked.
     Written {
-        /// Of the [`Message::Write`].
-        op: OpId,
+        /// Of each [`Message::Write`]; at least one, all of one shard.
+        ops: Vec<OpId>,
     },
     /// Read, and answer with the data or its digest.
     Read {
@@ -224,28 +247,6 @@ pub enum Message {
         /// Why.
         reason: Refusal,
     },
-}
-
-impl Message {
-    /// The shard, of `shards` on the receiving node, that a message is for: a request goes by its partition's token,
-    /// an answer back to who asked. Any shard can scan, since all share one store; the scans of one range are spread
-    /// over them by where they begin.
-    #[must_use]
-    pub fn shard(&self, shards: u16) -> u16 {
-        match self {
-            Message::Write { mutation, .. } => Shard::shard_of(mutation.partition.token, shards),
-            Message::Read { command, .. } => Shard::shard_of(command.partition.token, shards),
-            Message::Scan { command, .. } => {
-                let resumed = command.resume.as_ref().map(|resume| resume.partition.token);
-                Shard::shard_of(resumed.unwrap_or(command.range.end), shards)
-            }
-            Message::Written { op }
-            | Message::Data { op, .. }
-            | Message::Scanned { op, .. }
-            | Message::Digest { op, .. }
-            | Message::Refused { op, .. } => op.shard(),
-        }
-    }
 }
 
 /// What a replica write is part of.

@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 /// What a statement does.
+#[expect(clippy::large_enum_variant, reason = "there is one for each prepared statement")]
 #[derive(Debug)]
 pub(crate) enum Plan {
     Write(Arc<ModificationPlan>),

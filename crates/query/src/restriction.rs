@@ -906,7 +906,9 @@ impl WherePlan {
 
     /// The tokens selected; `None` for none.
     fn token_range<'a>(&'a self, arguments: Arguments<'a>) -> Result<Option<TokenRange>, RequestError> {
-        let (mut lower, mut upper): (Option<(i64, bool)>, Option<(i64, bool)>) = (None, None);
+        // Tokens, and true for those that are included.
+        let mut lower: Option<(i64, bool)> = None;
+        let mut upper: Option<(i64, bool)> = None;
         for (operator, values) in &self.tokens {
             let Values::One(operand) = values else { continue };
             let token = match arguments.bigint(Some(operand))? {

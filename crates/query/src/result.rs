@@ -721,4 +721,4 @@ fn json_value(cql_type: &CqlType, wire: &Bytes) -> Result<String, RequestError> 
 
 #[cfg(test)]
 #[path = "result_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -9,7 +9,7 @@ use model::types::UserType;
 use proptest::prelude::*;
 
 /// Keyspace `ks` with a user-defined type and tables of collections, static columns and numbers.
-fn schema() -> Schema {
+pub(crate) fn schema() -> Schema {
     let fields = vec![("street".to_owned(), CqlType::Text), ("number".to_owned(), CqlType::Int)];
     let definition = UserType { keyspace: "ks".to_owned(), name: "address".to_owned(), fields };
     let keyspace =
@@ -35,7 +35,7 @@ fn schema() -> Schema {
 }
 
 /// Table `w`: partitions 1 (two static rows' worth of rows), 2 (one row), 3 (static only), by token 1, 2, 3.
-fn wide(schema: &Schema) -> Memory<'_> {
+pub(crate) fn wide(schema: &Schema) -> Memory<'_> {
     let mut memory = Memory::new(schema, "w");
     for (c, d, v) in [(1, "a", 10), (1, "b", 11), (2, "a", 12), (3, "x", 13)] {
         memory.insert(&format!(r#"{{"p": 1, "c": {c}, "d": "{d}", "s": 7, "v": {v}, "w": "w{v}"}}"#), 5, None);
@@ -430,7 +430,7 @@ fn time_is_grouped_by_floor() {
     );
 }
 
-fn collections(schema: &Schema) -> Memory<'_> {
+pub(crate) fn collections(schema: &Schema) -> Memory<'_> {
     let mut memory = Memory::new(schema, "x");
     memory.insert(
         r#"{"k": 1, "l": [3, 1, 3], "st": ["b", "a", "c"], "m": {"x": 1, "y": 2}, "f": {"1": "one", "2": "two"},

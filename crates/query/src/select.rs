@@ -259,3 +259,7 @@ fn selects_only_static(table: &Table, selection: &Selection) -> bool {
     let of_rows = |kind: &ColumnKind| matches!(kind, ColumnKind::Clustering(..) | ColumnKind::Regular);
     kinds.contains(&ColumnKind::Static) && !kinds.iter().any(of_rows)
 }
+
+#[cfg(test)]
+#[path = "select_tests.rs"]
+mod tests;

@@ -190,19 +190,30 @@ impl<'a> TermArgument<'a> {
                 (_, [only]) => self.of(only).to(to),
                 _ => Assignment::No,
             },
-            TermKind::Call { function, .. } if time_of_cells(function).is_none() => match self.function(Some(to)) {
-                // What is wrong with the call is said better when it is prepared.
-                Err(_) | Ok(None) => Assignment::Weak,
-                Ok(Some(function)) => Assignment::of_types(&function.returns, to),
-            },
-            TermKind::Negation(_) | TermKind::Arithmetic { .. } => match self.function(Some(to)) {
-                Err(_) | Ok(None) => Assignment::Weak,
-                Ok(Some(function)) => Assignment::of_types(&function.returns, to),
-            },
+            TermKind::Call { function, .. } if time_of_cells(function).is_none() => self.result_to(to),
+            TermKind::Negation(_) | TermKind::Arithmetic { .. } => self.result_to(to),
             _ => match self.type_of(true) {
                 Some(from) => Assignment::of_types(&from, to),
                 None => Assignment::No,
             },
+        }
+    }
+
+    /// Whether the result of the call that the term is can go to something of type `to`.
+    fn result_to(&self, to: &CqlType) -> Assignment {
+        let own = self.function(None);
+        if let Ok(Some(function)) = &own {
+            let direct = Assignment::of_types(&function.returns, to);
+            if direct != Assignment::No {
+                return direct;
+            }
+        }
+        // What receives the result may choose another function.
+        match (own, self.function(Some(to))) {
+            (_, Ok(Some(function))) => Assignment::of_types(&function.returns, to),
+            (Ok(Some(_)), _) => Assignment::No,
+            // What is wrong with the call is said better when it is prepared.
+            _ => Assignment::Weak,
         }
     }
 

@@ -111,9 +111,8 @@ impl PeerService {
             for envelope in frame.envelopes {
                 match decode(envelope) {
                     Ok(Payload::Node(envelope)) if hello.priority != Priority::Control => {
-                        // An answer to an earlier start of this node, which had more shards, is for none.
-                        if let Some(waiting) = by_shard.get_mut(usize::from(envelope.message.shard(shards))) {
-                            waiting.push(envelope);
+                        if let Some(shard) = envelope.message.shard(shards) {
+                            by_shard[usize::from(shard)].push(envelope);
                         }
                     }
                     Ok(Payload::Membership(message)) if hello.priority == Priority::Control => {

@@ -542,10 +542,7 @@ impl World {
             }
             peer::Payload::Node(envelope) => {
                 let shards = process.shards.len() as u16;
-                let shard = envelope.message.shard(shards);
-                if shard >= shards {
-                    return;
-                }
+                let Some(shard) = envelope.message.shard(shards) else { return };
                 Letter::Shard(shard, node::Input::Message { from: sender, envelope })
             }
         };

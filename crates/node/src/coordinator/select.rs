@@ -25,6 +25,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::round::{Agreed, Question};
+use crate::config::ShardConfig;
 use crate::io::{OpId, RequestId, Response};
 
 /// Partitions that one read asks for at a time.
@@ -122,6 +123,8 @@ pub(crate) struct Select {
     now: WallMicros,
     /// Tombstones that a replica may pass in one round.
     tombstones: u32,
+    /// Pieces asked for at a time, at most: one read does not take all that a replica like this one takes on.
+    at_once_max: usize,
     builder: ResultBuilder,
     /// The partition that the builder was given last and may be given more of.
     open: Option<PartitionKey>,
@@ -212,7 +215,7 @@ impl Select {
         deadline: Instant,
         yield_at: Option<Instant>,
         now: WallMicros,
-        tombstones: u32,
+        config: &ShardConfig,
         builder: ResultBuilder,
     ) -> Result<Select, RequestError> {
         let begun_at = builder.position().cloned();
@@ -225,7 +228,8 @@ impl Select {
             yield_at,
             begun_at,
             now,
-            tombstones,
+            tombstones: config.tombstone_fail,
+            at_once_max: (config.replica_ops_max / 2).max(1),
             builder,
             open: None,
             skipping: false,
@@ -372,14 +376,15 @@ impl Select {
     /// How many pieces may be asked for at a time: of ranges first one, then as many as are likely to fill the page.
     fn at_once(&self) -> usize {
         if matches!(self.rest, Rest::Partitions(_)) {
-            return PARTITIONS_AT_ONCE;
+            return PARTITIONS_AT_ONCE.min(self.at_once_max);
         }
+        let most = RANGES_AT_ONCE.min(self.at_once_max);
         match (self.pieces_taken, self.rows_taken) {
             (0, _) => 1,
-            (_, 0) => RANGES_AT_ONCE,
+            (_, 0) => most,
             (pieces, rows) => {
                 let wanted = u64::from(self.builder.rows_left().min(ROUND_ROWS_MAX)).saturating_mul(pieces) / rows;
-                usize::try_from(wanted).unwrap_or(RANGES_AT_ONCE).clamp(1, RANGES_AT_ONCE)
+                usize::try_from(wanted).unwrap_or(most).clamp(1, most)
             }
         }
     }

@@ -291,7 +291,7 @@ fn candidates(call: &Call<'_>) -> Result<Option<Candidates>, String> {
             Candidates::Made(made(call, &[Parameter::Any], |types| (types, CqlType::Int, Scalar::OctetLength))?)
         }
         _ => match conversion_of_blobs(name) {
-            Some((from, to)) if to == Blob => one(vec![from], Blob, Scalar::ToBlob),
+            Some((from, Blob)) => one(vec![from], Blob, Scalar::ToBlob),
             Some((from, to)) => one(vec![from], to, Scalar::FromBlob),
             None => return made_for_types(call).map(|made| made.map(Candidates::Made)),
         },

@@ -102,9 +102,9 @@ impl Function {
         };
         let result = match scalar {
             Scalar::ToBlob => wires.first().map(|wire| Bytes::clone(wire)),
-            Scalar::FromBlob => wires.first().map(|wire| self.from_blob(wire)).transpose()?,
+            Scalar::FromBlob => wires.first().map(|wire| self.of_blob(wire)).transpose()?,
             Scalar::Token => Some(token(&wires)?),
-            Scalar::FromJson => self.from_json(&wires)?,
+            Scalar::FromJson => self.of_json(&wires)?,
             Scalar::CountElements | Scalar::AggregateElements(_) | Scalar::MapKeys | Scalar::MapValues => {
                 self.of_collection(scalar, &wires)?
             }
@@ -176,7 +176,7 @@ impl Function {
         }
     }
 
-    fn from_blob(&self, wire: &Bytes) -> Result<Bytes, RequestError> {
+    fn of_blob(&self, wire: &Bytes) -> Result<Bytes, RequestError> {
         if validate(&self.returns, wire).is_err() {
             let shown = Value::Blob(wire.slice(..wire.len().min(64)));
             return Err(invalid(format!(
@@ -187,7 +187,7 @@ impl Function {
         Ok(wire.clone())
     }
 
-    fn from_json(&self, wires: &[&Bytes]) -> Result<Operand, RequestError> {
+    fn of_json(&self, wires: &[&Bytes]) -> Result<Operand, RequestError> {
         let text = wires.first().map(|wire| String::from_utf8_lossy(wire).into_owned()).unwrap_or_default();
         let parsed = Json::parse(&text).map_err(|error| {
             let shown = crate::source::shortened(&text);
@@ -279,7 +279,7 @@ impl Function {
 }
 
 fn token(components: &[&Bytes]) -> Result<Bytes, RequestError> {
-    let components: Vec<Bytes> = components.iter().map(|component| Bytes::clone(component)).collect();
+    let components: Vec<Bytes> = components.iter().copied().cloned().collect();
     let key = PartitionKey::from_components(&components)?;
     Ok(Value::BigInt(key.token.0).to_wire())
 }
