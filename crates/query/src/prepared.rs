@@ -11,7 +11,6 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 /// What a statement does.
-#[expect(clippy::large_enum_variant, reason = "there is one for each prepared statement")]
 #[derive(Debug)]
 pub(crate) enum Plan {
     Write(Arc<ModificationPlan>),
