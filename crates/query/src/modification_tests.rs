@@ -192,6 +192,12 @@ fn one_statement_writes_several_rows_and_partitions() {
     let many: Vec<String> = (0..1_001).map(|key| key.to_string()).collect();
     let message = refused(&format!("UPDATE x SET v = 1 WHERE k IN ({}) AND c = 1", many.join(", ")));
     assert_eq!(message, "A write of 1001 partitions exceeds the maximum of 1000");
+    let (keys, rows) = (many[..10].join(", "), (0..6_554).map(|row| row.to_string()).collect::<Vec<_>>().join(", "));
+    let statement = format!("UPDATE x SET v = 1 WHERE k IN ({keys}) AND c IN ({rows})");
+    assert_eq!(refused(&statement), "A write of 65540 rows exceeds the maximum of 65536");
+    let one = format!("UPDATE x SET v = 1 WHERE k = 1 AND c IN ({rows});");
+    let batch = format!("BEGIN BATCH {} APPLY BATCH", one.repeat(11));
+    assert_eq!(refused(&batch), "A write of 72094 rows exceeds the maximum of 65536");
 }
 
 #[test]
