@@ -82,6 +82,7 @@ fn scan() -> impl Strategy<Value = ScanCommand> {
                 now_seconds: read.now_seconds,
                 tombstone_limit: read.tombstone_limit,
                 bulk,
+                dropped_columns: Vec::new(),
             }
         },
     )
