@@ -377,8 +377,8 @@ impl<'a, R: Rows> Answer<'a, R> {
     }
 }
 
-/// What `deletion` and the drops of columns leave of a stored row, put into `rest` if that is not the row itself; `None`
-/// when nothing is left, or when the row was empty.
+/// What `deletion` and the drops of columns leave of a stored row, put into `rest` if that is not the row itself;
+/// `None` when nothing is left, or when the row was empty.
 fn uncovered<'r>(
     stored: &'r [u8],
     deletion: Option<Deletion>,

@@ -4,8 +4,8 @@
 
 use crate::ast::{Describe, Name, QualifiedName, Statement};
 use crate::definition::{
-    alter_keyspace, alter_table, alter_type, by_name, create_index, create_keyspace, create_table, create_type,
-    drop_keyspace,
+    SchemaRequest, alter_keyspace, alter_table, alter_type, by_name, create_index, create_keyspace, create_table,
+    create_type, drop_keyspace,
 };
 use crate::operand::ColumnSpec;
 use crate::parser::Parsed;
@@ -28,22 +28,22 @@ pub(crate) fn bind(
     let plan = match &parsed.statement {
         // Whether a keyspace or table exists is for the metadata log to decide: this node's schema may
         // be behind, and the log's answer is the same words.
-        Statement::CreateKeyspace(statement) => Plan::Schema(create_keyspace(source, statement)?),
-        Statement::AlterKeyspace(statement) => Plan::Schema(alter_keyspace(source, statement)?),
-        Statement::DropKeyspace { name, if_exists } => Plan::Schema(drop_keyspace(source, name, *if_exists)?),
-        Statement::CreateTable(create) => Plan::Schema(create_table(binder.types_of(&create.name)?, create)?),
-        Statement::AlterTable(alter) => Plan::Schema(alter_table(binder.types_of(&alter.name)?, alter)?),
+        Statement::CreateKeyspace(statement) => schema_plan(create_keyspace(source, statement)?),
+        Statement::AlterKeyspace(statement) => schema_plan(alter_keyspace(source, statement)?),
+        Statement::DropKeyspace { name, if_exists } => schema_plan(drop_keyspace(source, name, *if_exists)?),
+        Statement::CreateTable(create) => schema_plan(create_table(binder.types_of(&create.name)?, create)?),
+        Statement::AlterTable(alter) => schema_plan(alter_table(binder.types_of(&alter.name)?, alter)?),
         Statement::DropTable { name, if_exists } => {
             let if_exists = *if_exists;
             let drop = |keyspace, name| SchemaChange::DropTable { keyspace, name, if_exists };
-            Plan::Schema(by_name(source, binder.keyspace_of(name)?, name, drop)?)
+            schema_plan(by_name(source, binder.keyspace_of(name)?, name, drop)?)
         }
-        Statement::CreateType(create) => Plan::Schema(create_type(binder.types_of(&create.name)?, create)?),
-        Statement::AlterType(alter) => Plan::Schema(alter_type(binder.types_of(&alter.name)?, alter)?),
+        Statement::CreateType(create) => schema_plan(create_type(binder.types_of(&create.name)?, create)?),
+        Statement::AlterType(alter) => schema_plan(alter_type(binder.types_of(&alter.name)?, alter)?),
         Statement::DropType { name, if_exists } => {
             let if_exists = *if_exists;
             let drop = |keyspace, name| SchemaChange::DropType { keyspace, name, if_exists };
-            Plan::Schema(by_name(source, binder.keyspace_of(name)?, name, drop)?)
+            schema_plan(by_name(source, binder.keyspace_of(name)?, name, drop)?)
         }
         Statement::CreateIndex(create) => {
             let table = binder.table(&create.table)?;
@@ -53,11 +53,11 @@ pub(crate) fn bind(
         Statement::DropIndex { name, if_exists } => {
             let if_exists = *if_exists;
             let drop = |keyspace, name| SchemaChange::DropIndex { keyspace, name, if_exists };
-            Plan::Schema(by_name(source, binder.keyspace_of(name)?, name, drop)?)
+            schema_plan(by_name(source, binder.keyspace_of(name)?, name, drop)?)
         }
         Statement::Truncate(name) => {
             let truncate = |keyspace, name| SchemaChange::TruncateTable { keyspace, name };
-            Plan::Schema(by_name(source, binder.keyspace_of(name)?, name, truncate)?)
+            schema_plan(by_name(source, binder.keyspace_of(name)?, name, truncate)?)
         }
         Statement::Use(name) => {
             if schema.keyspace(&name.text).is_none() {
@@ -74,6 +74,10 @@ pub(crate) fn bind(
     };
     let parameters: Option<Vec<ColumnSpec>> = binder.parameters.into_iter().collect();
     Ok(Prepared::new(parameters.expect("every marker that was parsed stands in a term that was bound"), plan))
+}
+
+fn schema_plan(request: SchemaRequest) -> Plan {
+    Plan::Schema(Box::new(request))
 }
 
 /// Everything that names are looked up in, and the parameters found so far.

@@ -252,8 +252,8 @@ fn all_types_make_columns() {
     let schema = applied(&[
         "CREATE TYPE u (a int, b frozen<list<text>>, c set<int>)",
         "CREATE TYPE v (u frozen<u>)",
-        "CREATE TABLE t (k int, c frozen<tuple<int, list<text>>>, l list<int>, s set<frozen<u>>, m map<text, frozen<v>>, \
-         fu ks.u, fv v, vec vector<float, 3>, st list<int> STATIC, PRIMARY KEY (k, c))",
+        "CREATE TABLE t (k int, c frozen<tuple<int, list<text>>>, l list<int>, s set<frozen<u>>, \
+         m map<text, frozen<v>>, fu ks.u, fv v, vec vector<float, 3>, st list<int> STATIC, PRIMARY KEY (k, c))",
         "CREATE TABLE n (k int PRIMARY KEY, a counter, b counter)",
     ])
     .unwrap_err();
@@ -261,8 +261,8 @@ fn all_types_make_columns() {
     let schema = applied(&[
         "CREATE TYPE u (a int, b frozen<list<text>>)",
         "CREATE TYPE v (u frozen<u>)",
-        "CREATE TABLE t (k int, c frozen<tuple<int, list<text>>>, l list<int>, s set<frozen<u>>, m map<text, frozen<v>>, \
-         fu ks.u, fv v, vec vector<float, 3>, st list<int> STATIC, PRIMARY KEY (k, c))",
+        "CREATE TABLE t (k int, c frozen<tuple<int, list<text>>>, l list<int>, s set<frozen<u>>, \
+         m map<text, frozen<v>>, fu ks.u, fv v, vec vector<float, 3>, st list<int> STATIC, PRIMARY KEY (k, c))",
         "CREATE TABLE n (k int PRIMARY KEY, a counter, b counter)",
     ])
     .unwrap();

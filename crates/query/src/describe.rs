@@ -1,5 +1,5 @@
-//! DESCRIBE: CREATE statements that make the same keyspaces, types, tables and indexes when they are executed, in an order
-//! in which they can be.
+//! DESCRIBE: CREATE statements that make the same keyspaces, types, tables and indexes when they are executed, in an
+//! order in which they can be.
 
 use crate::table_options::describe_options;
 use model::name::{quote_name, quote_text};

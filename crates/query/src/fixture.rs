@@ -34,8 +34,8 @@ pub(crate) fn schema(statements: &[&str]) -> Schema {
     schema
 }
 
-/// `schema` with a table of keyspace `ks`, whatever CREATE TABLE takes: each column is `name type`, with `static` behind
-/// it or `desc`; so many of the first are the partition key, and so many behind them clustering columns.
+/// `schema` with a table of keyspace `ks`, whatever CREATE TABLE takes: each column is `name type`, with `static`
+/// behind it or `desc`; so many of the first are the partition key, and so many behind them clustering columns.
 pub(crate) fn with_table(
     schema: &Schema,
     name: &str,

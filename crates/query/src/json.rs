@@ -230,7 +230,8 @@ fn key_of(cql_type: &CqlType, name: &str) -> Result<Option<Bytes>, String> {
     if is_composite { Json::parse(name)?.to_wire(cql_type) } else { Json::String(name.to_owned()).to_wire(cql_type) }
 }
 
-/// Names as CQL has them: in lower case, unless they are in quotes, which go. Of one that is there twice the last stays.
+/// Names as CQL has them: in lower case, unless they are in quotes, which go. Of one that is there twice the last
+/// stays.
 fn folded(members: Vec<(String, Json)>) -> Vec<(String, Json)> {
     let mut folded: Vec<(String, Json)> = Vec::with_capacity(members.len());
     for (name, value) in members {

@@ -18,10 +18,11 @@
 //!   `model`.
 //!
 //! Map: `lexer`, `parser` and `ast` read text, `source` says where in it an error is. `binder` looks names up, with
-//! `term` (values), `restriction` and `slices` (WHERE), `selection` and `select` (SELECT), `modification` (INSERT, UPDATE,
-//! DELETE, BATCH) and `condition` (IF), `definition` (CREATE, ALTER, DROP) and `type_name`. `function` has the native functions, `operand` evaluates terms, `filter` conditions, in an `evaluation`
-//! context; `json` reads JSON. `prepared`, `write` with `change`, and `read` are the plans, `result` makes pages of rows. `describe` and
-//! `name` write CQL, `split` separates statements.
+//! `term` (values), `restriction` and `slices` (WHERE), `selection` and `select` (SELECT), `modification` and
+//! `condition` (INSERT, UPDATE, DELETE, BATCH), `definition` (CREATE, ALTER, DROP) and `type_name`. `function` has the
+//! native functions, `operand` evaluates terms, `filter` conditions, in an `evaluation` context; `json` reads JSON.
+//! `prepared`, `write`, `change` and `read` are the plans, `result` makes pages of rows. `describe` and `name` write
+//! CQL, `split` separates statements.
 
 #[allow(dead_code, reason = "what nothing looks at yet is refused by name")]
 mod ast;

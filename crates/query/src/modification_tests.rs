@@ -15,8 +15,8 @@ fn tables() -> Schema {
     schema(&[
         "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
         "CREATE TYPE ks.u (a int, b text)",
-        "CREATE TABLE ks.x (k int, c int, f frozen<list<int>>, fu frozen<u>, l list<int>, m map<text, int>, s set<text>, \
-         t tuple<int, text>, u u, v int, sm map<text, int> STATIC, sv int STATIC, PRIMARY KEY (k, c))",
+        "CREATE TABLE ks.x (k int, c int, f frozen<list<int>>, fu frozen<u>, l list<int>, m map<text, int>, \
+         s set<text>, t tuple<int, text>, u u, v int, sm map<text, int> STATIC, sv int STATIC, PRIMARY KEY (k, c))",
         "CREATE TABLE ks.n (k int PRIMARY KEY, x counter)",
         "CREATE TABLE ks.y (k int PRIMARY KEY, v int)",
     ])
@@ -192,6 +192,12 @@ fn one_statement_writes_several_rows_and_partitions() {
     let many: Vec<String> = (0..1_001).map(|key| key.to_string()).collect();
     let message = refused(&format!("UPDATE x SET v = 1 WHERE k IN ({}) AND c = 1", many.join(", ")));
     assert_eq!(message, "A write of 1001 partitions exceeds the maximum of 1000");
+    let (keys, rows) = (many[..10].join(", "), (0..6_554).map(|row| row.to_string()).collect::<Vec<_>>().join(", "));
+    let statement = format!("UPDATE x SET v = 1 WHERE k IN ({keys}) AND c IN ({rows})");
+    assert_eq!(refused(&statement), "A write of 65540 rows exceeds the maximum of 65536");
+    let one = format!("UPDATE x SET v = 1 WHERE k = 1 AND c IN ({rows});");
+    let batch = format!("BEGIN BATCH {} APPLY BATCH", one.repeat(11));
+    assert_eq!(refused(&batch), "A write of 65540 rows exceeds the maximum of 65536");
 }
 
 #[test]
@@ -218,7 +224,8 @@ fn json_is_inserted() {
 
 #[test]
 fn a_batch_of_one_partition_is_one_mutation() {
-    let batch = "BEGIN BATCH USING TIMESTAMP 7 INSERT INTO x (k, c, v) VALUES (1, 1, 1); INSERT INTO x (k, c, v) VALUES (1, 2, 2); \
+    let batch = "BEGIN BATCH USING TIMESTAMP 7 INSERT INTO x (k, c, v) VALUES (1, 1, 1); \
+                 INSERT INTO x (k, c, v) VALUES (1, 2, 2); \
                  UPDATE x SET sv = 3, v = 4 WHERE k = 1 AND c = 1; DELETE FROM x WHERE k = 1 AND c > 5; APPLY BATCH";
     let bound = prepare_in(&tables(), batch).bind(&[], context_at(WallMicros(0))).unwrap();
     let Bound::Write(write) = bound else { panic!("{bound:?}") };

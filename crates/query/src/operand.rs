@@ -37,8 +37,8 @@ pub enum BoundValue {
     Unset,
 }
 
-/// A term of a prepared statement: what a value is computed from. `Input` and `Aggregate` are of rows, and in selections
-/// only.
+/// A term of a prepared statement: what a value is computed from. `Input` and `Aggregate` are of rows, and in
+/// selections only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Operand {
     /// A constant in wire form, or `null`.

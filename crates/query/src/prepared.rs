@@ -11,13 +11,12 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 /// What a statement does.
-#[expect(clippy::large_enum_variant, reason = "there is one for each prepared statement")]
 #[derive(Debug)]
 pub(crate) enum Plan {
     Write(Arc<ModificationPlan>),
     Batch(Arc<BatchPlan>),
     Read(Arc<ReadPlan>),
-    Schema(SchemaRequest),
+    Schema(Box<SchemaRequest>),
     Use(KeyspaceName),
 }
 
@@ -162,7 +161,7 @@ impl Prepared {
             Plan::Write(plan) => Bound::of_writes(plan.bind(arguments)?),
             Plan::Batch(plan) => Bound::of_writes(plan.bind(arguments)?),
             Plan::Read(plan) => Bound::Read(plan.bind(arguments)?),
-            Plan::Schema(request) => Bound::Schema(request.clone()),
+            Plan::Schema(request) => Bound::Schema(SchemaRequest::clone(request)),
             Plan::Use(keyspace) => Bound::Use(keyspace.clone()),
         })
     }

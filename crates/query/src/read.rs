@@ -85,6 +85,14 @@ impl ReadPlan {
         })
     }
 
+    /// True when a row of the result needs the values of clustering columns.
+    pub(crate) fn reads_clustering(&self) -> bool {
+        let kind = |column: usize| self.table.columns[column].kind;
+        matches!(&self.grouping, Grouping::Rows { columns: 1.., .. })
+            || !self.sorting.is_empty()
+            || self.selection.columns_read().any(|column| matches!(kind(column), ColumnKind::Clustering(..)))
+    }
+
     /// True when static columns are read.
     fn reads_static(&self) -> bool {
         let is_static = |column: usize| crate::selection::is_static(&self.table, column);

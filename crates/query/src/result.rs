@@ -113,6 +113,8 @@ pub struct ResultBuilder {
     context: RefCell<EvaluationContext>,
     state: State,
     open: Option<Open>,
+    /// True when rows of the result need the values of clustering columns.
+    reads_clustering: bool,
     rows: Vec<Vec<Option<Bytes>>>,
     /// For each row what it is sorted by, if rows are sorted.
     sort_keys: Vec<Vec<Option<Bytes>>>,
@@ -303,6 +305,7 @@ impl ResultBuilder {
             limits,
             state,
             open: None,
+            reads_clustering: read.plan().reads_clustering(),
             rows: Vec::new(),
             sort_keys: Vec::new(),
             bytes: 0,
@@ -467,7 +470,7 @@ impl ResultBuilder {
 
     /// Makes a row that passes all filters a part of the result.
     fn take(&mut self, taken: Taken<'_>) -> Result<Progress, RequestError> {
-        let clustering = self.clustering_of(taken)?;
+        let clustering = if self.reads_clustering { self.clustering_of(taken)? } else { Vec::new() };
         let Some(open) = &self.open else { return Ok(Progress::Continue) };
         let source = self.source(open, &clustering, taken.row);
         let read = Arc::clone(&self.read);

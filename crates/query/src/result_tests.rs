@@ -76,7 +76,8 @@ fn rows_are_selected_by_keys() {
         &[
             (
                 "SELECT * FROM w",
-                "1 1 b 7 11 w11; 1 1 a 7 10 w10; 1 2 a 7 12 w12; 1 3 x 7 13 w13; 2 5 z null 20 null; 3 null null 9 null null",
+                "1 1 b 7 11 w11; 1 1 a 7 10 w10; 1 2 a 7 12 w12; 1 3 x 7 13 w13; 2 5 z null 20 null; \
+                 3 null null 9 null null",
             ),
             ("SELECT v FROM w WHERE p = 1", "11; 10; 12; 13"),
             ("SELECT v FROM w WHERE p = 1 AND c = 1", "11; 10"),
@@ -128,11 +129,13 @@ fn restrictions_that_cannot_be_are_refused_in_the_words_of_cassandra() {
             ),
             (
                 "SELECT * FROM w WHERE p = 1 AND c > 1 AND d = 'a'",
-                "Clustering column \"d\" cannot be restricted (preceding column \"c\" is restricted by a non-EQ relation)",
+                "Clustering column \"d\" cannot be restricted (preceding column \"c\" is restricted by a non-EQ \
+                 relation)",
             ),
             (
                 "SELECT * FROM w WHERE p = 1 AND d = 'a' AND c > 1",
-                "PRIMARY KEY column \"d\" cannot be restricted (preceding column \"c\" is restricted by a non-EQ relation)",
+                "PRIMARY KEY column \"d\" cannot be restricted (preceding column \"c\" is restricted by a non-EQ \
+                 relation)",
             ),
             (
                 "SELECT * FROM w WHERE p = 1 AND c IN (1, 2) AND c = 1",
@@ -224,7 +227,8 @@ fn restrictions_of_tokens_collections_and_terms_are_refused_in_the_words_of_cass
             ("SELECT * FROM x WHERE v[1] = 1 ALLOW FILTERING", "Column v cannot be used as a map"),
             (
                 "SELECT * FROM x WHERE k = 1 AND f CONTAINS 'a' AND f = {} ALLOW FILTERING",
-                "Collection column f can only be restricted by CONTAINS, CONTAINS KEY, or map-entry equality if it already \
+                "Collection column f can only be restricted by CONTAINS, CONTAINS KEY, or map-entry equality if it \
+                 already \
              restricted by one of those",
             ),
             (
@@ -406,7 +410,8 @@ fn time_is_grouped_by_floor() {
         &[
             (
                 "SELECT floor(at, 5m), sum(v) FROM n WHERE p = 1 GROUP BY p, floor(at, 5m)",
-                "1970-01-01 00:00:00.000000+0000 3; 1970-01-01 00:05:00.000000+0000 3; 1970-01-01 00:10:00.000000+0000 4",
+                "1970-01-01 00:00:00.000000+0000 3; 1970-01-01 00:05:00.000000+0000 3; \
+                 1970-01-01 00:10:00.000000+0000 4",
             ),
             ("SELECT sum(f), sum(d), avg(d) FROM n", "12 6.0 1.5"),
             (
@@ -480,7 +485,8 @@ fn parts_of_values_are_selected() {
             for term {k: v} in selection clause (try using a cast to force a type)",
             ),
             (
-                "SELECT [v, 7], {v}, (v, k), (map<int, int>){1: v}, (address){street: 'S', number: v} FROM x WHERE k = 2",
+                "SELECT [v, 7], {v}, (v, k), (map<int, int>){1: v}, (address){street: 'S', number: v} FROM x \
+                 WHERE k = 2",
                 "[6, 7] {6} (6, 2) {1: 6} {street: 'S', number: 6}",
             ),
             ("SELECT [l, l] FROM x WHERE k = 1", "[[3, 1, 3], [3, 1, 3]]"),
@@ -583,7 +589,8 @@ fn columns_of_results_are_named_as_cassandra_names_them() {
     let schema = schema();
     let memory = collections(&schema);
     let names = memory.names(
-        "SELECT k, v AS \"V\", count(*), count(1), count(v), CAST(v AS text), writetime(v), ttl(m['x']), m['x'], m['a'..'b'], \
+        "SELECT k, v AS \"V\", count(*), count(1), count(v), CAST(v AS text), writetime(v), ttl(m['x']), m['x'], \
+         m['a'..'b'], \
          fa.number, v + 1, -v, (v + 1) * 2, (int)5, tojson(v), max(v), token(k), [k, v], maxwritetime(m) FROM x",
     );
     assert_eq!(

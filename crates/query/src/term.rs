@@ -421,7 +421,8 @@ impl Binder<'_> {
                 if Assignment::of_types(&returns, cql_type) == Assignment::No {
                     let shown = text(term);
                     let message = format!(
-                        "Type error: cannot assign result of function {shown} (type {returns}) to {name} (type {cql_type})"
+                        "Type error: cannot assign result of function {shown} (type {returns}) to {name} (type \
+                         {cql_type})"
                     );
                     return Err(self.source.invalid(term.at, message));
                 }

@@ -147,8 +147,11 @@ impl BatchPlan {
         let mut merged: Vec<BoundWrite> = Vec::new();
         // By table and key, where in `merged`.
         let mut places: BTreeMap<(u128, Bytes), usize> = BTreeMap::new();
+        let mut rows = 0;
         for statement in &self.statements {
             for mut write in statement.bind(arguments)? {
+                rows += write.parts.iter().map(|part| part.rows.len()).sum::<usize>();
+                check_rows(rows)?;
                 write.parts.iter_mut().for_each(|part| part.timestamp = part.timestamp.or(timestamp));
                 let place = (write.table.id.0, write.partition.bytes.clone());
                 let index = *places.entry(place).or_insert(merged.len());
@@ -173,6 +176,15 @@ impl BatchPlan {
 
 /// Most partitions that one statement or batch writes: each is a write of its own to its replicas.
 const BATCH_PARTITIONS_MAX: usize = 1_000;
+/// Most rows and ranges of rows that one statement or batch writes: a few lists behind IN make many of them.
+const BATCH_ROWS_MAX: usize = 65_536;
+
+fn check_rows(rows: usize) -> Result<(), RequestError> {
+    if rows <= BATCH_ROWS_MAX {
+        return Ok(());
+    }
+    Err(RequestError::Invalid(format!("A write of {rows} rows exceeds the maximum of {BATCH_ROWS_MAX}")))
+}
 
 impl WritePlan {
     /// True when executing it twice is as executing it once.
@@ -191,6 +203,7 @@ impl WritePlan {
             return Err(RequestError::Invalid(format!("A write of {count} partitions exceeds the maximum of {most}")));
         }
         let rows = if self.only_static { Vec::new() } else { self.key.all_rows(table, values)? };
+        check_rows(rows.len().saturating_mul(partitions.len()))?;
         let part = Part {
             kind: self.kind,
             rows,

@@ -272,18 +272,20 @@ impl Schema {
                 let indexed = self.find_keyspace(keyspace)?.with_index(found, index, *if_not_exists)?;
                 Ok(indexed.map(|table| self.with_table(table)))
             }
-            SchemaChange::DropIndex { keyspace, name, if_exists } => {
-                let tables = &self.find_keyspace(keyspace)?.tables;
-                let has = |table: &&Arc<Table>| table.indexes.iter().any(|index| index.name == *name);
-                let Some(table) = tables.values().find(has) else {
-                    let missing = format!("Index '{keyspace}.{name}' doesn't exist");
-                    return unless(*if_exists, RequestError::Invalid(missing));
-                };
-                let mut table = Table::clone(table);
-                table.indexes.retain(|index| index.name != *name);
-                Ok(Some(self.with_table(table)))
-            }
+            SchemaChange::DropIndex { keyspace, name, if_exists } => self.drop_index(keyspace, name, *if_exists),
         }
+    }
+
+    fn drop_index(&self, keyspace: &str, name: &str, if_exists: bool) -> Result<Option<Schema>, RequestError> {
+        let tables = &self.find_keyspace(keyspace)?.tables;
+        let has = |table: &&Arc<Table>| table.indexes.iter().any(|index| index.name == name);
+        let Some(table) = tables.values().find(has) else {
+            let missing = format!("Index '{keyspace}.{name}' doesn't exist");
+            return unless(if_exists, RequestError::Invalid(missing));
+        };
+        let mut table = Table::clone(table);
+        table.indexes.retain(|index| index.name != name);
+        Ok(Some(self.with_table(table)))
     }
 
     /// The schema in which `table` takes the place of the one of its name.

@@ -8,7 +8,7 @@
 use super::TableOptionsChange;
 use super::change::{NewColumn, SchemaChange, TableAlteration, TypeAlteration};
 use super::{ClusteringOrder, Column, ColumnKind, DroppedColumn, Index, IndexedPart, Replication, Table};
-use crate::codec::{CodecError, Decode, Encode, Reader, put_option, put_sequence, put_varint};
+use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, put_sequence, put_varint};
 use crate::id::{ColumnId, TableId};
 use crate::table_options::{Compaction, Compression, Fraction, TableOptions};
 use crate::types::{CqlType, UserType};
@@ -348,6 +348,12 @@ impl Decode for TypeAlteration {
     }
 }
 
+/// A keyspace's name, and that of something in it.
+fn put_names(out: &mut Vec<u8>, keyspace: &str, name: &str) {
+    put_bytes(out, keyspace.as_bytes());
+    put_bytes(out, name.as_bytes());
+}
+
 impl Encode for SchemaChange {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
@@ -369,14 +375,12 @@ impl Encode for SchemaChange {
             }
             SchemaChange::DropTable { keyspace, name, if_exists } => {
                 out.push(3);
-                keyspace.encode(out);
-                name.encode(out);
+                put_names(out, keyspace, name);
                 if_exists.encode(out);
             }
             SchemaChange::TruncateTable { keyspace, name } => {
                 out.push(4);
-                keyspace.encode(out);
-                name.encode(out);
+                put_names(out, keyspace, name);
             }
             SchemaChange::CreateType { definition, if_not_exists } => {
                 out.push(5);
@@ -385,8 +389,7 @@ impl Encode for SchemaChange {
             }
             SchemaChange::DropType { keyspace, name, if_exists } => {
                 out.push(6);
-                keyspace.encode(out);
-                name.encode(out);
+                put_names(out, keyspace, name);
                 if_exists.encode(out);
             }
             SchemaChange::AlterKeyspace { name, replication, if_exists } => {
@@ -397,29 +400,25 @@ impl Encode for SchemaChange {
             }
             SchemaChange::AlterTable { keyspace, name, alteration, if_exists } => {
                 out.push(9);
-                keyspace.encode(out);
-                name.encode(out);
+                put_names(out, keyspace, name);
                 alteration.encode(out);
                 if_exists.encode(out);
             }
             SchemaChange::AlterType { keyspace, name, alteration, if_exists } => {
                 out.push(10);
-                keyspace.encode(out);
-                name.encode(out);
+                put_names(out, keyspace, name);
                 alteration.encode(out);
                 if_exists.encode(out);
             }
             SchemaChange::CreateIndex { keyspace, table, index, if_not_exists } => {
                 out.push(11);
-                keyspace.encode(out);
-                table.encode(out);
+                put_names(out, keyspace, table);
                 index.encode(out);
                 if_not_exists.encode(out);
             }
             SchemaChange::DropIndex { keyspace, name, if_exists } => {
                 out.push(12);
-                keyspace.encode(out);
-                name.encode(out);
+                put_names(out, keyspace, name);
                 if_exists.encode(out);
             }
         }

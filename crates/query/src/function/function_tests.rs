@@ -178,7 +178,8 @@ fn cases_of_numbers_and_collections() -> Vec<Case> {
         (
             "collection_sum",
             vec![given(list(T::Text), "[]")],
-            "Function system.collection_sum requires a numeric set/list argument, but found argument [] of type list<text>",
+            "Function system.collection_sum requires a numeric set/list argument, but found argument [] of type \
+             list<text>",
         ),
         ("map_keys", vec![given(map(T::Int, T::Text), "{\"2\": \"b\", \"1\": \"a\"}")], "{1, 2}"),
         ("map_values", vec![given(map(T::Int, T::Text), "{\"2\": \"b\", \"1\": \"a\"}")], "['a', 'b']"),
@@ -376,13 +377,14 @@ fn arithmetic_has_the_types_and_the_overflow_of_cassandra() {
             Subtract,
             (T::Date, "2024-03-31"),
             (T::Duration, "10m"),
-            "date the operation 'date - duration' failed: The duration must have a day precision. Was: -10m",
+            "date the operation 'date - duration' failed: The duration must have a day precision. Was: 10m",
         ),
         (
             Add,
             (T::Timestamp, "0"),
             (T::Duration, "1ns"),
-            "timestamp the operation 'timestamp + duration' failed: The duration must have a millisecond precision. Was: 1ns",
+            "timestamp the operation 'timestamp + duration' failed: The duration must have a millisecond precision. \
+             Was: 1ns",
         ),
         (Add, (T::Text, "a"), (T::Ascii, "b"), "text ab"),
         (Subtract, (T::Text, "a"), (T::Text, "b"), "the '-' operation is not supported between a and b"),
@@ -390,7 +392,7 @@ fn arithmetic_has_the_types_and_the_overflow_of_cassandra() {
     let wrong: Vec<String> = cases
         .into_iter()
         .map(|(operator, left, right, expected)| (expected, operation(operator, left, right)))
-        .filter(|(expected, found)| found.replace("Was: 10m", "Was: -10m") != *expected)
+        .filter(|(expected, found)| found != expected)
         .map(|(expected, found)| format!("{found}\n  {expected}"))
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
