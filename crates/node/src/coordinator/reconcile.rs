@@ -51,11 +51,21 @@ pub(crate) struct Reconciled {
     pub(crate) repairs: Vec<Vec<Record>>,
 }
 
+/// What replicas agree on of a partition.
+#[derive(Clone, Debug)]
+pub(crate) struct AgreedPartition {
+    pub(crate) key: PartitionKey,
+    /// Live or not; empty when it was not asked for.
+    pub(crate) static_row: Row,
+    /// In reading order, live or not.
+    pub(crate) rows: Vec<(Bytes, Row)>,
+}
+
 /// The merged page of a scan.
 #[derive(Debug, Default)]
 pub(crate) struct ReconciledScan {
-    /// For each partition, in order: its key, its static row and its rows.
-    pub(crate) partitions: Vec<(PartitionKey, Row, Vec<(Bytes, Row)>)>,
+    /// In order.
+    pub(crate) partitions: Vec<AgreedPartition>,
     /// Where the next page goes on; `None` when the range is exhausted.
     pub(crate) next: Option<ScanPosition>,
     /// For each answer, the records that its replica lacks, by partition.
@@ -185,8 +195,7 @@ pub(crate) fn reconcile_scan(
     let mut scan = ReconciledScan { repairs: vec![Vec::new(); answers.len()], ..ReconciledScan::default() };
     let mut heads: Vec<std::iter::Peekable<std::slice::Iter<(PartitionKey, ReadData)>>> =
         answers.iter().map(|data| data.partitions.iter().peekable()).collect();
-    loop {
-        let Some(key) = heads.iter_mut().filter_map(|head| head.peek().map(|(key, _)| key)).min() else { break };
+    while let Some(key) = heads.iter_mut().filter_map(|head| head.peek().map(|(key, _)| key)).min() {
         if stop.is_some_and(|stop| stop < key) {
             break;
         }
@@ -199,7 +208,7 @@ pub(crate) fn reconcile_scan(
             all.push((key.clone(), records));
         }
         let live = cut(&mut rows, allowance, command.now_seconds);
-        scan.partitions.push((key.clone(), static_row, rows));
+        scan.partitions.push(AgreedPartition { key: key.clone(), static_row, rows });
         let within = end.filter(|_| live < allowance).map(|last| PositionWithin { last, rows_left: allowance - live });
         if within.is_some() || stop == Some(key) {
             scan.next = Some(ScanPosition { partition: key.clone(), within });

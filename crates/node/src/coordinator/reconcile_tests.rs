@@ -287,23 +287,19 @@ fn page_of(command: &ScanCommand, keys: &[PartitionKey], partitions: &[&Partitio
     page.finish()
 }
 
+/// A row as a reader of a scan sees it.
+type VisibleRow = (PartitionKey, Bytes, Vec<(ColumnId, Bytes)>);
+
 /// The visible rows of each partition, at most so many.
-fn visible_table(
-    partitions: &[(PartitionKey, Row, Vec<(Bytes, Row)>)],
-    most: u32,
-) -> Vec<(PartitionKey, Bytes, Vec<(ColumnId, Bytes)>)> {
-    let rows = partitions.iter().flat_map(|(key, _, rows)| {
+fn visible_table(partitions: &[AgreedPartition], most: u32) -> Vec<VisibleRow> {
+    let rows = partitions.iter().flat_map(|AgreedPartition { key, rows, .. }| {
         visible(rows, 10).into_iter().take(most as usize).map(move |(row, values)| (key.clone(), row, values))
     });
     rows.collect()
 }
 
 /// All rows of all pages of a scan over some replicas, each of which is repaired after each page.
-fn scanned(
-    command: &ScanCommand,
-    keys: &[PartitionKey],
-    replicas: &mut [Vec<Partition>],
-) -> Vec<(PartitionKey, Bytes, Vec<(ColumnId, Bytes)>)> {
+fn scanned(command: &ScanCommand, keys: &[PartitionKey], replicas: &mut [Vec<Partition>]) -> Vec<VisibleRow> {
     let mut command = command.clone();
     let mut found = Vec::new();
     for _ in 0..1_000 {
@@ -346,10 +342,10 @@ proptest! {
         let whole =
             ScanCommand { row_limit: u32::MAX, bytes_limit: u32::MAX, per_partition_limit: u32::MAX, ..command.clone() };
         let all: Vec<&Partition> = tables.iter().map(|(_, all)| all).collect();
-        let expected: Vec<(PartitionKey, Row, Vec<(Bytes, Row)>)> = page_of(&whole, &keys, &all)
+        let expected: Vec<AgreedPartition> = page_of(&whole, &keys, &all)
             .partitions
             .iter()
-            .map(|(key, data)| (key.clone(), Row::default(), decoded(data)))
+            .map(|(key, data)| AgreedPartition { key: key.clone(), static_row: Row::default(), rows: decoded(data) })
             .collect();
         let expected = visible_table(&expected, command.per_partition_limit);
         prop_assert_eq!(scanned(&command, &keys, &mut replicas), expected.clone());

@@ -33,7 +33,7 @@ use model::{
 use std::sync::Arc;
 
 use super::quorum::Tracker;
-use super::reconcile::{Asked, is_well_formed, is_well_formed_scan, reconcile, reconcile_scan};
+use super::reconcile::{AgreedPartition, Asked, is_well_formed, is_well_formed_scan, reconcile, reconcile_scan};
 use super::select::PieceId;
 use crate::config::ShardConfig;
 use crate::io::{Message, OpId};
@@ -58,8 +58,7 @@ pub(crate) enum Held {
 /// What the replicas agree on, in reading order.
 #[derive(Debug, Default)]
 pub(crate) struct Agreed {
-    /// For each partition its key, its static row if asked for, and its rows: live or not.
-    pub(crate) partitions: Vec<(PartitionKey, Row, Vec<(Bytes, Row)>)>,
+    pub(crate) partitions: Vec<AgreedPartition>,
     /// Up to where that is the answer; `None` when it is all of it.
     pub(crate) end: Option<ScanPosition>,
     /// About what it takes in memory.
@@ -489,7 +488,7 @@ impl Round {
     fn decoded(&self, held: &Held) -> Result<Agreed, CodecError> {
         let decode = |key: &PartitionKey, data: &ReadData| -> Result<_, CodecError> {
             let static_row = data.static_row.as_ref().map(Row::from_bytes).transpose()?.unwrap_or_default();
-            Ok((key.clone(), static_row, data.decoded_rows()?))
+            Ok(AgreedPartition { key: key.clone(), static_row, rows: data.decoded_rows()? })
         };
         match (&self.question, held) {
             (Question::Partition(command), Held::Partition(data)) => {
@@ -525,7 +524,8 @@ impl Round {
                 reconciled.map(|reconciled| {
                     let key = &command.partition;
                     let end = reconciled.end.map(|last| within(command, last));
-                    let partitions = vec![(key.clone(), reconciled.static_row, reconciled.rows)];
+                    let (static_row, rows) = (reconciled.static_row, reconciled.rows);
+                    let partitions = vec![AgreedPartition { key: key.clone(), static_row, rows }];
                     let agreed = Agreed { partitions, end, bytes: 0 };
                     let lacking = reconciled.repairs.into_iter().map(|records| self.mutations(key, records));
                     (agreed, lacking.collect::<Vec<_>>())

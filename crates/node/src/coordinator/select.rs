@@ -24,6 +24,7 @@ use query::{BoundRead, CommandLimits, Progress, ReadPosition, ReadSource, Result
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::reconcile::AgreedPartition;
 use super::round::{Agreed, Question};
 use crate::config::ShardConfig;
 use crate::io::{OpId, RequestId, Response};
@@ -416,7 +417,7 @@ impl Select {
 
     /// Gives the builder what the replicas agree on.
     fn take(&mut self, agreed: &Agreed) -> Result<Taken, RequestError> {
-        for (key, static_row, rows) in &agreed.partitions {
+        for AgreedPartition { key, static_row, rows } in &agreed.partitions {
             if self.open.as_ref() != Some(key) {
                 let closed = self.close()?;
                 if let Some(taken) = ended(closed) {
