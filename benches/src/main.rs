@@ -21,6 +21,10 @@ use clap::{Parser, ValueEnum};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 
+/// As the product has.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Name {
     Storage,
@@ -66,6 +70,8 @@ fn note_missed(figures: &mut Map<String, Value>, missed: impl IntoIterator<Item 
 }
 
 fn main() -> Result<()> {
+    // As the product does.
+    storage::return_freed_memory();
     let options = Options::parse();
     if let (Name::BareNode, Some(listen), Some(data)) = (options.name, &options.listen, &options.data) {
         return bare::run_node(listen, &options.peers, data);

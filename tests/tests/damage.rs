@@ -50,10 +50,11 @@ fn stopped() -> Cluster {
 #[test]
 fn a_damaged_file_that_a_start_needs_is_named_and_the_start_refused() {
     type Damage = fn(&Path);
-    let damages: [(&str, Damage); 7] = [
+    let damages: [(&str, Damage); 8] = [
         (".log", cut_in_half),
         (".log", |path| std::fs::remove_file(path).unwrap()),
         ("MANIFEST", |path| flip(path, 40)),
+        ("MANIFEST", cut_in_half),
         ("CURRENT", |path| std::fs::remove_file(path).unwrap()),
         (".sst", |path| std::fs::remove_file(path).unwrap()),
         ("IDENTITY", |path| flip(path, 30)),

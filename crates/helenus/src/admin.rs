@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 use client::ClientError;
 use client::admin::{
-    Admin, DurabilityMode, InfoResponse, LevelStorage, RingResponse, SnapshotInfo, StatusResponse, StorageResponse,
-    TableStorage, WritePressure,
+    Admin, DurabilityMode, InfoResponse, LargeItem, LargeKind, LevelStorage, RingResponse, SnapshotInfo,
+    StatusResponse, StorageResponse, TableStorage, WritePressure,
 };
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
@@ -205,9 +205,11 @@ fn show_storage(storage: &StorageResponse) -> Answer {
         "to compact",
         "deletions",
         "cache hits",
+        "tombstones per read",
+        "unswept for",
         "truncated",
     ];
-    let mut rows = table(&header, &[1, 2, 4, 5, 6, 7, 8]);
+    let mut rows = table(&header, &[1, 2, 4, 5, 6, 7, 8, 9, 10]);
     for table in &storage.tables {
         let levels: Vec<String> = table.levels.iter().map(|level| level.files.to_string()).collect();
         rows.add_row([
@@ -219,6 +221,8 @@ fn show_storage(storage: &StorageResponse) -> Answer {
             table.pending_compaction_bytes.to_string(),
             table.deletion_bytes.to_string(),
             hit_rate(table).map_or_else(|| "-".to_owned(), percent),
+            tombstones_per_read(table).map_or_else(|| "-".to_owned(), |per_read| per_read.to_string()),
+            table.garbage_lag_seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds} s")),
             table.generation.to_string(),
         ]);
     }
@@ -244,17 +248,70 @@ fn show_storage(storage: &StorageResponse) -> Answer {
         "disk_is_full": storage.disk_is_full,
         "closed": storage.closed,
     });
-    let text = format!("{}\n\n{}", name_and_value(&node).trim_fmt(), rows.trim_fmt());
+    let text = format!("{}\n\n{}{}", name_and_value(&node).trim_fmt(), rows.trim_fmt(), show_largest(storage));
     let mut json = node;
     json["tables"] = Value::from(tables);
     json["hints_by_node"] = json!(storage.hints);
     Answer { text, json }
 }
 
+/// What is larger than is good, below the tables; nothing when nothing is.
+fn show_largest(storage: &StorageResponse) -> String {
+    let mut rows = table(&["table", "large", "size", "token", "partition", "row", "column"], &[2, 3]);
+    for table in &storage.tables {
+        for large in &table.largest {
+            rows.add_row([
+                format!("{}.{}", table.keyspace, table.name),
+                large_kind(large.kind()).to_owned(),
+                large.size.to_string(),
+                large.token.to_string(),
+                hex(&large.partition),
+                hex(&large.clustering),
+                large.column.clone(),
+            ]);
+        }
+    }
+    if rows.row_count() == 0 { String::new() } else { format!("\n\n{}", rows.trim_fmt()) }
+}
+
 /// Of 1,000 reads, those that memory answered; none when there was no read.
 fn hit_rate(table: &TableStorage) -> Option<u32> {
     let reads = table.cached_reads + table.missed_reads;
     (table.cached_reads * 1_000).checked_div(reads).and_then(|rate| u32::try_from(rate).ok())
+}
+
+/// Tombstones that a read passed on average, rounded; none when there was no read.
+fn tombstones_per_read(table: &TableStorage) -> Option<u64> {
+    let reads = table.cached_reads + table.missed_reads;
+    table.tombstones_read.saturating_add(reads / 2).checked_div(reads)
+}
+
+fn large_kind(kind: LargeKind) -> &'static str {
+    match kind {
+        LargeKind::Partition => "partition",
+        LargeKind::Row => "row",
+        LargeKind::Cell => "value",
+        LargeKind::Collection => "collection",
+        LargeKind::Tombstones => "tombstones",
+        LargeKind::Unspecified => "unknown",
+    }
+}
+
+/// Bytes as CQL writes a blob; empty for none.
+fn hex(bytes: &[u8]) -> String {
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    if digits.is_empty() { digits } else { format!("0x{digits}") }
+}
+
+fn large_json(large: &LargeItem) -> Value {
+    json!({
+        "kind": large_kind(large.kind()),
+        "size": large.size,
+        "token": large.token,
+        "partition": hex(&large.partition),
+        "clustering": hex(&large.clustering),
+        "column": large.column,
+    })
 }
 
 fn table_json(table: &TableStorage) -> Value {
@@ -274,6 +331,10 @@ fn table_json(table: &TableStorage) -> Value {
         "cached_reads": table.cached_reads,
         "missed_reads": table.missed_reads,
         "cache_hits_per_mille": hit_rate(table),
+        "tombstones_read": table.tombstones_read,
+        "garbage_lag_seconds": table.garbage_lag_seconds,
+        "garbage_rows_examined": table.garbage_rows_examined,
+        "largest": table.largest.iter().map(large_json).collect::<Vec<_>>(),
     })
 }
 

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    storage::return_freed_memory();
     // Usage errors end the process here, with code 2.
     match Cli::parse().command {
         Command::Start(arguments) => cli::start(arguments),

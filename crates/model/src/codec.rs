@@ -5,8 +5,8 @@
 //! before it allocates, and refuses a varint that is not in its shortest form, so that one value has
 //! one encoding.
 //!
-//! What reads and writes single fields is `inline`: it is called for each field of each cell, and a call costs
-//! more than the work.
+//! What reads and writes single fields is inlined, always where the compiler would not: it is called for each field of
+//! each cell, and a call costs more than the work.
 
 use bytes::Bytes;
 
@@ -76,8 +76,8 @@ impl Reader {
         Reader { source: bytes, position: 0 }
     }
 
-    #[inline]
-    fn rest(&self) -> &[u8] {
+    #[inline(always)]
+    pub(crate) fn rest(&self) -> &[u8] {
         &self.source[self.position..]
     }
 
@@ -99,7 +99,7 @@ impl Reader {
     ///
     /// # Errors
     /// When fewer are left.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, length: usize) -> Result<Bytes, CodecError> {
         if length > self.remaining() {
             return Err(CodecError::Truncated);
@@ -109,11 +109,18 @@ impl Reader {
         Ok(self.source.slice(start..self.position))
     }
 
+    /// Passes the next `length` bytes, which are there.
+    #[inline(always)]
+    pub(crate) fn pass(&mut self, length: usize) {
+        debug_assert!(length <= self.remaining(), "the caller has looked at them");
+        self.position += length;
+    }
+
     /// One byte.
     ///
     /// # Errors
     /// When none is left.
-    #[inline]
+    #[inline(always)]
     pub fn u8(&mut self) -> Result<u8, CodecError> {
         let byte = *self.source.get(self.position).ok_or(CodecError::Truncated)?;
         self.position += 1;
@@ -148,7 +155,7 @@ impl Reader {
     ///
     /// # Errors
     /// When it is cut short, longer than 64 bits or not in its shortest form.
-    #[inline]
+    #[inline(always)]
     pub fn varint(&mut self) -> Result<u64, CodecError> {
         let (value, length) = first_varint(self.rest())?;
         self.position += length;
@@ -159,7 +166,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::varint`], and when it does not fit.
-    #[inline]
+    #[inline(always)]
     pub fn varint_u32(&mut self) -> Result<u32, CodecError> {
         u32::try_from(self.varint()?).map_err(|_| CodecError::Invalid("varint"))
     }
@@ -168,7 +175,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::varint`], and when more items are announced than bytes are left.
-    #[inline]
+    #[inline(always)]
     pub fn count(&mut self) -> Result<usize, CodecError> {
         let count = self.varint()?;
         match usize::try_from(count) {
@@ -181,7 +188,7 @@ impl Reader {
     ///
     /// # Errors
     /// When it is cut short.
-    #[inline]
+    #[inline(always)]
     pub fn bytes(&mut self) -> Result<Bytes, CodecError> {
         let length = self.count()?;
         self.take(length)
@@ -232,12 +239,17 @@ impl Reader {
 }
 
 /// The varint at the front of `bytes` and its length: the one rule of what a varint is.
-#[inline]
+#[inline(always)]
 pub fn first_varint(bytes: &[u8]) -> Result<(u64, usize), CodecError> {
     // Most are lengths, counts and differences of one byte.
-    if let Some(byte) = bytes.first().filter(|byte| **byte < 0x80) {
-        return Ok((u64::from(*byte), 1));
+    match bytes.first() {
+        Some(byte) if *byte < 0x80 => Ok((u64::from(*byte), 1)),
+        _ => long_varint(bytes),
     }
+}
+
+#[inline(never)]
+fn long_varint(bytes: &[u8]) -> Result<(u64, usize), CodecError> {
     let mut value = 0u64;
     for (index, byte) in bytes.iter().take(10).copied().enumerate() {
         let bits = u64::from(byte & 0x7f);
@@ -267,11 +279,22 @@ impl<'a> Walker<'a> {
         Walker { rest: bytes }
     }
 
+    #[inline(always)]
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// As [`Reader::pass`].
+    #[inline(always)]
+    pub(crate) fn pass(&mut self, length: usize) {
+        self.rest = &self.rest[length..];
+    }
+
     pub(crate) fn finish(self) -> Result<(), CodecError> {
         if self.rest.is_empty() { Ok(()) } else { Err(CodecError::Trailing(self.rest.len())) }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn u8(&mut self) -> Result<u8, CodecError> {
         let (byte, rest) = self.rest.split_first().ok_or(CodecError::Truncated)?;
         self.rest = rest;
@@ -285,26 +308,27 @@ impl<'a> Walker<'a> {
         Ok(i64::from_be_bytes(*array))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn varint(&mut self) -> Result<u64, CodecError> {
         let (value, length) = first_varint(self.rest)?;
         self.rest = &self.rest[length..];
         Ok(value)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn varint_u32(&mut self) -> Result<u32, CodecError> {
         u32::try_from(self.varint()?).map_err(|_| CodecError::Invalid("varint"))
     }
 
     /// A count, as [`Reader::count`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn count(&mut self) -> Result<usize, CodecError> {
         let count = self.varint()?;
         usize::try_from(count).ok().filter(|count| *count <= self.rest.len()).ok_or(CodecError::Truncated)
     }
 
     /// A byte string.
+    #[inline(always)]
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], CodecError> {
         let length = self.count()?;
         let (bytes, rest) = self.rest.split_at(length);
@@ -313,7 +337,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Passes a byte string.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn skip_bytes(&mut self) -> Result<(), CodecError> {
         self.bytes().map(|_| ())
     }

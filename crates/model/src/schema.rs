@@ -324,6 +324,19 @@ impl Schema {
         table.ok_or_else(|| RequestError::NotFound(format!("table {keyspace}.{name} does not exist")))
     }
 
+    /// Refuses the id of a table or of an earlier generation of one: what was stored under it would be another table's.
+    pub(crate) fn check_id_is_free(&self, id: TableId) -> Result<(), RequestError> {
+        let (before, has_had) = (self.tables.range(..=id).next_back(), |table: &Table| table.created_id() <= id);
+        let after = self.tables.range(id..).find(|(_, table)| has_had(table));
+        match before.filter(|(own, _)| **own == id).or(after) {
+            None => Ok(()),
+            Some((_, table)) => Err(RequestError::Server(format!(
+                "the id {id} of a new table, or of a truncated one, is that of a generation of table {}.{}",
+                table.keyspace, table.name
+            ))),
+        }
+    }
+
     /// The keyspace of this name.
     ///
     /// # Errors
@@ -384,6 +397,23 @@ mod tests {
         assert_eq!(after.table(TableId(0)), before.table(TableId(0)));
         let missing = SchemaChange::TruncateTable { keyspace: "plain".to_owned(), name: "none".to_owned() };
         assert!(matches!(after.apply(&missing), Err(RequestError::NotFound(_))));
+    }
+
+    #[test]
+    fn an_id_that_a_table_has_or_had_is_refused() {
+        let truncate = |name: &str| SchemaChange::TruncateTable { keyspace: "plain".to_owned(), name: name.to_owned() };
+        let create = |id| SchemaChange::CreateTable { table: Table::plain(TableId(id)), if_not_exists: false };
+        let mut schema = schema(2);
+        for _ in 0..3 {
+            schema = schema.apply(&truncate("table_3e8")).unwrap().unwrap();
+        }
+        for (id, free) in [(999, true), (1_000, false), (1_002, false), (1_003, false), (1_004, true), (0, false)] {
+            let table = Table { name: "other".to_owned(), ..Table::plain(TableId(id)) };
+            let created = schema.apply(&SchemaChange::CreateTable { table, if_not_exists: false });
+            assert_eq!(created.is_ok(), free, "{id}: {created:?}");
+        }
+        let next_to_it = schema.apply(&create(1_004)).unwrap().unwrap();
+        assert!(matches!(next_to_it.apply(&truncate("table_3e8")), Err(RequestError::Server(_))));
     }
 
     #[test]

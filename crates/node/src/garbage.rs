@@ -6,7 +6,7 @@
 //! all tokens of the table, whatever the parts were at the time.
 //!
 //! Invariants:
-//! * Every part of a table is due once within the table's [`interval`].
+//! * Every part of a table is due once within the table's [`interval`]; sooner when its reads pass many tombstones.
 //! * A sweep takes a clock that is [`CLOCK_SKEW_SECONDS`] behind the node's: a coordinator whose clock is behind by no
 //!   more finds nothing purged that it holds to be in its grace.
 //! * When it is said that a part was swept, everything in it that was garbage then is gone: after a restart the
@@ -35,6 +35,10 @@ const INTERVAL_SECONDS_MAX: u32 = 3 * 24 * 60 * 60;
 /// No part is swept more often, however short the grace.
 const INTERVAL_SECONDS_MIN: u32 = 10 * 60;
 
+/// A table whose reads pass many tombstones is swept so many times as often: what is garbage among them costs each
+/// read, and what is not stays.
+const BURDENED_FACTOR: u32 = 8;
+
 /// About as many bytes of files are rewritten in one sweep.
 const PART_BYTES: u64 = 2 << 30;
 
@@ -56,6 +60,15 @@ pub struct GarbageSchedule {
     /// The bug to run with.
     #[cfg(feature = "planted")]
     pub planted: Option<Planted>,
+}
+
+/// What the schedule wants to know of a stored table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableLoad {
+    /// Of its files.
+    pub bytes: u64,
+    /// Its reads have passed many tombstones since it was swept.
+    pub burdened: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,24 +113,27 @@ impl GarbageSchedule {
         (!write.records.is_empty()).then_some(write)
     }
 
-    /// What is to be swept at `now_seconds`: the part that is overdue the longest, if one is due. `bytes` says how
-    /// large a table is.
+    /// What is to be swept at `now_seconds`: the part that is overdue the longest, if one is due. `load` says how a
+    /// table is.
     #[must_use]
     pub fn next(
         &self,
         tables: &BTreeMap<TableId, Arc<Table>>,
         now_seconds: u32,
-        bytes: impl Fn(TableId) -> u64,
+        load: impl Fn(TableId) -> TableLoad,
     ) -> Option<GarbageSweep> {
         let mut most: Option<(u32, GarbageSweep)> = None;
         for (id, table) in tables {
-            let due = now_seconds.checked_sub(interval(table.options.gc_grace_seconds));
+            let TableLoad { bytes, burdened } = load(*id);
+            let interval = interval(table.options.gc_grace_seconds);
+            let sooner = (interval / BURDENED_FACTOR).max(INTERVAL_SECONDS_MIN);
+            let due = now_seconds.checked_sub(if burdened { sooner } else { interval });
             let Some((since, first)) = self.oldest(*id).filter(|(since, _)| due.is_some_and(|due| *since <= due))
             else {
                 continue;
             };
             if most.as_ref().is_none_or(|(oldest, _)| since < *oldest) {
-                let tokens = part_of(first, parts(bytes(*id)));
+                let tokens = part_of(first, parts(bytes));
                 most = Some((since, self.sweep(table, tokens, now_seconds)));
             }
         }

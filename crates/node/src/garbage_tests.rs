@@ -49,14 +49,14 @@ fn every_token_is_swept_once_in_an_interval_and_the_history_survives() {
         let (mut schedule, mut disk) = (GarbageSchedule::default(), Disk::default());
         disk.write(schedule.set_tables(&tables, 1_000_000).unwrap());
         assert_eq!(schedule.set_tables(&tables, 2_000_000), None);
-        let mut bytes = 0;
+        let (mut bytes, mut burdened) = (0, false);
         let mut now = 1_000_000;
         // The probes stand for all tokens.
         let probes = [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX, rng.next_u64() as i64, rng.next_u64() as i64];
         let mut swept_at: BTreeMap<(TableId, i64), u32> = BTreeMap::new();
         for _ in 0..400 {
             now += rng.below(2_000) as u32;
-            while let Some(sweep) = schedule.next(&tables, now, |_| bytes) {
+            while let Some(sweep) = schedule.next(&tables, now, |_| TableLoad { bytes, burdened }) {
                 let table = &tables[&sweep.table];
                 assert_eq!(sweep.purge, purge_of(table, now));
                 for probe in probes.iter().filter(|probe| sweep.tokens.contains(&Token(**probe))) {
@@ -78,6 +78,7 @@ fn every_token_is_swept_once_in_an_interval_and_the_history_survives() {
             }
             if rng.chance(100) {
                 bytes = PART_BYTES * rng.below(40);
+                burdened = rng.chance(300);
             }
         }
         assert!(swept_at.len() == tables.len() * probes.len(), "every probe of every table was swept");
@@ -91,7 +92,7 @@ fn a_dropped_table_is_forgotten_and_a_new_one_has_no_garbage_yet() {
     disk.write(schedule.set_tables(&tables(&[DAY]), 10 * DAY).unwrap());
     disk.write(schedule.set_tables(&both, 11 * DAY).unwrap());
     assert_eq!(schedule.lag_seconds(TableId(2), 11 * DAY), Some(0));
-    let sweep = schedule.next(&both, 11 * DAY, |_| 0).unwrap();
+    let sweep = schedule.next(&both, 11 * DAY, |_| TableLoad::default()).unwrap();
     assert_eq!(sweep.table, TableId(1), "the other one is not due");
     assert_eq!(sweep.tokens, Token::MINIMUM..=Token(i64::MAX));
     disk.write(schedule.set_tables(&BTreeMap::new(), 11 * DAY).unwrap());
@@ -141,4 +142,33 @@ fn what_is_no_record_of_the_schedule_is_refused() {
     for (key, value) in [(&b"garbage/"[..], &b""[..]), (b"node/x", b""), (b"garbage/0123456789abcdef01234567", b"x")] {
         assert!(GarbageSchedule::from_local_records(&[record(key, value)]).is_err());
     }
+}
+
+#[test]
+fn a_table_whose_reads_pass_many_tombstones_is_swept_sooner_but_not_all_the_time() {
+    let tables = tables(&[10 * DAY]);
+    let mut schedule = GarbageSchedule::default();
+    schedule.set_tables(&tables, DAY).unwrap();
+    let next = |schedule: &GarbageSchedule, now, burdened| {
+        schedule.next(&tables, now, |_| TableLoad { bytes: 0, burdened }).is_some()
+    };
+    let sooner = interval(10 * DAY) / BURDENED_FACTOR;
+    assert!(!next(&schedule, DAY + sooner - 1, true));
+    assert!(next(&schedule, DAY + sooner, true) && !next(&schedule, DAY + sooner, false));
+    let sweep = schedule.sweep(&tables[&TableId(1)], Token::MINIMUM..=Token(i64::MAX), 2 * DAY);
+    schedule.swept(&sweep, 2 * DAY);
+    assert!(!next(&schedule, 2 * DAY + 1, true), "what is left is in its grace");
+}
+
+#[test]
+fn what_a_dropped_column_held_is_garbage() {
+    let table = Table::clone(&tables(&[100])[&TableId(1)]);
+    let dropped = model::schema::DroppedColumn {
+        id: model::ColumnId(7),
+        name: "gone".to_owned(),
+        cql_type: model::CqlType::Int,
+        dropped_at: 50,
+    };
+    let purge = purge_of(&Table { dropped_columns: vec![dropped], ..table }, 1_000);
+    assert_eq!(purge.dropped_columns, [(model::ColumnId(7), 50)]);
 }

@@ -31,7 +31,7 @@ mod timers;
 pub mod timestamp;
 
 pub use config::{Durability, ShardConfig};
-pub use garbage::GarbageSchedule;
+pub use garbage::{GarbageSchedule, TableLoad};
 pub use io::{
     Effect, Envelope, Input, Message, OpId, Refusal, Request, RequestId, Response, ResultColumns, StorageRequest,
     Stored, WritePurpose,

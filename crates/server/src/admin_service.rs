@@ -8,13 +8,16 @@ use crate::shard_loop::ShardInput;
 use crate::wire::admin_server;
 use ::api::proto::client::v1 as proto;
 use membership::{ClusterView, MemberStatus};
+use model::schema::{Schema, Table};
 use model::{NodeId, RequestError, Token};
 use node::ShardStatus;
 use node::storage::StorageError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use storage::{LevelStatus, Pressure, SnapshotStatus, Store, StoreStatus, TableStatus};
+use storage::{
+    GarbageStatus, Large, LargeKind, LevelStatus, Pressure, SnapshotStatus, Store, StoreStatus, TableStatus,
+};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status};
 
@@ -126,7 +129,13 @@ impl AdminService {
     }
 }
 
-fn table_storage(table: &TableStatus) -> proto::TableStorage {
+fn table_storage(
+    table: &TableStatus,
+    garbage: GarbageStatus,
+    largest: &[Large],
+    schema: &Schema,
+) -> proto::TableStorage {
+    let definition = schema.table(table.id);
     let level = |level: &LevelStatus| proto::LevelStorage { files: level.files, bytes: level.bytes };
     proto::TableStorage {
         keyspace: table.keyspace.clone(),
@@ -142,6 +151,32 @@ fn table_storage(table: &TableStatus) -> proto::TableStorage {
         pending_compaction_bytes: table.pending_compaction_bytes,
         cached_reads: table.cached_reads,
         missed_reads: table.missed_reads,
+        tombstones_read: table.tombstones_read,
+        garbage_lag_seconds: garbage.lag_seconds,
+        garbage_rows_examined: garbage.rows_examined,
+        largest: largest.iter().map(|large| large_item(large, definition.map(|table| &**table))).collect(),
+    }
+}
+
+fn large_item(large: &Large, table: Option<&Table>) -> proto::LargeItem {
+    let kind = match large.kind {
+        LargeKind::Partition => proto::LargeKind::Partition,
+        LargeKind::Row => proto::LargeKind::Row,
+        LargeKind::Cell => proto::LargeKind::Cell,
+        LargeKind::Collection => proto::LargeKind::Collection,
+        LargeKind::Tombstones => proto::LargeKind::Tombstones,
+    };
+    let name = |id| {
+        let column = table.and_then(|table| table.columns.iter().find(|column| column.id == id));
+        column.map_or_else(|| format!("column {}", id.0), |column| column.name.clone())
+    };
+    proto::LargeItem {
+        kind: kind.into(),
+        size: large.size,
+        token: large.token.0,
+        partition: large.partition.clone(),
+        clustering: large.clustering.clone(),
+        column: large.column.map(name).unwrap_or_default(),
     }
 }
 
@@ -261,8 +296,18 @@ impl admin_server::Admin for AdminService {
     }
 
     async fn storage(&self, _: Request<proto::StorageRequest>) -> Result<Response<proto::StorageResponse>, Status> {
-        let (storage, hints) = self.store_status().await?;
-        let mut tables: Vec<proto::TableStorage> = storage.tables.iter().map(table_storage).collect();
+        let now_seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now_seconds = u32::try_from(now_seconds).unwrap_or(u32::MAX);
+        let asked = self.with_store(move |store| {
+            Ok((store.status(), store.pending_hints(), store.garbage_status(now_seconds)?, store.all_largest()))
+        });
+        let (storage, hints, garbage, largest) = asked.await?;
+        let view = self.parts.published.view.load_full();
+        let of_table = |table: &TableStatus| {
+            let largest = largest.get(&table.id).map_or(&[][..], Vec::as_slice);
+            table_storage(table, garbage.get(&table.id).copied().unwrap_or_default(), largest, &view.schema)
+        };
+        let mut tables: Vec<proto::TableStorage> = storage.tables.iter().map(of_table).collect();
         tables.sort_by(|a, b| (&a.keyspace, &a.name).cmp(&(&b.keyspace, &b.name)));
         let pressure = match storage.pressure {
             Pressure::Free => proto::WritePressure::Free,

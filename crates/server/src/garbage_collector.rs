@@ -14,8 +14,8 @@ use crate::metrics::Metrics;
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use model::local::LocalWrite;
 use model::local::prefix::GARBAGE;
-use node::GarbageSchedule;
 use node::storage::{Storage, StorageError, Write};
+use node::{GarbageSchedule, TableLoad};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use storage::Store;
@@ -85,8 +85,14 @@ impl GarbageCollector {
             self.record(write)?;
         }
         let status = self.store.status();
-        let bytes = |id| status.tables.iter().find(|table| table.id == id).map_or(0, |table| table.file_bytes);
-        let Some(sweep) = self.schedule.next(tables, now_seconds, bytes) else { return Ok(LOOK_EVERY) };
+        let load = |id| {
+            let table = status.tables.iter().find(|table| table.id == id);
+            table.map_or_else(TableLoad::default, |table| TableLoad {
+                bytes: table.file_bytes,
+                burdened: table.burdened,
+            })
+        };
+        let Some(sweep) = self.schedule.next(tables, now_seconds, load) else { return Ok(LOOK_EVERY) };
         let began = Instant::now();
         let report = self.store.collect_garbage(&sweep)?;
         let took = began.elapsed();

@@ -16,8 +16,8 @@ pub fn identity(text: &[u8]) -> Option<Vec<u8>> {
 /// A slot of the file `WATERMARK` as it is written for what was read from `slot`; `None` when it is damaged.
 #[must_use]
 pub fn watermark_slot(slot: &[u8]) -> Option<Vec<u8>> {
-    let (counter, sequence) = watermark::decode(slot.first_chunk()?)?;
-    Some(watermark::encode(counter, sequence).to_vec())
+    let (counter, synced) = watermark::decode(slot.first_chunk()?)?;
+    Some(watermark::encode(counter, synced).to_vec())
 }
 
 /// The file `delivered` of a target's hints as it is written for what was read from `text`; `None` when it is

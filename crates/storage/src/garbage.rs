@@ -249,6 +249,7 @@ impl Inner {
             let Some(next) = last.0.checked_add(1) else { break };
             first = Token(next);
         }
+        table.reads.note_sweep();
         Ok(report)
     }
 

@@ -165,34 +165,6 @@ impl Hints {
         self.state.lock().targets.get(&target).map_or(0, |target| target.next - 1)
     }
 
-    /// Reads every hint that is not delivered; how many there are, and what of them is damaged or missing.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub(crate) fn verify(&self) -> Result<(u64, Vec<String>), StorageError> {
-        let (mut whole, mut damage) = (0, Vec::new());
-        for (node, expected) in self.pending() {
-            let before = self.damaged();
-            let (mut after, mut found) = (None, 0);
-            loop {
-                let hints = self.read_from(node, after, 1 << 20)?.hints;
-                let Some((last, _)) = hints.last() else { break };
-                found += hints.len() as u64;
-                after = Some(*last);
-            }
-            if found < expected || self.damaged() > before {
-                let directory = self.directory.join(node.to_string());
-                damage.push(format!(
-                    "{}: {} of {expected} hints cannot be read",
-                    directory.display(),
-                    expected - found
-                ));
-            }
-            whole += found;
-        }
-        Ok((whole, damage))
-    }
-
     /// Takes a hint into the group being written.
     ///
     /// # Errors

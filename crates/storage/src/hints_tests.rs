@@ -206,7 +206,6 @@ fn files_that_end_before_what_was_written_are_noticed() {
     assert_eq!(hints.damaged(), 0, "the files alone do not tell");
     hints.expect(&BTreeMap::from([(NODE, 40)])).unwrap();
     assert_eq!(hints.damaged(), 1);
-    assert!(!hints.verify().unwrap().1.is_empty());
     // No position is given away twice, and what is left is delivered.
     write(&hints, 100..101);
     let read = hints.read(NODE, None, u32::MAX).unwrap();
@@ -236,5 +235,4 @@ fn a_segment_missing_in_the_middle_is_noticed_by_reading() {
     let hints = open(directory.path());
     assert!(numbers(&hints).len() < 40);
     assert!(hints.damaged() > 0);
-    assert_eq!(hints.verify().unwrap().1.len(), 1);
 }

@@ -11,11 +11,13 @@ use crate::failure::{io_error, rocksdb_error};
 use crate::hints;
 use crate::identity::Identity;
 use crate::layout;
+use crate::log_check::first_damage;
+use crate::manifest;
 use crate::options::{SharedMemory, StoreOptions, read_only_options};
 use crate::snapshot;
 use crate::store::{LOCAL, log_files};
 use crate::tables::{Sweepings, families, family_name, table_of_family};
-use crate::watermark::Watermark;
+use crate::watermark::{Synced, Watermark};
 use bytes::Bytes;
 use model::codec::{CodecError, Decode};
 use model::deletion::PartitionDeletions;
@@ -239,8 +241,8 @@ impl Verification {
         }
     }
 
-    /// The files of ours, hints apart. The definitions of tables, and the sequence number that was synced.
-    fn own_files(&mut self, directory: &Path) -> Result<(Option<Definitions>, Option<u64>), StorageError> {
+    /// The files of ours, hints apart. The definitions of tables, and what was synced.
+    fn own_files(&mut self, directory: &Path) -> Result<(Option<Definitions>, Option<Synced>), StorageError> {
         let path = directory.join("IDENTITY");
         if self.take(&path, Identity::read(directory))? == Some(None) {
             self.damaged(&path, "is missing");
@@ -286,16 +288,20 @@ impl Verification {
         &mut self,
         directory: &Path,
         known: &Definitions,
-        synced: Option<u64>,
+        synced: Option<Synced>,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<(), StorageError> {
         let path = directory.join("rocksdb");
         progress(Progress { what: "manifest and log", records: self.records });
         if !path.join("CURRENT").exists() {
-            if synced.is_some_and(|synced| synced > 0) {
+            if synced.is_some_and(|synced| synced.sequence > 0) {
                 self.damaged(&path.join("CURRENT"), "is missing: there is no database");
             }
             return Ok(());
+        }
+        match synced.map_or(Ok(()), |synced| manifest::check(&path, &synced.manifest)) {
+            Err(StorageError::Corrupt(what)) => self.damaged(&file_in(&what).unwrap_or_else(|| path.clone()), what),
+            checked => checked?,
         }
         // Opening reads the whole manifest and the whole log, and the index, filter and properties of each file.
         let (db, tables) = match open_read_only(directory, known, DBRecoveryMode::TolerateCorruptedTailRecords) {
@@ -317,7 +323,7 @@ impl Verification {
             }
             Err(error) => return Err(error),
         };
-        self.log(&path, &db, synced);
+        self.log(&path, &db, synced.map(|synced| synced.sequence));
         let live = db.live_files().map_err(|error| rocksdb_error("list files", &error))?;
         for file in &live {
             let file_path = path.join(file.name.trim_start_matches('/'));
@@ -337,14 +343,19 @@ impl Verification {
         Ok(())
     }
 
-    /// Damage before which the log cannot be replayed, and that RocksDB does not place: it ends in an older log.
+    /// Damage before which the log cannot be replayed, and that RocksDB does not place: it is in an older log.
     fn damaged_log(&mut self, path: &Path, what: &str) {
-        let logs = log_files(path);
-        for (log, _) in &logs {
-            self.damaged(log, if logs.len() == 1 { what.to_owned() } else { format!("this or another log: {what}") });
-        }
-        if logs.is_empty() {
-            self.damaged(path, what);
+        let mut logs = log_files(path);
+        logs.sort();
+        let found = logs.iter().find_map(|(log, _)| Some((log, first_damage(&std::fs::read(log).ok()?)?)));
+        match (found, &logs[..]) {
+            (Some((log, at)), _) => self.damaged(log, format!("a record is damaged at {at}: {what}")),
+            (None, []) => self.damaged(path, what),
+            (None, [(log, _)]) => self.damaged(log, what),
+            // One is missing, or ends between two records.
+            (None, logs) => {
+                logs.iter().for_each(|(log, _)| self.damaged(log, format!("this or another log: {what}")));
+            }
         }
     }
 

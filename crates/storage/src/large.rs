@@ -11,7 +11,7 @@
 
 use bytes::Bytes;
 use model::codec::Decode;
-use model::{CellState, ColumnId, PartitionKey, Record, RecordKey, Row, TableId};
+use model::{CellState, ColumnId, PartitionKey, Record, RecordKey, Row, TableId, Token};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -53,6 +53,8 @@ pub struct Large {
     pub kind: LargeKind,
     /// Bytes, elements or tombstones.
     pub size: u64,
+    /// The token of the partition.
+    pub token: Token,
     /// The key of the partition, or its beginning.
     pub partition: Bytes,
     /// The encoded clustering key of the row, or its beginning; empty for the static row and where no row is meant.
@@ -150,7 +152,8 @@ impl LargeTable {
         column: Option<ColumnId>,
     ) {
         let cut = |key: &[u8]| Bytes::copy_from_slice(&key[..key.len().min(KEY_BYTES)]);
-        let large = Large { kind, size, partition: cut(&partition.bytes), clustering: cut(clustering), column };
+        let (token, clustering) = (partition.token, cut(clustering));
+        let large = Large { kind, size, token, partition: cut(&partition.bytes), clustering, column };
         let mut tables = self.tables.lock();
         let met = tables.entry((table, kind)).or_default();
         if met.logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {

@@ -4,7 +4,7 @@
 //! ```text
 //! IDENTITY              the node, its cluster, the version of the format        (identity)
 //! LOCK                  held while a process has the directory open
-//! WATERMARK             the sequence number up to which the log is known synced  (watermark)
+//! WATERMARK             how far log and manifest are known to be synced          (watermark)
 //! TABLES                the definitions of the tables that have column families (definitions)
 //! rocksdb/              one RocksDB: a column family for each table, one for the node's own records
 //! hints/<node>/         segment files of writes that a node missed              (hints)
@@ -19,7 +19,7 @@
 //!   flush, compaction and read. Only the one writer replaces a key's value, by the merge of all that was
 //!   written to it.
 //! * What was acknowledged as synced is there after opening, or opening fails: RocksDB alone opens silently
-//!   with a truncated or damaged log.
+//!   with a truncated or damaged log, or a truncated manifest.
 //! * All writes go through one lock, so that the sequence number after a synced write is the one that is
 //!   synced.
 //! * After a failed sync nothing is written any more: nobody knows what the disk holds. Nor after a failed
@@ -31,9 +31,10 @@
 //! of them; `snapshot`; `commit` the write path, `hot` its hot keys, `pressure` when it refuses; `read` the
 //! read path of partitions, `scan` of ranges of them; `ingest` records in bulk; `large` what is larger than
 //! it should be; `layout` keys; `merge` the operator; `garbage` the sweeps that purge; `options` RocksDB's
-//! settings, with reasons; `hints`; `watermark`; `identity`; `replay` the progress of recovery; `verify`
-//! reading everything; `failure` errors; [`inspect`] looking into a directory without a node; [`compare`] the
-//! same work on a bare RocksDB, for benchmarks; [`decoders`] for fuzz targets.
+//! settings, with reasons; `hints`; `watermark`, and `manifest` for it; `identity`; `replay` the progress of
+//! recovery; `failure` errors; `memory` the allocator; `log_check` which of several logs is damaged; [`inspect`]
+//! looking into a directory, and verifying it, without a node; [`compare`] the same work on a bare RocksDB, for
+//! benchmarks; [`decoders`] for fuzz targets.
 
 #![allow(
     clippy::disallowed_methods,
@@ -54,6 +55,9 @@ mod ingest;
 pub mod inspect;
 mod large;
 mod layout;
+mod log_check;
+mod manifest;
+mod memory;
 mod merge;
 mod options;
 mod pressure;
@@ -64,18 +68,17 @@ mod snapshot;
 mod status;
 mod store;
 mod tables;
-mod verify;
 mod watermark;
 
 pub use identity::Identity;
 pub use large::{Large, LargeKind};
+pub use memory::return_freed_memory;
 pub use node::storage::StorageError;
 pub use options::{Durability, StoreOptions};
 pub use pressure::Pressure;
 pub use snapshot::SnapshotStatus;
 pub use status::{GarbageStatus, LevelStatus, StoreStatus, TableStatus};
 pub use store::Store;
-pub use verify::Verified;
 
 #[cfg(test)]
 mod range_tests;

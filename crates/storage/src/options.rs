@@ -186,10 +186,13 @@ pub(crate) fn table_options(
     table.set_soft_pending_compaction_bytes_limit(PENDING_SLOWDOWN_BYTES as usize);
     table.set_hard_pending_compaction_bytes_limit(PENDING_STOP_BYTES as usize);
     // Allocated whole: many tables must not cost many megabytes.
-    table.set_arena_block_size(128 << 10);
+    table.set_arena_block_size(ARENA_BLOCK_BYTES);
     set_compaction(&mut table, of_table.compaction);
     table
 }
+
+/// Memory that a memtable asks for at a time.
+pub(crate) const ARENA_BLOCK_BYTES: usize = 128 << 10;
 
 /// zlib's window, which no algorithm here has.
 const WINDOW_BITS_DEFAULT: i32 = -14;

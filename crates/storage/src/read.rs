@@ -90,7 +90,7 @@ impl Inner {
         let family = self.db.cf_handle(&table.name).ok_or_else(|| unknown_table(command.table))?;
         let read = Read { db: &self.db, family, table: &table, command };
         let outcome = if are_points(command) { read.points::<R>(options) } else { read.slices::<R>(tier) };
-        self.note_tombstones::<R>(command, &outcome);
+        self.note_tombstones::<R>(&table, command, &outcome);
         let outcome = outcome.map(Some).or_else(|interrupted| interrupted.outcome(command));
         match &outcome {
             Ok(Some(_)) if matches!(tier, ReadTier::BlockCache) => {
@@ -103,13 +103,16 @@ impl Inner {
         outcome
     }
 
-    /// Notes a read that passes many tombstones.
-    fn note_tombstones<R: Rows>(&self, command: &ReadCommand, outcome: &Result<R::Output, Interrupted>) {
+    /// Counts the tombstones that a read of a table passes, and notes one that passes many.
+    fn note_tombstones<R: Rows>(&self, table: &Table, command: &ReadCommand, outcome: &Result<R::Output, Interrupted>) {
         let tombstones = match outcome {
             Ok(output) => R::tombstones(output),
             Err(Interrupted::NoAnswer(AnswerError::TooManyTombstones { tombstones, .. })) => *tombstones,
             Err(_) => 0,
         };
+        if tombstones > 0 {
+            table.reads.tombstones.fetch_add(u64::from(tombstones), Ordering::Relaxed);
+        }
         if tombstones > self.options.tombstone_warn {
             self.large.on_tombstones(command.table, &command.partition, tombstones);
         }
@@ -181,7 +184,7 @@ impl Inner {
         }
         let answer = |(read, values): (&Read<'_>, Vec<Found<'_>>)| {
             let outcome = read.answer_points::<Kept>(values);
-            self.note_tombstones::<Kept>(read.command, &outcome);
+            self.note_tombstones::<Kept>(&table, read.command, &outcome);
             let data = outcome.map(Some).or_else(|interrupted| interrupted.outcome(read.command))?;
             data.ok_or_else(|| StorageError::Io("a read that may wait did not".to_owned()))
         };

@@ -19,6 +19,7 @@ use model::{PartitionKey, Record, RecordKey, ScanCommand, ScanData, Token};
 use node::storage::StorageError;
 use rocksdb::{BoundColumnFamily, DB, DBRawIteratorWithThreadMode, Range, ReadOptions, Snapshot};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What a bulk scan reads from the disk at once.
 const READAHEAD_BYTES: usize = 2 << 20;
@@ -49,6 +50,7 @@ impl Inner {
     fn note_scanned(&self, table: &Table, page: &ScanData) {
         for (partition, data) in &page.partitions {
             self.large.on_read(table.id, partition, &data.rows);
+            table.reads.tombstones.fetch_add(u64::from(data.tombstones), Ordering::Relaxed);
             if data.tombstones > self.options.tombstone_warn {
                 self.large.on_tombstones(table.id, partition, data.tombstones);
             }

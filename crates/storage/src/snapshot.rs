@@ -14,10 +14,11 @@
 
 use crate::definitions::{self, Definitions};
 use crate::failure::{io_error, replace_file, rocksdb_error, sync_directory};
+use crate::manifest::Manifest;
 use crate::options::{SharedMemory, StoreOptions, database_options};
 use crate::store::{Inner, LOCAL};
 use crate::tables::{Sweepings, Table, families};
-use crate::watermark::Watermark;
+use crate::watermark::{Synced, Watermark};
 use node::storage::StorageError;
 use rocksdb::DB;
 use rocksdb::checkpoint::Checkpoint;
@@ -66,8 +67,9 @@ pub(crate) fn create(inner: &Inner, name: &str) -> Result<SnapshotStatus, Storag
     let place = Place::new(&inner.options.data_dir, name)?;
     // Everything up to here is in it, and maybe more.
     let sequence = inner.db.latest_sequence_number();
-    checkpoint(inner, &place.making.join("rocksdb"), 0)?;
-    Watermark::create(&place.making, sequence)?;
+    let database = place.making.join("rocksdb");
+    checkpoint(inner, &database, 0)?;
+    Watermark::create(&place.making, Synced { sequence, manifest: Manifest::new(&database).follow()? })?;
     place.finish(inner, &listed, "all")
 }
 

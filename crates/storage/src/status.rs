@@ -75,10 +75,14 @@ pub struct TableStatus {
     pub cached_reads: u64,
     /// Reads that had to wait for the disk.
     pub missed_reads: u64,
+    /// Tombstones that reads and scans have passed since the store was opened.
+    pub tombstones_read: u64,
+    /// Reads have passed many tombstones since the last sweep.
+    pub burdened: bool,
 }
 
 /// How the sweeps of a table for garbage are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GarbageStatus {
     /// Seconds since the part that has waited longest was swept; `None` before the table is scheduled.
     pub lag_seconds: Option<u32>,
@@ -142,6 +146,8 @@ impl Inner {
             pending_compaction_bytes: figure("rocksdb.estimate-pending-compaction-bytes"),
             cached_reads: table.reads.cached.load(Ordering::Relaxed),
             missed_reads: table.reads.missed.load(Ordering::Relaxed),
+            tombstones_read: table.reads.tombstones.load(Ordering::Relaxed),
+            burdened: table.reads.are_burdened(),
         }
     }
 

@@ -7,13 +7,14 @@ use crate::hints::Hints;
 use crate::identity::Identity;
 use crate::large::{Large, LargeTable};
 use crate::layout;
+use crate::manifest::{self, Manifest};
 use crate::options::{Durability, SharedMemory, StoreOptions};
 use crate::pressure::{self, Pressure, PressureGauge};
 use crate::replay::Replay;
 use crate::snapshot::{self, SnapshotStatus};
 use crate::status::{GarbageStatus, StoreStatus};
 use crate::tables::{Table, Tables, known_definitions, open_database};
-use crate::watermark::{WRITE_INTERVAL, Watermark};
+use crate::watermark::{Synced, WRITE_INTERVAL, Watermark};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use model::answer::{Digested, Kept};
@@ -55,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) definitions: Mutex<Definitions>,
     pub(crate) writer: Mutex<Writer>,
     watermark: Mutex<Watermark>,
+    manifest: Mutex<Manifest>,
     pub(crate) hints: Hints,
     pub(crate) db: DB,
     pub(crate) read_options: ReadOptions,
@@ -279,12 +281,20 @@ impl Store {
         self.inner.large.of(table)
     }
 
+    /// [`Store::largest`] of each table in which something large was met.
+    #[must_use]
+    pub fn all_largest(&self) -> BTreeMap<TableId, Vec<Large>> {
+        let of = |id: &TableId| (*id, self.largest(*id));
+        self.inner.tables.load().keys().map(of).filter(|(_, largest)| !largest.is_empty()).collect()
+    }
+
     /// Figures for operators.
     #[must_use]
     pub fn status(&self) -> StoreStatus {
         self.inner.status()
     }
 
+    #[cfg(test)]
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
     }
@@ -398,14 +408,20 @@ impl Inner {
         let database = directory.join("rocksdb");
         let exists = database.join("CURRENT").exists();
         let watermark = open_watermark(&options, exists)?;
+        if exists {
+            check_manifest(&options, &database, &watermark)?;
+        }
         let kept_log = KeptLog::keep(&directory, &database)?;
         let memory = SharedMemory::new(&options);
         let definitions = known_definitions(&directory)?;
         let replay = Replay::watch(log_files(&database))?;
-        let opened = open_database(&options, &memory, &database, watermark.sequence() == 0, &definitions);
+        let opened = open_database(&options, &memory, &database, watermark.synced().sequence == 0, &definitions);
         replay.end();
         let (db, tables) = opened?;
-        let watermark = check_watermark(&options, &db, watermark, kept_log)?;
+        let mut watermark = check_watermark(&options, &db, watermark, kept_log)?;
+        // Opening has begun a new one.
+        let mut manifest = Manifest::new(&database);
+        watermark.write(Synced { manifest: manifest.follow()?, ..watermark.synced() })?;
         let written = hints_written(&db)?;
         let mut hints = Hints::open(&directory.join("hints"), options.hint_segment_bytes, options.hint_total_bytes)?;
         hints.expect(&written)?;
@@ -419,6 +435,7 @@ impl Inner {
             definitions: Mutex::new(definitions),
             writer: Mutex::new(Writer::default()),
             watermark: Mutex::new(watermark),
+            manifest: Mutex::new(manifest),
             hints,
             synced_sequence: AtomicU64::new(db.latest_sequence_number()),
             db,
@@ -516,8 +533,8 @@ impl Inner {
         }
     }
 
-    /// Follows the synced sequence number with the watermark, syncs periodically if so configured, and
-    /// watches the free space, until the store is dropped.
+    /// Follows the synced sequence number and the manifest with the watermark, syncs periodically if so configured,
+    /// and watches the free space, until the store is dropped.
     fn run_background(&self) {
         let period = match self.options.durability {
             Durability::Group => None,
@@ -534,6 +551,10 @@ impl Inner {
                 // A failure has closed the store and been logged.
                 let _ = self.sync_if_needed();
                 last_sync = Instant::now();
+            }
+            if stop {
+                // Flushes and compactions that end later would write to the manifest after the last look at it.
+                self.db.cancel_all_background_work(true);
             }
             let pause = self.write_watermark();
             if stop {
@@ -564,25 +585,40 @@ impl Inner {
         *stop
     }
 
-    /// Brings the watermark up to date; the time until the next write of it when one was written.
+    /// Brings the watermark up to date; the time until the next look when something was written.
     fn write_watermark(&self) -> Option<Duration> {
         self.background.work.swap(false, Ordering::AcqRel);
-        let synced = self.synced_sequence.load(Ordering::Acquire);
-        let mut watermark = self.watermark.lock();
-        if synced <= watermark.sequence() || self.poisoned.load(Ordering::Acquire) {
+        if self.poisoned.load(Ordering::Acquire) {
             return None;
         }
         let start = Instant::now();
-        match watermark.write(synced) {
-            Ok(()) => {}
-            // It stays behind until there is space; nothing is wrong meanwhile but that it says less.
-            Err(StorageError::Full(reason)) => tracing::warn!(reason, "the watermark cannot follow the log"),
-            Err(error) => {
+        let mut watermark = self.watermark.lock();
+        let mut synced = watermark.synced();
+        synced.sequence = synced.sequence.max(self.synced_sequence.load(Ordering::Acquire));
+        let followed = self.manifest.lock().follow();
+        let manifest_fails = followed.is_err();
+        match followed {
+            Ok(manifest) => synced.manifest = manifest,
+            Err(error @ StorageError::SyncFailed(_)) => {
                 self.poison(error);
+                return None;
             }
+            Err(error) => tracing::warn!(%error, "the watermark cannot follow the manifest"),
+        }
+        if synced != watermark.synced() {
+            match watermark.write(synced) {
+                Ok(()) => {}
+                // It stays behind until there is space; nothing is wrong meanwhile but that it says less.
+                Err(StorageError::Full(reason)) => tracing::warn!(reason, "the watermark cannot follow the log"),
+                Err(error) => {
+                    self.poison(error);
+                }
+            }
+        } else if !manifest_fails {
+            return None;
         }
         // On a disk that syncs slowly the watermark must not take the time of the log.
-        Some(WRITE_INTERVAL.max(4 * start.elapsed()))
+        Some(if manifest_fails { GUARD_INTERVAL } else { WRITE_INTERVAL.max(4 * start.elapsed()) })
     }
 
     pub(crate) fn background_errors(&self) -> u64 {
@@ -643,17 +679,28 @@ fn open_watermark(options: &StoreOptions, database_exists: bool) -> Result<Water
         found => found?,
     };
     match found {
-        Some(watermark) if database_exists || watermark.sequence() == 0 => Ok(watermark),
+        Some(watermark) if database_exists || watermark.synced().sequence == 0 => Ok(watermark),
         Some(watermark) if !options.accept_data_loss => Err(StorageError::Corrupt(format!(
             "the database in {} is missing, but writes up to sequence {} were acknowledged as durable",
             directory.display(),
-            watermark.sequence()
+            watermark.synced().sequence
         ))),
         None if database_exists && !options.accept_data_loss => Err(StorageError::Corrupt(format!(
             "the file WATERMARK in {} is missing: nothing says what was acknowledged as durable",
             directory.display()
         ))),
-        _ => Watermark::create(directory, 0),
+        _ => Watermark::create(directory, Synced::default()),
+    }
+}
+
+/// Refuses a manifest of which less is there than was synced: RocksDB would delete the table files that it forgot.
+fn check_manifest(options: &StoreOptions, database: &Path, watermark: &Watermark) -> Result<(), StorageError> {
+    match manifest::check(database, &watermark.synced().manifest) {
+        Err(StorageError::Corrupt(reason)) if options.accept_data_loss => {
+            tracing::warn!(reason, "data loss is accepted");
+            Ok(())
+        }
+        checked => checked,
     }
 }
 
@@ -693,7 +740,7 @@ fn check_watermark(
     watermark: Watermark,
     kept_log: KeptLog,
 ) -> Result<Watermark, StorageError> {
-    let (found, synced) = (db.latest_sequence_number(), watermark.sequence());
+    let (found, synced) = (db.latest_sequence_number(), watermark.synced().sequence);
     if found >= synced {
         kept_log.discard()?;
         return Ok(watermark);
@@ -708,7 +755,7 @@ fn check_watermark(
         )));
     }
     tracing::warn!(found, synced, kept, "writes that were acknowledged as durable are missing; the loss is accepted");
-    Watermark::create(&options.data_dir, found)
+    Watermark::create(&options.data_dir, Synced { sequence: found, ..Synced::default() })
 }
 
 /// Hard links to the log files from before RocksDB recovered them: it deletes them after recovery, and what

@@ -22,6 +22,7 @@ use crate::store::{Inner, LOCAL, own_records};
 use model::TableId;
 use model::schema;
 use node::storage::StorageError;
+use parking_lot::Mutex;
 use rocksdb::{BoundColumnFamily, ColumnFamilyDescriptor, DB, Options, ReadOptions};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -57,6 +58,36 @@ pub(crate) struct ReadCounters {
     pub(crate) cached: AtomicU64,
     /// Tried from memory in vain: they had to wait for the disk.
     pub(crate) missed: AtomicU64,
+    /// Tombstones that they passed.
+    pub(crate) tombstones: AtomicU64,
+    /// Reads and tombstones when the table was swept last.
+    at_sweep: Mutex<(u64, u64)>,
+}
+
+/// A table is burdened whose reads passed so many tombstones since it was swept...
+const BURDENED_TOMBSTONES: u64 = 10_000;
+/// ...and so many each, on average.
+const BURDENED_TOMBSTONES_PER_READ: u64 = 10;
+
+impl ReadCounters {
+    fn now(&self) -> (u64, u64) {
+        let reads = self.cached.load(Ordering::Relaxed) + self.missed.load(Ordering::Relaxed);
+        (reads, self.tombstones.load(Ordering::Relaxed))
+    }
+
+    /// A sweep of the table, or of a part of it, has ended.
+    pub(crate) fn note_sweep(&self) {
+        *self.at_sweep.lock() = self.now();
+    }
+
+    /// Reads have passed many tombstones since the last sweep.
+    pub(crate) fn are_burdened(&self) -> bool {
+        let (reads, tombstones) = self.now();
+        let (reads_before, tombstones_before) = *self.at_sweep.lock();
+        let tombstones = tombstones.saturating_sub(tombstones_before);
+        let per_read = BURDENED_TOMBSTONES_PER_READ.saturating_mul(reads.saturating_sub(reads_before));
+        tombstones >= BURDENED_TOMBSTONES.max(per_read)
+    }
 }
 
 /// How often deletions of partitions and ranges have been written to a table: reads then know whether there

@@ -6,14 +6,17 @@ use bytes::Bytes;
 use model::codec::Encode;
 use model::deletion::{Deletion, PartitionDeletions};
 use model::digest::ReadDigest;
+use model::garbage::Purge;
 use model::local::LocalWrite;
 use model::read::Slice;
 use model::row::Liveness;
 use model::scan::{ExportCommand, ExportData, PartitionRecord};
 use model::schema::Table;
+use model::table_options::{Compaction, CompactionShape, Compression, Compressor, Fraction, TableOptions};
+use model::token::TokenRange;
 use model::{
     Cell, ColumnId, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, Rng, Row, ScanCommand,
-    ScanData, TableId,
+    ScanData, TableId, Token,
 };
 use node::conformance::{self, Harness};
 use node::storage::{GarbageReport, GarbageSweep, Hint, HintPosition, Storage, StorageError, Write};
@@ -112,13 +115,32 @@ impl Harness for StoreHarness {
 
     fn disturb(&mut self, rng: &mut Rng) {
         let store = self.store.upgrade().unwrap();
-        if rng.chance(700) {
-            store.flush().unwrap()
-        } else {
-            store.compact().unwrap()
+        let tables: Vec<TableId> = store.inner().tables.load().keys().copied().collect();
+        let table = tables.get(rng.below(tables.len().max(1) as u64) as usize);
+        match (rng.below(10), table) {
+            (0, Some(table)) => ingest_what_is_there(&store, *table, rng),
+            (1, Some(table)) => {
+                // Nothing is garbage: what deletions cover goes, and no reader sees a difference.
+                let tokens = Token::MINIMUM..=Token(i64::MAX);
+                store.collect_garbage(&GarbageSweep { table: *table, tokens, purge: Purge::default() }).unwrap();
+            }
+            (2..4, _) => store.compact().unwrap(),
+            _ => store.flush().unwrap(),
         }
         note_closed(&self.directory(), &self.synced);
     }
+}
+
+/// Some records that are stored come once more, as from another replica: they change nothing.
+fn ingest_what_is_there(store: &Store, table: TableId, rng: &mut Rng) {
+    let bytes_limit = rng.between(1, 20_000) as u32;
+    let mut page = ExportCommand { table, range: TokenRange::ALL, after: None, bytes_limit };
+    let first = store.export(&page).unwrap();
+    let last = first.records.last().map(|last| (last.partition.clone(), last.record.key.clone()));
+    store.ingest(table, &first.records).unwrap();
+    page.after = last;
+    let second = store.export(&page).unwrap();
+    store.ingest(table, &second.records).unwrap();
 }
 
 impl Watched {
@@ -485,6 +507,100 @@ fn a_log_that_lost_what_was_synced_is_refused_and_kept() {
     }
 }
 
+/// The manifest of a closed store.
+fn manifest_file(directory: &Path) -> PathBuf {
+    let mut all = files(&directory.join("rocksdb")).into_iter();
+    all.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("MANIFEST")).unwrap()
+}
+
+#[test]
+fn a_manifest_that_lost_what_was_synced_is_refused_before_table_files_are_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = filled(directory.path(), 20);
+    for number in 20..60 {
+        commit(&store, &[put(TABLE, b"p", number, &row(1, b"value"))], true);
+        if number % 10 == 0 {
+            store.flush().unwrap();
+        }
+    }
+    drop(store);
+    let path = manifest_file(directory.path());
+    let whole = std::fs::read(&path).unwrap();
+    let open = |accept_data_loss| {
+        Store::open(StoreOptions { accept_data_loss, ..small_options(directory.path()) }).map(|store| count(&store))
+    };
+    let end = whole.len();
+    for at in [0, 1, end / 3, end / 2, end * 3 / 4, end - 40, end - 1] {
+        let zeroed = [&whole[..at], &vec![0; end - at]].concat();
+        for damaged in [&whole[..at], &zeroed] {
+            std::fs::write(&path, damaged).unwrap();
+            let refused = open(false);
+            let named = |reason: &str| reason.contains(path.to_str().unwrap());
+            assert!(matches!(&refused, Err(StorageError::Corrupt(reason)) if named(reason)), "{at}: {refused:?}");
+        }
+    }
+    std::fs::write(&path, &whole).unwrap();
+    assert_eq!(open(false).unwrap(), 60, "nothing was removed by the starts that were refused");
+    // What was appended and never synced may end anywhere.
+    let path = manifest_file(directory.path());
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, [&whole[..], &whole[..30]].concat()).unwrap();
+    assert_eq!(open(false).unwrap(), 60);
+    let path = manifest_file(directory.path());
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 20).unwrap();
+    assert!(open(false).is_err());
+    assert!(open(true).unwrap() <= 60, "the loss is accepted");
+    open(false).unwrap();
+}
+
+/// Has one table flushed and compacted again and again while another one is written to; the log that is written to
+/// last holds writes of that one.
+fn write_beside_flushes_and_compactions(store: &Store, other: TableId) {
+    let inner = store.inner();
+    let family = inner.family(&inner.table(TABLE).unwrap().name).unwrap();
+    let write = |table, number| commit(store, &[put(table, b"p", number, &row(1, b"value"))], true);
+    let mut in_background = rocksdb::FlushOptions::default();
+    in_background.set_wait(false);
+    for round in 0..5 {
+        write(TABLE, 100 + round);
+        inner.db.flush_cf_opt(&family, &in_background).unwrap();
+        (0..20).for_each(|number| write(other, round * 100 + number));
+        inner.db.wait_for_compact(&rocksdb::WaitForCompactOptions::default()).unwrap();
+        inner.db.compact_range_cf(&family, None::<&[u8]>, None::<&[u8]>);
+        write(other, 1_000 + round);
+    }
+}
+
+/// To be looked at with every new RocksDB: the sequence number that it remembers in the manifest is never above what
+/// is in closed logs.
+#[test]
+fn flushes_and_compactions_beside_a_log_do_not_hide_that_it_lost_its_end() {
+    const OTHER: TableId = TableId(0xb2);
+    let directory = tempfile::tempdir().unwrap();
+    let store = filled(directory.path(), 20);
+    store.set_tables(&plain(&[TABLE, OTHER])).unwrap();
+    store.flush().unwrap();
+    write_beside_flushes_and_compactions(&store, OTHER);
+    drop(store);
+    let is_log = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "log");
+    let log = files(&directory.path().join("rocksdb")).into_iter().filter(is_log).max().unwrap();
+    let length = log.metadata().unwrap().len();
+    for kept in [0, 1, length / 2, length - 1, length] {
+        let copy = tempfile::tempdir().unwrap();
+        for path in files(directory.path()) {
+            let to = copy.path().join(path.strip_prefix(directory.path()).unwrap());
+            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+            std::fs::copy(&path, &to).unwrap();
+            if path == log {
+                std::fs::OpenOptions::new().write(true).open(&to).unwrap().set_len(kept).unwrap();
+            }
+        }
+        let opened = Store::open(small_options(copy.path()));
+        assert_eq!(opened.is_ok(), kept == length, "{kept} of {length} bytes: {opened:?}");
+    }
+}
+
 #[test]
 fn a_torn_end_that_was_never_synced_is_dropped_silently() {
     for torn in [1u64, 7, 60] {
@@ -526,6 +642,65 @@ fn dropping_tables_does_not_look_like_a_loss() {
     Store::open(small_options(directory.path())).unwrap();
 }
 
+/// The files of each level of a store's table.
+fn level_files(store: &Store) -> Vec<u64> {
+    store.status().tables[0].levels.iter().map(|level| level.files).collect()
+}
+
+#[test]
+fn options_of_a_table_are_changed_while_it_is_used_and_by_the_next_opening() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = filled(directory.path(), 1);
+    let change = |store: &Store, options: &TableOptions| {
+        let table = Table { options: options.clone(), ..Table::plain(TABLE) };
+        store.set_tables(&[Arc::new(table)]).unwrap();
+    };
+    let mut number = 1;
+    let mut write = |store: &Store| {
+        commit(store, &[put(TABLE, b"p", number, &row(1, &[7; 5_000]))], true);
+        store.flush().unwrap();
+        number += 1;
+    };
+    let leveled = TableOptions::default().compaction;
+    let mut options = TableOptions { compaction: Compaction { enabled: false, ..leveled }, ..TableOptions::default() };
+    change(&store, &options);
+    (0..10).for_each(|_| write(&store));
+    assert_eq!(level_files(&store), [10], "nothing is compacted");
+    options.compaction.enabled = true;
+    change(&store, &options);
+    write(&store);
+    store.inner().db.wait_for_compact(&rocksdb::WaitForCompactOptions::default()).unwrap();
+    assert!(level_files(&store)[0] < 4, "{:?}", level_files(&store));
+    // Repeated bytes: what is stored tells whether they are compressed.
+    let bytes_with = |store: &Store, options: &TableOptions| {
+        change(store, options);
+        store.compact().unwrap();
+        store.status().tables[0].file_bytes
+    };
+    let mut sizes = Vec::new();
+    for compressor in [Compressor::None, Compressor::Snappy, Compressor::Zstd { level: 9 }, Compressor::Lz4] {
+        options.compression = Compression { compressor, ..options.compression };
+        sizes.push(bytes_with(&store, &options));
+    }
+    assert!(sizes[0] > 55_000 && sizes[1..].iter().all(|size| *size < sizes[0] / 3), "{sizes:?}");
+    let with_filter = bytes_with(&store, &options);
+    options.bloom_filter_fp_chance = Fraction::ONE;
+    assert!(bytes_with(&store, &options) < with_filter, "without a filter");
+    options.compression.chunk_kb = 16;
+    options.compaction.shape = CompactionShape::SizeTiered { min_threshold: 6, max_threshold: 32 };
+    change(&store, &options);
+    let rows = count(&store);
+    drop(store);
+    let store = Store::open(small_options(directory.path())).unwrap();
+    assert_eq!(count(&store), rows);
+    let table = store.inner().table(TABLE).unwrap();
+    assert_eq!(table.definition.options, options);
+    (0..4).for_each(|_| write(&store));
+    store.inner().db.wait_for_compact(&rocksdb::WaitForCompactOptions::default()).unwrap();
+    assert_eq!(level_files(&store)[0], 4, "fewer than six runs are left alone");
+    assert_eq!(count(&store), rows + 4);
+}
+
 #[test]
 fn the_watermark_follows_the_log() {
     let directory = tempfile::tempdir().unwrap();
@@ -540,7 +715,7 @@ fn the_watermark_follows_the_log() {
     assert_eq!((store.status().tables.len(), store.status().refuses_writes), (1, None));
     drop(store);
     let watermark = crate::watermark::Watermark::open(directory.path()).unwrap().unwrap();
-    assert_eq!(watermark.sequence(), synced);
+    assert_eq!(watermark.synced().sequence, synced);
 }
 
 #[test]

@@ -11,10 +11,14 @@
 //! had confirmed.
 //!
 //! ```text
-//! slot (at 0 and at 4096): magic (8) | counter u64 | sequence u64 | XXH3-64 of those u64     little-endian
+//! slot (at 0 and at 4096): magic (8) | counter u64 | sequence u64 | manifest: number u64, bytes u64, checksum u64 |
+//!                          XXH3-64 of those u64                                                      little-endian
 //! ```
+//!
+//! Beside the sequence number it says how much of the manifest is known to be synced ([`crate::manifest`]).
 
 use crate::failure::{io_error, sync_directory, sync_error};
+use crate::manifest::ManifestMark;
 use node::storage::StorageError;
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
@@ -26,9 +30,19 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Least time between two writes of the file.
 pub(crate) const WRITE_INTERVAL: Duration = Duration::from_millis(10);
 
-const MAGIC: &[u8; 8] = b"HELWMK01";
+const MAGIC: &[u8; 8] = b"HELWMK02";
 const SLOT_DISTANCE: u64 = 4096;
-const SLOT_BYTES: usize = 32;
+const SLOT_BYTES: usize = 56;
+const CHECKSUM_AT: usize = SLOT_BYTES - 8;
+
+/// What was known to be synced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Synced {
+    /// The log, up to this sequence number.
+    pub(crate) sequence: u64,
+    /// The manifest, so far.
+    pub(crate) manifest: ManifestMark,
+}
 
 /// The open file.
 #[derive(Debug)]
@@ -36,7 +50,7 @@ pub(crate) struct Watermark {
     path: PathBuf,
     file: File,
     counter: u64,
-    sequence: u64,
+    synced: Synced,
 }
 
 impl Watermark {
@@ -51,29 +65,28 @@ impl Watermark {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("open", &path, &error)),
         };
-        let (counter, sequence) = newest_slot(&file, &path)?;
-        Ok(Some(Watermark { path, file, counter, sequence }))
+        let (counter, synced) = newest_slot(&file, &path)?;
+        Ok(Some(Watermark { path, file, counter, synced }))
     }
 
-    /// The sequence number that the file in `directory` holds, which is not written to; `None` when there is no
-    /// file.
+    /// What the file in `directory` holds, which is not written to; `None` when there is no file.
     ///
     /// # Errors
     /// As [`Watermark::open`].
-    pub(crate) fn read(directory: &Path) -> Result<Option<u64>, StorageError> {
+    pub(crate) fn read(directory: &Path) -> Result<Option<Synced>, StorageError> {
         let path = directory.join("WATERMARK");
         match File::open(&path) {
-            Ok(file) => newest_slot(&file, &path).map(|(_, sequence)| Some(sequence)),
+            Ok(file) => newest_slot(&file, &path).map(|(_, synced)| Some(synced)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io_error("open", &path, &error)),
         }
     }
 
-    /// Makes a new file, or begins an existing one anew, at `sequence`.
+    /// Makes a new file, or begins an existing one anew, with `synced`.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) fn create(directory: &Path, sequence: u64) -> Result<Watermark, StorageError> {
+    pub(crate) fn create(directory: &Path, synced: Synced) -> Result<Watermark, StorageError> {
         let path = directory.join("WATERMARK");
         let open = || {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
@@ -81,52 +94,56 @@ impl Watermark {
             Ok(file)
         };
         let file = open().map_err(|error| io_error("create", &path, &error))?;
-        let mut watermark = Watermark { path, file, counter: 0, sequence };
+        let mut watermark = Watermark { path, file, counter: 0, synced };
         // Both slots, so that later writes overwrite and never allocate.
-        watermark.write(sequence)?;
-        watermark.write(sequence)?;
+        watermark.write(synced)?;
+        watermark.write(synced)?;
         sync_directory(directory)?;
         Ok(watermark)
     }
 
-    /// The sequence number known to be synced.
-    pub(crate) fn sequence(&self) -> u64 {
-        self.sequence
+    /// What is known to be synced.
+    pub(crate) fn synced(&self) -> Synced {
+        self.synced
     }
 
-    /// Records durably that the log is synced up to `sequence`.
+    /// Records durably what is known to be synced.
     ///
     /// # Errors
     /// When it cannot be written or synced.
-    pub(crate) fn write(&mut self, sequence: u64) -> Result<(), StorageError> {
+    pub(crate) fn write(&mut self, synced: Synced) -> Result<(), StorageError> {
         let counter = self.counter + 1;
         let slot = counter % 2 * SLOT_DISTANCE;
-        let written = self.file.write_all_at(&encode(counter, sequence), slot);
+        let written = self.file.write_all_at(&encode(counter, synced), slot);
         written.map_err(|error| io_error("write", &self.path, &error))?;
         self.file.sync_data().map_err(|error| sync_error(&self.path, &error))?;
-        (self.counter, self.sequence) = (counter, sequence);
+        (self.counter, self.synced) = (counter, synced);
         Ok(())
     }
 }
 
-pub(crate) fn encode(counter: u64, sequence: u64) -> [u8; SLOT_BYTES] {
-    let mut bytes = [0; SLOT_BYTES];
-    bytes[..8].copy_from_slice(MAGIC);
-    bytes[8..16].copy_from_slice(&counter.to_le_bytes());
-    bytes[16..24].copy_from_slice(&sequence.to_le_bytes());
-    let checksum = xxh3_64(&bytes[..24]);
-    bytes[24..].copy_from_slice(&checksum.to_le_bytes());
-    bytes
+pub(crate) fn encode(counter: u64, synced: Synced) -> [u8; SLOT_BYTES] {
+    let ManifestMark { number, bytes, checksum } = synced.manifest;
+    let mut slot = [0; SLOT_BYTES];
+    slot[..8].copy_from_slice(MAGIC);
+    for (place, word) in slot[8..].chunks_exact_mut(8).zip([counter, synced.sequence, number, bytes, checksum]) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+    let checksum = xxh3_64(&slot[..CHECKSUM_AT]);
+    slot[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
+    slot
 }
 
-/// `(counter, sequence)` of a slot that is whole.
-pub(crate) fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, u64)> {
-    let word = |at: usize| bytes[at..].first_chunk::<8>().copied().map_or(0, u64::from_le_bytes);
-    (bytes.starts_with(MAGIC) && word(24) == xxh3_64(&bytes[..24])).then(|| (word(8), word(16)))
+/// The counter of a slot that is whole, and what was synced.
+pub(crate) fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(u64, Synced)> {
+    let word = |at: usize| slot[at..].first_chunk::<8>().copied().map_or(0, u64::from_le_bytes);
+    let manifest = ManifestMark { number: word(24), bytes: word(32), checksum: word(40) };
+    let whole = slot.starts_with(MAGIC) && word(CHECKSUM_AT) == xxh3_64(&slot[..CHECKSUM_AT]);
+    whole.then(|| (word(8), Synced { sequence: word(16), manifest }))
 }
 
-/// The counter and sequence number of the slot that was written last.
-fn newest_slot(file: &File, path: &Path) -> Result<(u64, u64), StorageError> {
+/// The counter of the slot that was written last, and what was synced.
+fn newest_slot(file: &File, path: &Path) -> Result<(u64, Synced), StorageError> {
     let mut newest = None;
     for slot in 0..2 {
         let mut bytes = [0; SLOT_BYTES];
@@ -143,25 +160,30 @@ fn newest_slot(file: &File, path: &Path) -> Result<(u64, u64), StorageError> {
 mod tests {
     use super::*;
 
+    fn at(sequence: u64) -> Synced {
+        let manifest = ManifestMark { number: sequence + 1, bytes: sequence * 3, checksum: !sequence };
+        Synced { sequence, manifest }
+    }
+
     #[test]
     fn a_write_torn_anywhere_leaves_the_one_before() {
         let directory = tempfile::tempdir().unwrap();
-        let mut watermark = Watermark::create(directory.path(), 0).unwrap();
+        let mut watermark = Watermark::create(directory.path(), at(0)).unwrap();
         for sequence in [10, 20, 30] {
-            watermark.write(sequence).unwrap();
+            watermark.write(at(sequence)).unwrap();
         }
         let path = directory.path().join("WATERMARK");
         let before = std::fs::read(&path).unwrap();
-        watermark.write(40).unwrap();
+        watermark.write(at(40)).unwrap();
         drop(watermark);
         let after = std::fs::read(&path).unwrap();
         let changed: Vec<usize> = (0..after.len()).filter(|at| before[*at] != after[*at]).collect();
         for torn in 0..after.len() {
             let mixed: Vec<u8> = after[..torn].iter().chain(&before[torn..]).copied().collect();
             std::fs::write(&path, &mixed).unwrap();
-            let found = Watermark::open(directory.path()).unwrap().unwrap().sequence();
+            let found = Watermark::open(directory.path()).unwrap().unwrap().synced();
             let whole = changed.last().is_some_and(|last| torn > *last);
-            assert_eq!(found, if whole { 40 } else { 30 }, "torn at {torn}");
+            assert_eq!(found, at(if whole { 40 } else { 30 }), "torn at {torn}");
             std::fs::write(&path, &after[..torn]).unwrap();
             let cut = Watermark::open(directory.path());
             assert!(matches!(cut, Ok(Some(_)) | Err(StorageError::Corrupt(_))), "cut at {torn}: {cut:?}");
@@ -171,18 +193,18 @@ mod tests {
     #[test]
     fn a_flip_of_any_bit_leaves_the_other_slot() {
         let directory = tempfile::tempdir().unwrap();
-        let mut watermark = Watermark::create(directory.path(), 0).unwrap();
-        [10, 20].into_iter().for_each(|sequence| watermark.write(sequence).unwrap());
+        let mut watermark = Watermark::create(directory.path(), at(0)).unwrap();
+        [10, 20].into_iter().for_each(|sequence| watermark.write(at(sequence)).unwrap());
         let path = directory.path().join("WATERMARK");
         let whole = std::fs::read(&path).unwrap();
-        for at in 0..whole.len() {
+        for byte in 0..whole.len() {
             for bit in 0..8 {
                 let mut damaged = whole.clone();
-                damaged[at] ^= 1 << bit;
+                damaged[byte] ^= 1 << bit;
                 std::fs::write(&path, &damaged).unwrap();
-                let found = Watermark::open(directory.path()).unwrap().unwrap().sequence();
+                let found = Watermark::open(directory.path()).unwrap().unwrap().synced();
                 // Counter 4 holds 20 and stands in the first slot.
-                assert_eq!(found, if at < SLOT_BYTES { 10 } else { 20 }, "bit {bit} of byte {at}");
+                assert_eq!(found, at(if byte < SLOT_BYTES { 10 } else { 20 }), "bit {bit} of byte {byte}");
             }
         }
     }

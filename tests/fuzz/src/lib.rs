@@ -47,7 +47,7 @@ pub const TARGETS: [Target; 14] = [
     Target { name: "local_records", run: local_records, seeds: || pairs(&schema_seeds()) },
     Target { name: "hint_segment", run: hint_segment, seeds: hint_seeds },
     Target { name: "identity", run: identity, seeds: identity_seeds },
-    Target { name: "watermark", run: watermark, seeds: || vec![vec![0; 32], b"HELWMK01".to_vec()] },
+    Target { name: "watermark", run: watermark, seeds: || vec![vec![0; 56], b"HELWMK02".to_vec()] },
     Target { name: "delivered", run: delivered, seeds: || vec![b"delivered 12 0123456789abcdef\n".to_vec()] },
 ];
 

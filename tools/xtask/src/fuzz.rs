@@ -61,7 +61,8 @@ pub(crate) fn wrap_compiler() -> Option<i32> {
 pub(crate) fn build() -> Result<PathBuf> {
     let wrapper = std::env::current_exe().context("this program has a path")?;
     let mut build = cargo();
-    build.args(["build", "--release", "--package", "fuzz", "--bin", "fuzz"]);
+    // Of the workspace: one package alone asks for other features of RocksDB's build, which would take long.
+    build.args(["build", "--release", "--workspace", "--bin", "fuzz"]);
     build.env("RUSTC_WORKSPACE_WRAPPER", wrapper).env(WRAPPER, "1");
     run(&mut build)?;
     let built = demo::binary()?.with_file_name("fuzz");

@@ -254,7 +254,9 @@ impl Schema {
             },
             SchemaChange::TruncateTable { keyspace, name } => {
                 let table = self.find_table(keyspace, name)?;
-                let mut next = self.with_table(table.truncated());
+                let truncated = table.truncated();
+                self.check_id_is_free(truncated.id)?;
+                let mut next = self.with_table(truncated);
                 next.tables.remove(&table.id);
                 Ok(Some(next))
             }
@@ -321,6 +323,7 @@ impl Schema {
             let what = format!("table {}.{}", table.keyspace, table.name);
             return unless(if_not_exists, RequestError::AlreadyExists { what });
         }
+        self.check_id_is_free(table.id)?;
         if self.tables.len() >= TABLES_MAX {
             return invalid(format!(
                 "Cannot have more than {TABLES_MAX} tables: each costs every node a write buffer and files \
