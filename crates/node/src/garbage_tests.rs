@@ -168,6 +168,7 @@ fn what_a_dropped_column_held_is_garbage() {
         name: "gone".to_owned(),
         cql_type: model::CqlType::Int,
         dropped_at: 50,
+        is_static: false,
     };
     let purge = purge_of(&Table { dropped_columns: vec![dropped], ..table }, 1_000);
     assert_eq!(purge.dropped_columns, [(model::ColumnId(7), 50)]);

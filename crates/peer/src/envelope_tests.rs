@@ -83,7 +83,6 @@ fn scan() -> impl Strategy<Value = ScanCommand> {
                 tombstone_limit: read.tombstone_limit,
                 dropped_columns: read.dropped_columns,
                 bulk,
-                dropped_columns: Vec::new(),
             }
         },
     )
