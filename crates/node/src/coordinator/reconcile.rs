@@ -209,7 +209,8 @@ pub(crate) fn reconcile_scan(
         }
         let live = cut(&mut rows, allowance, command.now_seconds);
         scan.partitions.push(AgreedPartition { key: key.clone(), static_row, rows });
-        let within = end.filter(|_| live < allowance).map(|last| PositionWithin { last, rows_left: allowance - live });
+        let ends_within = live < allowance && (!trusting || stop == Some(key));
+        let within = end.filter(|_| ends_within).map(|last| PositionWithin { last, rows_left: allowance - live });
         if within.is_some() || stop == Some(key) {
             scan.next = Some(ScanPosition { partition: key.clone(), within });
             break;
