@@ -478,10 +478,249 @@ def vectors():
     matrix.write()
 
 
+ORDERS = [(a, b, c) for a in ("ASC", "DESC") for b in ("ASC", "DESC") for c in ("ASC", "DESC")]
+
+
+def cube(orders):
+    """A table of three clustering columns and what is in it."""
+    names = "abc"[:len(orders)]
+    order = ", ".join(f"{name} {way}" for name, way in zip(names, orders))
+    table = (f"CREATE TABLE t (k int, a int, b int, c int, v int, PRIMARY KEY (k, a, b, c)) "
+             f"WITH CLUSTERING ORDER BY ({order})")
+    rows = [(a, b, c) for a in (1, 2) for b in (1, 2, 3) for c in (1, 2)]
+    batch = "".join(f"  INSERT INTO t (k, a, b, c, v) VALUES (1, {a}, {b}, {c}, {a * 100 + b * 10 + c});\n"
+                    for a, b, c in rows)
+    return [table, f"BEGIN UNLOGGED BATCH\n{batch}APPLY BATCH"]
+
+
+SLICES = ["a = 1 AND b > 1", "a = 1 AND b >= 2 AND b < 3", "a = 2 AND b <= 2", "a > 1", "a <= 1",
+          "a = 1 AND b = 2 AND c > 1", "a = 1 AND b IN (3, 1)", "a IN (2, 1) AND b IN (2) AND c < 2",
+          "a IN (2, 1) AND b >= 3"]
+TUPLES = ["(a, b) > (1, 2)", "(a, b) >= (1, 2)", "(a, b) < (2, 2)", "(a, b) <= (2, 2)", "(a, b, c) > (1, 2, 1)",
+          "(a, b, c) <= (2, 2, 1)", "(a, b) > (1, 1) AND (a, b) < (2, 2)", "(a, b, c) >= (1, 3, 2) AND (a) < (2)",
+          "(a) >= (2) AND (a, b, c) < (2, 3, 2)", "(a, b) IN ((2, 1), (1, 3), (2, 1))",
+          "(a, b, c) IN ((2, 1, 2), (1, 1, 1))", "a = 1 AND (b, c) > (1, 2)", "a = 2 AND (b, c) IN ((3, 1), (1, 2))",
+          "(a, b) = (1, 2) AND c >= 2"]
+
+
+def slices():
+    matrix = Matrix("slices", "Slices, points and tuples over three clustering columns in every mix of orders.")
+    for orders in ORDERS:
+        name = "_".join(order.lower() for order in orders)
+        rows = ["1.03", "3.05", "3.15"]
+        reverse = ", ".join(f"{column} {'DESC' if order == 'ASC' else 'ASC'}" for column, order in zip("abc", orders))
+        matrix.case(f"slices_{name}", rows, *cube(orders),
+                    *[f"SELECT v FROM t WHERE k = 1 AND {where}" for where in SLICES])
+        matrix.case(f"slices_reversed_{name}", rows, *cube(orders),
+                    *[f"SELECT v FROM t WHERE k = 1 AND {where} ORDER BY {reverse}" for where in SLICES],
+                    (["page 2"], f"SELECT v FROM t WHERE k = 1 AND a >= 1 ORDER BY {reverse} LIMIT 5"))
+        matrix.case(f"tuples_{name}", [*rows, "3.06"], *cube(orders),
+                    *[f"SELECT v FROM t WHERE k = 1 AND {where}" for where in TUPLES])
+        matrix.case(f"tuples_reversed_{name}", [*rows, "3.06", "3.36"], *cube(orders),
+                    *[(["page 3"], f"SELECT v FROM t WHERE k = 1 AND {where} ORDER BY {reverse}") for where in TUPLES])
+        matrix.case(f"range_deletions_{name}", [*rows, "3.25"], *cube(orders),
+                    "DELETE FROM t WHERE k = 1 AND a = 1 AND b > 2", "SELECT v FROM t",
+                    "DELETE FROM t WHERE k = 1 AND (a, b) >= (2, 3)", "SELECT v FROM t",
+                    "DELETE FROM t WHERE k = 1 AND a = 2 AND b = 1 AND c < 2", "SELECT v FROM t",
+                    "INSERT INTO t (k, a, b, c, v) VALUES (1, 1, 3, 1, 0)",
+                    "DELETE FROM t WHERE k = 1 AND (a, b, c) > (1, 1, 1) AND (a, b) < (1, 3)", "SELECT v FROM t",
+                    "DELETE FROM t WHERE k = 1 AND a <= 1", "SELECT v FROM t")
+    matrix.write()
+
+
+# The kinds of columns that a relation may be about: how they are named, and a value of each.
+KINDS = {
+    "partition_key_part": ("p", "1"), "last_partition_key_part": ("q", "1"), "first_clustering": ("a", "1"),
+    "second_clustering": ("b", "1"), "static": ("s", "1"), "regular": ("v", "1"), "text": ("x", "'x'"),
+    "list": ("l", "[1]"), "set": ("e", "{1}"), "map": ("m", "{1: 1}"), "frozen_list": ("fl", "[1]"),
+    "frozen_map": ("fm", "{1: 1}"), "udt": ("u", "{f: 1}"), "frozen_udt": ("fu", "{f: 1}"), "tuple": ("y", "(1, 1)"),
+    "duration": ("d", "1d"), "vector": ("z", "[1.0]"),
+}
+WIDE = ["CREATE TYPE w (f int)",
+        "CREATE TABLE t (p int, q int, a int, b int, s int static, v int, x text, l list<int>, e set<int>, "
+        "m map<int, int>, fl frozen<list<int>>, fm frozen<map<int, int>>, u w, fu frozen<w>, y tuple<int, int>, "
+        "d duration, z vector<float, 1>, PRIMARY KEY ((p, q), a, b))"]
+FULL = ("INSERT INTO t (p, q, a, b, s, v, x, l, e, m, fl, fm, u, fu, y, d, z) VALUES "
+        "(1, 1, 1, 1, 1, 1, 'x', [1], {1}, {1: 1}, [1], {1: 1}, {f: 1}, {f: 1}, (1, 1), 1d, [1.0])")
+
+
+def relations():
+    matrix = Matrix("relations", "Every relation on every kind of column: alone, filtered, beside the partition key.")
+    for kind, (name, value) in KINDS.items():
+        forms = [f"{name} = {value}", f"{name} IN ({value})", f"{name} > {value}", f"{name} <= {value}",
+                 f"{name} CONTAINS 1", f"{name} CONTAINS KEY 1", f"{name}[1] = 1", f"{name}.f = 1",
+                 f"{name} LIKE 'x%'", f"{name} IS NOT NULL", f"{name} != {value}", f"{name} = null",
+                 f"({name}) = ({value})", f"token({name}) > 0"]
+        for way, head, tail in (("alone", "", ""), ("filtered", "", " ALLOW FILTERING"),
+                                ("beside_key", "p = 1 AND q = 1 AND ", "")):
+            if way == "beside_key" and name in "pq":
+                continue
+            matrix.case(f"relations_on_{kind}_{way}", ["3.04", "3.05", "3.08", "3.14"], *WIDE, FULL,
+                        *[f"SELECT a FROM t WHERE {head}{form}{tail}" for form in forms])
+    matrix.write()
+
+
+def assignments():
+    matrix = Matrix("assignments", "Every assignment and every deletion for every kind of column.")
+    for kind, (name, value) in KINDS.items():
+        where = "WHERE p = 1 AND q = 1" + ("" if kind == "static" else " AND a = 1 AND b = 1")
+        forms = [f"{name} = {value}", f"{name} = null", f"{name} = {name} + {value}", f"{name} = {value} + {name}",
+                 f"{name} = {name} - {value}", f"{name} += {value}", f"{name} -= {value}", f"{name}[0] = 2",
+                 f"{name}.f = 2", f"{name} = {name}", f"{name} = 1.5", f"{name} = 'text'", f"{name} = (1, 2, 3)"]
+        steps = []
+        for form in forms:
+            steps += [f"UPDATE t SET {form} {where}", f"SELECT {name} FROM t"]
+        matrix.case(f"assignments_to_{kind}", ["3.23", "1.05"], *WIDE, FULL, *steps)
+        matrix.case(f"deletions_of_{kind}", ["3.25"], *WIDE, FULL, f"DELETE {name}[0] FROM t {where}",
+                    f"SELECT {name} FROM t", f"DELETE {name}[1] FROM t {where}", f"SELECT {name} FROM t",
+                    f"DELETE {name}.f FROM t {where}", f"SELECT {name} FROM t", f"DELETE {name} FROM t {where}",
+                    f"SELECT {name} FROM t", f"SELECT DISTINCT p, q, {name} FROM t")
+    matrix.write()
+
+
+def reconciliation():
+    matrix = Matrix("reconciliation", "Every two writes of a row with the first older, as old, and newer.")
+    writes = {
+        "insert": "INSERT INTO t (k, c, v) VALUES ({k}, 1, 5) USING TIMESTAMP {at}",
+        "insert_null": "INSERT INTO t (k, c, v) VALUES ({k}, 1, null) USING TIMESTAMP {at}",
+        "update": "UPDATE t USING TIMESTAMP {at} SET v = 7 WHERE k = {k} AND c = 1",
+        "expiring": "UPDATE t USING TIMESTAMP {at} AND TTL 100000 SET v = 6 WHERE k = {k} AND c = 1",
+        "delete_cell": "DELETE v FROM t USING TIMESTAMP {at} WHERE k = {k} AND c = 1",
+        "delete_row": "DELETE FROM t USING TIMESTAMP {at} WHERE k = {k} AND c = 1",
+        "delete_range": "DELETE FROM t USING TIMESTAMP {at} WHERE k = {k} AND c > 0",
+        "delete_partition": "DELETE FROM t USING TIMESTAMP {at} WHERE k = {k}",
+    }
+    for first, one in writes.items():
+        for second, other in writes.items():
+            steps = []
+            for key, at in ((1, 9), (2, 10), (3, 11)):
+                steps += [one.format(k=key, at=at), other.format(k=key, at=10)]
+            matrix.case(f"{first}_then_{second}", ["1.05", "1.06", "3.25"],
+                        "CREATE TABLE t (k int, c int, v int, s int static, PRIMARY KEY (k, c))", *steps,
+                        "SELECT k, c, v, writetime(v) FROM t WHERE k IN (1, 2, 3)",
+                        "SELECT count(*), count(v) FROM t")
+    changes = {
+        "overwrite": "UPDATE t USING TIMESTAMP {at} SET m = {{1: 1, 2: 2}} WHERE k = {k}",
+        "put": "UPDATE t USING TIMESTAMP {at} SET m[1] = 5, m[3] = 5 WHERE k = {k}",
+        "put_null": "UPDATE t USING TIMESTAMP {at} SET m[1] = null WHERE k = {k}",
+        "remove": "UPDATE t USING TIMESTAMP {at} SET m = m - {{1, 3}} WHERE k = {k}",
+        "delete_map": "DELETE m FROM t USING TIMESTAMP {at} WHERE k = {k}",
+        "delete_map_row": "DELETE FROM t USING TIMESTAMP {at} WHERE k = {k}",
+    }
+    for first, one in changes.items():
+        for second, other in changes.items():
+            steps = []
+            for key, at in ((1, 9), (2, 10), (3, 11)):
+                steps += [one.format(k=key, at=at), other.format(k=key, at=10)]
+            matrix.case(f"map_{first}_then_{second}", ["1.05", "1.15", "3.25"],
+                        "CREATE TABLE t (k int PRIMARY KEY, m map<int, int>)", *steps,
+                        "SELECT k, m, writetime(m) FROM t WHERE k IN (1, 2, 3)")
+    matrix.write()
+
+
+def paging():
+    matrix = Matrix("paging", "Every form of a query in pages of one, two, three and many rows.")
+    table = ["CREATE TABLE t (k int, a int, b int, s int static, v int, PRIMARY KEY (k, a, b))"]
+    rows = [(k, a, b) for k in (1, 2, 3) for a in (1, 2) for b in (1, 2)]
+    table += [f"INSERT INTO t (k, a, b, v) VALUES ({k}, {a}, {b}, {(k + a * b) % 3})" for k, a, b in rows]
+    table += ["INSERT INTO t (k, s) VALUES (4, 4)", "UPDATE t SET s = 9 WHERE k = 2",
+              "DELETE FROM t WHERE k = 3 AND a = 1", "CREATE INDEX i ON t (v)"]
+    forms = {
+        "all": "SELECT * FROM t", "limited": "SELECT k, a, b FROM t LIMIT 7",
+        "per_partition": "SELECT k, a, b FROM t PER PARTITION LIMIT 2",
+        "both_limits": "SELECT k, a, b FROM t PER PARTITION LIMIT 3 LIMIT 5",
+        "partition": "SELECT * FROM t WHERE k = 1", "reversed": "SELECT * FROM t WHERE k = 1 ORDER BY a DESC",
+        "slice": "SELECT b FROM t WHERE k = 2 AND a = 1 AND b >= 1", "tuple": "SELECT a, b FROM t WHERE k = 1 "
+        "AND (a, b) > (1, 1)", "points": "SELECT a, b FROM t WHERE k = 1 AND a IN (2, 1) AND b IN (1, 2)",
+        "partitions": "SELECT k, a, b FROM t WHERE k IN (3, 1, 4)", "partitions_limited":
+        "SELECT k, a, b FROM t WHERE k IN (3, 1) AND a > 1 LIMIT 3", "token": "SELECT k, a, b FROM t WHERE "
+        "token(k) > token(1)", "distinct": "SELECT DISTINCT k, s FROM t", "distinct_limited":
+        "SELECT DISTINCT k FROM t LIMIT 2", "filtered": "SELECT k, a, b FROM t WHERE b = 2 ALLOW FILTERING",
+        "filtered_limited": "SELECT k, a, b FROM t WHERE b = 2 LIMIT 3 ALLOW FILTERING", "filtered_per_partition":
+        "SELECT k, a, b FROM t WHERE b > 0 PER PARTITION LIMIT 1 ALLOW FILTERING", "indexed":
+        "SELECT k, a, b FROM t WHERE v = 1", "indexed_filtered": "SELECT k, a, b FROM t WHERE v = 1 AND b = 1 "
+        "ALLOW FILTERING", "indexed_limited": "SELECT k, a, b FROM t WHERE v = 0 LIMIT 2", "count":
+        "SELECT count(*) FROM t", "grouped": "SELECT k, a, count(*), sum(v) FROM t GROUP BY k, a",
+        "grouped_partition": "SELECT k, count(*) FROM t GROUP BY k", "grouped_limited":
+        "SELECT k, a, max(b) FROM t GROUP BY k, a LIMIT 3", "grouped_per_partition":
+        "SELECT k, a, max(b) FROM t GROUP BY k, a PER PARTITION LIMIT 1", "grouped_reversed":
+        "SELECT a, count(*) FROM t WHERE k = 2 GROUP BY a ORDER BY a DESC", "json": "SELECT JSON k, a, b FROM t",
+        "statics": "SELECT k, s FROM t", "writetime": "SELECT k, a, b FROM t WHERE s = 9 ALLOW FILTERING",
+    }
+    for name, text in forms.items():
+        matrix.case(f"paged_{name}", ["3.36", "3.18"], *table, text,
+                    *[([f"page {size}"], text) for size in (1, 2, 3, 100)])
+    matrix.write()
+
+
+def options():
+    matrix = Matrix("options", "Every option of a table: good values, bad ones, changed, seen in the schema.")
+    table = {
+        "bloom_filter_fp_chance": (["0.01", "1.0"], ["-0.1", "1.1", "'x'", "null", "0.00000001"]),
+        "comment": (["''", "'text'"], ["1", "null", "{}"]),
+        "crc_check_chance": (["0.0", "1.0", "0.5"], ["-0.1", "1.1", "'x'"]),
+        "default_time_to_live": (["0", "100"], ["-1", "'x'", "1.5", "630720001"]),
+        "gc_grace_seconds": (["0", "864000"], ["-1", "'x'", "2147483648"]),
+        "max_index_interval": (["2048", "256"], ["0", "64", "'x'"]),
+        "memtable_flush_period_in_ms": (["0", "1000"], ["-1", "'x'"]),
+        "min_index_interval": (["128", "1"], ["0", "4096", "'x'"]),
+        "speculative_retry": (["'99p'", "'ALWAYS'", "'NEVER'", "'10ms'", "'1.5ms'", "'50PERCENTILE'",
+                               "'MAX(90p,10ms)'"], ["'x'", "'-1ms'", "'100.5p'", "5"]),
+        "additional_write_policy": (["'99p'", "'ALWAYS'", "'NEVER'", "'10ms'"], ["'x'", "5"]),
+        "read_repair": (["'BLOCKING'", "'NONE'", "'none'"], ["'x'", "true"]),
+        "incremental_backups": (["true", "false", "'true'"], ["'x'", "1"]),
+        "allow_auto_snapshot": (["true", "false"], ["'x'", "1"]),
+        "caching": (["{'keys': 'ALL', 'rows_per_partition': '100'}", "{}"], ["{'keys': 'x'}", "'ALL'", "{'x': 'y'}"]),
+        "compaction": (["{'class': 'SizeTieredCompactionStrategy', 'min_threshold': 2, 'max_threshold': 8}",
+                        "{'class': 'LeveledCompactionStrategy'}", "{'class': 'UnifiedCompactionStrategy'}"],
+                       ["{'class': 'x'}", "{}", "'x'", "{'class': 'LeveledCompactionStrategy', 'x': 1}",
+                        "{'class': 'SizeTieredCompactionStrategy', 'max_threshold': 1}"]),
+        "compression": (["{'class': 'LZ4Compressor'}", "{'enabled': 'false'}", "{'class': 'DeflateCompressor'}"],
+                        ["{'class': 'x'}", "'x'", "{'x': 'y'}", "{'class': 'LZ4Compressor', 'enabled': false}"]),
+        "memtable": (["'default'"], ["'x'", "5"]),
+        "extensions": (["{}", "{'a': 'b'}"], ["'x'"]),
+    }
+    for name, (good, bad) in table.items():
+        steps, seen = [], f"SELECT table_name, {name} FROM system_schema.tables WHERE keyspace_name = 'ks'"
+        for index, value in enumerate(good):
+            steps.append(f"CREATE TABLE t{index} (k int PRIMARY KEY) WITH {name} = {value}")
+        matrix.case(f"option_{name}", ["2.22", "2.25"], *steps, seen)
+        matrix.case(f"option_{name}_refused", ["2.22", "2.25"],
+                    *[f"CREATE TABLE t{index} (k int PRIMARY KEY) WITH {name} = {value}"
+                      for index, value in enumerate(bad)], seen)
+        matrix.case(f"option_{name}_altered", ["2.10"], "CREATE TABLE t (k int PRIMARY KEY)",
+                    f"ALTER TABLE t WITH {name} = {good[-1]}", seen, f"ALTER TABLE t WITH {name} = {bad[0]}", seen,
+                    f"ALTER TABLE t WITH {name} = {good[0]}", seen)
+    matrix.write()
+
+
+def conditions():
+    matrix = Matrix("conditions", "Every type in conditions: a later capability.")
+    matrix.lines.insert(2, "--@ later lightweight transactions")
+    for kind in KEYS:
+        low, middle, high = PLAIN[kind]
+        matrix.case(f"conditions_on_{kind}", ["3.27", "3.28", row(kind)],
+                    f"CREATE TABLE t (k int PRIMARY KEY, v {kind})",
+                    f"INSERT INTO t (k, v) VALUES (1, {low}) IF NOT EXISTS",
+                    f"INSERT INTO t (k, v) VALUES (1, {middle}) IF NOT EXISTS",
+                    f"UPDATE t SET v = {middle} WHERE k = 1 IF v = {low}",
+                    f"UPDATE t SET v = {low} WHERE k = 1 IF v > {middle}",
+                    f"UPDATE t SET v = {high} WHERE k = 1 IF v >= {middle} AND v != {low}",
+                    f"UPDATE t SET v = {low} WHERE k = 1 IF v IN ({middle}, {low})",
+                    f"UPDATE t SET v = null WHERE k = 1 IF v IN ({high}, null)", "SELECT v FROM t",
+                    f"UPDATE t SET v = {low} WHERE k = 1 IF v = null", "SELECT v FROM t")
+    matrix.write()
+
+
+ALL = [roundtrip, literals, clustering, partition_keys, collections, casts, functions, arithmetic, indexes, schema,
+       json, vectors, slices, relations, assignments, reconciliation, paging, options, conditions]
+
+
 def main():
-    for write in (roundtrip, literals, clustering, partition_keys, collections, casts, functions, arithmetic, indexes,
-                  schema, json, vectors):
-        write()
+    wanted = sys.argv[1:]
+    for write in ALL:
+        if not wanted or write.__name__ in wanted:
+            write()
 
 
 if __name__ == "__main__":

@@ -170,9 +170,17 @@ def fixed_length(of):
 
 
 def text_of(of, wire):
-    """The canonical text of a value; `null`, and `empty` for what has no bytes and is not text."""
+    """The canonical text of a value; `null`, `empty` for what has no bytes and is not text, and
+    `bytes 0x..` for what is no value of the type."""
     if wire is None:
         return "null"
+    try:
+        return valid_text_of(of, wire)
+    except (struct.error, ValueError, IndexError):
+        return "bytes 0x" + wire.hex()
+
+
+def valid_text_of(of, wire):
     kind = of[0]
     if kind in ("text", "ascii"):
         return "'" + wire.decode().replace("'", "''") + "'"
