@@ -65,22 +65,26 @@ impl Class {
 /// expect, at the coordinator or at a replica.
 const DEFECTS: [&str; 2] = ["ServerError", "ReadFailure"];
 
-/// How `actual` differs from `expected`, if it does. Of a syntax error the message is the grammar's own. Where
-/// Cassandra meets a defect of its own, any error that names the cause will do.
+/// How `actual` differs from `expected`, if it does. A message may say more after what Cassandra says, such as the
+/// place; that of a syntax error is the grammar's own. Where Cassandra meets a defect of its own, any error that names
+/// the cause will do.
 fn compare(expected: &[String], actual: &[String]) -> Option<Class> {
     if expected == actual {
         return None;
     }
     let error = |lines: &[String]| {
         let line = lines.iter().find_map(|line| line.strip_prefix("--! "))?;
-        line.split_once(':').map(|(kind, _)| kind.to_owned())
+        line.split_once(':').map(|(kind, message)| (kind.to_owned(), message.to_owned()))
     };
     let plain =
         |lines: &[String]| -> Vec<String> { lines.iter().filter(|line| !line.starts_with("--~")).cloned().collect() };
     match (error(expected), error(actual)) {
-        (Some(expected), Some(actual)) if DEFECTS.contains(&expected.as_str()) && actual != expected => None,
-        (Some(expected), Some(actual)) if expected != actual => Some(Class::Kind),
-        (Some(kind), Some(_)) => (kind != "SyntaxError").then_some(Class::Wording),
+        (Some((expected, _)), Some((actual, _))) if expected != actual => {
+            (!DEFECTS.contains(&expected.as_str())).then_some(Class::Kind)
+        }
+        (Some((kind, expected)), Some((_, actual))) => {
+            (kind != "SyntaxError" && !actual.starts_with(&expected)).then_some(Class::Wording)
+        }
         (Some(_), None) => Some(Class::Accepted),
         (None, Some(_)) => Some(Class::Refused),
         (None, None) if plain(expected) == plain(actual) => Some(Class::Warnings),
@@ -456,6 +460,7 @@ fn answers_are_told_apart() {
         ("--| k int\n--| 1", "--| k bigint\n--| 1", Some(Class::Columns)),
         ("--| k int\n--| 1", "", Some(Class::Columns)),
         ("--! Invalid: a", "--! Invalid: b", Some(Class::Wording)),
+        ("--! Invalid: a", "--! Invalid: a (line 1:2)", None),
         ("--! SyntaxError: a", "--! SyntaxError: b", None),
         ("--! Invalid: a", "--! SyntaxError: a", Some(Class::Kind)),
         ("--! ServerError: java.lang.NullPointerException", "--! Invalid: a", None),
