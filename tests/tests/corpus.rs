@@ -11,6 +11,8 @@ use e2e::{Cluster, PATIENCE};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// As the issue of the corpus demands.
@@ -286,26 +288,39 @@ fn selected(file: &CorpusFile, case: &Case) -> bool {
     std::env::var("CORPUS_ONLY").map_or(true, |part| file.name.contains(&part) || case.name.contains(&part))
 }
 
-/// Runs the corpus on a cluster and holds the outcome against the list.
-fn run(nodes: usize) {
+/// Runs every file on one of `lanes` clusters of so many nodes: a change of the schema mostly waits for the disk.
+fn run_files(files: &[CorpusFile], nodes: usize, lanes: usize) -> Tally {
+    let (next, tally) = (AtomicUsize::new(0), Mutex::new(Tally::default()));
+    std::thread::scope(|scope| {
+        for _ in 0..lanes {
+            scope.spawn(|| {
+                let mut cluster = Cluster::start(nodes);
+                let addresses = cluster.addresses();
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    for case in file.cases.iter().filter(|case| selected(file, case)) {
+                        let verdict = runtime.block_on(run_case(&addresses, nodes, file, case));
+                        tally.lock().unwrap().add(file, case, &verdict);
+                        for index in 0..nodes {
+                            let ended = cluster.node(index).ended();
+                            assert!(ended.is_none(), "a node ended in case {}: {ended:?}", case.name);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    tally.into_inner().unwrap()
+}
+
+/// Runs the corpus on clusters of so many nodes and holds the outcome against the list.
+fn run(nodes: usize, lanes: usize) {
     let files = read_folder(&folder());
-    let mut cluster = Cluster::start(nodes);
-    let addresses = cluster.addresses();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut tally = Tally::default();
+    let tally = run_files(&files, nodes, lanes);
     let mut known = expected_failures();
-    for file in &files {
-        for case in &file.cases {
-            if !selected(file, case) {
-                known.remove(&case.name);
-                continue;
-            }
-            let verdict = runtime.block_on(run_case(&addresses, nodes, file, case));
-            tally.add(file, case, &verdict);
-            for index in 0..nodes {
-                let ended = cluster.node(index).ended();
-                assert!(ended.is_none(), "a node ended in case {}: {ended:?}", case.name);
-            }
+    for (file, case) in files.iter().flat_map(|file| file.cases.iter().map(move |case| (file, case))) {
+        if !selected(file, case) {
+            known.remove(&case.name);
         }
     }
     tally.print();
@@ -346,12 +361,12 @@ fn reports_of(reports: &str, problems: &str) -> String {
 
 #[test]
 fn one_node_answers_as_recorded() {
-    run(1);
+    run(1, 4);
 }
 
 #[test]
 fn three_nodes_answer_as_recorded() {
-    run(3);
+    run(3, 2);
 }
 
 /// The names of the columns of a recorded table, and how many rows it has; `None` for what is none.
