@@ -201,7 +201,11 @@ fn recover_member(config: &Config, store: &Store, now: Now) -> Result<Member, Se
     let records = store.local_records(prefix::MEMBERSHIP).map_err(|error| data_directory(config, &error))?;
     let member_config = MemberConfig {
         id: store.identity().node,
-        addresses: NodeAddresses { internode: config.internode_advertise, client: config.grpc_advertise },
+        addresses: NodeAddresses {
+            internode: config.internode_advertise,
+            client: config.grpc_advertise,
+            native: config.native_advertise,
+        },
         data_center: config.data_center.clone(),
         rack: config.rack.clone(),
         num_tokens: config.num_tokens,
@@ -235,6 +239,7 @@ impl Parts {
             view: ArcSwap::new(empty_view()),
             alive: ArcSwap::default(),
             joined: watch::Sender::new(false),
+            changed: watch::Sender::new(()),
         });
         let local = Arc::new(Local {
             node_id: own,

@@ -184,7 +184,7 @@ fn local_records(data: &[u8]) {
     let address = SocketAddr::from(([127, 0, 0, 1], 7_000));
     let config = MemberConfig {
         id: NodeId(1),
-        addresses: NodeAddresses { internode: address, client: address },
+        addresses: NodeAddresses { internode: address, client: address, native: address },
         data_center: "dc1".to_owned(),
         rack: "rack1".to_owned(),
         num_tokens: 4,
