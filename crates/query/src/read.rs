@@ -2,13 +2,15 @@
 
 use crate::operand::{Arguments, ColumnSpec, Operand};
 use crate::restriction::{KeyPlan, Rows};
+use crate::result::ReadPosition;
 use bytes::Bytes;
 use model::element;
 use model::garbage::gc_before;
 use model::key::decode_clustering;
 use model::read::Slice;
+use model::scan::ScanPosition;
 use model::schema::Table;
-use model::{ColumnId, PartitionKey, ReadCommand, RequestError, Row, WallMicros};
+use model::{ColumnId, PartitionKey, ReadCommand, RequestError, Row, ScanCommand, TokenRange, WallMicros};
 use std::sync::Arc;
 
 /// Where a column of the result comes from.
@@ -67,6 +69,26 @@ fn slice_of_row(clustering: Bytes) -> Slice {
     Slice { start: clustering, end: Bytes::from(end) }
 }
 
+/// Which partitions a read visits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadSource {
+    /// These, each once, in this order; perhaps none.
+    Partitions(Vec<PartitionKey>),
+    /// All whose tokens are in this range, in the order of their keys.
+    Range(TokenRange),
+}
+
+/// What one command of a read may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandLimits {
+    /// Live rows at most; at least 1.
+    pub rows: u32,
+    /// Bytes, but for the last row; at least 1.
+    pub bytes: u32,
+    /// Tombstones at most.
+    pub tombstones: u32,
+}
+
 /// A read whose values are known.
 #[derive(Clone, Debug)]
 pub struct BoundRead {
@@ -105,6 +127,74 @@ impl BoundRead {
         self.slice.is_none()
     }
 
+    /// The partitions that the read visits.
+    #[must_use]
+    pub fn source(&self) -> ReadSource {
+        ReadSource::Partitions(if self.is_empty() { Vec::new() } else { vec![self.partition.clone()] })
+    }
+
+    /// What the client should know of this read, in Cassandra's words.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// True when `position` is one that this read can come to.
+    pub(crate) fn holds(&self, position: &ReadPosition) -> bool {
+        let slices = self.slice.iter();
+        position.partition == self.partition
+            && position.within.as_ref().is_none_or(|within| slices.clone().any(|slice| slice.contains(within)))
+    }
+
+    /// The command that reads what this query needs of `partition`, one of its source, as of `now`.
+    #[must_use]
+    pub fn partition_command(&self, partition: &PartitionKey, limits: CommandLimits, now: WallMicros) -> ReadCommand {
+        let now_seconds = now.clamped_seconds();
+        ReadCommand {
+            table: self.plan.table.id,
+            partition: partition.clone(),
+            slices: self.slices(),
+            reversed: self.plan.reversed,
+            static_row: false,
+            row_limit: limits.rows.max(1),
+            bytes_limit: limits.bytes.max(1),
+            now_seconds,
+            gc_before_seconds: gc_before(now_seconds, self.plan.table.options.gc_grace_seconds),
+            tombstone_limit: limits.tombstones,
+        }
+    }
+
+    /// The command that reads what this query needs of the partitions of `range`, from `resume` on, as of `now`.
+    #[must_use]
+    pub fn scan_command(
+        &self,
+        range: TokenRange,
+        resume: Option<ScanPosition>,
+        limits: CommandLimits,
+        now: WallMicros,
+    ) -> ScanCommand {
+        ScanCommand {
+            table: self.plan.table.id,
+            range,
+            resume,
+            slices: self.slices(),
+            static_row: false,
+            row_limit: limits.rows.max(1),
+            per_partition_limit: u32::MAX,
+            bytes_limit: limits.bytes.max(1),
+            now_seconds: now.clamped_seconds(),
+            tombstone_limit: limits.tombstones,
+            bulk: false,
+        }
+    }
+
+    /// The rows wanted of each partition.
+    fn slices(&self) -> Vec<Slice> {
+        // Every encoded clustering key starts above 0x21.
+        let nowhere = || Slice { start: Bytes::from_static(&[0x20]), end: Bytes::from_static(&[0x21]) };
+        vec![self.slice.clone().unwrap_or_else(nowhere)]
+    }
+
     /// The columns of the result.
     #[must_use]
     pub fn result_columns(&self) -> &[ColumnSpec] {
@@ -116,21 +206,8 @@ impl BoundRead {
     /// `row_limit`. When [`BoundRead::is_empty`] it reads a slice in which no row can be.
     #[must_use]
     pub fn command(&self, row_limit: u32, bytes_limit: u32, now: WallMicros) -> ReadCommand {
-        // Every encoded clustering key starts above 0x21.
-        let nowhere = || Slice { start: Bytes::from_static(&[0x20]), end: Bytes::from_static(&[0x21]) };
-        let now_seconds = now.clamped_seconds();
-        ReadCommand {
-            table: self.plan.table.id,
-            partition: self.partition.clone(),
-            slices: vec![self.slice.clone().unwrap_or_else(nowhere)],
-            reversed: self.plan.reversed,
-            static_row: false,
-            row_limit: row_limit.max(1),
-            bytes_limit: bytes_limit.max(1),
-            now_seconds,
-            gc_before_seconds: gc_before(now_seconds, self.plan.table.options.gc_grace_seconds),
-            tombstone_limit: u32::MAX,
-        }
+        let limits = CommandLimits { rows: row_limit, bytes: bytes_limit, tombstones: u32::MAX };
+        self.partition_command(&self.partition, limits, now)
     }
 
     /// One row of the result, in the order of [`BoundRead::result_columns`]: wire values, `None` for null.
