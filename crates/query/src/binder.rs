@@ -10,6 +10,7 @@ use crate::prepared::{Plan, Prepared};
 use crate::read::{ReadPlan, ResultSource};
 use crate::restriction::{KeyPlan, Restrictions, StatementKind};
 use crate::source::{Position, Source};
+use crate::system;
 use crate::write::{Expiration, WriteKind, WritePlan};
 use model::limits::COLUMNS_MAX;
 use model::schema::{ClusteringOrder, Column, ColumnKind, Schema, Table};
@@ -39,7 +40,7 @@ pub(crate) fn bind(
         }
         Statement::Truncate(name) => Plan::Schema(truncate(source, binder.keyspace_of(name)?, name)?),
         Statement::Use(name) => {
-            if schema.keyspace(&name.text).is_none() {
+            if schema.keyspace(&name.text).is_none() && !system::is_system(&name.text) {
                 let missing = RequestError::NotFound(format!("Keyspace '{}' does not exist", name.text));
                 return Err(source.place(name.at, missing));
             }
@@ -77,12 +78,23 @@ impl Binder<'_> {
 
     fn table(&self, name: &TableName) -> Result<Arc<Table>, RequestError> {
         let keyspace = self.keyspace_of(name)?;
+        let schema = if system::is_system(keyspace) { system::schema() } else { self.schema };
         let at = match &name.keyspace {
-            Some(named) if self.schema.keyspace(keyspace).is_none() => named.at,
+            Some(named) if schema.keyspace(keyspace).is_none() => named.at,
             _ => name.table.at,
         };
-        let found = self.schema.find_table(keyspace, &name.table.text);
+        let found = schema.find_table(keyspace, &name.table.text);
         found.cloned().map_err(|missing| self.source.place(at, missing))
+    }
+
+    /// A table that is to be written: not one that the node answers by itself.
+    fn written_table(&self, name: &TableName) -> Result<Arc<Table>, RequestError> {
+        let table = self.table(name)?;
+        if system::is_system(&table.keyspace) {
+            let message = format!("Modification is not supported by table {}.{}", table.keyspace, table.name);
+            return Err(self.source.invalid(name.table.at, message));
+        }
+        Ok(table)
     }
 
     /// The column of `table` that `name` names.
@@ -154,7 +166,7 @@ impl Binder<'_> {
     }
 
     fn insert(&mut self, insert: &Insert) -> Result<WritePlan, RequestError> {
-        let table = self.table(&insert.table)?;
+        let table = self.written_table(&insert.table)?;
         if insert.columns.len() != insert.values.len() {
             let at = insert.columns.first().map_or(insert.table.table.at, |name| name.at);
             return Err(self.source.invalid(at, "Unmatched column names/values"));
@@ -180,7 +192,7 @@ impl Binder<'_> {
     }
 
     fn update(&mut self, update: &Update) -> Result<WritePlan, RequestError> {
-        let table = self.table(&update.table)?;
+        let table = self.written_table(&update.table)?;
         let time_to_live = self.time_to_live(&table, &update.using)?;
         let timestamp = self.timestamp(&table, update.using.timestamp.as_ref())?;
         let mut seen = BTreeSet::new();
@@ -201,7 +213,7 @@ impl Binder<'_> {
     }
 
     fn delete(&mut self, delete: &Delete) -> Result<WritePlan, RequestError> {
-        let table = self.table(&delete.table)?;
+        let table = self.written_table(&delete.table)?;
         let timestamp = self.timestamp(&table, delete.timestamp.as_ref())?;
         let mut seen = BTreeSet::new();
         let mut cells = Vec::new();
@@ -249,7 +261,11 @@ impl Binder<'_> {
             }
         }
         let restrictions = Restrictions::of(self, &table, StatementKind::Select, &select.relations)?;
-        let key = restrictions.rows_of_partition(self.source)?;
+        let key = if system::is_system(&table.keyspace) && !restrictions.name_partition_key() {
+            restrictions.rows_of_every_partition(self.source)?
+        } else {
+            restrictions.rows_of_partition(self.source)?
+        };
         let reversed = self.reversed(&table, &key, &select.order)?;
         let limit = select.limit.as_ref();
         let limit = limit.map(|term| self.operand(&table, term, "[limit]", &CqlType::Int)).transpose()?;

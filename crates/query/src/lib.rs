@@ -19,7 +19,8 @@
 //!
 //! Map: `lexer`, `parser` and `ast` read text, `source` says where in it an error is, `binder` with
 //! `restriction` (WHERE) and `definition` (CREATE, DROP) looks names up, `prepared`, `operand`,
-//! `write` and `read` are the plans, `describe` and `name` write CQL, `split` separates statements.
+//! `write` and `read` are the plans, `describe` and `name` write CQL, `split` separates statements, [`system`] has the
+//! tables that each node answers by itself.
 
 mod ast;
 mod binder;
@@ -37,6 +38,7 @@ mod restriction;
 mod result;
 mod source;
 mod split;
+pub mod system;
 mod table_options;
 mod write;
 
@@ -49,6 +51,7 @@ pub use prepared::{Bound, Prepared, PreparedKind};
 pub use read::{BoundRead, CommandLimits, ReadSource};
 pub use result::{PageLimits, Progress, ReadPosition, ResultBuilder, ResultPage};
 pub use split::{StatementText, split_statements};
+pub use table_options::{OptionValue, option_values};
 pub use write::BoundWrite;
 
 use model::RequestError;

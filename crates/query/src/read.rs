@@ -41,7 +41,11 @@ pub(crate) struct ReadPlan {
 impl ReadPlan {
     pub(crate) fn bind<'a>(self: &'a Arc<ReadPlan>, arguments: Arguments<'a>) -> Result<BoundRead, RequestError> {
         let components = self.key.partition_values(&self.table, arguments)?;
-        let partition = PartitionKey::from_components(&components)?;
+        let partition = if self.key.is_every_partition() {
+            PartitionKey::new(Bytes::new())
+        } else {
+            PartitionKey::from_components(&components)?
+        };
         let slice = match self.key.rows(&self.table, arguments)? {
             Rows::One(clustering) => Some(slice_of_row(clustering)),
             Rows::Slice(slice) => Some(slice),
@@ -130,7 +134,11 @@ impl BoundRead {
     /// The partitions that the read visits.
     #[must_use]
     pub fn source(&self) -> ReadSource {
-        ReadSource::Partitions(if self.is_empty() { Vec::new() } else { vec![self.partition.clone()] })
+        match () {
+            () if self.is_empty() => ReadSource::Partitions(Vec::new()),
+            () if self.plan.key.is_every_partition() => ReadSource::Range(TokenRange::ALL),
+            () => ReadSource::Partitions(vec![self.partition.clone()]),
+        }
     }
 
     /// What the client should know of this read, in Cassandra's words.
@@ -142,7 +150,7 @@ impl BoundRead {
     /// True when `position` is one that this read can come to.
     pub(crate) fn holds(&self, position: &ReadPosition) -> bool {
         let slices = self.slice.iter();
-        position.partition == self.partition
+        (position.partition == self.partition || self.plan.key.is_every_partition())
             && position.within.as_ref().is_none_or(|within| slices.clone().any(|slice| slice.contains(within)))
     }
 
@@ -216,12 +224,37 @@ impl BoundRead {
     /// # Errors
     /// `Server` when `clustering` is not a clustering key of the table, or a stored element not one of its column.
     pub fn project(&self, clustering: &Bytes, row: &Row, now_seconds: u32) -> Result<Vec<Option<Bytes>>, RequestError> {
+        self.project_of(&self.components, clustering, row, now_seconds)
+    }
+
+    /// The same of a row in the partition of this key, for a read of many.
+    pub(crate) fn project_in(
+        &self,
+        partition: &PartitionKey,
+        clustering: &Bytes,
+        row: &Row,
+        now_seconds: u32,
+    ) -> Result<Vec<Option<Bytes>>, RequestError> {
+        if !self.plan.key.is_every_partition() {
+            return self.project(clustering, row, now_seconds);
+        }
+        let components = partition.components(self.plan.table.partition_key().count()).map_err(broken_key)?;
+        self.project_of(&components, clustering, row, now_seconds)
+    }
+
+    fn project_of(
+        &self,
+        components: &[Bytes],
+        clustering: &Bytes,
+        row: &Row,
+        now_seconds: u32,
+    ) -> Result<Vec<Option<Bytes>>, RequestError> {
         let ReadPlan { table, sources, columns, .. } = self.plan.as_ref();
         let now_seconds = i64::from(now_seconds);
         let wants_clustering = sources.iter().any(|source| matches!(source, ResultSource::Clustering(_)));
         let key = if wants_clustering { decode_clustering(table, clustering).map_err(broken_key)? } else { Vec::new() };
         let value = |(source, spec): (&ResultSource, &ColumnSpec)| match source {
-            ResultSource::PartitionKey(position) => Ok(self.components.get(*position).cloned()),
+            ResultSource::PartitionKey(position) => Ok(components.get(*position).cloned()),
             ResultSource::Clustering(position) => Ok(key.get(*position).cloned()),
             ResultSource::Cell(column) => Ok(row.cell(*column).and_then(|cell| cell.value(now_seconds).cloned())),
             ResultSource::Complex(column) => match row.complex_column(*column) {

@@ -221,6 +221,16 @@ impl<'t> Restrictions<'t> {
         Ok(KeyPlan { partition: self.partition_key()?, clustering: self.clustering(source)? })
     }
 
+    /// True when something is said of the partition key.
+    pub(crate) fn name_partition_key(&self) -> bool {
+        self.partition.iter().any(|restriction| !restriction.is_none())
+    }
+
+    /// The key of a slice of every partition.
+    pub(crate) fn rows_of_every_partition(&self, source: Source<'_>) -> Result<KeyPlan, RequestError> {
+        Ok(KeyPlan { partition: Vec::new(), clustering: self.clustering(source)? })
+    }
+
     fn clustering(&self, source: Source<'_>) -> Result<ClusteringPlan, RequestError> {
         let mut plan = ClusteringPlan { equal: Vec::new(), lower: None, upper: None };
         // The first column that is not restricted by equality: what comes after it cannot be restricted.
@@ -291,6 +301,11 @@ impl KeyPlan {
     /// True when all clustering columns are given by equality.
     pub(crate) fn is_one_row(&self, table: &Table) -> bool {
         self.clustering.equal.len() == table.clustering().count()
+    }
+
+    /// True when every partition is read.
+    pub(crate) fn is_every_partition(&self) -> bool {
+        self.partition.is_empty()
     }
 
     /// How many clustering columns are given by equality.

@@ -221,7 +221,7 @@ impl ResultBuilder {
         if self.is_full() {
             return Ok(Progress::PageFull);
         }
-        let row = self.read.project(clustering, row, self.now_seconds)?;
+        let row = self.read.project_in(&partition, clustering, row, self.now_seconds)?;
         // Each value takes at least its length on the wire.
         self.bytes += row.iter().map(|value| 4 + value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
         self.rows.push(row);

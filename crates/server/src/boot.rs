@@ -18,6 +18,9 @@ use crate::exit::{Exit, ServerError};
 use crate::garbage_collector::{self, GarbageCollector};
 use crate::member_loop::{self, MemberInput, MemberLoop, Published, exit_of};
 use crate::metrics::Metrics;
+use crate::native_connection::Door;
+use crate::native_events::Events;
+use crate::native_service;
 use crate::peer_link::STREAM_WINDOW_BYTES;
 use crate::peer_service::PeerService;
 use crate::peers::{LinkEvents, Local, Peers};
@@ -251,6 +254,7 @@ impl Parts {
         let peers = Arc::new(Peers::new(local, Arc::new(events), metrics.clone()));
         let store = Arc::new(store);
         let executor = Arc::new(Executor::new(
+            own,
             published.clone(),
             shards.clone(),
             member.clone(),
@@ -274,11 +278,12 @@ impl Node {
     /// When an address is in use, the data directory cannot be used, or the system gives no threads.
     pub async fn start(config: Config, options: StartOptions) -> Result<Node, ServerError> {
         let client_listener = bind(config.grpc_listen, "clients (gRPC)").await?;
+        let native_listener = bind(config.native_listen, "clients (CQL)").await?;
         let internode_listener = bind(config.internode_listen, "other nodes").await?;
         let (client_listener, store) = answer_recovering(client_listener, open_store(&config, options)).await;
         let (parts, receivers) = Parts::new(config, store?)?;
         tracing::info!(
-            node = %parts.own, client = %parts.config.grpc_advertise, internode = %parts.config.internode_advertise,
+            node = %parts.own, client = %parts.config.grpc_advertise, native = %parts.config.native_advertise, internode = %parts.config.internode_advertise,
             data = %parts.config.data_dir.display(), "starting"
         );
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -301,6 +306,7 @@ impl Node {
         let peer_server = PeerServer::new(PeerService { parts: node.parts.clone() });
         let peer_server = peer_server.max_decoding_message_size(2 * MESSAGE_BYTES_MAX);
         node.serve(incoming(internode_listener), server().add_service(peer_server));
+        node.serve_native(native_listener, draining.clone());
         let client_service =
             ClientService { executor: node.parts.executor.clone(), own: node.parts.own, drain: draining };
         let client_server = HelenusServer::new(client_service)
@@ -382,6 +388,16 @@ impl Node {
                 tracing::error!(%error, "a server ended");
             }
         }));
+    }
+
+    /// Serves clients of the CQL native protocol from now on; their requests are refused until the node has joined.
+    fn serve_native(&mut self, listener: TcpListener, drain: watch::Receiver<bool>) {
+        let Parts { config, executor, published, metrics, .. } = &*self.parts;
+        let (events, frame_bytes_max) = (Arc::new(Events::new()), config.native_frame_bytes);
+        let door = Arc::new(Door { executor: executor.clone(), events, frame_bytes_max, drain });
+        let (published, metrics) = (published.clone(), metrics.clone());
+        let serving = native_service::serve(listener, door, published, config.native_connections_max, metrics);
+        self.servers.push(tokio::spawn(serving));
     }
 
     /// Where clients reach the node.

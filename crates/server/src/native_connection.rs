@@ -11,7 +11,7 @@
 //! * After an error of framing one answer tells what is wrong, and the connection ends.
 //! * A connection holds no buffer while nothing is under way on it.
 
-use crate::execute::{CallGuard, Executor, Plan};
+use crate::execute::{CQL_VERSION, CallGuard, Executor, Plan};
 use crate::native_events::{Events, Missed};
 use crate::native_request::{self, Answered, Form, Ready, Reply};
 use crate::shard_loop::ReplyTo;
@@ -45,9 +45,6 @@ const STARTUP_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// For how long nothing that is written may be taken by the client.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The version of CQL that SUPPORTED names.
-pub(crate) const CQL_VERSION: &str = "3.4.7";
 
 /// What a connection needs of the node.
 pub(crate) struct Door {
@@ -146,7 +143,6 @@ impl Connection {
         let mut drain = self.door.drain.clone();
         let drained = async move { drop(drain.wait_for(|drain| *drain).await) };
         tokio::pin!(drained);
-        let mut batch = Vec::new();
         loop {
             self.take_requests();
             if let Err(cause) = self.write() {
@@ -157,11 +153,11 @@ impl Connection {
             }
             let reads = self.stage != Stage::Ending && self.has_room();
             let gathers = self.waiting() < UNWRITTEN_BYTES_MAX;
+            let deadline = self.deadline();
             tokio::select! {
                 biased;
-                count = self.answered.recv_many(&mut batch, 128), if gathers && self.in_work.0 > 0 => {
-                    debug_assert!(count > 0, "the connection holds a sender");
-                    batch.drain(..).for_each(|answered| self.gather(answered));
+                Some(answered) = self.answered.recv(), if gathers && self.in_work.0 > 0 => {
+                    self.gather(answered);
                     self.gather_ready();
                 }
                 ready = self.socket.writable(), if !self.is_written() => {
@@ -179,11 +175,7 @@ impl Connection {
                     Err(Missed) => return End::MissedEvents,
                 },
                 () = &mut drained, if self.stage != Stage::Ending => self.stage = Stage::Ending,
-                () = tokio::time::sleep_until(self.deadline()) => {
-                    if Instant::now() >= self.deadline() {
-                        return End::TimedOut;
-                    }
-                }
+                () = tokio::time::sleep_until(deadline) => return End::TimedOut,
             }
         }
     }
@@ -195,7 +187,7 @@ impl Connection {
         }
         match self.stage {
             Stage::Begun => self.read_at + STARTUP_TIMEOUT,
-            // The client waits for the node, not the other way round.
+            // The client waits for the node, not the other way round; each request has a timeout of its own.
             _ if self.in_work.0 > 0 => Instant::now() + IDLE_TIMEOUT,
             _ => self.read_at + IDLE_TIMEOUT,
         }

@@ -8,7 +8,6 @@ use crate::shard_loop::Outcome;
 use crate::statements::{ResultShape, Statement, native_columns};
 use bytes::Bytes;
 use membership::ClusterView;
-use model::limits::PAGE_ROWS_DEFAULT;
 use model::{Consistency, RequestError};
 use native::envelope::Extras;
 use native::event::ChangeType;
@@ -140,7 +139,7 @@ fn options(parameters: &QueryParameters, view: &ClusterView) -> Result<(Options,
         consistency: consistency(parameters.consistency, view)?,
         timestamp: parameters.timestamp,
         timeout: None,
-        page_rows: page.unwrap_or(PAGE_ROWS_DEFAULT),
+        page_rows: page.unwrap_or(u32::MAX),
         paging_state: parameters.paging_state.clone().filter(|state| !state.is_empty()),
     };
     Ok((options, page.is_none()))
@@ -339,9 +338,7 @@ impl Answered {
                 warnings.extend(changed.warning.clone());
                 Response::Result(schema_change(changed))
             }
-            Err(error) => {
-                Response::Error(ErrorResponse::of_request(&error, write_type.unwrap_or(WriteType::Simple)))
-            }
+            Err(error) => Response::Error(ErrorResponse::of_request(&error, write_type.unwrap_or(WriteType::Simple))),
         };
         native::Answer { stream, extras: Extras { warnings, ..Extras::default() }, response }
     }
