@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod clients;
 mod damage;
 mod documentation;
 mod durability;

@@ -532,4 +532,4 @@ async fn set_health(health: &HealthReporter, status: ServingStatus) {
 
 #[cfg(test)]
 #[path = "boot_tests.rs"]
-mod tests;
+pub(crate) mod tests;

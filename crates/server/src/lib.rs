@@ -46,6 +46,8 @@ mod native_connection;
 mod native_events;
 mod native_request;
 mod native_service;
+#[cfg(test)]
+mod native_tests;
 mod peer_link;
 mod peer_service;
 mod peers;

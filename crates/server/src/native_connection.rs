@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -45,6 +46,9 @@ const STARTUP_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// For how long nothing that is written may be taken by the client.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// For how long a client may go on sending after it was told that what it sends is not of the protocol.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What a connection needs of the node.
 pub(crate) struct Door {
@@ -149,7 +153,13 @@ impl Connection {
                 return End::Broken(cause);
             }
             if self.stage == Stage::Ending && self.in_work.0 == 0 && self.is_written() {
-                return self.fault.take().map_or(End::Closed, End::Fault);
+                return match self.fault.take() {
+                    None => End::Closed,
+                    Some(error) => {
+                        self.linger().await;
+                        End::Fault(error)
+                    }
+                };
             }
             let reads = self.stage != Stage::Ending && self.has_room();
             let gathers = self.waiting() < UNWRITTEN_BYTES_MAX;
@@ -178,6 +188,23 @@ impl Connection {
                 () = tokio::time::sleep_until(deadline) => return End::TimedOut,
             }
         }
+    }
+
+    /// Lets the client read what is wrong: a socket that is closed with bytes unread is reset, and takes the answer
+    /// with it.
+    async fn linger(&mut self) {
+        let _ = self.socket.shutdown().await;
+        let discarded = async {
+            let mut bytes = vec![0; 4_096];
+            while self.socket.readable().await.is_ok() {
+                match self.socket.try_read(&mut bytes) {
+                    Ok(0) => return,
+                    Err(cause) if cause.kind() != io::ErrorKind::WouldBlock => return,
+                    _ => {}
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, discarded).await;
     }
 
     /// When the client has been too slow, unless something comes or goes until then.
