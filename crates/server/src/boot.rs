@@ -283,7 +283,8 @@ impl Node {
         let (client_listener, store) = answer_recovering(client_listener, open_store(&config, options)).await;
         let (parts, receivers) = Parts::new(config, store?)?;
         tracing::info!(
-            node = %parts.own, client = %parts.config.grpc_advertise, native = %parts.config.native_advertise, internode = %parts.config.internode_advertise,
+            node = %parts.own, client = %parts.config.grpc_advertise, native = %parts.config.native_advertise,
+            internode = %parts.config.internode_advertise,
             data = %parts.config.data_dir.display(), "starting"
         );
         let (health, health_service) = tonic_health::server::health_reporter();
