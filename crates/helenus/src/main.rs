@@ -15,6 +15,11 @@ use cli::{Cli, Command};
 use std::io::Write as _;
 use std::process::ExitCode;
 
+/// A request allocates some dozens of small pieces and frees most of them on another thread than allocated them,
+/// which this allocator does for less than glibc's. RocksDB keeps the C library's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Usage errors end the process here, with code 2.
     match Cli::parse().command {

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::shard::Shard;
 use crate::storage::{Hint, HintPosition, StorageError};
 
 /// A client's request on this node, chosen by the driver and given back with the reply.
@@ -27,6 +28,21 @@ impl OpId {
     #[must_use]
     pub fn shard(self) -> u16 {
         (self.0 >> 48) as u16
+    }
+}
+
+impl Message {
+    /// The shard that a message is for on a node with `shards` of them: a request goes by its partition, an answer
+    /// back to whoever asked. `None` for an answer to an earlier start of the node, which had more shards.
+    #[must_use]
+    pub fn shard(&self, shards: u16) -> Option<u16> {
+        let shard = match self {
+            Message::Write { mutation, .. } => Shard::shard_of(mutation.partition.token, shards),
+            Message::Read { command, .. } => Shard::shard_of(command.partition.token, shards),
+            Message::Written { ops } => ops.first()?.shard(),
+            Message::Data { op, .. } | Message::Digest { op, .. } | Message::Refused { op, .. } => op.shard(),
+        };
+        (shard < shards).then_some(shard)
     }
 }
 
@@ -158,10 +174,10 @@ pub enum Message {
         /// Why: decides whether the placement must hold and how it is counted.
         purpose: WritePurpose,
     },
-    /// The mutation is durable here.
+    /// These mutations are durable here. One sync makes many so, and one message says it to each shard that asked.
     Written {
-        /// Of the [`Message::Write`].
-        op: OpId,
+        /// Of each [`Message::Write`]; at least one, all of one shard.
+        ops: Vec<OpId>,
     },
     /// Read, and answer with the data or its digest.
     Read {

@@ -463,7 +463,7 @@ impl Shard {
 
     fn on_answer(&mut self, out: &mut Out<'_>, from: NodeId, message: Message) {
         match message {
-            Message::Written { op } => self.on_written(out, from, op),
+            Message::Written { ops } => ops.into_iter().for_each(|op| self.on_written(out, from, op)),
             Message::Data { op, data } => self.with_read(out, op, |read| read.on_data(from, data)),
             Message::Digest { op, digest } => self.with_read(out, op, |read| read.on_digest(from, digest)),
             Message::Refused { op, reason } => self.on_refused(out, from, op, reason),
@@ -571,7 +571,7 @@ impl Shard {
         self.counters.replica_writes += 1;
         let op = self.store(out, StorageRequest::Apply(mutation));
         if self.config.is_planted(Planted::AcknowledgeBeforeSync) {
-            self.send(out, to, Message::Written { op: answer });
+            self.send(out, to, Message::Written { ops: vec![answer] });
             return;
         }
         self.replica.applying(op, to, answer);
@@ -627,8 +627,12 @@ impl Shard {
 
     /// W4: everything up to `up_to` is as durable as is promised.
     fn acknowledge(&mut self, out: &mut Out<'_>, up_to: OpId) {
+        let mut acknowledged: BTreeMap<(NodeId, u16), Vec<OpId>> = BTreeMap::new();
         while let Some(apply) = self.replica.applied(up_to) {
-            self.send(out, apply.to, Message::Written { op: apply.answer });
+            acknowledged.entry((apply.to, apply.answer.shard())).or_default().push(apply.answer);
+        }
+        for ((to, _), ops) in acknowledged {
+            self.send(out, to, Message::Written { ops });
         }
     }
 

@@ -130,7 +130,7 @@ fn messages_that_come_late_twice_or_from_strangers_change_nothing() {
     let op = op.unwrap();
     let written = |from| Input::Message {
         from: node(from),
-        envelope: Envelope { epoch: Epoch(10), message: Message::Written { op } },
+        envelope: Envelope { epoch: Epoch(10), message: Message::Written { ops: vec![op] } },
     };
     for from in [2, 2, 2, 77] {
         cluster.step(node(1), written(from));
@@ -639,7 +639,7 @@ fn any_message(ops: Vec<OpId>) -> impl Strategy<Value = Message> {
     (0u8..6, op, mutation, command, data, reason, any::<u128>()).prop_map(
         |(kind, op, mutation, command, data, reason, digest)| match kind {
             0 => Message::Write { op, mutation, purpose: WritePurpose::ReadRepair },
-            1 => Message::Written { op },
+            1 => Message::Written { ops: vec![op] },
             2 => Message::Read { op, command, digest: digest % 2 == 0 },
             3 => Message::Data { op, data },
             4 => Message::Digest { op, digest },

@@ -49,7 +49,7 @@ pub fn encode_node(envelope: &Envelope) -> proto::Envelope {
             mutation.encode(&mut bytes);
             Body::Write(proto::Write { op: op.0, mutation: bytes.into(), purpose: purpose.into() })
         }
-        Message::Written { op } => Body::Written(proto::Written { op: op.0 }),
+        Message::Written { ops } => Body::Written(proto::Written { ops: ops.iter().map(|op| op.0).collect() }),
         Message::Read { op, command, digest } => {
             Body::Read(proto::Read { op: op.0, command: command.to_bytes(), digest: *digest })
         }
@@ -95,7 +95,8 @@ pub fn decode(envelope: proto::Envelope) -> Result<Payload, InvalidMessage> {
             mutation: Arc::new(compact::<Mutation>(&write.mutation, "Write.mutation")?),
             purpose: purpose(write.purpose)?,
         },
-        Body::Written(written) => Message::Written { op: OpId(written.op) },
+        Body::Written(written) if written.ops.is_empty() => return Err(InvalidMessage::Missing("Written.ops")),
+        Body::Written(written) => Message::Written { ops: written.ops.into_iter().map(OpId).collect() },
         Body::Read(read) => Message::Read {
             op: OpId(read.op),
             command: Arc::new(compact::<ReadCommand>(&read.command, "Read.command")?),
@@ -204,7 +205,8 @@ fn payload_bytes(envelope: &proto::Envelope) -> usize {
             Some(Body::Read(read)) => read.command.len(),
             Some(Body::Data(data)) => data.data.len(),
             Some(Body::Membership(bytes)) => bytes.len(),
-            Some(Body::Written(_) | Body::Digest(_) | Body::Refused(_)) | None => 0,
+            Some(Body::Written(written)) => written.ops.len() * size_of::<u64>(),
+            Some(Body::Digest(_) | Body::Refused(_)) | None => 0,
         }
 }
 

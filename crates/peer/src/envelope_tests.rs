@@ -75,7 +75,7 @@ fn any_message() -> impl Strategy<Value = Message> {
     prop_oneof![
         (op(), mutation(), prop::sample::select(purposes.to_vec()))
             .prop_map(|(op, mutation, purpose)| { Message::Write { op, mutation: Arc::new(mutation), purpose } }),
-        op().prop_map(|op| Message::Written { op }),
+        prop::collection::vec(op(), 1..5).prop_map(|ops| Message::Written { ops }),
         (op(), command(), any::<bool>()).prop_map(|(op, command, digest)| Message::Read {
             op,
             command: Arc::new(command),
@@ -134,7 +134,7 @@ fn a_batch_is_full_by_count_or_by_bytes_and_then_empty_again() {
     assert!(batch.is_empty() && !batch.is_full());
     for op in 0..Batch::ENVELOPES_MAX as u64 {
         assert!(!batch.is_full());
-        batch.push(body(Body::Written(proto::Written { op })));
+        batch.push(body(Body::Written(proto::Written { ops: vec![op] })));
     }
     assert!(batch.is_full());
     assert_eq!(decode_frame(batch.take()).unwrap().len(), Batch::ENVELOPES_MAX);

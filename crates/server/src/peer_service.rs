@@ -11,8 +11,7 @@ use crate::member_loop::MemberInput;
 use crate::shard_loop::ShardInput;
 use crate::wire::peer_server;
 use ::peer::{Hello, Payload, Priority, decode, proto::v1 as proto};
-use node::Shard;
-use node::io::{Envelope, Message};
+use node::io::Envelope;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -111,8 +110,8 @@ impl PeerService {
             for envelope in frame.envelopes {
                 match decode(envelope) {
                     Ok(Payload::Node(envelope)) if hello.priority != Priority::Control => {
-                        if let Some(waiting) = by_shard.get_mut(self.shard_of(&envelope.message)) {
-                            waiting.push(envelope);
+                        if let Some(shard) = envelope.message.shard(self.parts.shards.len() as u16) {
+                            by_shard[usize::from(shard)].push(envelope);
                         }
                     }
                     Ok(Payload::Membership(message)) if hello.priority == Priority::Control => {
@@ -142,20 +141,6 @@ impl PeerService {
         self.parts.metrics.messages_malformed.add(1);
         tracing::warn!(peer = %from, %reason, "a message cannot be read; its stream is ended");
         Status::invalid_argument(reason.to_owned())
-    }
-
-    /// The shard that owns the partition, or that asked. An answer to an earlier start of this node, which had
-    /// more shards, is for none.
-    fn shard_of(&self, message: &Message) -> usize {
-        let shards = self.parts.shards.len() as u16;
-        usize::from(match message {
-            Message::Write { mutation, .. } => Shard::shard_of(mutation.partition.token, shards),
-            Message::Read { command, .. } => Shard::shard_of(command.partition.token, shards),
-            Message::Written { op }
-            | Message::Data { op, .. }
-            | Message::Digest { op, .. }
-            | Message::Refused { op, .. } => op.shard(),
-        })
     }
 }
 

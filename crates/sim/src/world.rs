@@ -20,8 +20,8 @@ use membership::{ClusterView, MemberError};
 use model::schema::SchemaChange;
 use model::{Epoch, Mutation, NodeId, RequestError, Rng, TableId, Token, WallMicros};
 use node::{
-    Durability, Effect, Envelope, GarbageSchedule, GarbageSweep, Message, OpId, Request, RequestId, Response, Shard,
-    Storage, StorageError, StorageRequest, Stored, Write,
+    Durability, Effect, Envelope, GarbageSchedule, GarbageSweep, OpId, Request, RequestId, Response, Shard, Storage,
+    StorageError, StorageRequest, Stored, Write,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -542,7 +542,7 @@ impl World {
             }
             peer::Payload::Node(envelope) => {
                 let shards = process.shards.len() as u16;
-                let Some(shard) = shard_for(&envelope.message, shards) else { return };
+                let Some(shard) = envelope.message.shard(shards) else { return };
                 Letter::Shard(shard, node::Input::Message { from: sender, envelope })
             }
         };
@@ -950,17 +950,4 @@ impl World {
             self.plan_stage(index);
         }
     }
-}
-
-/// The shard that a message is for: a request goes by its partition, an answer back to whoever asked.
-fn shard_for(message: &Message, shards: u16) -> Option<u16> {
-    let shard = match message {
-        Message::Write { mutation, .. } => Shard::shard_of(mutation.partition.token, shards),
-        Message::Read { command, .. } => Shard::shard_of(command.partition.token, shards),
-        Message::Written { op }
-        | Message::Data { op, .. }
-        | Message::Digest { op, .. }
-        | Message::Refused { op, .. } => op.shard(),
-    };
-    (shard < shards).then_some(shard)
 }
