@@ -15,7 +15,7 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.concurrent import execute_concurrent_with_args
 from cassandra.policies import DCAwareRoundRobinPolicy, TokenAwarePolicy
 from cassandra.protocol import SyntaxException
-from cassandra.query import UNSET_VALUE, BatchStatement, BatchType, SimpleStatement, dict_factory
+from cassandra.query import UNSET_VALUE, BatchStatement, BatchType, SimpleStatement
 from cassandra.util import Date, Duration, Time
 
 
@@ -49,10 +49,9 @@ def make_schema(cluster, session, factor):
     table = cluster.metadata.keyspaces["clients"].tables["pages"]
     assert [column.name for column in table.primary_key] == ["p", "c"]
     assert table.clustering_key[0].is_reversed
-    assert cluster.metadata.keyspaces["clients"].replication_strategy.replication_factors is not None
-    for name, replicas in [("pages", factor)]:
-        found = cluster.metadata.get_replicas("clients", b"\0\0\0\1")
-        assert len(found) == replicas, (name, found)
+    strategy = cluster.metadata.keyspaces["clients"].replication_strategy
+    assert strategy.dc_replication_factors == {"dc1": factor}, strategy.export_for_schema()
+    assert len(cluster.metadata.get_replicas("clients", b"\0\0\0\1")) == factor
     try:
         session.execute("CREATE TABLE pages (p int PRIMARY KEY)")
         raise AssertionError("a table was created twice")
@@ -178,9 +177,8 @@ def main():
     session.execute("CREATE TABLE changing (a int PRIMARY KEY, b text)")
     check_prepared_after_change(session)
     check_events(cluster, hosts)
-    session.row_factory = dict_factory
     local = session.execute("SELECT release_version, cql_version FROM system.local WHERE key = 'local'").one()
-    assert local["cql_version"].startswith("3."), local
+    assert local.cql_version.startswith("3."), local
     cluster.shutdown()
     step("done")
 
