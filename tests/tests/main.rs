@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod clients;
 mod corpus;
 mod damage;
 mod documentation;

@@ -26,10 +26,10 @@ fn slot() -> impl Strategy<Value = Epoch> {
 
 fn member() -> impl Strategy<Value = MemberInfo> {
     let tokens = prop::collection::btree_set(i64::MIN + 1..=i64::MAX, 0..5);
-    (any::<u128>(), address(), address(), "[a-z]{1,48}", "[a-z]{1,9}", tokens).prop_map(
-        |(id, internode, client, data_center, rack, tokens)| MemberInfo {
+    (any::<u128>(), [address(), address(), address()], "[a-z]{1,48}", "[a-z]{1,9}", tokens).prop_map(
+        |(id, [internode, client, native], data_center, rack, tokens)| MemberInfo {
             id: NodeId(id),
-            addresses: NodeAddresses { internode, client },
+            addresses: NodeAddresses { internode, client, native },
             data_center,
             rack,
             tokens: tokens.into_iter().map(Token).collect(),

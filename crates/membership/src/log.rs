@@ -35,6 +35,8 @@ pub struct NodeAddresses {
     pub internode: SocketAddr,
     /// By clients, over gRPC.
     pub client: SocketAddr,
+    /// By clients, over the CQL native protocol.
+    pub native: SocketAddr,
 }
 
 /// A member of the cluster.
@@ -423,12 +425,14 @@ impl Encode for NodeAddresses {
     fn encode(&self, out: &mut Vec<u8>) {
         put_address(out, &self.internode);
         put_address(out, &self.client);
+        put_address(out, &self.native);
     }
 }
 
 impl Decode for NodeAddresses {
     fn decode(reader: &mut Reader) -> Result<NodeAddresses, CodecError> {
-        Ok(NodeAddresses { internode: read_address(reader)?, client: read_address(reader)? })
+        let (internode, client, native) = (read_address(reader)?, read_address(reader)?, read_address(reader)?);
+        Ok(NodeAddresses { internode, client, native })
     }
 }
 

@@ -13,7 +13,7 @@ fn address(last: u8) -> SocketAddr {
 fn member(id: u128, last: u8, tokens: &[i64]) -> MemberInfo {
     MemberInfo {
         id: NodeId(id),
-        addresses: NodeAddresses { internode: address(last), client: address(last) },
+        addresses: NodeAddresses { internode: address(last), client: address(last), native: address(last) },
         data_center: "dc1".to_owned(),
         rack: "r1".to_owned(),
         tokens: tokens.iter().copied().map(Token).collect(),

@@ -152,7 +152,11 @@ impl World {
         let index = self.nodes.len();
         let config = MemberConfig {
             id: NodeId(self.rng.next_u128()),
-            addresses: NodeAddresses { internode: address(index), client: SocketAddr::new(address(index).ip(), 7042) },
+            addresses: NodeAddresses {
+                internode: address(index),
+                client: SocketAddr::new(address(index).ip(), 7042),
+                native: SocketAddr::new(address(index).ip(), 9042),
+            },
             data_center: "dc1".to_owned(),
             rack: format!("r{}", index % 3),
             num_tokens: 16,

@@ -10,7 +10,7 @@ fn member(id: usize, data_center: &str, rack: &str, tokens: &[i64]) -> MemberInf
     let address = SocketAddr::from(([10, 0, 0, id as u8], 7000));
     MemberInfo {
         id: NodeId(id as u128),
-        addresses: NodeAddresses { internode: address, client: address },
+        addresses: NodeAddresses { internode: address, client: address, native: address },
         data_center: data_center.to_owned(),
         rack: rack.to_owned(),
         tokens: tokens.iter().copied().map(Token).collect(),

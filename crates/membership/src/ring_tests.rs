@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 fn member(id: usize, data_center: &str, tokens: Vec<Token>) -> MemberInfo {
     let address = SocketAddr::from(([10, 0, (id >> 8) as u8, id as u8], 7000));
-    let addresses = crate::NodeAddresses { internode: address, client: address };
+    let addresses = crate::NodeAddresses { internode: address, client: address, native: address };
     let (data_center, rack) = (data_center.to_owned(), "r".to_owned());
     MemberInfo { id: NodeId(id as u128), addresses, data_center, rack, tokens }
 }

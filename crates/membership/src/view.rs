@@ -182,7 +182,7 @@ mod tests {
             }
             let info = MemberInfo {
                 id: NodeId(u128::from(id)),
-                addresses: NodeAddresses { internode: address, client: address },
+                addresses: NodeAddresses { internode: address, client: address, native: address },
                 data_center: "dc".to_owned(),
                 rack: "rack".to_owned(),
                 tokens: own,

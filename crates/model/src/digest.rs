@@ -36,6 +36,12 @@ pub fn digest(data: &ReadData, purge: &Purge) -> Result<u128, CodecError> {
     Ok(digester.finish(&data.deletions, data.more))
 }
 
+/// 128 bits of XXH3 over bytes.
+#[must_use]
+pub fn digest_of_bytes(bytes: &[u8]) -> u128 {
+    xxhash_rust::xxh3::xxh3_128(bytes)
+}
+
 /// Before the static row, before another row, and after the last.
 const STATIC: u8 = 1;
 const ROW: u8 = 2;

@@ -9,7 +9,8 @@
 //! * Everything that a shard keeps is bounded by its configuration.
 //! * The shard of a partition is [`Shard::shard_of`] its token, for client requests as for messages.
 //!
-//! Apart from the shards, [`garbage`] says what a node sweeps for garbage, and when.
+//! Apart from the shards, [`garbage`] says what a node sweeps for garbage, and when, and [`virtual_tables`] what is in
+//! the tables that it answers by itself.
 //!
 //! The protocols are described, with numbered invariants, in `docs/protocol/write.md`, `read.md`, `hints.md` and
 //! `storage.md`.
@@ -29,6 +30,7 @@ pub mod storage;
 mod test_cluster;
 mod timers;
 pub mod timestamp;
+pub mod virtual_tables;
 
 pub use config::{Durability, ShardConfig};
 pub use garbage::{GarbageSchedule, TableLoad};

@@ -258,7 +258,7 @@ pub(crate) fn view(epoch: u64, nodes: &[u128], schema: Arc<Schema>) -> Arc<Clust
         let address = std::net::SocketAddr::from(([127, 0, 0, *id as u8], 7000));
         let info = MemberInfo {
             id: NodeId(*id),
-            addresses: NodeAddresses { internode: address, client: address },
+            addresses: NodeAddresses { internode: address, client: address, native: address },
             data_center: "dc".to_owned(),
             rack: "rack".to_owned(),
             // Evenly over the ring.

@@ -11,6 +11,7 @@ use crate::operand::ColumnSpec;
 use crate::parser::Parsed;
 use crate::prepared::{Plan, Prepared};
 use crate::source::Source;
+use crate::system;
 use crate::type_name::Types;
 use model::RequestError;
 use model::schema::{Column, Schema, SchemaChange, Table};
@@ -60,7 +61,7 @@ pub(crate) fn bind(
             schema_plan(by_name(source, binder.keyspace_of(name)?, name, truncate)?)
         }
         Statement::Use(name) => {
-            if schema.keyspace(&name.text).is_none() {
+            if schema.keyspace(&name.text).is_none() && !system::is_system(&name.text) {
                 let missing = RequestError::NotFound(format!("Keyspace '{}' does not exist", name.text));
                 return Err(source.place(name.at, missing));
             }
@@ -111,13 +112,24 @@ impl<'a> Binder<'a> {
         Ok(Types { source: self.source, schema: self.schema, keyspace: self.keyspace_of(name)? })
     }
 
+    /// A table that is to be written: not one that the node answers by itself.
+    pub(crate) fn written_table(&self, name: &QualifiedName) -> Result<Arc<Table>, RequestError> {
+        let table = self.table(name)?;
+        if system::is_system(&table.keyspace) {
+            let message = format!("Modification is not supported by table {}.{}", table.keyspace, table.name);
+            return Err(self.source.invalid(name.name.at, message));
+        }
+        Ok(table)
+    }
+
     pub(crate) fn table(&self, name: &QualifiedName) -> Result<Arc<Table>, RequestError> {
         let keyspace = self.keyspace_of(name)?;
+        let schema = if system::is_system(keyspace) { system::schema() } else { self.schema };
         let at = match &name.keyspace {
-            Some(named) if self.schema.keyspace(keyspace).is_none() => named.at,
+            Some(named) if schema.keyspace(keyspace).is_none() => named.at,
             _ => name.name.at,
         };
-        let found = self.schema.find_table(keyspace, &name.name.text);
+        let found = schema.find_table(keyspace, &name.name.text);
         found.cloned().map_err(|missing| self.source.place(at, missing))
     }
 

@@ -22,7 +22,7 @@
 //! `condition` (INSERT, UPDATE, DELETE, BATCH), `definition` (CREATE, ALTER, DROP) and `type_name`. `function` has the
 //! native functions, `operand` evaluates terms, `filter` conditions, in an `evaluation` context; `json` reads JSON.
 //! `prepared`, `write`, `change` and `read` are the plans, `result` makes pages of rows. `describe` and `name` write
-//! CQL, `split` separates statements.
+//! CQL, `split` separates statements, [`system`] has the tables that each node answers by itself.
 
 #[allow(dead_code, reason = "what nothing looks at yet is refused by name")]
 mod ast;
@@ -59,6 +59,7 @@ mod selection;
 mod slices;
 mod source;
 mod split;
+pub mod system;
 mod table_options;
 mod term;
 mod type_name;
@@ -75,6 +76,7 @@ pub use prepared::{Bound, Prepared, PreparedKind};
 pub use read::{BoundRead, CommandLimits, ReadSource};
 pub use result::{PageLimits, Progress, ReadPosition, ResultBuilder, ResultPage};
 pub use split::{StatementText, split_statements};
+pub use table_options::{OptionValue, option_values};
 pub use write::BoundWrite;
 
 use model::RequestError;

@@ -143,7 +143,7 @@ impl Binder<'_> {
     }
 
     fn insert(&mut self, insert: &Insert) -> Result<ModificationPlan, RequestError> {
-        let table = self.table(&insert.table)?;
+        let table = self.written_table(&insert.table)?;
         if table.is_counter() {
             let message = "INSERT statements are not allowed on counter tables, use UPDATE instead";
             return Err(self.source.invalid(insert.table.at(), message));
@@ -251,7 +251,7 @@ impl Binder<'_> {
     }
 
     fn update(&mut self, update: &Update) -> Result<WritePlan, RequestError> {
-        let table = self.table(&update.table)?;
+        let table = self.written_table(&update.table)?;
         let times = self.write_times(&table, &update.using)?;
         let mut changed = Changed::default();
         let mut counts = None;
@@ -398,7 +398,7 @@ impl Binder<'_> {
     }
 
     fn delete(&mut self, delete: &Delete) -> Result<WritePlan, RequestError> {
-        let table = self.table(&delete.table)?;
+        let table = self.written_table(&delete.table)?;
         let using = Using { time_to_live: None, timestamp: delete.timestamp.clone() };
         let times = self.write_times(&table, &using)?;
         let mut changed = Changed::default();

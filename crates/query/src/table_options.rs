@@ -362,8 +362,20 @@ fn mebibytes(text: &str) -> Option<u32> {
     digits.trim().parse::<u32>().ok()?.checked_mul(factor).filter(|size| FILE_MB.contains(size))
 }
 
-/// Every option in Cassandra's form, in the order in which it prints them.
-pub(crate) fn describe_options(options: &TableOptions) -> Vec<String> {
+/// The value of an option, as CQL and the schema tables show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OptionValue {
+    /// A text.
+    Text(String),
+    /// A number or boolean.
+    Bare(String),
+    /// A map of texts.
+    Map(Vec<(String, String)>),
+}
+
+/// Every option of a table by its name, in the order in which Cassandra prints them.
+#[must_use]
+pub fn option_values(options: &TableOptions) -> BTreeMap<&'static str, OptionValue> {
     let TableOptions {
         comment,
         default_time_to_live,
@@ -373,27 +385,44 @@ pub(crate) fn describe_options(options: &TableOptions) -> Vec<String> {
         bloom_filter_fp_chance,
         allow_auto_snapshot,
     } = options;
-    let mut all: BTreeMap<&str, String> = FIXED
-        .into_iter()
-        .map(|(name, only, _)| (name, if is_bare(only) { only.to_owned() } else { quote_text(only) }))
-        .collect();
-    all.insert("allow_auto_snapshot", allow_auto_snapshot.to_string());
-    all.insert("bloom_filter_fp_chance", bloom_filter_fp_chance.to_f64().to_string());
-    all.insert("caching", "{'keys': 'ALL', 'rows_per_partition': 'NONE'}".to_owned());
-    all.insert("comment", quote_text(comment));
-    all.insert("compaction", describe_compaction(*compaction));
-    all.insert("compression", describe_compression(*compression));
-    all.insert("default_time_to_live", default_time_to_live.to_string());
-    all.insert("gc_grace_seconds", gc_grace_seconds.to_string());
-    all.into_iter().map(|(name, value)| format!("{name} = {value}")).collect()
+    let fixed = |only: &str| match only {
+        "{}" => OptionValue::Map(Vec::new()),
+        bare if is_bare(bare) => OptionValue::Bare(bare.to_owned()),
+        text => OptionValue::Text(text.to_owned()),
+    };
+    let mut all: BTreeMap<&str, OptionValue> = FIXED.into_iter().map(|(name, only, _)| (name, fixed(only))).collect();
+    let caching = [("keys", "ALL"), ("rows_per_partition", "NONE")];
+    let caching = caching.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    all.insert("allow_auto_snapshot", OptionValue::Bare(allow_auto_snapshot.to_string()));
+    all.insert("bloom_filter_fp_chance", OptionValue::Bare(bloom_filter_fp_chance.to_f64().to_string()));
+    all.insert("caching", OptionValue::Map(caching.to_vec()));
+    all.insert("comment", OptionValue::Text(comment.clone()));
+    all.insert("compaction", OptionValue::Map(compaction_entries(*compaction)));
+    all.insert("compression", OptionValue::Map(compression_entries(*compression)));
+    all.insert("default_time_to_live", OptionValue::Bare(default_time_to_live.to_string()));
+    all.insert("gc_grace_seconds", OptionValue::Bare(gc_grace_seconds.to_string()));
+    all
+}
+
+/// Every option in Cassandra's form, in the order in which it prints them.
+pub(crate) fn describe_options(options: &TableOptions) -> Vec<String> {
+    let text = |value: OptionValue| match value {
+        OptionValue::Text(text) => quote_text(&text),
+        OptionValue::Bare(text) => text,
+        OptionValue::Map(entries) => {
+            let entries: Vec<String> = entries.iter().map(|(name, value)| format!("'{name}': '{value}'")).collect();
+            format!("{{{}}}", entries.join(", "))
+        }
+    };
+    option_values(options).into_iter().map(|(name, value)| format!("{name} = {}", text(value))).collect()
 }
 
 /// True for a value that is written without quotes.
 fn is_bare(value: &str) -> bool {
-    value == "{}" || boolean(value).is_some() || f64::from_str(value).is_ok()
+    boolean(value).is_some() || f64::from_str(value).is_ok()
 }
 
-fn describe_compaction(compaction: Compaction) -> String {
+fn compaction_entries(compaction: Compaction) -> Vec<(String, String)> {
     let (class, mut entries) = match compaction.shape {
         CompactionShape::Leveled { file_mb, fanout } => (
             "LeveledCompactionStrategy",
@@ -416,13 +445,13 @@ fn describe_compaction(compaction: Compaction) -> String {
     if !compaction.enabled {
         entries.insert(0, ("enabled", "false".to_owned()));
     }
-    describe_map(&format!("{COMPACTION_PACKAGE}{class}"), &entries)
+    with_class(format!("{COMPACTION_PACKAGE}{class}"), entries)
 }
 
-fn describe_compression(compression: Compression) -> String {
+fn compression_entries(compression: Compression) -> Vec<(String, String)> {
     let (class, level) = match compression.compressor {
         Compressor::None if compression.chunk_kb == TableOptions::CHUNK_KB_DEFAULT => {
-            return "{'enabled': 'false'}".to_owned();
+            return vec![("enabled".to_owned(), "false".to_owned())];
         }
         // The size of blocks matters without compression too.
         Compressor::None => ("", None),
@@ -433,12 +462,13 @@ fn describe_compression(compression: Compression) -> String {
     let mut entries = vec![("chunk_length_in_kb", compression.chunk_kb.to_string())];
     entries.extend(level.map(|level| ("compression_level", level.to_string())));
     let class = if class.is_empty() { String::new() } else { format!("{COMPRESSION_PACKAGE}{class}") };
-    describe_map(&class, &entries)
+    with_class(class, entries)
 }
 
-fn describe_map(class: &str, entries: &[(&str, String)]) -> String {
-    let entries: String = entries.iter().map(|(name, value)| format!(", '{name}': '{value}'")).collect();
-    format!("{{'class': '{class}'{entries}}}")
+/// The class and what belongs to it.
+fn with_class(class: String, entries: Vec<(&str, String)>) -> Vec<(String, String)> {
+    let entries = entries.into_iter().map(|(name, value)| (name.to_owned(), value));
+    std::iter::once(("class".to_owned(), class)).chain(entries).collect()
 }
 
 #[cfg(test)]

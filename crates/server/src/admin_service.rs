@@ -369,7 +369,8 @@ mod tests {
 
     #[test]
     fn shares_of_the_ring_add_up_whatever_the_tokens() {
-        let addresses = NodeAddresses { internode: ([127, 0, 0, 1], 1).into(), client: ([127, 0, 0, 1], 2).into() };
+        let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let addresses = NodeAddresses { internode: address(1), client: address(2), native: address(3) };
         let member = |id: u128, tokens: &[i64]| MemberInfo {
             id: NodeId(id),
             addresses,

@@ -18,6 +18,9 @@ use crate::exit::{Exit, ServerError};
 use crate::garbage_collector::{self, GarbageCollector};
 use crate::member_loop::{self, MemberInput, MemberLoop, Published, exit_of};
 use crate::metrics::Metrics;
+use crate::native_connection::Door;
+use crate::native_events::Events;
+use crate::native_service;
 use crate::peer_link::STREAM_WINDOW_BYTES;
 use crate::peer_service::PeerService;
 use crate::peers::{LinkEvents, Local, Peers};
@@ -201,7 +204,11 @@ fn recover_member(config: &Config, store: &Store, now: Now) -> Result<Member, Se
     let records = store.local_records(prefix::MEMBERSHIP).map_err(|error| data_directory(config, &error))?;
     let member_config = MemberConfig {
         id: store.identity().node,
-        addresses: NodeAddresses { internode: config.internode_advertise, client: config.grpc_advertise },
+        addresses: NodeAddresses {
+            internode: config.internode_advertise,
+            client: config.grpc_advertise,
+            native: config.native_advertise,
+        },
         data_center: config.data_center.clone(),
         rack: config.rack.clone(),
         num_tokens: config.num_tokens,
@@ -235,6 +242,7 @@ impl Parts {
             view: ArcSwap::new(empty_view()),
             alive: ArcSwap::default(),
             joined: watch::Sender::new(false),
+            changed: watch::Sender::new(()),
         });
         let local = Arc::new(Local {
             node_id: own,
@@ -246,6 +254,7 @@ impl Parts {
         let peers = Arc::new(Peers::new(local, Arc::new(events), metrics.clone()));
         let store = Arc::new(store);
         let executor = Arc::new(Executor::new(
+            own,
             published.clone(),
             shards.clone(),
             member.clone(),
@@ -269,11 +278,13 @@ impl Node {
     /// When an address is in use, the data directory cannot be used, or the system gives no threads.
     pub async fn start(config: Config, options: StartOptions) -> Result<Node, ServerError> {
         let client_listener = bind(config.grpc_listen, "clients (gRPC)").await?;
+        let native_listener = bind(config.native_listen, "clients (CQL)").await?;
         let internode_listener = bind(config.internode_listen, "other nodes").await?;
         let (client_listener, store) = answer_recovering(client_listener, open_store(&config, options)).await;
         let (parts, receivers) = Parts::new(config, store?)?;
         tracing::info!(
-            node = %parts.own, client = %parts.config.grpc_advertise, internode = %parts.config.internode_advertise,
+            node = %parts.own, client = %parts.config.grpc_advertise, native = %parts.config.native_advertise,
+            internode = %parts.config.internode_advertise,
             data = %parts.config.data_dir.display(), "starting"
         );
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -296,6 +307,7 @@ impl Node {
         let peer_server = PeerServer::new(PeerService { parts: node.parts.clone() });
         let peer_server = peer_server.max_decoding_message_size(2 * MESSAGE_BYTES_MAX);
         node.serve(incoming(internode_listener), server().add_service(peer_server));
+        node.serve_native(native_listener, draining.clone());
         let client_service =
             ClientService { executor: node.parts.executor.clone(), own: node.parts.own, drain: draining };
         let client_server = HelenusServer::new(client_service)
@@ -377,6 +389,16 @@ impl Node {
                 tracing::error!(%error, "a server ended");
             }
         }));
+    }
+
+    /// Serves clients of the CQL native protocol from now on; their requests are refused until the node has joined.
+    fn serve_native(&mut self, listener: TcpListener, drain: watch::Receiver<bool>) {
+        let Parts { config, executor, published, metrics, .. } = &*self.parts;
+        let (events, frame_bytes_max) = (Arc::new(Events::new()), config.native_frame_bytes);
+        let door = Arc::new(Door { executor: executor.clone(), events, frame_bytes_max, drain });
+        let (published, metrics) = (published.clone(), metrics.clone());
+        let serving = native_service::serve(listener, door, published, config.native_connections_max, metrics);
+        self.servers.push(tokio::spawn(serving));
     }
 
     /// Where clients reach the node.
@@ -511,4 +533,4 @@ async fn set_health(health: &HealthReporter, status: ServingStatus) {
 
 #[cfg(test)]
 #[path = "boot_tests.rs"]
-mod tests;
+pub(crate) mod tests;

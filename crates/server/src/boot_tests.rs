@@ -17,7 +17,7 @@ fn own_address() -> String {
     format!("127.{}.{}.{}", 32 + process % 32, process / 32 % 256, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn config(folder: &tempfile::TempDir) -> Config {
+pub(crate) fn config(folder: &tempfile::TempDir) -> Config {
     Config::validate(RawConfig {
         listen_address: Some(own_address()),
         data_dir: Some(folder.path().join("data")),

@@ -156,7 +156,7 @@ impl ClientService {
         let node = |member: &membership::MemberInfo| proto::Node {
             id: member.id.to_string(),
             client_address: member.addresses.client.to_string(),
-            native_address: String::new(),
+            native_address: member.addresses.native.to_string(),
             internode_address: member.addresses.internode.to_string(),
             data_center: member.data_center.clone(),
             rack: member.rack.clone(),

@@ -15,6 +15,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// The port of the gRPC API when none is named.
 pub const GRPC_PORT_DEFAULT: u16 = 7042;
+/// The port of the CQL native protocol when none is named.
+pub const NATIVE_PORT_DEFAULT: u16 = 9042;
 /// The port for other nodes when none is named.
 pub const INTERNODE_PORT_DEFAULT: u16 = 7000;
 
@@ -29,6 +31,8 @@ pub struct RawConfig {
     pub advertise_address: Option<String>,
     /// Port of the gRPC API. Default: 7042.
     pub grpc_port: Option<u16>,
+    /// Port of the CQL native protocol. Default: 9042.
+    pub native_port: Option<u16>,
     /// Port for other nodes. Default: 7000.
     pub internode_port: Option<u16>,
     /// `HOST` or `HOST:INTERNODE_PORT` of the nodes that found the cluster and that others join by; the same
@@ -65,6 +69,10 @@ pub struct RawConfig {
     pub request_timeout_ms: Option<u64>,
     /// Requests that the node works on at once; more are refused as overload. Default: 16384.
     pub requests_max: Option<u32>,
+    /// Connections of the CQL native protocol at once; more are closed. Default: 20000.
+    pub native_connections_max: Option<u32>,
+    /// Longest message of a client of the CQL native protocol, in MiB. Default: 16.
+    pub native_frame_mb: Option<u32>,
     /// Minutes for which writes for an unreachable node are kept. Default: 180.
     pub hint_window_minutes: Option<u64>,
     /// Form of the log on standard error. Default: `text`.
@@ -131,10 +139,14 @@ pub struct Overrides {
 pub struct Config {
     /// Where the gRPC API listens.
     pub grpc_listen: SocketAddr,
+    /// Where the CQL native protocol listens.
+    pub native_listen: SocketAddr,
     /// Where other nodes are listened to.
     pub internode_listen: SocketAddr,
     /// What clients are told to connect to.
     pub grpc_advertise: SocketAddr,
+    /// What clients of the CQL native protocol are told to connect to.
+    pub native_advertise: SocketAddr,
     /// What other nodes are told to connect to.
     pub internode_advertise: SocketAddr,
     /// Internode addresses of the seeds, ascending, without doubles; never empty.
@@ -165,6 +177,10 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Requests in work on this node at once.
     pub requests_max: u32,
+    /// Connections of the CQL native protocol at once.
+    pub native_connections_max: usize,
+    /// Bytes of the longest message of one.
+    pub native_frame_bytes: usize,
     /// For how long hints are kept.
     pub hint_window: Duration,
     /// Form of the log.
@@ -202,6 +218,9 @@ mod limit {
     pub(super) const TOMBSTONES: std::ops::RangeInclusive<u32> = 1..=u32::MAX;
     pub(super) const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 10..=600_000;
     pub(super) const REQUESTS: std::ops::RangeInclusive<u32> = 16..=1_000_000;
+    pub(super) const CONNECTIONS: std::ops::RangeInclusive<u32> = 1..=1_000_000;
+    /// The protocol's own limit is 256 MiB.
+    pub(super) const FRAME_MB: std::ops::RangeInclusive<u32> = 1..=256;
     pub(super) const HINT_MINUTES: std::ops::RangeInclusive<u64> = 0..=44_640;
     pub(super) const NAME_BYTES: usize = 128;
 }
@@ -245,8 +264,12 @@ impl Config {
         }
         let grpc_port = check.port("grpc_port", raw.grpc_port, GRPC_PORT_DEFAULT);
         let internode_port = check.port("internode_port", raw.internode_port, INTERNODE_PORT_DEFAULT);
+        let native_port = check.port("native_port", raw.native_port, NATIVE_PORT_DEFAULT);
         if grpc_port == internode_port {
             check.problem("internode_port", format!("{internode_port} is the grpc_port too: they must differ"));
+        }
+        if [grpc_port, internode_port].contains(&native_port) {
+            check.problem("native_port", format!("{native_port} is another port of the node too: they must differ"));
         }
         let internode_advertise = SocketAddr::new(advertise, internode_port);
         let seeds = check.seeds(raw.seeds, internode_advertise);
@@ -260,8 +283,10 @@ impl Config {
         let megabytes = |count: u64| usize::try_from(count << 20).unwrap_or(usize::MAX);
         let config = Config {
             grpc_listen: SocketAddr::new(listen, grpc_port),
+            native_listen: SocketAddr::new(listen, native_port),
             internode_listen: SocketAddr::new(listen, internode_port),
             grpc_advertise: SocketAddr::new(advertise, grpc_port),
+            native_advertise: SocketAddr::new(advertise, native_port),
             internode_advertise,
             seeds,
             data_dir: check.data_dir(raw.data_dir),
@@ -292,6 +317,18 @@ impl Config {
                 limit::TIMEOUT_MS,
             )),
             requests_max: check.within("requests_max", raw.requests_max, 16_384, limit::REQUESTS),
+            native_connections_max: check.within(
+                "native_connections_max",
+                raw.native_connections_max,
+                20_000,
+                limit::CONNECTIONS,
+            ) as usize,
+            native_frame_bytes: megabytes(u64::from(check.within(
+                "native_frame_mb",
+                raw.native_frame_mb,
+                16,
+                limit::FRAME_MB,
+            ))),
             hint_window: Duration::from_secs(
                 60 * check.within("hint_window_minutes", raw.hint_window_minutes, 180, limit::HINT_MINUTES),
             ),
@@ -501,7 +538,7 @@ mod tests {
     fn an_unknown_key_is_refused_by_name() {
         let problems = parse("listen_adress = '127.0.0.1'").unwrap_err();
         assert!(problems[0].message.contains("listen_adress"), "{problems:?}");
-        assert!(parse("native_port = 9042").is_err(), "ports of protocols that are not served are refused");
+        assert!(parse("native_ssl_port = 9142").is_err(), "ports of protocols that are not served are refused");
     }
 
     #[test]

@@ -13,18 +13,24 @@ use crate::statements::{Statement, Statements};
 use bytes::Bytes;
 use membership::ClusterView;
 use model::error::Applied;
-use model::limits::{TABLES_MAX, TABLES_WARNED};
+use model::limits::{PAGE_BYTES_MAX, TABLES_MAX, TABLES_WARNED};
 use model::schema::{Schema, SchemaChange};
-use model::{Consistency, Epoch, RequestError, TableId};
+use model::{Consistency, Epoch, NodeId, RequestError, TableId};
 use node::Shard;
 use node::io::{Request, Response};
+use node::virtual_tables::{self, Facts};
 use parking_lot::Mutex;
-use query::{Bound, BoundValue, EvaluationContext};
+use query::{Bound, BoundValue, EvaluationContext, PageLimits};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 use storage::{Pressure, Store};
 use tokio::sync::{mpsc, oneshot};
+
+/// The release of Cassandra whose behaviour clients find: some choose by it what they ask for.
+const CASSANDRA_RELEASE: &str = "5.0.0";
+/// The version of CQL.
+pub(crate) const CQL_VERSION: &str = "3.4.7";
 
 /// Longest time to live of a request.
 const TIMEOUT_MAX: Duration = Duration::from_secs(600);
@@ -119,6 +125,8 @@ pub(crate) struct Executor {
     pub(crate) statements: Statements,
     /// What is counted.
     pub(crate) metrics: Arc<Metrics>,
+    own: NodeId,
+    clock: Clock,
     shards: Vec<mpsc::Sender<ShardInput>>,
     member: mpsc::Sender<MemberInput>,
     store: Arc<Store>,
@@ -133,7 +141,9 @@ pub(crate) type CallGuard = Option<mpsc::Sender<()>>;
 
 impl Executor {
     /// A desk that refuses everything until it is told to serve. `seed` is for the ids of new tables.
+    #[allow(clippy::too_many_arguments, reason = "each is a part of the node, given once")]
     pub(crate) fn new(
+        own: NodeId,
         published: Arc<Published>,
         shards: Vec<mpsc::Sender<ShardInput>>,
         member: mpsc::Sender<MemberInput>,
@@ -146,7 +156,20 @@ impl Executor {
         let phase = AtomicU8::new(Phase::Starting as u8);
         let statements = Statements::default();
         let calls = Mutex::new(None);
-        Executor { published, statements, metrics, shards, member, store, timeout, table_ids, phase, calls }
+        Executor {
+            published,
+            statements,
+            metrics,
+            own,
+            clock: Clock::new(),
+            shards,
+            member,
+            store,
+            timeout,
+            table_ids,
+            phase,
+            calls,
+        }
     }
 
     /// Counts calls from now on: the receiver ends once [`Executor::end_calls`] was called and every call has
@@ -204,6 +227,9 @@ impl Executor {
                 let request = |write| Request::Write { write, consistency, timestamp, timeout };
                 Plan::Writes(writes.into_iter().map(request).collect())
             }
+            Bound::Read(read) if query::system::is_system(&read.table().keyspace) => {
+                Plan::Done(Answer::Data(self.read_virtual(&Arc::new(read), page_rows, paging_state.as_ref())?))
+            }
             Bound::Read(read) => {
                 let read = Arc::new(read);
                 Plan::Shard(Request::Read { read, consistency, page_rows, paging_state, timeout })
@@ -214,6 +240,28 @@ impl Executor {
                 Plan::Schema(request.change(new_table_id, Clock::new().now().wall))
             }
         })
+    }
+
+    /// Reads a table that the node answers by itself.
+    fn read_virtual(
+        &self,
+        read: &Arc<query::BoundRead>,
+        page_rows: u32,
+        paging_state: Option<&Bytes>,
+    ) -> Result<Response, RequestError> {
+        let view = self.published.view.load();
+        let facts = Facts {
+            view: &view,
+            own: self.own,
+            release: CASSANDRA_RELEASE,
+            cql_version: CQL_VERSION,
+            native_version: "5",
+        };
+        // A client that takes no pages gets everything: it is all in memory anyway.
+        let bytes = if page_rows == u32::MAX { u32::MAX } else { PAGE_BYTES_MAX as u32 };
+        let limits = PageLimits { rows: page_rows, bytes };
+        let page = virtual_tables::read(&facts, read, paging_state, limits, self.clock.now().wall)?;
+        Ok(Response::Rows { rows: page.rows, paging_state: page.saved })
     }
 
     /// Gives a request to the shard that takes it; a full inbox is an answer, and so is storage that

@@ -2,7 +2,10 @@
 //! sockets and real clocks.
 //!
 //! ```text
-//! client stream -> execute_stream -> execute (statement, values -> plan) -> shard_loop --+-> storage_writer
+//! CQL native connection -> native_connection, native_request -+
+//! gRPC client stream -> execute_stream, client_service -------+
+//!                                                             v
+//!                          execute (statement, values -> plan) -> shard_loop --+-> storage_writer
 //!                                        |                                   ^    |      |-> read_cached, read_pool
 //!                                        +-> member_loop (schema)            |    |      +-> peers -> other nodes
 //! other nodes  -> peer_service --------------------------------------------> +    +-> answer to the client
@@ -39,6 +42,12 @@ mod garbage_collector;
 mod logging;
 mod member_loop;
 mod metrics;
+mod native_connection;
+mod native_events;
+mod native_request;
+mod native_service;
+#[cfg(test)]
+mod native_tests;
 mod peer_link;
 mod peer_service;
 mod peers;

@@ -71,6 +71,8 @@ pub(crate) struct Published {
     pub(crate) alive: ArcSwap<BTreeSet<NodeId>>,
     /// True from when the node is a member of a cluster.
     pub(crate) joined: watch::Sender<bool>,
+    /// Told after each change of the two above.
+    pub(crate) changed: watch::Sender<()>,
 }
 
 /// Membership and the world that it acts on.
@@ -146,6 +148,7 @@ impl MemberLoop {
                 Effect::View(view) => self.publish(view).await,
                 Effect::Alive(alive) => {
                     self.parts.published.alive.store(alive.clone());
+                    self.parts.published.changed.send_replace(());
                     self.tell_shards(|| ShardInput::Alive(alive.clone())).await;
                 }
                 Effect::Decided { request, result } => answers.push((request, result)),
@@ -182,6 +185,7 @@ impl MemberLoop {
         }
         *self.parts.peers.local.cluster_id.lock() = Some(view.cluster_id);
         self.parts.published.view.store(view.clone());
+        self.parts.published.changed.send_replace(());
         self.tell_shards(|| ShardInput::View(view.clone())).await;
         self.parts.peers.retain(&view);
         if !self.parts.published.joined.send_replace(true) {

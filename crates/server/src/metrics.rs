@@ -43,6 +43,10 @@ metrics! {
     requests_failed,
     /// Requests refused because the node had enough to do.
     requests_overloaded,
+    /// Connections of the CQL native protocol that were accepted.
+    native_connections,
+    /// Connections of the CQL native protocol that were closed because there were too many.
+    native_connections_refused,
     /// Messages handed to the transport for other nodes.
     messages_sent,
     /// Messages dropped because the queue to their node was full or the node not connected.

@@ -66,6 +66,8 @@ pub(crate) enum ReplyTo {
     One(oneshot::Sender<Outcome>),
     /// Onto a client's stream, in which room is reserved.
     Stream(crate::execute_stream::Reply),
+    /// To a connection of the CQL native protocol, in which room is reserved.
+    Native(crate::native_request::Reply),
 }
 
 impl ReplyTo {
@@ -74,6 +76,7 @@ impl ReplyTo {
         match self {
             ReplyTo::One(sender) => drop(sender.send(outcome)),
             ReplyTo::Stream(reply) => reply.send(outcome),
+            ReplyTo::Native(reply) => reply.send(outcome),
         }
     }
 }

@@ -26,6 +26,8 @@ const GENERATION_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub(crate) struct ResultShape {
     /// The columns.
     pub(crate) columns: Vec<proto::ColumnSpec>,
+    /// The same for the CQL native protocol.
+    pub(crate) native: Arc<Vec<native::ColumnSpec>>,
     /// Identifies them.
     pub(crate) metadata_id: Bytes,
 }
@@ -48,15 +50,27 @@ pub(crate) fn column_message(column: &ColumnSpec) -> proto::ColumnSpec {
     proto::ColumnSpec::new(&column.keyspace, &column.table, column.name.clone(), &column.cql_type)
 }
 
+/// Columns or markers for the CQL native protocol.
+pub(crate) fn native_columns(columns: &[ColumnSpec]) -> Arc<Vec<native::ColumnSpec>> {
+    let native = |column: &ColumnSpec| native::ColumnSpec {
+        keyspace: column.keyspace.as_str().into(),
+        table: column.table.as_str().into(),
+        name: column.name.clone(),
+        cql_type: column.cql_type.clone(),
+    };
+    Arc::new(columns.iter().map(native).collect())
+}
+
 impl Statement {
     fn new(id: u128, text: &str, keyspace: Option<&str>, schema: &Arc<Schema>) -> Result<Statement, RequestError> {
         let prepared = query::prepare(text, schema, keyspace)?;
         let columns: Vec<_> = prepared.result_columns().iter().map(column_message).collect();
         let metadata_id = result_metadata_id(&columns);
+        let native = native_columns(prepared.result_columns());
         Ok(Statement {
             id,
             prepared,
-            shape: Arc::new(ResultShape { columns, metadata_id }),
+            shape: Arc::new(ResultShape { columns, native, metadata_id }),
             text: text.to_owned(),
             keyspace: keyspace.map(str::to_owned),
             schema: schema.clone(),

@@ -112,7 +112,11 @@ impl Machine {
     pub(crate) fn new_process(&self, build: &Build, seed: u64, now: Now) -> Result<Process, MemberError> {
         let config = MemberConfig {
             id: self.id,
-            addresses: NodeAddresses { internode: self.address, client: SocketAddr::new(self.address.ip(), 9042) },
+            addresses: NodeAddresses {
+                internode: self.address,
+                client: SocketAddr::new(self.address.ip(), 7042),
+                native: SocketAddr::new(self.address.ip(), 9042),
+            },
             data_center: "dc1".to_owned(),
             rack: format!("rack{}", self.index % 3),
             num_tokens: build.tokens,

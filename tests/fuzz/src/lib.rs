@@ -16,7 +16,10 @@ use model::key::{decode_clustering, encode_clustering};
 use model::local::prefix;
 use model::row::Liveness;
 use model::schema::{Schema, SchemaChange, Table};
-use model::{Cell, ColumnId, CqlType, Instant, Mutation, NodeId, Now, PartitionKey, Record, Row, TableId, WallMicros};
+use model::{
+    Cell, ColumnId, CqlType, Instant, Mutation, NodeId, Now, PartitionKey, Record, RequestError, Row, TableId,
+    WallMicros,
+};
 use paxos::Acceptor;
 use query::Bound;
 use std::fmt::Debug;
@@ -34,7 +37,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     Target { name: "row", run: row, seeds: row_seeds },
     Target { name: "row_merge", run: row_merge, seeds: || framed(&row_seeds()) },
     Target { name: "deletions", run: deletions, seeds: deletions_seeds },
@@ -48,6 +51,7 @@ pub const TARGETS: [Target; 14] = [
     Target { name: "hint_segment", run: hint_segment, seeds: hint_seeds },
     Target { name: "identity", run: identity, seeds: identity_seeds },
     Target { name: "watermark", run: watermark, seeds: || vec![vec![0; 56], b"HELWMK02".to_vec()] },
+    Target { name: "native", run: native_connection, seeds: native_seeds },
     Target { name: "delivered", run: delivered, seeds: || vec![b"delivered 12 0123456789abcdef\n".to_vec()] },
 ];
 
@@ -184,7 +188,7 @@ fn local_records(data: &[u8]) {
     let address = SocketAddr::from(([127, 0, 0, 1], 7_000));
     let config = MemberConfig {
         id: NodeId(1),
-        addresses: NodeAddresses { internode: address, client: address },
+        addresses: NodeAddresses { internode: address, client: address, native: address },
         data_center: "dc1".to_owned(),
         rack: "rack1".to_owned(),
         num_tokens: 4,
@@ -214,6 +218,71 @@ fn watermark(data: &[u8]) {
     if let Some(written) = storage::decoders::watermark_slot(data) {
         assert_eq!(written, &data[..written.len()], "two slots of one watermark");
     }
+}
+
+/// A connection of the CQL native protocol after STARTUP: how it is carried, then its bytes. A version 4 body may hold
+/// 255 times its bytes, which is within what a target may hold.
+fn native_connection(data: &[u8]) {
+    let Some((how, bytes)) = data.split_first() else { return };
+    let version = native::Version::ALL[usize::from(how & 1)];
+    let compression = match how >> 1 & 3 {
+        0 => None,
+        1 if version < native::Version::V5 => Some(native::Compression::Snappy),
+        _ => Some(native::Compression::Lz4),
+    };
+    let mut inbound = native::Inbound::new(1 << 16);
+    let mut ready = Vec::new();
+    native::Answer::new(0, native::Response::Ready).encode(&mut ready, version).expect("it has no fields");
+    inbound.buffer().extend_from_slice(&ready);
+    assert!(inbound.next_envelope().is_ok_and(|envelope| envelope.is_some()), "an answer arrives");
+    inbound.start(compression);
+    inbound.buffer().extend_from_slice(bytes);
+    while let Ok(Some(envelope)) = inbound.next_envelope() {
+        let mut again = Vec::new();
+        let decoded = (native::Message::decode(&envelope).ok(), native::Answer::decode(&envelope).ok());
+        let written = match &decoded {
+            (Some(message), _) => message.encode(&mut again, version),
+            (_, Some(answer)) => answer.encode(&mut again, version),
+            _ => continue,
+        };
+        written.expect("what was read can be written");
+        let mut second = native::Inbound::new(1 << 20);
+        second.buffer().extend_from_slice(&again);
+        let envelope = second.next_envelope().expect("what was written is framed").expect("and whole");
+        let read = (native::Message::decode(&envelope).ok(), native::Answer::decode(&envelope).ok());
+        assert_eq!(read, decoded, "what was written is not what was read");
+    }
+}
+
+fn native_seeds() -> Vec<Vec<u8>> {
+    let startup =
+        native::Request::Startup(native::Startup { options: [("CQL_VERSION".to_owned(), "3.0.0".to_owned())].into() });
+    let parameters = native::QueryParameters::at(native::ConsistencyLevel::One);
+    let query = native::Request::Query(native::Query { text: "SELECT * FROM system.local".to_owned(), parameters });
+    let messages = [startup, native::Request::Options, query].map(|request| native::Message {
+        stream: 1,
+        tracing: false,
+        custom_payload: Default::default(),
+        request,
+    });
+    let error = RequestError::Unprepared { id: "00ff".to_owned() };
+    let error = native::ErrorResponse::of_request(&error, native::WriteType::Simple);
+    let answer = native::Answer::new(1, native::Response::Error(error));
+    let mut seeds = Vec::new();
+    for (how, version, compression) in [
+        (0, native::Version::V4, None),
+        (2, native::Version::V4, Some(native::Compression::Snappy)),
+        (1, native::Version::V5, None),
+        (5, native::Version::V5, Some(native::Compression::Lz4)),
+    ] {
+        let mut outbound = native::Outbound::new(version);
+        outbound.start(compression);
+        messages.iter().for_each(|message| outbound.push_message(message).expect("it is short"));
+        seeds.push([&[how][..], &outbound.take()].concat());
+        outbound.push_answer(&answer).expect("it is short");
+        seeds.push([&[how][..], &outbound.take()].concat());
+    }
+    seeds
 }
 
 fn delivered(data: &[u8]) {

@@ -1,0 +1,343 @@
+//! What is in the tables that a node answers by itself (`query::system`): made from its picture of the cluster when
+//! they are read, and read by the same machinery as stored rows.
+//!
+//! Invariants:
+//! * Drivers find every other member in `system.peers` and `system.peers_v2`, and this node in `system.local`.
+//! * All nodes of one epoch show the same `schema_version`; nodes of different schemas show different ones.
+
+use bytes::Bytes;
+use membership::{ClusterView, MemberInfo};
+use model::codec::Encode;
+use model::digest::digest_of_bytes;
+use model::key::encode_clustering;
+use model::row::Liveness;
+use model::schema::{ClusteringOrder, Column, ColumnKind, Keyspace, Replication, Schema, Table};
+use model::types::UserType;
+use model::{Cell, CqlType, NodeId, PartitionKey, RequestError, Row, Value, WallMicros};
+use query::{
+    BoundRead, CommandLimits, OptionValue, PageLimits, Progress, ReadSource, ResultBuilder, ResultPage, system,
+};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What a node knows of itself and the cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The cluster.
+    pub view: &'a ClusterView,
+    /// This node.
+    pub own: NodeId,
+    /// The release of Cassandra whose behaviour it has: drivers choose by it how they read the schema tables.
+    pub release: &'a str,
+    /// The version of CQL.
+    pub cql_version: &'a str,
+    /// The highest version of the native protocol.
+    pub native_version: &'a str,
+}
+
+/// A row: the values of some columns by their names. A column that is not named is null.
+type Values = BTreeMap<&'static str, Value>;
+/// Rows in the order in which they are read.
+type Sorted = BTreeMap<PartitionKey, BTreeMap<Bytes, Row>>;
+
+/// A page of a read of a table of `query::system`.
+///
+/// # Errors
+/// `Invalid` for a paging state that is not of this read.
+pub fn read(
+    facts: &Facts<'_>,
+    read: &Arc<BoundRead>,
+    saved: Option<&Bytes>,
+    limits: PageLimits,
+    now: WallMicros,
+) -> Result<ResultPage, RequestError> {
+    let rows = sorted(read.table(), rows(facts, read.table()))?;
+    let mut builder = ResultBuilder::start(read, saved, limits, now.clamped_seconds())?;
+    let position = builder.position().cloned();
+    let partitions: Vec<PartitionKey> = match read.source() {
+        ReadSource::Partitions(partitions) => partitions,
+        ReadSource::Range(range) => rows.keys().filter(|key| range.contains(key.token)).cloned().collect(),
+    };
+    let next = match &position {
+        None => 0,
+        Some(position) => {
+            let at = partitions.iter().position(|partition| *partition == position.partition);
+            // A partition that is gone is not gone on with.
+            at.map_or(partitions.len(), |at| at + usize::from(position.within.is_none()))
+        }
+    };
+    let everything = CommandLimits { rows: u32::MAX, bytes: u32::MAX, tombstones: u32::MAX };
+    for partition in partitions.get(next..).unwrap_or_default() {
+        let within = position.as_ref().filter(|position| position.partition == *partition);
+        let command = read.partition_command(partition, everything, now);
+        let mut of_partition: Vec<_> = rows.get(partition).into_iter().flatten().collect();
+        if command.reversed {
+            of_partition.reverse();
+        }
+        let after = |clustering: &Bytes| {
+            let last = within.and_then(|position| position.within.as_ref());
+            last.is_none_or(|last| if command.reversed { clustering < last } else { clustering > last })
+        };
+        let wanted = |clustering: &Bytes| command.slices.iter().any(|slice| slice.contains(clustering));
+        of_partition.retain(|(clustering, _)| wanted(clustering) && after(clustering));
+        match add_partition(&mut builder, partition, &of_partition)? {
+            Progress::Continue | Progress::SkipPartition => {}
+            Progress::PageFull | Progress::Complete => return builder.finish(false),
+        }
+    }
+    builder.finish(true)
+}
+
+fn add_partition(
+    builder: &mut ResultBuilder,
+    partition: &PartitionKey,
+    rows: &[(&Bytes, &Row)],
+) -> Result<Progress, RequestError> {
+    let mut progress = builder.begin_partition(partition)?;
+    for (clustering, row) in rows {
+        if progress != Progress::Continue {
+            break;
+        }
+        progress = builder.row(clustering, row)?;
+    }
+    match progress {
+        Progress::Continue | Progress::SkipPartition => builder.end_partition(),
+        ended => Ok(ended),
+    }
+}
+
+/// The rows as they would be stored.
+fn sorted(table: &Table, rows: Vec<Values>) -> Result<Sorted, RequestError> {
+    let mut sorted = Sorted::new();
+    for values in rows {
+        let wire = |column: &Column| values.get(column.name.as_str()).map(Value::to_wire).unwrap_or_default();
+        let partition: Vec<Bytes> = table.partition_key().map(wire).collect();
+        let clustering: Vec<Bytes> = table.clustering().map(wire).collect();
+        let given = table.regular().filter(|column| values.contains_key(column.name.as_str()));
+        let cells = given.map(|column| (column.id, Cell::live(0, wire(column)))).collect();
+        let row = Row::new(Some(Liveness { timestamp: 0, expiry: None }), None, cells);
+        let clustering = encode_clustering(table, &clustering)?;
+        sorted.entry(PartitionKey::from_components(&partition)?).or_default().insert(clustering, row);
+    }
+    Ok(sorted)
+}
+
+fn rows(facts: &Facts<'_>, table: &Table) -> Vec<Values> {
+    match (table.keyspace.as_str(), table.name.as_str()) {
+        ("system", name) => {
+            let version = schema_version(&facts.view.schema);
+            let of_node = |member| of_node(facts, member, &version);
+            let own = facts.view.members.get(&facts.own);
+            let others = facts.view.members.values().filter(|member| member.id != facts.own);
+            match name {
+                "local" => own.map(|member| local(facts, member, of_node(member))).into_iter().collect(),
+                "peers" => others.map(|member| peer(member, of_node(member))).collect(),
+                "peers_v2" => others.map(|member| peer_v2(member, of_node(member))).collect(),
+                _ => Vec::new(),
+            }
+        }
+        ("system_schema", name) => described(facts.view).flat_map(|keyspace| schema_rows(name, keyspace)).collect(),
+        (system::VIRTUAL_SCHEMA, name) => {
+            let own = system::schema().keyspace(system::VIRTUAL_SCHEMA);
+            own.into_iter().flat_map(|keyspace| schema_rows(name, keyspace)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The keyspaces that `system_schema` describes: the cluster's, and the system's own but for the virtual one.
+fn described(view: &ClusterView) -> impl Iterator<Item = &Arc<Keyspace>> {
+    let own = system::schema().keyspaces().values().filter(|keyspace| keyspace.name != system::VIRTUAL_SCHEMA);
+    own.chain(view.schema.keyspaces().values())
+}
+
+fn text(text: impl Into<String>) -> Value {
+    Value::Text(text.into())
+}
+
+fn port(address: &SocketAddr) -> Value {
+    Value::Int(i32::from(address.port()))
+}
+
+fn texts<T: Into<String>>(texts: impl IntoIterator<Item = T>) -> Vec<Value> {
+    texts.into_iter().map(text).collect()
+}
+
+fn text_map(entries: impl IntoIterator<Item = (String, String)>) -> Value {
+    let mut entries: Vec<(String, String)> = entries.into_iter().collect();
+    entries.sort();
+    Value::Map(entries.into_iter().map(|(key, value)| (text(key), text(value))).collect())
+}
+
+/// One version for each schema, in the form of a random UUID.
+fn schema_version(schema: &Schema) -> Value {
+    let mut bytes = Vec::new();
+    for keyspace in schema.keyspaces().values() {
+        keyspace.name.encode(&mut bytes);
+        keyspace.replication.encode(&mut bytes);
+        keyspace.tables.values().for_each(|table| table.encode(&mut bytes));
+        keyspace.types.values().for_each(|definition| definition.encode(&mut bytes));
+    }
+    let bits = digest_of_bytes(&bytes);
+    Value::Uuid(bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62)
+}
+
+/// What `system.local` and the tables of peers both have.
+fn of_node(facts: &Facts<'_>, member: &MemberInfo, schema_version: &Value) -> Values {
+    let mut tokens: Vec<String> = member.tokens.iter().map(ToString::to_string).collect();
+    tokens.sort();
+    BTreeMap::from([
+        ("data_center", text(&member.data_center)),
+        ("host_id", Value::Uuid(member.id.0)),
+        ("rack", text(&member.rack)),
+        ("release_version", text(facts.release)),
+        ("schema_version", schema_version.clone()),
+        ("tokens", Value::Set(texts(tokens))),
+    ])
+}
+
+/// The name of every cluster: what tells clusters apart is an id, which clients do not ask for.
+const CLUSTER_NAME: &str = "Helenus";
+
+fn local(facts: &Facts<'_>, member: &MemberInfo, mut values: Values) -> Values {
+    let (internode, native) = (&member.addresses.internode, &member.addresses.native);
+    values.extend([
+        ("key", text("local")),
+        ("bootstrapped", text("COMPLETED")),
+        ("broadcast_address", Value::Inet(internode.ip())),
+        ("broadcast_port", port(internode)),
+        ("cluster_name", text(CLUSTER_NAME)),
+        ("cql_version", text(facts.cql_version)),
+        ("listen_address", Value::Inet(internode.ip())),
+        ("listen_port", port(internode)),
+        ("native_protocol_version", text(facts.native_version)),
+        ("partitioner", text("org.apache.cassandra.dht.Murmur3Partitioner")),
+        ("rpc_address", Value::Inet(native.ip())),
+        ("rpc_port", port(native)),
+    ]);
+    values
+}
+
+fn peer(member: &MemberInfo, mut values: Values) -> Values {
+    values.insert("peer", Value::Inet(member.addresses.internode.ip()));
+    values.insert("rpc_address", Value::Inet(member.addresses.native.ip()));
+    values
+}
+
+fn peer_v2(member: &MemberInfo, mut values: Values) -> Values {
+    values.extend([
+        ("peer", Value::Inet(member.addresses.internode.ip())),
+        ("peer_port", port(&member.addresses.internode)),
+        ("native_address", Value::Inet(member.addresses.native.ip())),
+        ("native_port", port(&member.addresses.native)),
+    ]);
+    values
+}
+
+/// The rows of the table `name` of `system_schema` or `system_virtual_schema` that describe `keyspace`. Tables of
+/// what does not exist here have none.
+fn schema_rows(name: &str, keyspace: &Arc<Keyspace>) -> Vec<Values> {
+    let tables = keyspace.tables.values();
+    match name {
+        "keyspaces" => vec![keyspace_row(keyspace)],
+        "tables" => tables.map(|table| table_row(table)).collect(),
+        "columns" => tables.flat_map(|table| table.columns.iter().map(|column| column_row(table, column))).collect(),
+        "dropped_columns" => tables.flat_map(|table| dropped_rows(table)).collect(),
+        "types" => keyspace.types.values().map(|definition| type_row(definition)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn keyspace_row(keyspace: &Keyspace) -> Values {
+    const PACKAGE: &str = "org.apache.cassandra.locator.";
+    let class = |name: &str| ("class".to_owned(), format!("{PACKAGE}{name}"));
+    let mut replication = match &keyspace.replication {
+        _ if system::is_system(&keyspace.name) => vec![class("LocalStrategy")],
+        Replication::Simple { factor } => {
+            vec![class("SimpleStrategy"), ("replication_factor".to_owned(), factor.to_string())]
+        }
+        Replication::NetworkTopology { .. } => vec![class("NetworkTopologyStrategy")],
+    };
+    if let Replication::NetworkTopology { factors } = &keyspace.replication {
+        replication.extend(factors.iter().map(|(data_center, factor)| (data_center.clone(), factor.to_string())));
+    }
+    BTreeMap::from([
+        ("keyspace_name", text(&keyspace.name)),
+        ("durable_writes", Value::Boolean(true)),
+        ("replication", text_map(replication)),
+    ])
+}
+
+fn table_row(table: &Table) -> Values {
+    let mut values = BTreeMap::from([
+        ("keyspace_name", text(&table.keyspace)),
+        ("table_name", text(&table.name)),
+        ("id", Value::Uuid(table.created_id().0)),
+        // Without it drivers take the table for one of COMPACT STORAGE.
+        ("flags", Value::Set(texts(["compound"]))),
+        ("dclocal_read_repair_chance", Value::Double(0.0)),
+        ("read_repair_chance", Value::Double(0.0)),
+    ]);
+    let types = system::schema().find_table("system_schema", "tables").map(|tables| tables.columns.clone());
+    for (name, value) in query::option_values(&table.options) {
+        let column = types.iter().flatten().find(|column| column.name == name);
+        let value = match value {
+            OptionValue::Map(entries) if name == "extensions" => (entries.is_empty()).then(|| Value::Map(Vec::new())),
+            OptionValue::Map(entries) => Some(text_map(entries)),
+            OptionValue::Text(value) => Some(text(value)),
+            OptionValue::Bare(value) => column.and_then(|column| Value::parse(&column.cql_type, &value).ok()),
+        };
+        values.extend(value.map(|value| (name, value)));
+    }
+    values
+}
+
+fn column_row(table: &Table, column: &Column) -> Values {
+    let (kind, position, order) = match column.kind {
+        ColumnKind::PartitionKey(position) => ("partition_key", position as i32, "none"),
+        ColumnKind::Clustering(position, ClusteringOrder::Ascending) => ("clustering", position as i32, "asc"),
+        ColumnKind::Clustering(position, ClusteringOrder::Descending) => ("clustering", position as i32, "desc"),
+        ColumnKind::Static => ("static", -1, "none"),
+        ColumnKind::Regular => ("regular", -1, "none"),
+    };
+    BTreeMap::from([
+        ("keyspace_name", text(&table.keyspace)),
+        ("table_name", text(&table.name)),
+        ("column_name", text(&column.name)),
+        ("clustering_order", text(order)),
+        ("column_name_bytes", Value::Blob(Bytes::copy_from_slice(column.name.as_bytes()))),
+        ("kind", text(kind)),
+        ("position", Value::Int(position)),
+        ("type", text(column.cql_type.to_string())),
+    ])
+}
+
+fn dropped_rows(table: &Table) -> Vec<Values> {
+    let row = |column: &model::schema::DroppedColumn| {
+        BTreeMap::from([
+            ("keyspace_name", text(&table.keyspace)),
+            ("table_name", text(&table.name)),
+            ("column_name", text(&column.name)),
+            ("dropped_time", Value::Timestamp(column.dropped_at.div_euclid(1_000))),
+            ("kind", text("regular")),
+            ("type", text(column.cql_type.to_string())),
+        ])
+    };
+    table.dropped_columns.iter().map(row).collect()
+}
+
+fn type_row(definition: &UserType) -> Values {
+    let names = definition.fields.iter().map(|(name, _)| name.as_str());
+    let types = definition.fields.iter().map(|(_, cql_type): &(String, CqlType)| cql_type.to_string());
+    BTreeMap::from([
+        ("keyspace_name", text(&definition.keyspace)),
+        ("type_name", text(&definition.name)),
+        ("field_names", Value::List(texts(names))),
+        ("field_types", Value::List(texts(types))),
+    ])
+}
+
+#[cfg(test)]
+#[path = "virtual_tables_tests.rs"]
+mod tests;

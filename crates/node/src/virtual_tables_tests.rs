@@ -1,0 +1,155 @@
+//! What drivers ask for on connecting, and what they find.
+
+use super::*;
+use membership::NodeAddresses;
+use model::types::UserType as Definition;
+use model::{Epoch, Token};
+use query::{Bound, BoundValue};
+use std::collections::BTreeSet;
+
+fn member(id: u128) -> MemberInfo {
+    let address = |port| SocketAddr::from(([127, 0, 0, id as u8], port));
+    MemberInfo {
+        id: NodeId(id),
+        addresses: NodeAddresses { internode: address(7000), client: address(7042), native: address(9042 + id as u16) },
+        data_center: "dc1".to_owned(),
+        rack: "rack1".to_owned(),
+        tokens: vec![Token(id as i64 * -10), Token(id as i64)],
+    }
+}
+
+fn context() -> query::EvaluationContext {
+    query::EvaluationContext::new(WallMicros(0), 0)
+}
+
+fn schema() -> Schema {
+    let mut schema = Schema::default();
+    let ddl = [
+        "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 3}",
+        "CREATE TABLE k.t (a int, b text, c timestamp, v double, PRIMARY KEY ((a, b), c)) \
+         WITH CLUSTERING ORDER BY (c DESC) AND comment = 'it''s'",
+        "CREATE TABLE k.u (a int PRIMARY KEY)",
+    ];
+    for (text, id) in ddl.iter().zip(100..) {
+        let Bound::Schema(request) = query::prepare(text, &schema, None).unwrap().bind(&[], context()).unwrap() else {
+            panic!("{text} changes the schema");
+        };
+        schema = schema.apply(&request.change(model::TableId(id), WallMicros(0))).unwrap().unwrap();
+    }
+    let fields = vec![("street".to_owned(), CqlType::Text)];
+    let definition = Definition { keyspace: "k".to_owned(), name: "address".to_owned(), fields };
+    schema.apply(&model::schema::SchemaChange::CreateType { definition, if_not_exists: false }).unwrap().unwrap()
+}
+
+fn view(members: u128) -> ClusterView {
+    let members = (1..=members).map(|id| (NodeId(id), member(id))).collect();
+    ClusterView::new(Epoch(1), 7, Arc::new(schema()), members, BTreeSet::new())
+}
+
+/// All rows of a SELECT, read in pages of `page` rows, as texts by the columns' names.
+fn select(view: &ClusterView, text: &str, values: &[BoundValue], page: u32) -> Vec<BTreeMap<String, String>> {
+    let facts = Facts { view, own: NodeId(1), release: "5.0.0", cql_version: "3.4.7", native_version: "5" };
+    let prepared = query::prepare(text, &view.schema, None).unwrap();
+    let Bound::Read(bound) = prepared.bind(values, context()).unwrap() else { panic!("{text} reads") };
+    let (bound, mut saved, mut all) = (Arc::new(bound), None, Vec::new());
+    loop {
+        let limits = PageLimits { rows: page, bytes: u32::MAX };
+        let answer = read(&facts, &bound, saved.as_ref(), limits, WallMicros(1)).unwrap();
+        assert!(answer.rows.len() <= page as usize);
+        for row in answer.rows {
+            let named = prepared.result_columns().iter().zip(row).filter_map(|(column, wire)| {
+                let value = Value::from_wire(&column.cql_type, &wire?).unwrap();
+                Some((column.name.clone(), value.to_string()))
+            });
+            all.push(named.collect());
+        }
+        saved = answer.saved;
+        if saved.is_none() {
+            return all;
+        }
+    }
+}
+
+#[test]
+fn a_driver_finds_the_node_and_its_peers() {
+    let view = view(3);
+    let local = select(&view, "SELECT * FROM system.local WHERE key='local'", &[], u32::MAX);
+    let [local] = &local[..] else { panic!("one row: {local:?}") };
+    for (column, value) in [
+        ("release_version", "5.0.0"),
+        ("partitioner", "org.apache.cassandra.dht.Murmur3Partitioner"),
+        ("rpc_address", "127.0.0.1"),
+        ("rpc_port", "9043"),
+        ("data_center", "dc1"),
+    ] {
+        assert_eq!(local[column], value, "{column}");
+    }
+    assert!(local["tokens"].contains("-10"), "{}", local["tokens"]);
+    assert_eq!(select(&view, "SELECT * FROM system.local WHERE key = 'other'", &[], 9), []);
+    let peers = select(&view, "SELECT * FROM system.peers_v2", &[], u32::MAX);
+    let ports: BTreeSet<&str> = peers.iter().map(|peer| peer["native_port"].as_str()).collect();
+    assert_eq!(ports, BTreeSet::from(["9044", "9045"]));
+    assert!(peers.iter().all(|peer| peer["schema_version"] == local["schema_version"]));
+    assert_eq!(select(&view, "SELECT * FROM system.peers", &[], u32::MAX).len(), 2);
+    let peer = BoundValue::Value(Value::Inet(([127, 0, 0, 2]).into()).to_wire());
+    assert_eq!(select(&view, "SELECT rack FROM system.peers WHERE peer = ?", &[peer], u32::MAX).len(), 1);
+}
+
+#[test]
+fn the_schema_is_described_with_the_systems_own_tables() {
+    let view = view(1);
+    let keyspaces = select(&view, "SELECT * FROM system_schema.keyspaces", &[], u32::MAX);
+    let names: BTreeSet<&str> = keyspaces.iter().map(|keyspace| keyspace["keyspace_name"].as_str()).collect();
+    assert_eq!(names, BTreeSet::from(["k", "system", "system_schema"]));
+    let tables = select(&view, "SELECT * FROM system_schema.tables WHERE keyspace_name = 'k'", &[], u32::MAX);
+    assert_eq!(tables.len(), 2);
+    assert_eq!((tables[0]["table_name"].as_str(), tables[0]["comment"].as_str()), ("t", "it's"));
+    let described = &system::schema().find_table("system_schema", "tables").unwrap().columns;
+    let nulls: Vec<&str> =
+        described.iter().map(|column| column.name.as_str()).filter(|name| !tables[0].contains_key(*name)).collect();
+    assert_eq!(nulls, Vec::<&str>::new(), "every option has a value");
+    let of_t = "SELECT * FROM system_schema.columns WHERE keyspace_name = 'k' AND table_name = 't'";
+    let columns = select(&view, of_t, &[], u32::MAX);
+    let shown: Vec<_> = columns
+        .iter()
+        .map(|column| {
+            let shown =
+                ["column_name", "kind", "position", "clustering_order", "type"].map(|name| column[name].as_str());
+            shown.join(" ")
+        })
+        .collect();
+    let expected = [
+        "a partition_key 0 none int",
+        "b partition_key 1 none text",
+        "c clustering 0 desc timestamp",
+        "v regular -1 none double",
+    ];
+    assert_eq!(shown, expected);
+    let types = select(&view, "SELECT * FROM system_schema.types", &[], u32::MAX);
+    assert_eq!(types[0]["field_types"], "['text']");
+    for empty in ["indexes", "views", "functions", "aggregates", "triggers", "dropped_columns", "column_masks"] {
+        assert_eq!(select(&view, &format!("SELECT * FROM system_schema.{empty}"), &[], 9), [], "{empty}");
+    }
+    let own = select(&view, "SELECT * FROM system_virtual_schema.tables", &[], u32::MAX);
+    assert_eq!(own.len(), 3);
+}
+
+#[test]
+fn pages_together_are_the_whole() {
+    let view = view(4);
+    for text in ["SELECT * FROM system_schema.columns", "SELECT * FROM system.peers_v2"] {
+        let whole = select(&view, text, &[], u32::MAX);
+        for page in [1, 2, 7] {
+            assert_eq!(select(&view, text, &[], page), whole);
+        }
+    }
+    let limited = select(&view, "SELECT * FROM system_schema.columns LIMIT 5", &[], 2);
+    assert_eq!(limited.len(), 5);
+}
+
+#[test]
+fn nodes_of_other_schemas_have_other_versions() {
+    let versions = [Schema::default(), schema()].map(|schema| schema_version(&schema));
+    assert_ne!(versions[0], versions[1]);
+    assert_eq!(schema_version(&schema()), versions[1]);
+}

@@ -1,0 +1,271 @@
+//! The tables that a node answers by itself: their definitions, with the columns of Cassandra 5.0, by which drivers
+//! and tools find the cluster and its schema. What is in them is made when they are read (`node::virtual_tables`).
+//!
+//! Invariant: they are looked up before the cluster's own keyspaces, which cannot have their names, and nothing
+//! writes to them.
+
+use model::schema::{ClusteringOrder, Column, ColumnKind, Replication, Schema, SchemaChange, Table};
+use model::table_options::TableOptions;
+use model::{ColumnId, CqlType, TableId};
+use std::sync::{Arc, LazyLock};
+
+/// The keyspaces, with their tables. Cassandra stores the first two; the third it answers as it is done here.
+const KEYSPACES: [&str; 3] = ["system", "system_schema", VIRTUAL_SCHEMA];
+/// The keyspace that describes what is not in `system_schema`: itself.
+pub const VIRTUAL_SCHEMA: &str = "system_virtual_schema";
+
+static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
+    let replication = Replication::Simple { factor: 1 };
+    let keyspaces = KEYSPACES.map(|name| {
+        let (name, replication) = (name.to_owned(), replication.clone());
+        SchemaChange::CreateKeyspace { name, replication, if_not_exists: false }
+    });
+    let tables = definitions().into_iter().map(|table| SchemaChange::CreateTable { table, if_not_exists: false });
+    keyspaces.into_iter().chain(tables).fold(Schema::default(), |schema, change| {
+        let next = schema.apply(&change).ok().flatten();
+        next.expect("every keyspace and table is defined once: a test reads them all")
+    })
+});
+
+/// Their schema.
+#[must_use]
+pub fn schema() -> &'static Schema {
+    &SCHEMA
+}
+
+/// True for a keyspace whose tables are answered by the node itself.
+#[must_use]
+pub fn is_system(keyspace: &str) -> bool {
+    KEYSPACES.contains(&keyspace)
+}
+
+type Columns = Vec<(&'static str, CqlType)>;
+
+fn list(element: CqlType) -> CqlType {
+    CqlType::List { element: Arc::new(element), frozen: true }
+}
+
+fn set(element: CqlType) -> CqlType {
+    CqlType::Set { element: Arc::new(element), frozen: true }
+}
+
+fn map(key: CqlType, value: CqlType) -> CqlType {
+    CqlType::Map { entry: Arc::new((key, value)), frozen: true }
+}
+
+/// A table of these columns; those outside of the key are put in the order of their names.
+fn table(keyspace: &str, name: &str, partition: Columns, clustering: Columns, mut others: Columns) -> Table {
+    others.sort_by_key(|(name, _)| *name);
+    let partition = partition.into_iter().zip(0..).map(|(column, at)| (column, ColumnKind::PartitionKey(at)));
+    let ascending = |at| ColumnKind::Clustering(at, ClusteringOrder::Ascending);
+    let clustering = clustering.into_iter().zip(0..).map(|(column, at)| (column, ascending(at)));
+    let others = others.into_iter().map(|column| (column, ColumnKind::Regular));
+    let column = |(((name, cql_type), kind), id): (((&str, CqlType), ColumnKind), u32)| Column {
+        id: ColumnId(id),
+        name: name.to_owned(),
+        kind,
+        cql_type,
+    };
+    Table {
+        id: TableId(0),
+        generation: 0,
+        keyspace: keyspace.to_owned(),
+        name: name.to_owned(),
+        columns: partition.chain(clustering).chain(others).zip(0..).map(column).collect(),
+        options: TableOptions::default(),
+        dropped_columns: Vec::new(),
+        indexes: Vec::new(),
+    }
+}
+
+/// All tables. Their ids are their positions, from 1: those of other tables are random, so that they do not meet.
+fn definitions() -> Vec<Table> {
+    let mut tables = of_the_cluster();
+    tables.extend(of_the_schema());
+    tables.extend(of_the_virtual_schema());
+    for (table, id) in tables.iter_mut().zip(1..) {
+        table.id = TableId(id);
+    }
+    tables
+}
+
+fn of_the_cluster() -> Vec<Table> {
+    use CqlType::{Blob, Inet, Int, Text, Uuid};
+    let of_every_node = || {
+        vec![
+            ("data_center", Text),
+            ("host_id", Uuid),
+            ("rack", Text),
+            ("release_version", Text),
+            ("schema_version", Uuid),
+            ("tokens", set(Text)),
+        ]
+    };
+    let mut local = of_every_node();
+    local.extend([
+        ("bootstrapped", Text),
+        ("broadcast_address", Inet),
+        ("broadcast_port", Int),
+        ("cluster_name", Text),
+        ("cql_version", Text),
+        ("gossip_generation", Int),
+        ("listen_address", Inet),
+        ("listen_port", Int),
+        ("native_protocol_version", Text),
+        ("partitioner", Text),
+        ("rpc_address", Inet),
+        ("rpc_port", Int),
+        ("truncated_at", map(Uuid, Blob)),
+    ]);
+    let mut peers = of_every_node();
+    peers.extend([("preferred_ip", Inet), ("rpc_address", Inet)]);
+    let mut peers_v2 = of_every_node();
+    peers_v2.extend([("native_address", Inet), ("native_port", Int), ("preferred_ip", Inet), ("preferred_port", Int)]);
+    vec![
+        table("system", "local", vec![("key", Text)], vec![], local),
+        table("system", "peers", vec![("peer", Inet)], vec![], peers),
+        table("system", "peers_v2", vec![("peer", Inet)], vec![("peer_port", Int)], peers_v2),
+    ]
+}
+
+/// The options of a table or view.
+fn options() -> Columns {
+    use CqlType::{Blob, Boolean, Double, Int, Text};
+    let texts = || map(Text, Text);
+    vec![
+        ("additional_write_policy", Text),
+        ("allow_auto_snapshot", Boolean),
+        ("bloom_filter_fp_chance", Double),
+        ("caching", texts()),
+        ("cdc", Boolean),
+        ("comment", Text),
+        ("compaction", texts()),
+        ("compression", texts()),
+        ("crc_check_chance", Double),
+        ("dclocal_read_repair_chance", Double),
+        ("default_time_to_live", Int),
+        ("extensions", map(Text, Blob)),
+        ("gc_grace_seconds", Int),
+        ("id", CqlType::Uuid),
+        ("incremental_backups", Boolean),
+        ("max_index_interval", Int),
+        ("memtable", Text),
+        ("memtable_flush_period_in_ms", Int),
+        ("min_index_interval", Int),
+        ("read_repair", Text),
+        ("read_repair_chance", Double),
+        ("speculative_retry", Text),
+    ]
+}
+
+fn of_the_schema() -> Vec<Table> {
+    use CqlType::{Blob, Boolean, Int, Text, Timestamp, Uuid};
+    let in_keyspace = |name: &str, clustering: Columns, others: Columns| {
+        table("system_schema", name, vec![("keyspace_name", Text)], clustering, others)
+    };
+    let texts = || map(Text, Text);
+    let mut tables = options();
+    tables.push(("flags", set(Text)));
+    let mut views = options();
+    views.extend([
+        ("base_table_id", Uuid),
+        ("base_table_name", Text),
+        ("include_all_columns", Boolean),
+        ("where_clause", Text),
+    ]);
+    let column = || vec![("table_name", Text), ("column_name", Text)];
+    let masks = vec![
+        ("function_argument_nulls", list(Boolean)),
+        ("function_argument_types", list(Text)),
+        ("function_argument_values", list(Text)),
+        ("function_keyspace", Text),
+        ("function_name", Text),
+    ];
+    let functions = vec![
+        ("argument_names", list(Text)),
+        ("body", Text),
+        ("called_on_null_input", Boolean),
+        ("language", Text),
+        ("return_type", Text),
+    ];
+    let aggregates = vec![
+        ("final_func", Text),
+        ("initcond", Text),
+        ("return_type", Text),
+        ("state_func", Text),
+        ("state_type", Text),
+    ];
+    vec![
+        in_keyspace("keyspaces", vec![], vec![("durable_writes", Boolean), ("replication", texts())]),
+        in_keyspace("tables", vec![("table_name", Text)], tables),
+        in_keyspace("columns", column(), columns(Blob, Int)),
+        in_keyspace("column_masks", column(), masks),
+        in_keyspace("dropped_columns", column(), vec![("dropped_time", Timestamp), ("kind", Text), ("type", Text)]),
+        in_keyspace("triggers", vec![("table_name", Text), ("trigger_name", Text)], vec![("options", texts())]),
+        in_keyspace("views", vec![("view_name", Text)], views),
+        in_keyspace(
+            "indexes",
+            vec![("table_name", Text), ("index_name", Text)],
+            vec![("kind", Text), ("options", texts())],
+        ),
+        in_keyspace("types", vec![("type_name", Text)], vec![("field_names", list(Text)), ("field_types", list(Text))]),
+        in_keyspace("functions", vec![("function_name", Text), ("argument_types", list(Text))], functions),
+        in_keyspace("aggregates", vec![("aggregate_name", Text), ("argument_types", list(Text))], aggregates),
+    ]
+}
+
+/// The columns of a table of columns outside of its key.
+fn columns(blob: CqlType, int: CqlType) -> Columns {
+    let text = || CqlType::Text;
+    vec![
+        ("clustering_order", text()),
+        ("column_name_bytes", blob),
+        ("kind", text()),
+        ("position", int),
+        ("type", text()),
+    ]
+}
+
+fn of_the_virtual_schema() -> Vec<Table> {
+    use CqlType::Text;
+    let in_keyspace = |name: &str, clustering: Columns, others: Columns| {
+        table(VIRTUAL_SCHEMA, name, vec![("keyspace_name", Text)], clustering, others)
+    };
+    vec![
+        in_keyspace("keyspaces", vec![], vec![]),
+        in_keyspace("tables", vec![("table_name", Text)], vec![("comment", Text)]),
+        in_keyspace("columns", vec![("table_name", Text), ("column_name", Text)], columns(CqlType::Blob, CqlType::Int)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_can_be_read_and_none_written() {
+        let mut tables = 0;
+        for keyspace in schema().keyspaces().values() {
+            assert!(is_system(&keyspace.name));
+            for table in keyspace.tables.values() {
+                let name = format!("{}.{}", keyspace.name, table.name);
+                let prepare = |text: &str| crate::prepare(text, &Schema::default(), None);
+                let read = prepare(&format!("SELECT * FROM {name}")).unwrap();
+                assert_eq!(read.result_columns().len(), table.columns.len());
+                assert!(table.columns.iter().all(|column| column.cql_type.check().is_ok()), "{name}");
+                let key = &table.columns[0].name;
+                assert!(prepare(&format!("SELECT * FROM {name} WHERE {key} = ?")).is_ok());
+                for write in [format!("DELETE FROM {name} WHERE {key} = ?"), format!("TRUNCATE {name}")] {
+                    let error = prepare(&write).unwrap_err().to_string();
+                    assert!(error.contains("system"), "{error}");
+                }
+                tables += 1;
+            }
+        }
+        assert_eq!(tables, definitions().len());
+        assert!(crate::prepare("USE system", &Schema::default(), None).is_ok());
+        let used =
+            crate::prepare("SELECT cluster_name FROM local WHERE key = 'local'", &Schema::default(), Some("system"));
+        assert!(used.is_ok());
+    }
+}

@@ -1,0 +1,456 @@
+//! One connection of the CQL native protocol: requests in, answers out, in the order in which they are ready.
+//!
+//! One task does all of it: it reads what has come, takes as many requests as there is room for, gathers the answers
+//! that are ready and writes them together.
+//!
+//! Invariants:
+//! * Room for the answer is reserved before a request is taken: a client that does not read its answers is not read
+//!   from, and nobody else waits for it. Requests in work are bounded in number and bytes.
+//! * Every request that is taken is answered, then, once the client has ended its side or the node drains, the
+//!   connection ends.
+//! * After an error of framing one answer tells what is wrong, and the connection ends.
+//! * A connection holds no buffer while nothing is under way on it.
+
+use crate::execute::{CQL_VERSION, CallGuard, Executor, Plan};
+use crate::native_events::{Events, Missed};
+use crate::native_request::{self, Answered, Form, Ready, Reply};
+use crate::shard_loop::ReplyTo;
+use bytes::{Buf, Bytes, BytesMut};
+use model::RequestError;
+use native::{
+    Answer, Compression, Envelope, ErrorResponse, Event, EventType, Failure, Fault, Inbound, Message, Outbound,
+    ProtocolError, QueryResult, Request, Response, Version,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+/// Requests of one connection that are in work or answered and not written.
+const REQUESTS_MAX: usize = 2_048;
+/// Bytes of the requests of one connection that are in work; above that no more are taken.
+const REQUEST_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes that wait to be written above which no more requests are taken.
+const UNWRITTEN_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of answers that are gathered for one write.
+const WRITE_BYTES: usize = 256 * 1024;
+/// Room that is made for one read.
+const READ_BYTES: usize = 64 * 1024;
+/// For how long a connection may take to begin.
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// For how long nothing may come from a client; drivers ask every half a minute.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// For how long nothing that is written may be taken by the client.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// For how long a client may go on sending after it was told that what it sends is not of the protocol.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What a connection needs of the node.
+pub(crate) struct Door {
+    /// The front desk.
+    pub(crate) executor: Arc<Executor>,
+    /// What clients can register for.
+    pub(crate) events: Arc<Events>,
+    /// Bytes of the longest message.
+    pub(crate) frame_bytes_max: usize,
+    /// True once connections are to end.
+    pub(crate) drain: watch::Receiver<bool>,
+}
+
+/// Why a connection has ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    /// The client has closed it, or the node drains.
+    #[error("closed")]
+    Closed,
+    /// The socket is broken.
+    #[error("{0}")]
+    Broken(#[from] io::Error),
+    /// What came is not of the protocol.
+    #[error("{0}")]
+    Fault(ProtocolError),
+    /// The client was too slow.
+    #[error("nothing came or went for too long")]
+    TimedOut,
+    /// The client cannot be told of every event any more.
+    #[error("events came faster than the client read them")]
+    MissedEvents,
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// STARTUP has not come.
+    Begun,
+    /// Statements are executed.
+    Ready,
+    /// Nothing more is read: what is in work is answered, then it ends.
+    Ending,
+}
+
+/// A connection and what is under way on it.
+pub(crate) struct Connection {
+    door: Arc<Door>,
+    socket: TcpStream,
+    inbound: Inbound,
+    outbound: Option<Outbound>,
+    stage: Stage,
+    /// The keyspace chosen by USE.
+    keyspace: Option<String>,
+    answers: mpsc::Sender<Answered>,
+    answered: mpsc::Receiver<Answered>,
+    /// Requests in work, and their bytes.
+    in_work: (usize, usize),
+    registered: BTreeSet<EventType>,
+    events: Option<tokio::sync::broadcast::Receiver<Event>>,
+    /// What is being written.
+    unwritten: Bytes,
+    /// When something was last read, and when something was last written or there was nothing to write.
+    read_at: Instant,
+    written_at: Instant,
+    fault: Option<ProtocolError>,
+    _call: CallGuard,
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub(crate) fn new(door: Arc<Door>, socket: TcpStream) -> Connection {
+        let (answers, answered) = mpsc::channel(REQUESTS_MAX);
+        let now = Instant::now();
+        Connection {
+            inbound: Inbound::new(door.frame_bytes_max),
+            outbound: None,
+            stage: Stage::Begun,
+            keyspace: None,
+            answers,
+            answered,
+            in_work: (0, 0),
+            registered: BTreeSet::new(),
+            events: None,
+            unwritten: Bytes::new(),
+            read_at: now,
+            written_at: now,
+            fault: None,
+            _call: door.executor.call(),
+            door,
+            socket,
+        }
+    }
+
+    /// Serves it to its end.
+    pub(crate) async fn run(mut self) -> End {
+        let mut drain = self.door.drain.clone();
+        let drained = async move { drop(drain.wait_for(|drain| *drain).await) };
+        tokio::pin!(drained);
+        loop {
+            self.take_requests();
+            if let Err(cause) = self.write() {
+                return End::Broken(cause);
+            }
+            if self.stage == Stage::Ending && self.in_work.0 == 0 && self.is_written() {
+                return match self.fault.take() {
+                    None => End::Closed,
+                    Some(error) => {
+                        self.linger().await;
+                        End::Fault(error)
+                    }
+                };
+            }
+            let reads = self.stage != Stage::Ending && self.has_room();
+            let gathers = self.waiting() < UNWRITTEN_BYTES_MAX;
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                Some(answered) = self.answered.recv(), if gathers && self.in_work.0 > 0 => {
+                    self.gather(answered);
+                    self.gather_ready();
+                }
+                ready = self.socket.writable(), if !self.is_written() => {
+                    if let Err(cause) = ready {
+                        return End::Broken(cause);
+                    }
+                }
+                ready = self.socket.readable(), if reads => {
+                    if let Err(cause) = ready.and_then(|()| self.read()) {
+                        return End::Broken(cause);
+                    }
+                }
+                event = next_event(&mut self.events), if gathers => match event {
+                    Ok(event) => self.tell(event),
+                    Err(Missed) => return End::MissedEvents,
+                },
+                () = &mut drained, if self.stage != Stage::Ending => self.stage = Stage::Ending,
+                () = tokio::time::sleep_until(deadline) => return End::TimedOut,
+            }
+        }
+    }
+
+    /// Lets the client read what is wrong: a socket that is closed with bytes unread is reset, and takes the answer
+    /// with it.
+    async fn linger(&mut self) {
+        let _ = self.socket.shutdown().await;
+        let discarded = async {
+            let mut bytes = vec![0; 4_096];
+            while self.socket.readable().await.is_ok() {
+                match self.socket.try_read(&mut bytes) {
+                    Ok(0) => return,
+                    Err(cause) if cause.kind() != io::ErrorKind::WouldBlock => return,
+                    _ => {}
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, discarded).await;
+    }
+
+    /// When the client has been too slow, unless something comes or goes until then.
+    fn deadline(&self) -> Instant {
+        if !self.is_written() {
+            return self.written_at + WRITE_TIMEOUT;
+        }
+        match self.stage {
+            Stage::Begun => self.read_at + STARTUP_TIMEOUT,
+            // The client waits for the node, not the other way round; each request has a timeout of its own.
+            _ if self.in_work.0 > 0 => Instant::now() + IDLE_TIMEOUT,
+            _ => self.read_at + IDLE_TIMEOUT,
+        }
+    }
+
+    /// Bytes of answers that the client has not taken.
+    fn waiting(&self) -> usize {
+        self.unwritten.len() + self.outbound.as_ref().map_or(0, Outbound::waiting)
+    }
+
+    fn is_written(&self) -> bool {
+        self.waiting() == 0
+    }
+
+    fn has_room(&self) -> bool {
+        let (requests, bytes) = self.in_work;
+        requests < REQUESTS_MAX && bytes < REQUEST_BYTES_MAX && self.waiting() < UNWRITTEN_BYTES_MAX
+    }
+
+    /// Reads what has come.
+    fn read(&mut self) -> io::Result<()> {
+        let buffer = self.inbound.buffer();
+        buffer.reserve(READ_BYTES);
+        match self.socket.try_read_buf(buffer) {
+            Ok(0) => self.stage = Stage::Ending,
+            Ok(_) => self.read_at = Instant::now(),
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
+            Err(cause) => return Err(cause),
+        }
+        Ok(())
+    }
+
+    /// Takes the requests that have come as a whole, as long as there is room for their answers.
+    fn take_requests(&mut self) {
+        while self.stage != Stage::Ending && self.has_room() {
+            match self.inbound.next_envelope() {
+                Ok(Some(envelope)) => self.take(&envelope),
+                Ok(None) => break,
+                Err(fault) => self.end_by(fault),
+            }
+        }
+        if self.inbound.held() == 0 {
+            *self.inbound.buffer() = BytesMut::new();
+        }
+    }
+
+    fn end_by(&mut self, fault: Fault) {
+        let Fault { stream, version, error } = fault;
+        self.outbound.get_or_insert_with(|| Outbound::new(version));
+        self.respond(stream, Response::Error(ErrorResponse::of_protocol(&error)));
+        self.fault = Some(error);
+        self.stage = Stage::Ending;
+    }
+
+    fn take(&mut self, envelope: &Envelope) {
+        let (version, stream) = (envelope.header.version, envelope.header.stream);
+        self.outbound.get_or_insert_with(|| Outbound::new(version));
+        match Message::decode(envelope) {
+            Ok(message) => self.on_message(message, envelope.body.len(), version),
+            Err(error) => self.respond(stream, Response::Error(ErrorResponse::of_protocol(&error))),
+        }
+    }
+
+    fn on_message(&mut self, message: Message, bytes: usize, version: Version) {
+        let Message { stream, tracing, request, .. } = message;
+        match (self.stage, request) {
+            (_, Request::Options) => self.respond(stream, Response::Supported(supported())),
+            (Stage::Begun, Request::Startup(startup)) => match startup.check(version) {
+                Ok(compression) => self.start(stream, compression),
+                Err(error) => self.respond(stream, Response::Error(ErrorResponse::of_protocol(&error))),
+            },
+            (Stage::Begun, other) => {
+                let name = other.opcode().name();
+                self.refuse(stream, format!("Unexpected message {name}, expecting STARTUP or OPTIONS"));
+            }
+            (_, Request::Startup(_)) => {
+                self.refuse(stream, "Unexpected message STARTUP: the connection is started".to_owned());
+            }
+            (_, Request::AuthResponse(_)) => {
+                self.refuse(stream, "Unexpected message AUTH_RESPONSE: no authentication is asked for".to_owned());
+            }
+            (_, Request::Register(types)) => {
+                self.events.get_or_insert_with(|| self.door.events.subscribe());
+                self.registered.extend(types);
+                self.respond(stream, Response::Ready);
+            }
+            (_, Request::Prepare(prepare)) => {
+                let keyspace = self.keyspace.as_deref();
+                let prepared = native_request::prepare(&self.door.executor, &prepare, keyspace, version);
+                let response = match prepared {
+                    Ok(prepared) => Response::Result(QueryResult::Prepared(prepared)),
+                    Err(error) => failed(&error),
+                };
+                self.respond(stream, response);
+            }
+            (_, request) => self.execute(stream, request, tracing, bytes),
+        }
+    }
+
+    fn start(&mut self, stream: i16, compression: Option<Compression>) {
+        self.respond(stream, Response::Ready);
+        self.inbound.start(compression);
+        if let Some(outbound) = &mut self.outbound {
+            outbound.start(compression);
+        }
+        self.stage = Stage::Ready;
+    }
+
+    fn execute(&mut self, stream: i16, request: Request, tracing: bool, bytes: usize) {
+        // There is room: it was looked for before the request was taken.
+        let Ok(permit) = self.answers.clone().try_reserve_owned() else { return };
+        self.in_work = (self.in_work.0 + 1, self.in_work.1 + bytes);
+        let reply = Reply::new(permit, stream, bytes);
+        let (executor, keyspace) = (&self.door.executor, self.keyspace.as_deref());
+        let ready = match request {
+            Request::Query(query) => native_request::query(executor, query, keyspace),
+            Request::Execute(execute) => native_request::execute(executor, execute),
+            Request::Batch(batch) => {
+                return match native_request::batch(executor, batch, keyspace) {
+                    Ok(statements) => {
+                        let executor = executor.clone();
+                        // Bounded as the connection's requests are: each holds a permit.
+                        tokio::spawn(async move {
+                            reply.answer(native_request::run_batch(&executor, statements).await);
+                        });
+                    }
+                    Err(error) => reply.answer(Err(error)),
+                };
+            }
+            other => Err(RequestError::Server(format!("{} is not a statement", other.opcode().name()))),
+        };
+        match ready {
+            Ok(ready) => submit(executor, ready, reply, tracing),
+            Err(error) => reply.answer(Err(error)),
+        }
+    }
+
+    fn refuse(&mut self, stream: i16, message: String) {
+        self.respond(stream, Response::Error(ErrorResponse { message, failure: Failure::Protocol }));
+    }
+
+    fn respond(&mut self, stream: i16, response: Response) {
+        self.push(&Answer::new(stream, response));
+    }
+
+    fn push(&mut self, answer: &Answer) {
+        let Some(outbound) = &mut self.outbound else { return };
+        if let Err(error) = outbound.push_answer(answer) {
+            let message = format!("the answer cannot be written: {error}");
+            let failed = Response::Error(ErrorResponse { message, failure: Failure::Server });
+            // Of a short text and no fields: it can be written.
+            let _ = outbound.push_answer(&Answer::new(answer.stream, failed));
+        }
+    }
+
+    fn gather(&mut self, answered: Answered) {
+        self.in_work = (self.in_work.0 - 1, self.in_work.1 - answered.request_bytes);
+        if let Some(keyspace) = answered.used_keyspace() {
+            self.keyspace = Some(keyspace.to_owned());
+        }
+        self.push(&answered.into_answer());
+    }
+
+    /// Gathers what else is ready, up to the size of one write.
+    fn gather_ready(&mut self) {
+        while self.waiting() < WRITE_BYTES {
+            match self.answered.try_recv() {
+                Ok(answered) => self.gather(answered),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        if self.registered.contains(&event.event_type()) {
+            self.push(&Answer::event(event));
+        }
+    }
+
+    /// Writes as much as the socket takes.
+    fn write(&mut self) -> io::Result<()> {
+        loop {
+            if self.unwritten.is_empty() {
+                self.unwritten = self.outbound.as_mut().map(Outbound::take).unwrap_or_default();
+            }
+            if self.unwritten.is_empty() {
+                self.written_at = Instant::now();
+                return Ok(());
+            }
+            match self.socket.try_write(&self.unwritten) {
+                Ok(count) => {
+                    self.unwritten.advance(count);
+                    self.written_at = Instant::now();
+                }
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(cause) => return Err(cause),
+            }
+        }
+    }
+}
+
+fn failed(error: &RequestError) -> Response {
+    Response::Error(ErrorResponse::of_request(error, native::WriteType::Simple))
+}
+
+fn supported() -> BTreeMap<String, Vec<String>> {
+    let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    BTreeMap::from([
+        ("CQL_VERSION".to_owned(), list(&[CQL_VERSION])),
+        ("COMPRESSION".to_owned(), list(&Compression::ALL.map(Compression::name))),
+        ("PROTOCOL_VERSIONS".to_owned(), list(&Version::NAMES)),
+    ])
+}
+
+/// Has a statement executed and answered.
+fn submit(executor: &Arc<Executor>, ready: Ready, reply: Reply, tracing: bool) {
+    let Ready { plan, form, whole } = ready;
+    let traced = |form: Form| form.warned("The request was not traced: tracing is not supported yet");
+    let reply = reply.with_form(if tracing { traced(form) } else { form });
+    match plan {
+        Plan::Done(answer) => reply.answer(Ok(answer)),
+        Plan::Shard(request) if !whole || matches!(request, node::io::Request::Write { .. }) => {
+            executor.submit(request, ReplyTo::Native(reply));
+        }
+        plan => {
+            // Bounded as the connection's requests are: each holds a permit.
+            let executor = executor.clone();
+            tokio::spawn(async move { reply.answer(native_request::run_whole(&executor, plan).await) });
+        }
+    }
+}
+
+/// The next event; never, for a connection that has not registered.
+async fn next_event(events: &mut Option<tokio::sync::broadcast::Receiver<Event>>) -> Result<Event, Missed> {
+    match events {
+        Some(events) => events.recv().await.map_err(|_| Missed),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,354 @@
+//! Requests of the CQL native protocol: from messages to plans, and from what comes of them to answers.
+//!
+//! Invariant: every statement goes through [`Executor`], as those of the gRPC API do; what the protocol can say and
+//! the node does not do is refused by name.
+
+use crate::execute::{Answer, Effect, Executor, Options, Plan, SchemaChanged};
+use crate::shard_loop::Outcome;
+use crate::statements::{ResultShape, Statement, native_columns};
+use bytes::Bytes;
+use membership::ClusterView;
+use model::{Consistency, RequestError};
+use native::envelope::Extras;
+use native::event::ChangeType;
+use native::rows::Columns;
+use native::{
+    Batch, BatchKind, ConsistencyLevel, ErrorResponse, Execute, Prepare, Prepared, Query, QueryParameters, QueryResult,
+    Response, Rows, RowsMetadata, SchemaChange, SchemaTarget, StatementText, Values, Version, WriteType,
+};
+use node::io::Response as ShardResponse;
+use query::{BoundValue, ColumnSpec};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// How the answer to a statement is to be written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Form {
+    /// The columns of its rows, if it has any.
+    shape: Option<Arc<ResultShape>>,
+    /// The client knows them.
+    omit: bool,
+    /// The client must learn the id of the columns: those that it knows are others.
+    changed: bool,
+    /// What the client should know besides.
+    warnings: Vec<String>,
+    /// What kind of write it is, if it is one.
+    write_type: Option<WriteType>,
+}
+
+/// What came of a request, on its way to the connection.
+pub(crate) struct Answered {
+    /// That of the request.
+    pub(crate) stream: i16,
+    /// Bytes of the request, to be counted as answered.
+    pub(crate) request_bytes: usize,
+    form: Form,
+    result: Result<Answer, RequestError>,
+}
+
+/// Room on a connection for the answer to one request.
+pub(crate) struct Reply {
+    permit: mpsc::OwnedPermit<Answered>,
+    stream: i16,
+    request_bytes: usize,
+    form: Form,
+}
+
+impl Reply {
+    /// For the request on `stream` that was `request_bytes` long.
+    pub(crate) fn new(permit: mpsc::OwnedPermit<Answered>, stream: i16, request_bytes: usize) -> Reply {
+        Reply { permit, stream, request_bytes, form: Form::default() }
+    }
+
+    /// The same with another form.
+    pub(crate) fn with_form(self, form: Form) -> Reply {
+        Reply { form, ..self }
+    }
+
+    /// Answers with what a shard says.
+    pub(crate) fn send(self, outcome: Outcome) {
+        self.answer(outcome.map(Answer::Data));
+    }
+
+    /// Answers.
+    pub(crate) fn answer(self, result: Result<Answer, RequestError>) {
+        let Reply { permit, stream, request_bytes, form } = self;
+        permit.send(Answered { stream, request_bytes, form, result });
+    }
+}
+
+/// A statement that is ready to be executed.
+pub(crate) struct Ready {
+    /// Where it goes.
+    pub(crate) plan: Plan,
+    /// How it is answered.
+    pub(crate) form: Form,
+    /// The client takes no pages: all rows belong into one answer.
+    pub(crate) whole: bool,
+}
+
+/// The level to work with. Those of one data centre are the ones of the whole cluster as long as that has only one.
+///
+/// # Errors
+/// `Invalid` for a level that the node does not have.
+fn consistency(level: ConsistencyLevel, view: &ClusterView) -> Result<Consistency, RequestError> {
+    let asked = Consistency::try_from(level);
+    if asked.is_ok() {
+        return asked;
+    }
+    let data_centers: BTreeSet<&str> = view.members.values().map(|member| member.data_center.as_str()).collect();
+    match level {
+        _ if data_centers.len() > 1 => asked,
+        ConsistencyLevel::LocalOne => Ok(Consistency::One),
+        ConsistencyLevel::LocalQuorum | ConsistencyLevel::EachQuorum => Ok(Consistency::Quorum),
+        _ => asked,
+    }
+}
+
+fn bound_value(value: native::BoundValue) -> BoundValue {
+    match value {
+        native::BoundValue::Value(bytes) => BoundValue::Value(bytes),
+        native::BoundValue::Null => BoundValue::Null,
+        native::BoundValue::Unset => BoundValue::Unset,
+    }
+}
+
+/// The values in the order of the parameters. A name that is not a parameter's is left alone, as in Cassandra.
+fn in_order(values: Values, parameters: &[ColumnSpec]) -> Result<Vec<BoundValue>, RequestError> {
+    match values {
+        Values::Positional(values) => Ok(values.into_iter().map(bound_value).collect()),
+        Values::Named(named) => {
+            let value = |parameter: &ColumnSpec| {
+                let found = named.iter().find(|(name, _)| *name == parameter.name);
+                let missing = || RequestError::Invalid(format!("there is no value for the marker {}", parameter.name));
+                found.map(|(_, value)| bound_value(value.clone())).ok_or_else(missing)
+            };
+            parameters.iter().map(value).collect()
+        }
+    }
+}
+
+/// The options of a statement, and whether its whole result is wanted at once.
+fn options(parameters: &QueryParameters, view: &ClusterView) -> Result<(Options, bool), RequestError> {
+    if parameters.now_in_seconds.is_some() {
+        return Err(RequestError::Invalid("now_in_seconds of a request is not supported".to_owned()));
+    }
+    let page = parameters.page_size.and_then(|rows| u32::try_from(rows).ok()).filter(|rows| *rows > 0);
+    let options = Options {
+        consistency: consistency(parameters.consistency, view)?,
+        timestamp: parameters.timestamp,
+        timeout: None,
+        page_rows: page.unwrap_or(u32::MAX),
+        paging_state: parameters.paging_state.clone().filter(|state| !state.is_empty()),
+    };
+    Ok((options, page.is_none()))
+}
+
+fn ready(
+    executor: &Executor,
+    view: &ClusterView,
+    statement: &Statement,
+    parameters: QueryParameters,
+    mut form: Form,
+) -> Result<Ready, RequestError> {
+    let (options, whole) = options(&parameters, view)?;
+    let values = in_order(parameters.values, statement.prepared.parameters())?;
+    if !statement.shape.columns.is_empty() {
+        form.shape = Some(statement.shape.clone());
+    }
+    let plan = executor.plan(statement, &values, options)?;
+    if statement.prepared.kind() == query::PreparedKind::Write {
+        form.write_type = Some(WriteType::Simple);
+    }
+    Ok(Ready { plan, form, whole })
+}
+
+/// QUERY. `keyspace` is the connection's.
+///
+/// # Errors
+/// When it cannot be executed.
+pub(crate) fn query(executor: &Executor, query: Query, keyspace: Option<&str>) -> Result<Ready, RequestError> {
+    let view = executor.view()?;
+    let Query { text, parameters } = query;
+    let keyspace = parameters.keyspace.as_deref().or(keyspace);
+    let statement = executor.statements.prepare(&text, keyspace, &view)?;
+    let form = Form { omit: parameters.skip_metadata, ..Form::default() };
+    ready(executor, &view, &statement, parameters, form)
+}
+
+/// EXECUTE.
+///
+/// # Errors
+/// When it cannot be executed; `Unprepared` when the statement is not known.
+pub(crate) fn execute(executor: &Executor, execute: Execute) -> Result<Ready, RequestError> {
+    let view = executor.view()?;
+    let Execute { id, result_metadata_id, parameters } = execute;
+    let statement = executor.statements.find(&id, &view)?;
+    // A client of version 4 that leaves out the columns knows them from PREPARE, and cannot be told of others.
+    let changed = result_metadata_id.is_some_and(|known| known != statement.shape.metadata_id);
+    let form = Form { omit: parameters.skip_metadata && !changed, changed, ..Form::default() };
+    ready(executor, &view, &statement, parameters, form)
+}
+
+/// PREPARE. `keyspace` is the connection's.
+///
+/// # Errors
+/// When the text is not a statement.
+pub(crate) fn prepare(
+    executor: &Executor,
+    prepare: &Prepare,
+    keyspace: Option<&str>,
+    version: Version,
+) -> Result<Prepared, RequestError> {
+    let view = executor.view()?;
+    let keyspace = prepare.keyspace.as_deref().or(keyspace);
+    let statement = executor.statements.prepare(&prepare.text, keyspace, &view)?;
+    let columns = statement.shape.native.clone();
+    let result = if columns.is_empty() {
+        RowsMetadata::none()
+    } else {
+        RowsMetadata { columns: Columns::Sent(columns), paging_state: None, new_metadata_id: None }
+    };
+    Ok(Prepared {
+        id: statement.id_bytes(),
+        result_metadata_id: (version >= Version::V5).then(|| statement.shape.metadata_id.clone()),
+        parameters: native_columns(statement.prepared.parameters()),
+        partition_key_indexes: statement.prepared.partition_key_indexes().to_vec(),
+        result,
+    })
+}
+
+/// BATCH: what each of its statements is to be executed as, on its own.
+///
+/// # Errors
+/// When a statement cannot be executed, and for what only a batch as a whole can promise.
+pub(crate) fn batch(executor: &Executor, batch: Batch, keyspace: Option<&str>) -> Result<Vec<Ready>, RequestError> {
+    let view = executor.view()?;
+    let Batch { kind, statements, parameters } = batch;
+    let refused = |message: &str| Err(RequestError::Invalid(message.to_owned()));
+    match kind {
+        BatchKind::Counter => return refused("Counter batches are not supported yet"),
+        BatchKind::Logged if statements.len() > 1 => {
+            return refused(
+                "Logged batches of more than one statement are not supported yet: use an unlogged batch, whose \
+                 statements are executed one by one",
+            );
+        }
+        BatchKind::Logged | BatchKind::Unlogged => {}
+    }
+    let keyspace = parameters.keyspace.as_deref().or(keyspace);
+    let mut all = Vec::with_capacity(statements.len());
+    for native::BatchStatement { statement, values } in statements {
+        let statement = match statement {
+            StatementText::Text(text) => executor.statements.prepare(&text, keyspace, &view)?,
+            StatementText::Prepared(id) => executor.statements.find(&id, &view)?,
+        };
+        if statement.prepared.kind() != query::PreparedKind::Write {
+            return refused("Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.");
+        }
+        let mut of_statement = QueryParameters { values, ..parameters.clone() };
+        of_statement.keyspace = None;
+        let mut ready = ready(executor, &view, &statement, of_statement, Form::default())?;
+        ready.form.write_type = Some(WriteType::UnloggedBatch);
+        all.push(ready);
+    }
+    Ok(all)
+}
+
+/// Executes the statements of a batch and waits for all of them; the first error is that of the batch.
+pub(crate) async fn run_batch(executor: &Executor, statements: Vec<Ready>) -> Result<Answer, RequestError> {
+    let waits = statements.into_iter().map(|ready| executor.wait(ready.plan));
+    for result in futures::future::join_all(waits).await {
+        result?;
+    }
+    Ok(Answer::Data(ShardResponse::Written))
+}
+
+/// Bytes of a result that is sent in one answer, at most: above that a client must take pages.
+const WHOLE_RESULT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Executes a read for a client that takes no pages: page after page, into one answer.
+pub(crate) async fn run_whole(executor: &Executor, plan: Plan) -> Result<Answer, RequestError> {
+    let mut request = match plan {
+        Plan::Shard(request) => request,
+        other => return executor.wait(other).await,
+    };
+    let (mut all, mut bytes) = (Vec::new(), 0);
+    loop {
+        let answer = executor.wait(Plan::Shard(request.clone())).await?;
+        let Answer::Data(ShardResponse::Rows { rows, paging_state: next }) = answer else { return Ok(answer) };
+        bytes += rows.iter().flatten().map(|value| 4 + value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
+        if bytes > WHOLE_RESULT_BYTES_MAX {
+            let message = format!(
+                "The result is longer than the {WHOLE_RESULT_BYTES_MAX} bytes that are sent at once: set a page size"
+            );
+            return Err(RequestError::Invalid(message));
+        }
+        all.extend(rows);
+        match (&mut request, next) {
+            (node::io::Request::Read { paging_state, .. }, Some(next)) => *paging_state = Some(next),
+            _ => return Ok(Answer::Data(ShardResponse::Rows { rows: all, paging_state: None })),
+        }
+    }
+}
+
+fn schema_change(changed: SchemaChanged) -> QueryResult {
+    let change = match changed.effect {
+        Effect::Created => ChangeType::Created,
+        Effect::Updated => ChangeType::Updated,
+        Effect::Dropped => ChangeType::Dropped,
+        // The schema is as it was.
+        Effect::Truncated | Effect::None => return QueryResult::Void,
+    };
+    let target = match (changed.table, changed.user_type) {
+        (Some(table), _) => SchemaTarget::Table(table),
+        (None, Some(name)) => SchemaTarget::Type(name),
+        (None, None) => SchemaTarget::Keyspace,
+    };
+    QueryResult::SchemaChange(SchemaChange { change, keyspace: changed.keyspace, target })
+}
+
+impl Answered {
+    /// The keyspace that the connection uses from now on, if the request was USE.
+    pub(crate) fn used_keyspace(&self) -> Option<&str> {
+        match &self.result {
+            Ok(Answer::Use(keyspace)) => Some(keyspace),
+            _ => None,
+        }
+    }
+
+    /// The answer as it is written.
+    pub(crate) fn into_answer(self) -> native::Answer {
+        let Answered { stream, form, result, .. } = self;
+        let Form { shape, omit, changed, mut warnings, write_type } = form;
+        let response = match result {
+            Ok(Answer::Data(ShardResponse::Written)) => Response::Result(QueryResult::Void),
+            Ok(Answer::Data(ShardResponse::Rows { rows, paging_state })) => {
+                let columns = match &shape {
+                    Some(shape) if omit => Columns::Omitted(shape.native.len()),
+                    Some(shape) => Columns::Sent(shape.native.clone()),
+                    None => Columns::Omitted(0),
+                };
+                let new_metadata_id = shape.filter(|_| changed).map(|shape| shape.metadata_id.clone());
+                let metadata = RowsMetadata { columns, paging_state, new_metadata_id };
+                Response::Result(QueryResult::Rows(Rows { metadata, rows }))
+            }
+            Ok(Answer::Use(keyspace)) => Response::Result(QueryResult::SetKeyspace(keyspace)),
+            Ok(Answer::Schema(changed)) => {
+                warnings.extend(changed.warning.clone());
+                Response::Result(schema_change(changed))
+            }
+            Err(error) => Response::Error(ErrorResponse::of_request(&error, write_type.unwrap_or(WriteType::Simple))),
+        };
+        native::Answer { stream, extras: Extras { warnings, ..Extras::default() }, response }
+    }
+}
+
+impl Form {
+    /// The same, with a word for the client.
+    pub(crate) fn warned(mut self, warning: &str) -> Form {
+        self.warnings.push(warning.to_owned());
+        self
+    }
+}
