@@ -113,14 +113,15 @@ fn order_by_reads_forward_or_backward() {
     ];
     for (restriction, order, reversed) in cases {
         let statement = format!("SELECT * FROM c WHERE p1 = 1 AND p2 = '' {restriction} {order}");
-        assert_eq!(read(&schema, &statement, &[]).command(1, 1, NOW).reversed, reversed, "{statement}");
+        assert_eq!(command(&read(&schema, &statement, &[]), 1, 1).reversed, reversed, "{statement}");
     }
 }
 
 #[test]
 fn limits_of_zero_are_read_as_one() {
     let read = read(&sample(), "SELECT * FROM t WHERE k = 1 LIMIT 3", &[]);
-    let command = read.command(0, 0, WallMicros(-1));
+    let limits = CommandLimits { rows: 0, bytes: 0, tombstones: 0 };
+    let command = read.partition_command(&key_of(&read), limits, WallMicros(-1));
     assert_eq!((command.row_limit, command.bytes_limit, command.now_seconds), (1, 1, 0));
     assert_eq!(read.limit(), Some(3));
 }
