@@ -53,11 +53,6 @@ fn a_stale_epoch_that_is_accepted_is_caught() {
 }
 
 #[test]
-fn coverage_that_is_ignored_is_caught() {
-    is_caught(Planted::CoverageIgnored);
-}
-
-#[test]
 fn a_range_that_is_dropped_at_a_page_boundary_is_caught() {
     is_caught(Planted::RangeDropped);
 }
