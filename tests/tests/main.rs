@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod corpus;
 mod damage;
 mod documentation;
 mod durability;
