@@ -61,3 +61,8 @@ fn a_range_that_is_dropped_at_a_page_boundary_is_caught() {
 fn a_repair_of_a_range_that_is_skipped_is_caught() {
     is_caught(Planted::RangeRepairSkipped);
 }
+
+#[test]
+fn coverage_that_is_ignored_is_caught() {
+    is_caught(Planted::CoverageIgnored);
+}
