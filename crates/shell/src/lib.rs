@@ -12,10 +12,14 @@
 )]
 
 mod command;
+mod completion;
+mod configuration;
 mod connection;
 mod copy;
 mod describe;
 mod format;
+mod help;
+mod highlight;
 mod input;
 mod session;
 mod terminal;
@@ -93,4 +97,12 @@ fn script(options: &ShellOptions) -> Result<Option<String>, String> {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).map_err(|error| format!("cannot read standard input: {error}"))?;
     Ok(Some(text))
+}
+
+/// The path with `~/` at its start replaced by the folder of the user.
+fn expand_home(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => PathBuf::from(path),
+    }
 }
