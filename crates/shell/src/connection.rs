@@ -1,6 +1,7 @@
 //! What the shell asks of the driver.
 
 use crate::format::Rows;
+use crate::settings::Settings;
 use bytes::Bytes;
 use client::{Applied, ClientError, PreparedStatement, Session, SessionBuilder, Statement, TableInfo, Topology};
 use model::{Consistency, CqlType, RequestError, Token, Value};
@@ -10,9 +11,6 @@ use thiserror::Error;
 
 /// A column's name and type.
 pub(crate) type Column = (String, CqlType);
-
-/// How long a statement may take; schema changes wait for the nodes to agree.
-const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Why the cluster did not do what the shell asked.
 #[derive(Debug, Error)]
@@ -98,13 +96,14 @@ impl Connection {
     ///
     /// # Errors
     /// When the node does not answer, or the keyspace does not exist.
-    pub(crate) async fn connect(host: &str, keyspace: Option<&str>) -> Result<Connection, ConnectionError> {
-        let mut builder = SessionBuilder::new([host]).timeout(TIMEOUT);
-        if let Some(keyspace) = keyspace {
+    pub(crate) async fn connect(settings: &Settings) -> Result<Connection, ConnectionError> {
+        let builder = SessionBuilder::new([&settings.host]);
+        let mut builder = builder.timeout(settings.request_timeout).connect_timeout(settings.connect_timeout);
+        if let Some(keyspace) = &settings.keyspace {
             builder = builder.keyspace(keyspace);
         }
         let session = builder.connect().await?;
-        Ok(Connection { session, host: host.to_owned(), consistency: Consistency::default() })
+        Ok(Connection { session, host: settings.host.clone(), consistency: Consistency::default() })
     }
 
     /// The node that was connected to first.

@@ -8,7 +8,8 @@ use crate::describe::describe;
 use crate::format::{Format, Look, Rows, write_rows};
 use crate::help::help;
 use crate::input::{self, Next};
-use crate::{EXIT_FAILED, EXIT_OK, ShellOptions, expand_home, terminal};
+use crate::settings::Settings;
+use crate::{EXIT_FAILED, EXIT_OK, expand_home, terminal};
 use model::RequestError;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -67,23 +68,26 @@ pub(crate) struct Session {
     elapsed: bool,
     /// Where results go instead of to the screen.
     capture: Option<(String, File)>,
+    /// Whether errors are shown with all their parts.
+    debug: bool,
     /// True when a person is at the terminal, who is told what changed.
     interactive: bool,
     depth: usize,
 }
 
 impl Session {
-    /// Connects as the options say.
+    /// Connects as the settings say.
     ///
     /// # Errors
     /// When the cluster cannot be reached.
-    pub(crate) async fn connect(options: &ShellOptions) -> Result<Session, ConnectionError> {
-        let connection = Connection::connect(&options.host, options.keyspace.as_deref()).await?;
+    pub(crate) async fn connect(settings: &Settings) -> Result<Session, ConnectionError> {
+        let connection = Connection::connect(settings).await?;
         Ok(Session {
             connection,
             page_rows: Some(PAGE_ROWS),
-            format: options.format,
-            look: terminal::look(),
+            format: settings.format,
+            look: terminal::look(settings.color),
+            debug: settings.debug,
             elapsed: false,
             capture: None,
             interactive: false,
@@ -99,6 +103,17 @@ impl Session {
     /// A person is at the terminal from now on.
     pub(crate) fn set_interactive(&mut self) {
         self.interactive = true;
+    }
+
+    /// True when what is typed and shown has colours.
+    pub(crate) fn has_colors(&self) -> bool {
+        self.look.color
+    }
+
+    /// The message of an error: see [`explain`].
+    pub(crate) fn explain(&self, item: &str, error: &ItemError) -> String {
+        let message = explain(item, error);
+        if self.debug { format!("{message}\n{error:?}") } else { message }
     }
 
     /// Tells the person at the terminal.
@@ -131,7 +146,7 @@ impl Session {
                     return EXIT_FAILED;
                 }
                 Err(error) => {
-                    terminal::error(&explain(item, &error));
+                    terminal::error(&self.explain(item, &error));
                     return EXIT_FAILED;
                 }
             }
@@ -330,7 +345,7 @@ fn show_or_set(state: &mut bool, switch: Option<bool>, name: &str, out: &mut dyn
 }
 
 /// The message of an error; if it names a place, with the line of the statement and a caret under the place.
-pub(crate) fn explain(item: &str, error: &ItemError) -> String {
+fn explain(item: &str, error: &ItemError) -> String {
     let place = match error {
         ItemError::Connection(cause) => cause.request().and_then(place),
         _ => None,

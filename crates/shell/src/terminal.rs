@@ -4,7 +4,7 @@ use crate::completion::candidates;
 use crate::format::Look;
 use crate::highlight::highlight;
 use crate::input::{self, Next};
-use crate::session::{Flow, Session, explain};
+use crate::session::{Flow, Session};
 use crate::{EXIT_FAILED, EXIT_OK};
 use client::Topology;
 use rustyline::completion::{Completer, Pair};
@@ -28,12 +28,13 @@ pub(crate) fn error(message: &str) {
     eprintln!("{message}");
 }
 
-/// How tables look: fitted to the terminal and in colour if standard output is one, unless `NO_COLOR` is set.
-pub(crate) fn look() -> Look {
+/// How tables look: fitted to the terminal and in colour if standard output is one, unless `NO_COLOR` is set or `color`
+/// says otherwise.
+pub(crate) fn look(color: Option<bool>) -> Look {
     let is_terminal = io::stdout().is_terminal();
     Look {
         expanded: false,
-        color: is_terminal && colors_wanted(),
+        color: color.unwrap_or_else(|| is_terminal && colors_wanted()),
         width: comfy_table::Table::new().width().filter(|_| is_terminal),
     }
 }
@@ -122,7 +123,7 @@ pub(crate) async fn interact(session: &mut Session) -> u8 {
     loop {
         let (topology, keyspace) = (session.connection().known_topology(), session.connection().keyspace());
         let prompt = keyspace.as_ref().map_or("helenus> ".to_owned(), |keyspace| format!("helenus:{keyspace}> "));
-        editor.set_helper(Some(Assistant { topology, keyspace, color: look().color }));
+        editor.set_helper(Some(Assistant { topology, keyspace, color: session.has_colors() }));
         let text = match editor.readline(&prompt) {
             Ok(text) => text,
             Err(ReadlineError::Interrupted) => continue,
@@ -168,7 +169,7 @@ async fn run(session: &mut Session, text: &str, editor: &Input) -> Flow {
             Ok(Flow::Exit) => return Flow::Exit,
             Ok(Flow::History(count)) => show_history(editor, count),
             Err(cause) => {
-                error(&explain(item, &cause));
+                error(&session.explain(item, &cause));
                 return Flow::Continue;
             }
         }
