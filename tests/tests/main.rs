@@ -8,8 +8,10 @@
 )]
 
 mod bad_input;
+mod corpus;
 mod damage;
 mod documentation;
 mod durability;
 mod process;
+mod scans;
 mod sick_disk;
