@@ -87,6 +87,14 @@ impl Topology {
         self.keyspaces.get(name)
     }
 
+    /// The nodes that hold `token` in `keyspace`, as the session would ask them; none when the keyspace is not known
+    /// or each node has its own. For tools that look where data is.
+    #[must_use]
+    pub fn replicas(&self, keyspace: &str, token: Token) -> Vec<&NodeInfo> {
+        let routes = Routes::new(self);
+        routes.replicas(keyspace, token).iter().filter_map(|index| self.nodes.get(*index as usize)).collect()
+    }
+
     /// From an answer; `known` stands in for the keyspaces that it has left out.
     pub(crate) fn from_proto(
         response: proto::TopologyResponse,

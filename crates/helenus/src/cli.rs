@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -177,9 +178,8 @@ enum DurabilityArgument {
 /// Options of `shell`.
 #[derive(Debug, Args)]
 pub(crate) struct ShellArguments {
-    /// Node to connect to first: HOST or HOST:PORT
-    #[arg(default_value = "127.0.0.1")]
-    host: String,
+    /// Node to connect to first: HOST or HOST:PORT [default: 127.0.0.1]
+    host: Option<String>,
     /// Execute these statements and end
     #[arg(short = 'e', long, value_name = "CQL", conflicts_with = "file", allow_hyphen_values = true)]
     execute: Option<String>,
@@ -192,6 +192,36 @@ pub(crate) struct ShellArguments {
     /// Keyspace to begin with
     #[arg(short = 'k', long, value_name = "NAME")]
     keyspace: Option<String>,
+    /// File of settings in the form of cqlshrc
+    #[arg(long, value_name = "FILE")]
+    cqlshrc: Option<PathBuf>,
+    /// How long a statement may take
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    request_timeout: Option<u64>,
+    /// How long connecting to a node may take
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    connect_timeout: Option<u64>,
+    /// Colours, whatever output is
+    #[arg(short = 'C', long)]
+    color: bool,
+    /// No colours
+    #[arg(long, conflicts_with = "color")]
+    no_color: bool,
+    /// Encoding of input and output: UTF-8
+    #[arg(long, value_name = "NAME")]
+    encoding: Option<String>,
+    /// Show errors with all their parts
+    #[arg(long)]
+    debug: bool,
+    /// User to log in as: not supported by the server yet
+    #[arg(short = 'u', long, value_name = "NAME")]
+    username: Option<String>,
+    /// Password to log in with: not supported by the server yet
+    #[arg(short = 'p', long)]
+    password: Option<String>,
+    /// Connect over TLS: not supported by the server yet
+    #[arg(long)]
+    ssl: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -206,13 +236,31 @@ enum FormatArgument {
 
 impl From<ShellArguments> for shell::ShellOptions {
     fn from(arguments: ShellArguments) -> shell::ShellOptions {
-        let ShellArguments { host, execute, file, format, keyspace } = arguments;
-        let format = match format {
-            FormatArgument::Table => shell::Format::Table,
-            FormatArgument::Json => shell::Format::Json,
-            FormatArgument::Csv => shell::Format::Csv,
+        let color = match (arguments.color, arguments.no_color) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
         };
-        shell::ShellOptions { host, execute, file, format, keyspace }
+        shell::ShellOptions {
+            host: arguments.host,
+            execute: arguments.execute,
+            file: arguments.file,
+            format: match arguments.format {
+                FormatArgument::Table => shell::Format::Table,
+                FormatArgument::Json => shell::Format::Json,
+                FormatArgument::Csv => shell::Format::Csv,
+            },
+            keyspace: arguments.keyspace,
+            settings: arguments.cqlshrc,
+            request_timeout: arguments.request_timeout.map(Duration::from_secs),
+            connect_timeout: arguments.connect_timeout.map(Duration::from_secs),
+            color,
+            encoding: arguments.encoding,
+            debug: arguments.debug,
+            username: arguments.username,
+            password: arguments.password,
+            tls: arguments.ssl,
+        }
     }
 }
 

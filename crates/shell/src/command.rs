@@ -1,8 +1,10 @@
 //! What a person can type besides CQL: the shell's own commands, parsed.
 //!
-//! A command is recognised by its first word, in any case; everything else is a CQL statement and goes
-//! to the server as it is. A command that exists in cqlsh and not here is refused by name.
+//! A command is recognised by its first word, in any case; everything else is a CQL statement and goes to the server
+//! as it is. A command that exists in cqlsh and needs what the server does not have is refused by name.
 
+use crate::copy::{Copy, Direction};
+use crate::describe::{Describe, Kind};
 use model::Consistency;
 use thiserror::Error;
 
@@ -10,7 +12,7 @@ use thiserror::Error;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Command {
     /// `HELP [topic]`.
-    Help,
+    Help(Option<String>),
     /// `EXIT` or `QUIT`.
     Exit,
     /// `CONSISTENCY [level]`: shows or sets.
@@ -19,33 +21,24 @@ pub(crate) enum Command {
     Describe(Describe),
     /// `EXPAND [ON|OFF]`: rows one below the other.
     Expand(Option<bool>),
+    /// `ELAPSED [ON|OFF]`: how long each statement took.
+    Elapsed(Option<bool>),
     /// `PAGING [ON|OFF|rows]`: rows asked for at a time.
     Paging(Option<Paging>),
+    /// `TRACING`, or `TRACING OFF`, which it always is.
+    Tracing,
+    /// `CAPTURE ['file'|OFF]`: results go to a file.
+    Capture(Option<Capture>),
+    /// `SHOW ...`.
+    Show(Show),
+    /// `HISTORY [n]`: what was typed before.
+    History(Option<usize>),
     /// `SOURCE 'file'`.
     Source(String),
-    /// `COPY table [(columns)] FROM 'file' [WITH ...]`.
+    /// `COPY table [(columns)] FROM|TO 'file' [WITH ...]`.
     Copy(Copy),
     /// `CLEAR` or `CLS`.
     Clear,
-}
-
-/// What to describe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Describe {
-    /// Nodes and their tokens.
-    Cluster,
-    /// Names of all keyspaces.
-    Keyspaces,
-    /// Names of the tables of the current or all keyspaces.
-    Tables,
-    /// CREATE statements of everything.
-    Schema,
-    /// CREATE statements of one keyspace; the current one when not named.
-    Keyspace(Option<String>),
-    /// CREATE statement of one table, with its keyspace if named.
-    Table(Option<String>, String),
-    /// A keyspace or a table, whichever has the name.
-    Name(String),
 }
 
 /// A setting of PAGING.
@@ -59,58 +52,24 @@ pub(crate) enum Paging {
     On,
 }
 
-/// `COPY table [(columns)] FROM 'file' [WITH ...]`.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Copy {
-    /// The keyspace, if named.
-    pub keyspace: Option<String>,
-    /// The table.
-    pub table: String,
-    /// The columns in the order of the file; empty when not named.
-    pub columns: Vec<String>,
-    /// The file, or `None` for STDIN.
-    pub file: Option<String>,
-    /// WITH options.
-    pub options: CopyOptions,
+/// A setting of CAPTURE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Capture {
+    /// Results go to the end of this file.
+    File(String),
+    /// They no longer do.
+    Off,
 }
 
-/// The options of COPY FROM that are honoured.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct CopyOptions {
-    /// True when the first line names the columns.
-    pub header: bool,
-    /// Between fields.
-    pub delimiter: u8,
-    /// Around fields that hold a delimiter, quote or line break.
-    pub quote: u8,
-    /// The text of a field that stands for null.
-    pub null: String,
-    /// Data lines to pass over at the start.
-    pub skip_rows: u64,
-    /// Data lines to read at most.
-    pub max_rows: Option<u64>,
-    /// Time to live of the rows in seconds.
-    pub ttl: Option<u32>,
-    /// Rows on their way to the cluster at once.
-    pub in_flight: usize,
-    /// Rows that may fail before COPY gives up.
-    pub max_errors: u64,
-}
-
-impl Default for CopyOptions {
-    fn default() -> CopyOptions {
-        CopyOptions {
-            header: false,
-            delimiter: b',',
-            quote: b'"',
-            null: String::new(),
-            skip_rows: 0,
-            max_rows: None,
-            ttl: None,
-            in_flight: 512,
-            max_errors: 1_000,
-        }
-    }
+/// What SHOW shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Show {
+    /// The versions of shell and server.
+    Version,
+    /// The node that was connected to.
+    Host,
+    /// The nodes that hold a token in a keyspace.
+    Replicas(i64, Option<String>),
 }
 
 /// Why a command is not one.
@@ -122,16 +81,56 @@ fn wrong(message: impl Into<String>) -> CommandError {
     CommandError(message.into())
 }
 
+/// The first words of commands.
+pub(crate) const WORDS: [&str; 20] = [
+    "?",
+    "CAPTURE",
+    "CLEAR",
+    "CLS",
+    "CONSISTENCY",
+    "COPY",
+    "DESC",
+    "DESCRIBE",
+    "ELAPSED",
+    "EXIT",
+    "EXPAND",
+    "HELP",
+    "HISTORY",
+    "LOGIN",
+    "PAGING",
+    "QUIT",
+    "SERIAL",
+    "SHOW",
+    "SOURCE",
+    "TRACING",
+];
+
+/// The first word of `text`, in upper case.
+pub(crate) fn first_word(text: &str) -> String {
+    let text = text.trim_start();
+    let end = text.find(|character: char| !(character.is_alphanumeric() || "_?".contains(character)));
+    text[..end.unwrap_or(text.len())].to_ascii_uppercase()
+}
+
+/// True when `text` starts with a command word, so that a line is complete without a semicolon.
+#[must_use]
+pub(crate) fn is_command(text: &str) -> bool {
+    WORDS.contains(&first_word(text).as_str())
+}
+
 /// Parses `text`, without its final semicolon, as a command; `None` when it is CQL.
 ///
 /// # Errors
-/// When it is a command and not well formed, or a command of cqlsh that is not supported.
+/// When it is a command and not well formed, or one that is not supported.
 pub(crate) fn parse(text: &str) -> Result<Option<Command>, CommandError> {
+    let first = first_word(text);
+    if !WORDS.contains(&first.as_str()) {
+        return Ok(None);
+    }
     let tokens = tokens(text)?;
-    let Some(first) = tokens.first().and_then(Token::word) else { return Ok(None) };
-    let rest = &tokens[1..];
-    let command = match first.to_ascii_uppercase().as_str() {
-        "HELP" | "?" => Command::Help,
+    let rest = tokens.get(1..).unwrap_or_default();
+    let command = match first.as_str() {
+        "HELP" | "?" => help(rest)?,
         "EXIT" | "QUIT" => nothing_more(rest, Command::Exit)?,
         "CLEAR" | "CLS" => nothing_more(rest, Command::Clear)?,
         "CONSISTENCY" => Command::Consistency(match words(rest)?.as_slice() {
@@ -139,35 +138,40 @@ pub(crate) fn parse(text: &str) -> Result<Option<Command>, CommandError> {
             [level] => Some(level.parse().map_err(CommandError)?),
             _ => return Err(wrong("CONSISTENCY takes one level, such as QUORUM")),
         }),
-        "DESCRIBE" | "DESC" => Command::Describe(describe(&words(rest)?)?),
-        "EXPAND" => Command::Expand(match words(rest)?.as_slice() {
-            [] => None,
-            [switch] => Some(on_or_off(switch)?),
-            _ => return Err(wrong("EXPAND takes ON or OFF")),
-        }),
-        "PAGING" => Command::Paging(match words(rest)?.as_slice() {
-            [] => None,
-            [number] if number.parse::<u32>().is_ok_and(|rows| rows > 0) => number.parse().ok().map(Paging::Rows),
-            [switch] => Some(if on_or_off(switch)? { Paging::On } else { Paging::Off }),
-            _ => return Err(wrong("PAGING takes ON, OFF or a number of rows")),
-        }),
+        "DESCRIBE" | "DESC" => Command::Describe(describe(rest)?),
+        "EXPAND" => Command::Expand(switch("EXPAND", rest)?),
+        "ELAPSED" => Command::Elapsed(switch("ELAPSED", rest)?),
+        "TRACING" => match switch("TRACING", rest)? {
+            Some(true) => return Err(wrong("TRACING ON is not supported: the server does not trace requests yet")),
+            _ => Command::Tracing,
+        },
+        "PAGING" => paging(rest)?,
         "SOURCE" => match rest {
             [Token::Quoted(file)] => Command::Source(file.clone()),
             _ => return Err(wrong("SOURCE takes a file name in single quotes")),
         },
+        "CAPTURE" => match rest {
+            [] => Command::Capture(None),
+            [Token::Quoted(file)] => Command::Capture(Some(Capture::File(file.clone()))),
+            [Token::Word(word)] if word.eq_ignore_ascii_case("off") => Command::Capture(Some(Capture::Off)),
+            _ => return Err(wrong("CAPTURE takes a file name in single quotes, or OFF")),
+        },
+        "SHOW" => Command::Show(show(rest)?),
+        "HISTORY" => match words(rest)?.as_slice() {
+            [] => Command::History(None),
+            [count] => Command::History(Some(count.parse().map_err(|_| wrong("HISTORY takes a number of entries"))?)),
+            _ => return Err(wrong("HISTORY takes a number of entries")),
+        },
         "COPY" => Command::Copy(copy(rest)?),
-        later @ ("TRACING" | "CAPTURE" | "SERIAL" | "SHOW" | "LOGIN" | "UNICODE" | "ELAPSED" | "HISTORY") => {
-            return Err(wrong(format!("the command {later} is not supported yet; HELP lists those that are")));
+        "SERIAL" => {
+            return Err(wrong(
+                "SERIAL CONSISTENCY is not supported: the server does not execute conditional statements yet",
+            ));
         }
+        "LOGIN" => return Err(wrong("LOGIN is not supported: the server does not authenticate users yet")),
         _ => return Ok(None),
     };
     Ok(Some(command))
-}
-
-/// True when `text` starts with a command word, so that a line is complete without a semicolon.
-#[must_use]
-pub(crate) fn is_command(text: &str) -> bool {
-    !matches!(parse(text), Ok(None))
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -183,6 +187,20 @@ impl Token {
         match self {
             Token::Word(word) => Some(word),
             _ => None,
+        }
+    }
+
+    /// True for this word, in any case.
+    fn is(&self, word: &str) -> bool {
+        self.word().is_some_and(|own| own.eq_ignore_ascii_case(word))
+    }
+
+    /// The name that it is: in double quotes it keeps its case, else it is in lower case.
+    fn name(&self) -> Option<String> {
+        match self {
+            Token::Word(word) => Some(word.to_lowercase()),
+            Token::Identifier(name) => Some(name.clone()),
+            Token::Quoted(_) | Token::Symbol(_) => None,
         }
     }
 }
@@ -203,8 +221,7 @@ fn tokens(text: &str) -> Result<Vec<Token>, CommandError> {
                         }
                         Some(end) if end == quote => break,
                         Some(inside) => content.push(inside),
-                        // CQL has a better message for this than the shell.
-                        None => return Ok(Vec::new()),
+                        None => return Err(wrong(format!("a {quote} is not closed"))),
                     }
                 }
                 tokens.push(if quote == '"' { Token::Identifier(content) } else { Token::Quoted(content) });
@@ -213,6 +230,13 @@ fn tokens(text: &str) -> Result<Vec<Token>, CommandError> {
                 let mut word = String::from(character);
                 while let Some(next) = rest.next_if(|next| next.is_alphanumeric() || "_-".contains(*next)) {
                     word.push(next);
+                }
+                // A number may have a fraction.
+                if word.chars().all(|digit| digit.is_ascii_digit()) && rest.next_if_eq(&'.').is_some() {
+                    word.push('.');
+                    while let Some(next) = rest.next_if(char::is_ascii_digit) {
+                        word.push(next);
+                    }
                 }
                 tokens.push(Token::Word(word));
             }
@@ -226,104 +250,163 @@ fn nothing_more(rest: &[Token], command: Command) -> Result<Command, CommandErro
     if rest.is_empty() { Ok(command) } else { Err(wrong("nothing may follow this command")) }
 }
 
-/// Names and words; a name in double quotes keeps its case, another is lower case.
+/// Words only, in lower case.
 fn words(tokens: &[Token]) -> Result<Vec<String>, CommandError> {
-    let mut words: Vec<String> = Vec::new();
-    let mut joined = false;
-    for token in tokens {
-        match token {
-            Token::Word(word) if joined => {
-                words.last_mut().expect("a dot follows a word").push_str(&word.to_lowercase())
-            }
-            Token::Identifier(name) if joined => words.last_mut().expect("a dot follows a word").push_str(name),
-            Token::Word(word) => words.push(word.to_lowercase()),
-            Token::Identifier(name) | Token::Quoted(name) => words.push(name.clone()),
-            Token::Symbol('.') if !words.is_empty() => {
-                words.last_mut().expect("just checked").push('.');
-                joined = true;
-                continue;
-            }
-            Token::Symbol(symbol) => return Err(wrong(format!("'{symbol}' is not expected here"))),
-        }
-        joined = false;
-    }
-    Ok(words)
-}
-
-fn on_or_off(word: &str) -> Result<bool, CommandError> {
-    match word {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(wrong(format!("'{word}' is neither ON nor OFF"))),
-    }
-}
-
-fn describe(words: &[String]) -> Result<Describe, CommandError> {
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let table = |name: &str| match name.split_once('.') {
-        Some((keyspace, table)) => Describe::Table(Some(keyspace.to_owned()), table.to_owned()),
-        None => Describe::Table(None, name.to_owned()),
+    let word = |token: &Token| match token {
+        Token::Word(word) => Ok(word.to_lowercase()),
+        Token::Identifier(name) | Token::Quoted(name) => Ok(name.clone()),
+        Token::Symbol(symbol) => Err(wrong(format!("'{symbol}' is not expected here"))),
     };
-    match words.as_slice() {
-        ["cluster"] => Ok(Describe::Cluster),
-        ["keyspaces"] => Ok(Describe::Keyspaces),
-        ["tables"] => Ok(Describe::Tables),
-        ["schema"] | ["full", "schema"] => Ok(Describe::Schema),
-        ["keyspace"] => Ok(Describe::Keyspace(None)),
-        ["keyspace", name] => Ok(Describe::Keyspace(Some((*name).to_owned()))),
-        ["table", name] => Ok(table(name)),
-        [name] if name.contains('.') => Ok(table(name)),
-        [name] => Ok(Describe::Name((*name).to_owned())),
-        _ => Err(wrong("DESCRIBE takes CLUSTER, KEYSPACES, TABLES, SCHEMA, KEYSPACE [name], TABLE name, or a name")),
+    tokens.iter().map(word).collect()
+}
+
+fn switch(command: &str, tokens: &[Token]) -> Result<Option<bool>, CommandError> {
+    match words(tokens)?.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => Ok(None),
+        ["on"] => Ok(Some(true)),
+        ["off"] => Ok(Some(false)),
+        other => Err(wrong(format!("{command} takes ON or OFF, not '{}'", other.join(" ")))),
+    }
+}
+
+fn help(tokens: &[Token]) -> Result<Command, CommandError> {
+    let topic = words(tokens)?.join(" ");
+    Ok(Command::Help(Some(topic).filter(|topic| !topic.is_empty())))
+}
+
+fn paging(tokens: &[Token]) -> Result<Command, CommandError> {
+    let words = words(tokens)?;
+    Ok(Command::Paging(match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => None,
+        ["on"] => Some(Paging::On),
+        ["off"] => Some(Paging::Off),
+        [number] if number.parse::<u32>().is_ok_and(|rows| rows > 0) => number.parse().ok().map(Paging::Rows),
+        other => {
+            return Err(wrong(format!("PAGING takes ON, OFF or a number of rows, not '{}'", other.join(" "))));
+        }
+    }))
+}
+
+fn show(tokens: &[Token]) -> Result<Show, CommandError> {
+    const FORM: &str = "SHOW takes VERSION, HOST or REPLICAS token [keyspace]";
+    match tokens {
+        [what] if what.is("version") => Ok(Show::Version),
+        [what] if what.is("host") => Ok(Show::Host),
+        [what, token, keyspace @ ..] if what.is("replicas") && keyspace.len() <= 1 => {
+            let token = token.word().and_then(|token| token.parse().ok());
+            let token = token.ok_or_else(|| wrong("SHOW REPLICAS takes a token, a 64-bit integer"))?;
+            let keyspace = keyspace.first().map(|name| name.name().ok_or_else(|| wrong(FORM))).transpose()?;
+            Ok(Show::Replicas(token, keyspace))
+        }
+        [what, ..] if what.is("session") => {
+            Err(wrong("SHOW SESSION is not supported: the server does not trace requests yet"))
+        }
+        _ => Err(wrong(FORM)),
+    }
+}
+
+fn describe(tokens: &[Token]) -> Result<Describe, CommandError> {
+    const FORM: &str = "DESCRIBE takes CLUSTER, [FULL] SCHEMA, KEYSPACES, [ONLY] KEYSPACE [name], TABLES, TABLE name, \
+                        INDEX name, MATERIALIZED VIEW name, TYPES, TYPE name, FUNCTIONS, FUNCTION name, AGGREGATES, \
+                        AGGREGATE name, or a name";
+    let is = |words: &[&str], tokens: &[Token]| {
+        tokens.len() >= words.len() && words.iter().zip(tokens).all(|(word, token)| token.is(word))
+    };
+    let plain = [
+        (&["cluster"][..], Describe::Cluster),
+        (&["keyspaces"], Describe::Keyspaces),
+        (&["tables"], Describe::Tables),
+        (&["schema"], Describe::Schema { full: false }),
+        (&["full", "schema"], Describe::Schema { full: true }),
+        (&["types"], Describe::Server("TYPES".into(), None)),
+        (&["functions"], Describe::Server("FUNCTIONS".into(), None)),
+        (&["aggregates"], Describe::Server("AGGREGATES".into(), None)),
+        (&["keyspace"], Describe::Keyspace { name: None, only: false }),
+        (&["only", "keyspace"], Describe::Keyspace { name: None, only: true }),
+    ];
+    for (words, described) in plain {
+        if tokens.len() == words.len() && is(words, tokens) {
+            return Ok(described);
+        }
+    }
+    let named = [
+        (&["keyspace"][..], Kind::Keyspace),
+        (&["only", "keyspace"], Kind::OnlyKeyspace),
+        (&["table"], Kind::Table),
+        (&["columnfamily"], Kind::Table),
+        (&["index"], Kind::Server("INDEX")),
+        (&["materialized", "view"], Kind::Server("MATERIALIZED VIEW")),
+        (&["type"], Kind::Server("TYPE")),
+        (&["function"], Kind::Server("FUNCTION")),
+        (&["aggregate"], Kind::Server("AGGREGATE")),
+        (&[], Kind::Any),
+    ];
+    for (words, kind) in named {
+        if is(words, tokens)
+            && let Some(name) = qualified(&tokens[words.len()..])
+        {
+            return Describe::named(kind, name).ok_or_else(|| wrong(FORM));
+        }
+    }
+    Err(wrong(FORM))
+}
+
+/// A name, perhaps with its keyspace, and nothing else.
+fn qualified(tokens: &[Token]) -> Option<(Option<String>, String)> {
+    match tokens {
+        [name] => Some((None, name.name()?)),
+        [keyspace, Token::Symbol('.'), name] => Some((Some(keyspace.name()?), name.name()?)),
+        _ => None,
     }
 }
 
 fn copy(tokens: &[Token]) -> Result<Copy, CommandError> {
-    const FORM: &str = "the form is COPY [keyspace.]table [(columns)] FROM 'file'|STDIN [WITH option = value AND ...]";
-    let name = |token: &Token| match token {
-        Token::Word(word) => Ok(word.to_lowercase()),
-        Token::Identifier(name) => Ok(name.clone()),
-        _ => Err(wrong(FORM)),
-    };
-    let (mut at, mut keyspace) = (1, None);
-    let mut table = name(tokens.first().ok_or_else(|| wrong(FORM))?)?;
+    const FORM: &str = "the form is COPY [keyspace.]table [(columns)] FROM|TO 'file'|STDIN|STDOUT [WITH option = value \
+                        AND ...]";
+    let form = || wrong(FORM);
+    let name = |token: Option<&Token>| token.and_then(Token::name).ok_or_else(form);
+    let (mut at, mut keyspace, mut table) = (1, None, name(tokens.first())?);
     if tokens.get(at) == Some(&Token::Symbol('.')) {
         keyspace = Some(table);
-        table = name(tokens.get(at + 1).ok_or_else(|| wrong(FORM))?)?;
+        table = name(tokens.get(at + 1))?;
         at += 2;
     }
     let mut columns = Vec::new();
     if tokens.get(at) == Some(&Token::Symbol('(')) {
         loop {
-            columns.push(name(tokens.get(at + 1).ok_or_else(|| wrong(FORM))?)?);
+            columns.push(name(tokens.get(at + 1))?);
             at += 2;
             match tokens.get(at) {
                 Some(Token::Symbol(',')) => {}
                 Some(Token::Symbol(')')) => break,
-                _ => return Err(wrong(FORM)),
+                _ => return Err(form()),
             }
         }
         at += 1;
     }
-    match tokens.get(at).and_then(Token::word).map(str::to_ascii_uppercase).as_deref() {
-        Some("FROM") => {}
-        Some("TO") => return Err(wrong("COPY ... TO is not supported yet: it needs reads of whole tables")),
-        _ => return Err(wrong(FORM)),
-    }
+    let direction = match tokens.get(at) {
+        Some(word) if word.is("from") => Direction::From,
+        Some(word) if word.is("to") => Direction::To,
+        _ => return Err(form()),
+    };
+    let stream = if direction == Direction::From { "stdin" } else { "stdout" };
     let file = match tokens.get(at + 1) {
         Some(Token::Quoted(file)) => Some(file.clone()),
-        Some(Token::Word(word)) if word.eq_ignore_ascii_case("STDIN") => None,
-        _ => return Err(wrong(FORM)),
+        Some(word) if word.is(stream) => None,
+        _ => return Err(form()),
     };
-    Ok(Copy { keyspace, table, columns, file, options: copy_options(&tokens[at + 2..])? })
+    let options = copy_options(&tokens[at + 2..])?;
+    let copy = Copy { direction, keyspace, table, columns, file, options };
+    copy.check().map_err(CommandError)?;
+    Ok(copy)
 }
 
-fn copy_options(tokens: &[Token]) -> Result<CopyOptions, CommandError> {
-    let mut options = CopyOptions::default();
+fn copy_options(tokens: &[Token]) -> Result<Vec<(String, String)>, CommandError> {
+    let mut options = Vec::new();
     let mut rest = tokens;
     let mut expected = "WITH";
     while let Some((first, after)) = rest.split_first() {
-        if !first.word().is_some_and(|word| word.eq_ignore_ascii_case(expected)) {
+        if !first.is(expected) {
             return Err(wrong(format!("expected {expected} before the options of COPY")));
         }
         let [Token::Word(name), Token::Symbol('='), value, after @ ..] = after else {
@@ -332,50 +415,10 @@ fn copy_options(tokens: &[Token]) -> Result<CopyOptions, CommandError> {
         let (Token::Word(value) | Token::Quoted(value)) = value else {
             return Err(wrong(format!("the option {name} needs a value")));
         };
-        copy_option(&mut options, &name.to_ascii_uppercase(), value)?;
+        options.push((name.to_ascii_uppercase(), value.clone()));
         (rest, expected) = (after, "AND");
     }
     Ok(options)
-}
-
-fn copy_option(options: &mut CopyOptions, name: &str, value: &str) -> Result<(), CommandError> {
-    fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, CommandError> {
-        value.parse().map_err(|_| wrong(format!("the option {name} takes a number, not '{value}'")))
-    }
-    let byte = || match value.as_bytes() {
-        [byte] if byte.is_ascii() => Ok(*byte),
-        b"\\t" => Ok(b'\t'),
-        _ => Err(wrong(format!("the option {name} takes one ASCII character, not '{value}'"))),
-    };
-    match name {
-        "HEADER" => {
-            options.header = match value.to_ascii_lowercase().as_str() {
-                "true" | "yes" | "on" | "1" => true,
-                "false" | "no" | "off" | "0" => false,
-                _ => return Err(wrong(format!("the option HEADER takes TRUE or FALSE, not '{value}'"))),
-            }
-        }
-        "DELIMITER" => options.delimiter = byte()?,
-        "QUOTE" => options.quote = byte()?,
-        "NULL" | "NULLVAL" => options.null = value.to_owned(),
-        "SKIPROWS" => options.skip_rows = number(name, value)?,
-        "MAXROWS" => options.max_rows = Some(number(name, value)?),
-        "TTL" => options.ttl = Some(number(name, value)?),
-        "MAXREQUESTS" => {
-            options.in_flight = number(name, value)?;
-            if !(1..=65_536).contains(&options.in_flight) {
-                return Err(wrong("the option MAXREQUESTS takes a number from 1 to 65536"));
-            }
-        }
-        "MAXINSERTERRORS" | "MAXPARSEERRORS" => options.max_errors = number(name, value)?,
-        _ => {
-            return Err(wrong(format!(
-                "the option {name} of COPY FROM is not supported; there are HEADER, DELIMITER, QUOTE, NULL, SKIPROWS, \
-                 MAXROWS, TTL, MAXREQUESTS, MAXINSERTERRORS"
-            )));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -388,26 +431,65 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_recognised_in_any_case_and_cql_is_left_alone() {
-        assert_eq!(parsed("exit"), Command::Exit);
-        assert_eq!(parsed("Consistency quorum"), Command::Consistency(Some(Consistency::Quorum)));
-        assert_eq!(parsed("PAGING 50"), Command::Paging(Some(Paging::Rows(50))));
-        assert_eq!(parsed("expand ON"), Command::Expand(Some(true)));
-        assert_eq!(parsed("SOURCE 'a b.cql'"), Command::Source("a b.cql".into()));
-        for cql in ["SELECT * FROM help WHERE k = 'exit'", "INSERT INTO t (k) VALUES ('", "", "'x'"] {
-            assert_eq!(parse(cql), Ok(None), "{cql}");
+    fn commands_are_recognised_in_any_case() {
+        let cases = [
+            ("exit", Command::Exit),
+            ("QUIT", Command::Exit),
+            ("cls", Command::Clear),
+            ("Consistency quorum", Command::Consistency(Some(Consistency::Quorum))),
+            ("CONSISTENCY", Command::Consistency(None)),
+            ("PAGING 50", Command::Paging(Some(Paging::Rows(50)))),
+            ("paging off", Command::Paging(Some(Paging::Off))),
+            ("PAGING", Command::Paging(None)),
+            ("expand ON", Command::Expand(Some(true))),
+            ("ELAPSED off", Command::Elapsed(Some(false))),
+            ("TRACING OFF", Command::Tracing),
+            ("SOURCE 'a b.cql'", Command::Source("a b.cql".into())),
+            ("CAPTURE 'it''s'", Command::Capture(Some(Capture::File("it's".into())))),
+            ("capture off", Command::Capture(Some(Capture::Off))),
+            ("CAPTURE", Command::Capture(None)),
+            ("SHOW VERSION", Command::Show(Show::Version)),
+            ("show host", Command::Show(Show::Host)),
+            ("SHOW REPLICAS -5 \"Ks\"", Command::Show(Show::Replicas(-5, Some("Ks".into())))),
+            ("HISTORY 5", Command::History(Some(5))),
+            ("HELP", Command::Help(None)),
+            ("help CREATE table", Command::Help(Some("create table".into()))),
+            ("?", Command::Help(None)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parsed(text), expected, "{text}");
         }
     }
 
     #[test]
+    fn cql_is_left_alone() {
+        for cql in ["SELECT * FROM help WHERE k = 'exit'", "INSERT INTO t (k) VALUES ('", "", "'x'", "helping"] {
+            assert_eq!(parse(cql), Ok(None), "{cql}");
+            assert!(!is_command(cql));
+        }
+        assert!(is_command(" exit;"));
+    }
+
+    #[test]
     fn describe_takes_names_and_kinds() {
-        assert_eq!(parsed("desc tables"), Command::Describe(Describe::Tables));
-        assert_eq!(
-            parsed("DESCRIBE TABLE ks.\"T\""),
-            Command::Describe(Describe::Table(Some("ks".into()), "T".into()))
-        );
-        assert_eq!(parsed("describe Demo"), Command::Describe(Describe::Name("demo".into())));
-        assert!(parse("describe a b c").is_err());
+        let cases = [
+            ("desc tables", Describe::Tables),
+            ("DESCRIBE FULL SCHEMA", Describe::Schema { full: true }),
+            ("DESCRIBE TABLE ks.\"T\"", Describe::Table(Some("ks".into()), "T".into())),
+            ("describe Demo", Describe::Name("demo".into())),
+            ("describe a.b", Describe::Table(Some("a".into()), "b".into())),
+            ("DESCRIBE KEYSPACE", Describe::Keyspace { name: None, only: false }),
+            ("DESCRIBE ONLY KEYSPACE x", Describe::Keyspace { name: Some("x".into()), only: true }),
+            ("DESCRIBE TYPES", Describe::Server("TYPES".into(), None)),
+            ("DESC MATERIALIZED VIEW V", Describe::Server("MATERIALIZED VIEW".into(), Some((None, "v".into())))),
+            ("DESC INDEX k.i", Describe::Server("INDEX".into(), Some((Some("k".into()), "i".into())))),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parsed(text), Command::Describe(expected), "{text}");
+        }
+        for wrong in ["describe", "describe a b c", "describe table", "describe keyspace a.b", "describe a."] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
@@ -419,18 +501,36 @@ mod tests {
         };
         assert_eq!((copy.keyspace.as_deref(), copy.table.as_str()), (Some("demo"), "flights"));
         assert_eq!(copy.columns, ["origin", "Delay"]);
-        assert_eq!(copy.file.as_deref(), Some("f.csv"));
-        assert_eq!((copy.options.header, copy.options.delimiter, copy.options.null.as_str()), (true, b'|', "n/a"));
+        assert_eq!((copy.direction, copy.file.as_deref()), (Direction::From, Some("f.csv")));
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(copy.options, [pair("HEADER", "true"), pair("DELIMITER", "|"), pair("NULL", "n/a")]);
+        let Command::Copy(copy) = parsed("copy t to stdout with begintoken = -5 and reportfrequency = 0.5") else {
+            panic!("not a COPY");
+        };
+        assert_eq!((copy.direction, copy.file), (Direction::To, None));
     }
 
     #[test]
-    fn what_is_not_supported_is_named() {
+    fn what_is_wrong_or_not_supported_is_named() {
         for (text, word) in [
-            ("TRACING ON", "TRACING"),
-            ("COPY t TO 'x'", "TO is not supported"),
-            ("COPY t FROM 'x' WITH INGESTRATE = 1", "INGESTRATE"),
-            ("CONSISTENCY EACH_QUORUM", "EACH_QUORUM"),
+            ("TRACING ON", "TRACING ON"),
+            ("SHOW SESSION 1", "SHOW SESSION"),
+            ("SHOW REPLICAS x", "token"),
+            ("SHOW", "REPLICAS"),
+            ("LOGIN a", "LOGIN"),
+            ("SERIAL CONSISTENCY SERIAL", "SERIAL CONSISTENCY"),
+            ("CONSISTENCY nonsense", "nonsense"),
+            ("COPY t TO STDIN", "STDOUT"),
+            ("COPY t FROM 'x' WITH PAGESIZE = 1", "PAGESIZE"),
+            ("COPY t FROM 'x' WITH TTL", "NAME = value"),
+            ("COPY t FROM 'x' HEADER = true", "expected WITH"),
             ("PAGING maybe", "maybe"),
+            ("EXPAND maybe", "maybe"),
+            ("SOURCE x", "single quotes"),
+            ("SOURCE 'x", "not closed"),
+            ("CAPTURE x", "single quotes"),
+            ("HISTORY many", "number"),
+            ("exit now", "nothing may follow"),
         ] {
             let message = parse(text).unwrap_err().to_string();
             assert!(message.contains(word), "{text}: {message}");
@@ -444,7 +544,11 @@ mod tests {
         }
 
         #[test]
-        fn any_tail_of_copy_is_an_error_or_a_copy(tail in "[a-z(),.'= ]{0,40}") {
+        fn any_tail_of_a_command_is_an_error_or_a_command(
+            word in proptest::sample::select(WORDS.to_vec()),
+            tail in "[a-z(),.'=\" 0-9-]{0,40}",
+        ) {
+            let _ = parse(&format!("{word} {tail}"));
             let _ = parse(&format!("COPY t {tail}"));
         }
     }

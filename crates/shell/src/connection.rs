@@ -1,18 +1,16 @@
 //! What the shell asks of the driver.
 
 use crate::format::Rows;
+use crate::settings::Settings;
 use bytes::Bytes;
-use client::{ClientError, PreparedStatement, Session, SessionBuilder, Statement, Topology};
-use model::{Consistency, CqlType, RequestError, Value};
+use client::{Applied, ClientError, PreparedStatement, Session, SessionBuilder, Statement, TableInfo, Topology};
+use model::{Consistency, CqlType, RequestError, Token, Value};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
 /// A column's name and type.
 pub(crate) type Column = (String, CqlType);
-
-/// How long a statement may take; schema changes wait for the nodes to agree.
-const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Why the cluster did not do what the shell asked.
 #[derive(Debug, Error)]
@@ -34,6 +32,48 @@ impl ConnectionError {
             ConnectionError::Usage(_) => None,
         }
     }
+
+    /// True when the same request can end differently later: nodes come back, and load passes. A request that is not
+    /// `repeatable` counts only if it was certainly not executed.
+    #[must_use]
+    pub fn is_transient(&self, repeatable: bool) -> bool {
+        let ConnectionError::Client(error) = self else { return false };
+        let passes = match error {
+            ClientError::Connection { .. } | ClientError::Timeout { .. } | ClientError::Protocol { .. } => true,
+            ClientError::Bind(_) | ClientError::Column(_) => false,
+            ClientError::Request(error) => match error {
+                RequestError::Unavailable { .. }
+                | RequestError::WriteTimeout { .. }
+                | RequestError::ReadTimeout { .. }
+                | RequestError::WriteFailure { .. }
+                | RequestError::ReadFailure { .. }
+                | RequestError::Overloaded(_)
+                | RequestError::NotServing(_)
+                | RequestError::Unprepared { .. }
+                | RequestError::Server(_) => true,
+                RequestError::Syntax { .. }
+                | RequestError::Invalid(_)
+                | RequestError::NotFound(_)
+                | RequestError::AlreadyExists { .. }
+                | RequestError::SchemaTimeout(_) => false,
+            },
+        };
+        passes && (repeatable || error.applied() == Applied::No)
+    }
+
+    /// True when no node could be reached, and nothing was done.
+    #[must_use]
+    pub(crate) fn is_lost_connection(&self) -> bool {
+        matches!(self, ConnectionError::Client(ClientError::Connection { applied: Applied::No, .. }))
+    }
+}
+
+/// A table, and the keyspace that it was found in.
+pub(crate) struct Table {
+    /// The keyspace.
+    pub(crate) keyspace: String,
+    /// What is known of it.
+    pub(crate) info: TableInfo,
 }
 
 /// What a statement came to.
@@ -47,6 +87,7 @@ pub(crate) enum Outcome {
 /// A session with the cluster, and the level at which it works.
 pub(crate) struct Connection {
     session: Session,
+    host: String,
     consistency: Consistency,
 }
 
@@ -55,12 +96,19 @@ impl Connection {
     ///
     /// # Errors
     /// When the node does not answer, or the keyspace does not exist.
-    pub(crate) async fn connect(host: &str, keyspace: Option<&str>) -> Result<Connection, ConnectionError> {
-        let mut builder = SessionBuilder::new([host]).timeout(TIMEOUT);
-        if let Some(keyspace) = keyspace {
+    pub(crate) async fn connect(settings: &Settings) -> Result<Connection, ConnectionError> {
+        let builder = SessionBuilder::new([&settings.host]);
+        let mut builder = builder.timeout(settings.request_timeout).connect_timeout(settings.connect_timeout);
+        if let Some(keyspace) = &settings.keyspace {
             builder = builder.keyspace(keyspace);
         }
-        Ok(Connection { session: builder.connect().await?, consistency: Consistency::default() })
+        let session = builder.connect().await?;
+        Ok(Connection { session, host: settings.host.clone(), consistency: Consistency::default() })
+    }
+
+    /// The node that was connected to first.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
     }
 
     /// The keyspace of names that have none.
@@ -78,16 +126,21 @@ impl Connection {
         self.consistency = consistency;
     }
 
-    /// Executes a statement; `resume` is where an earlier page of it ended.
+    /// Executes a statement; `resume` is where an earlier page of it ended, `timeout` how long it may take if not as
+    /// long as usual.
     pub(crate) async fn execute(
         &self,
         text: &str,
         page_rows: Option<u32>,
         resume: Option<Bytes>,
+        timeout: Option<Duration>,
     ) -> Result<Outcome, ConnectionError> {
         let mut statement = Statement::new(text).consistency(self.consistency);
         if let Some(rows) = page_rows {
             statement = statement.page_size(rows);
+        }
+        if let Some(timeout) = timeout {
+            statement = statement.timeout(timeout);
         }
         let result = match resume {
             None => self.session.execute(statement, ()).await?,
@@ -111,13 +164,17 @@ impl Connection {
         Ok(self.session.prepare(text).await?.consistency(self.consistency))
     }
 
-    /// Executes a prepared INSERT.
-    pub(crate) async fn insert(
+    /// Executes a prepared write, at `timestamp` microseconds since 1970 if it is given.
+    pub(crate) async fn write(
         &self,
-        insert: &PreparedStatement,
+        statement: &PreparedStatement,
         values: Vec<Option<Value>>,
+        timestamp: Option<i64>,
     ) -> Result<(), ConnectionError> {
-        self.session.execute_prepared(insert, values).await?;
+        match timestamp {
+            Some(timestamp) => self.session.execute_prepared(&statement.clone().timestamp(timestamp), values).await?,
+            None => self.session.execute_prepared(statement, values).await?,
+        };
         Ok(())
     }
 
@@ -126,15 +183,33 @@ impl Connection {
         Ok(self.session.refresh_topology().await?)
     }
 
-    /// The columns of a table in its order.
-    pub(crate) async fn columns(&self, keyspace: Option<&str>, table: &str) -> Result<Vec<Column>, ConnectionError> {
-        let unknown = |message: String| ConnectionError::Usage(message);
-        let current = self.keyspace();
-        let keyspace = keyspace.or(current.as_deref());
-        let keyspace = keyspace.ok_or_else(|| unknown("no keyspace is in use: USE one, or name it".to_owned()))?;
+    /// What was last known of the cluster, without asking it.
+    pub(crate) fn known_topology(&self) -> Arc<Topology> {
+        self.session.topology()
+    }
+
+    /// A table of `keyspace`, or of the one in use.
+    pub(crate) async fn table(&self, keyspace: Option<&str>, table: &str) -> Result<Table, ConnectionError> {
         let topology = self.topology().await?;
-        let found = topology.keyspaces.get(keyspace).and_then(|keyspace| keyspace.tables.get(table));
-        let found = found.ok_or_else(|| unknown(format!("table {keyspace}.{table} does not exist")))?;
-        Ok(found.columns.iter().map(|column| (column.name.clone(), column.cql_type.clone())).collect())
+        let keyspace = self.keyspace_or_current(keyspace)?;
+        let found = topology.keyspaces.get(&keyspace).and_then(|described| described.tables.get(table));
+        let missing = || ConnectionError::Usage(format!("table {keyspace}.{table} does not exist"));
+        Ok(Table { info: found.ok_or_else(missing)?.clone(), keyspace })
+    }
+
+    fn keyspace_or_current(&self, keyspace: Option<&str>) -> Result<String, ConnectionError> {
+        let missing = || ConnectionError::Usage("no keyspace is in use: USE one, or name it".to_owned());
+        keyspace.map(str::to_owned).or_else(|| self.keyspace()).ok_or_else(missing)
+    }
+
+    /// The addresses of the nodes that hold a token in `keyspace`, or in the one in use.
+    pub(crate) async fn replicas(&self, token: i64, keyspace: Option<&str>) -> Result<Vec<String>, ConnectionError> {
+        let topology = self.topology().await?;
+        let keyspace = self.keyspace_or_current(keyspace)?;
+        if topology.keyspace(&keyspace).is_none() {
+            return Err(ConnectionError::Usage(format!("keyspace '{keyspace}' does not exist")));
+        }
+        let nodes = topology.replicas(&keyspace, Token(token));
+        Ok(nodes.into_iter().map(|node| node.client_address.clone()).collect())
     }
 }

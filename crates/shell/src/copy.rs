@@ -1,238 +1,240 @@
-//! `COPY table FROM 'file'`: loads a CSV file through prepared, pipelined inserts.
+//! COPY: tables from and to files of comma-separated values, as cqlsh does it.
 //!
-//! Invariants: every data line is either acknowledged at the shell's consistency level or reported with its
-//! line number and reason; a line is retried only as the same write, with the same timestamp; at most
-//! `MAXREQUESTS` rows are in memory.
+//! ```text
+//! FROM: source (a thread: bytes -> records -> values) --chunks--> import --rows, many at once--> cluster
+//! TO:   cluster --pages of token ranges, some at once--> export (values -> records) --> output files
+//! ```
+//! Invariants:
+//! * Memory is bounded: by CHUNKSIZE and MAXREQUESTS, or by PAGESIZE and MAXREQUESTS.
+//! * Every data row is acknowledged at the shell's consistency level, or rejected with its place and reason. A row is
+//!   sent again only as the same write, with the same timestamp.
+//! * Every row of a table that was there all the time is exported once: a page that fails is asked for again from where
+//!   it began, and a range that cannot be read is an error of the whole.
 
-use crate::command::{Copy, CopyOptions};
-use crate::connection::{Column, Connection, ConnectionError};
-use futures::stream::{self, StreamExt};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use model::{CqlType, Value};
-use std::fs::File;
-use std::io::{self, Read, Write};
+mod dialect;
+mod export;
+mod field;
+mod import;
+mod meter;
+mod options;
+mod rejects;
+mod source;
+mod term;
+mod time_format;
+
+pub(crate) use options::{CopyOptions, Direction};
+
+use crate::configuration::Configuration;
+use crate::connection::{Connection, ConnectionError, Table};
+use crate::terminal;
+use std::future::Future;
+use std::io::{self, Write};
 use std::path::Path;
-use std::time::Instant;
+use std::time::Duration;
 use thiserror::Error;
 
-/// Lines whose failure is shown in full; the others are only counted.
-const SHOWN_ERRORS_MAX: usize = 10;
+/// The pause after the first failed attempt; it doubles with each.
+const PAUSE: Duration = Duration::from_millis(250);
 
-/// Why a COPY did not run to its end.
+/// The longest pause between attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(8);
+
+/// The name of the option that is taken before all others.
+const CONFIGURATION_OPTION: &str = "CONFIGFILE";
+
+/// `COPY table [(columns)] FROM|TO 'file' [WITH ...]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Copy {
+    /// Which way.
+    pub(crate) direction: Direction,
+    /// The keyspace, if named.
+    pub(crate) keyspace: Option<String>,
+    /// The table.
+    pub(crate) table: String,
+    /// The columns in the order of the file; empty when not named.
+    pub(crate) columns: Vec<String>,
+    /// The file, or `None` for STDIN and STDOUT.
+    pub(crate) file: Option<String>,
+    /// WITH options by name.
+    pub(crate) options: Vec<(String, String)>,
+}
+
+/// Why a COPY did not run to its end, or not as a whole.
 #[derive(Debug, Error)]
 pub(crate) enum CopyError {
-    /// The file cannot be read.
-    #[error("cannot read {name}: {cause}")]
+    /// A file cannot be read or written.
+    #[error("cannot {what} {name}: {cause}")]
     File {
+        /// `read` or `write`.
+        what: &'static str,
         /// The file as it was named.
         name: String,
         /// Why.
         cause: io::Error,
     },
-    /// The file is not CSV, or its header does not fit the table.
+    /// The options, or what a file holds, do not fit.
     #[error("{0}")]
     Content(String),
     /// The cluster refused.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
-    /// More lines failed than MAXINSERTERRORS allows.
-    #[error("{0} rows could not be imported")]
-    Rows(u64),
+    /// Rows were rejected.
+    #[error("{rejected} rows could not be imported: see {file} and {file}.reasons{gave_up}")]
+    Rejected {
+        /// How many.
+        rejected: u64,
+        /// ERRFILE.
+        file: String,
+        /// The limit that ended the import, if one did.
+        gave_up: String,
+    },
 }
 
-/// What a COPY did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Summary {
-    /// Rows that were acknowledged.
-    pub imported: u64,
-    /// Rows that failed.
-    pub failed: u64,
-}
-
-/// Counts bytes as they are read, so that progress is known without reading a file twice.
-struct Counted<R> {
-    inner: R,
-    bar: ProgressBar,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.bar.inc(count as u64);
-        Ok(count)
+impl CopyError {
+    fn file(what: &'static str, name: &str, cause: io::Error) -> CopyError {
+        CopyError::File { what, name: name.to_owned(), cause }
     }
 }
 
-/// Runs a COPY; progress and failed lines go to standard error, the summary to `out`.
+impl Copy {
+    /// Checks the options that are written in the command itself.
+    ///
+    /// # Errors
+    /// When one is not known, or its value is not one.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        CopyOptions::new(self.direction, &self.written_options()).map(|_| ())
+    }
+
+    fn written_options(&self) -> Vec<(String, String)> {
+        let options = self.options.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(CONFIGURATION_OPTION));
+        options.cloned().collect()
+    }
+
+    /// The options: those of CONFIGFILE, the more special section over the more general, and over them those of the
+    /// command.
+    fn all_options(&self, keyspace: &str) -> Result<CopyOptions, String> {
+        let mut named = self.options.iter().rev();
+        let file = named.find(|(name, _)| name.eq_ignore_ascii_case(CONFIGURATION_OPTION));
+        let mut pairs = Vec::new();
+        if let Some((_, file)) = file {
+            let configuration = Configuration::read(Path::new(file))?;
+            let (way, table) = (if self.direction == Direction::From { "from" } else { "to" }, &self.table);
+            for section in [
+                "copy".to_owned(),
+                format!("copy-{way}"),
+                format!("copy:{keyspace}.{table}"),
+                format!("copy-{way}:{keyspace}.{table}"),
+            ] {
+                pairs.extend(configuration.section(&section).map(|(name, value)| (name.clone(), value.clone())));
+            }
+        }
+        pairs.extend(self.written_options());
+        CopyOptions::new(self.direction, &pairs)
+    }
+
+    /// The columns to copy, in the order of the file, with their types.
+    fn columns_of<'a>(&self, names: &[String], table: &'a Table) -> Result<Vec<&'a client::ColumnInfo>, CopyError> {
+        let column = |name: &String| {
+            let found = table.info.columns.iter().find(|column| column.name == *name);
+            let missing =
+                || CopyError::Content(format!("table {}.{} has no column '{name}'", table.keyspace, self.table));
+            found.ok_or_else(missing)
+        };
+        if names.is_empty() {
+            return Ok(table.info.columns.iter().collect());
+        }
+        names.iter().map(column).collect()
+    }
+}
+
+/// Runs a COPY. Rows of COPY TO STDOUT go to `out`, and so does the summary of any other; progress, rejected rows and
+/// remarks go to standard error.
 ///
 /// # Errors
-/// When the file or the table does not fit, or too many lines fail.
-pub(crate) async fn copy_from(connection: &Connection, copy: &Copy, out: &mut dyn Write) -> Result<Summary, CopyError> {
-    let name = copy.file.clone().unwrap_or_else(|| "STDIN".to_owned());
-    let file_error = |cause| CopyError::File { name: name.clone(), cause };
-    let (input, bytes): (Box<dyn Read + Send>, Option<u64>) = match &copy.file {
-        Some(path) => {
-            let file = File::open(Path::new(path)).map_err(file_error)?;
-            let bytes = file.metadata().map_err(file_error)?.len();
-            (Box::new(file), Some(bytes))
-        }
-        None => (Box::new(io::stdin()), None),
-    };
-    let bar = progress_bar(bytes);
-    let started = Instant::now();
-    let reader = csv::ReaderBuilder::new()
-        .has_headers(copy.options.header)
-        .delimiter(copy.options.delimiter)
-        .quote(copy.options.quote)
-        .flexible(true)
-        .from_reader(Counted { inner: input, bar: bar.clone() });
-    let summary = import(connection, copy, &name, reader, &bar).await;
-    bar.finish_and_clear();
-    let summary = summary?;
-    let seconds = started.elapsed().as_secs_f64();
-    let rate = summary.imported as f64 / seconds.max(1e-3);
-    let written = writeln!(
-        out,
-        "{} rows imported from {name} in {seconds:.1} s ({rate:.0} rows/s), {} failed",
-        summary.imported, summary.failed
-    );
-    written.map_err(|cause| CopyError::File { name: "standard output".to_owned(), cause })?;
-    if summary.failed > 0 { Err(CopyError::Rows(summary.failed)) } else { Ok(summary) }
-}
-
-fn progress_bar(bytes: Option<u64>) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(bytes, ProgressDrawTarget::stderr_with_hz(10));
-    let template = match bytes {
-        Some(_) => "{bar:40} {percent:>3} %  {msg}  {elapsed}",
-        None => "{spinner} {bytes}  {msg}  {elapsed}",
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.progress_chars("=> "));
+/// When the files or the table do not fit, the cluster refuses, or rows were rejected.
+pub(crate) async fn copy(connection: &Connection, copy: &Copy, out: &mut dyn Write) -> Result<(), CopyError> {
+    let table = connection.table(copy.keyspace.as_deref(), &copy.table).await?;
+    let options = copy.all_options(&table.keyspace).map_err(CopyError::Content)?;
+    for name in &options.without_effect {
+        terminal::error(&format!("{name} changes nothing: rows are sent one by one, many at once, by this process"));
     }
-    bar
+    let summary = match copy.direction {
+        Direction::From => import::run(connection, copy, &table, &options, out).await?,
+        Direction::To => export::run(connection, copy, &table, &options, out).await?,
+    };
+    if let Some(line) = summary {
+        let written = writeln!(out, "{line}");
+        written.map_err(|cause| CopyError::file("write", "standard output", cause))?;
+    }
+    Ok(())
 }
 
-async fn import<R: Read>(
-    connection: &Connection,
-    copy: &Copy,
-    name: &str,
-    mut reader: csv::Reader<R>,
-    bar: &ProgressBar,
-) -> Result<Summary, CopyError> {
-    let table = match &copy.keyspace {
-        Some(keyspace) => format!("{}.{}", query::quote_name(keyspace), query::quote_name(&copy.table)),
-        None => query::quote_name(&copy.table).into_owned(),
-    };
-    let columns = columns(connection, copy, &mut reader).await?;
-    let markers = vec!["?"; columns.len()].join(", ");
-    let names = columns.iter().map(|column| query::quote_name(column)).collect::<Vec<_>>().join(", ");
-    let using = copy.options.ttl.map_or(String::new(), |ttl| format!(" USING TTL {ttl}"));
-    let insert = connection.prepare(&format!("INSERT INTO {table} ({names}) VALUES ({markers}){using}")).await?;
-    let parameters: Vec<Column> =
-        insert.parameters().iter().map(|spec| (spec.name.clone(), spec.cql_type.clone())).collect();
-    let skip = usize::try_from(copy.options.skip_rows).unwrap_or(usize::MAX);
-    let take = copy.options.max_rows.map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
-    let rows = reader.records().skip(skip).take(take).map(|record| {
-        let line = match &record {
-            Ok(record) => record.position().map_or(0, csv::Position::line),
-            Err(error) => error.position().map_or(0, csv::Position::line),
-        };
-        let values = record.map_err(|error| error.to_string());
-        (line, values.and_then(|record| values_of(&record, &parameters, &copy.options)))
-    });
-    let mut outcomes = stream::iter(rows)
-        .map(|(line, values)| {
-            let insert = &insert;
-            async move {
-                let outcome = match values {
-                    Ok(values) => connection.insert(insert, values).await.map_err(|error| error.to_string()),
-                    Err(message) => Err(message),
-                };
-                (line, outcome)
+/// Makes a request until it succeeds, `attempts` times at most, with growing pauses between. Repeated is what can end
+/// differently the next time: a node may be back, or less busy. Where executing twice is not as good as once, only what
+/// was certainly not executed is repeated.
+async fn with_attempts<T, F: Future<Output = Result<T, ConnectionError>>>(
+    attempts: u32,
+    repeatable: bool,
+    mut request: impl FnMut() -> F,
+) -> Result<T, ConnectionError> {
+    let mut pause = PAUSE;
+    let mut made = 1;
+    loop {
+        match request().await {
+            Err(error) if made < attempts && error.is_transient(repeatable) => {
+                tokio::time::sleep(pause).await;
+                pause = PAUSE_MAX.min(pause * 2);
+                made += 1;
             }
-        })
-        .buffer_unordered(copy.options.in_flight);
-    let mut summary = Summary::default();
-    while let Some((line, outcome)) = outcomes.next().await {
-        match outcome {
-            Ok(()) => summary.imported += 1,
-            Err(message) => {
-                summary.failed += 1;
-                if summary.failed <= SHOWN_ERRORS_MAX as u64 {
-                    bar.suspend(|| show_error(name, line, &message));
-                }
-                if summary.failed > copy.options.max_errors {
-                    return Err(CopyError::Rows(summary.failed));
-                }
-            }
+            outcome => return outcome,
         }
-        bar.set_message(format!("{} rows", summary.imported));
     }
-    Ok(summary)
-}
-
-#[allow(clippy::print_stderr, reason = "the shell reports failed lines to the person at the terminal")]
-fn show_error(name: &str, line: u64, message: &str) {
-    eprintln!("{name}:{line}: {message}");
-}
-
-/// The columns of the file, in its order: as the command names them, else as the header does, else all of the
-/// table.
-async fn columns<R: Read>(
-    connection: &Connection,
-    copy: &Copy,
-    reader: &mut csv::Reader<R>,
-) -> Result<Vec<String>, CopyError> {
-    if !copy.columns.is_empty() {
-        return Ok(copy.columns.clone());
-    }
-    if copy.options.header {
-        let header = reader.headers().map_err(|error| CopyError::Content(error.to_string()))?;
-        return Ok(header.iter().map(|name| name.trim().to_owned()).collect());
-    }
-    let columns = connection.columns(copy.keyspace.as_deref(), &copy.table).await?;
-    Ok(columns.into_iter().map(|(name, _)| name).collect())
-}
-
-/// The values of one line, or what is wrong with it.
-fn values_of(
-    record: &csv::StringRecord,
-    parameters: &[Column],
-    options: &CopyOptions,
-) -> Result<Vec<Option<Value>>, String> {
-    if record.len() != parameters.len() {
-        return Err(format!("{} fields, but {} columns", record.len(), parameters.len()));
-    }
-    let value = |(field, (name, cql_type)): (&str, &Column)| {
-        if field == options.null {
-            return Ok(None);
-        }
-        parse_field(cql_type, field).map(Some).map_err(|error| format!("column {name}: {error}"))
-    };
-    record.iter().zip(parameters).map(value).collect()
-}
-
-fn parse_field(cql_type: &CqlType, field: &str) -> Result<Value, String> {
-    // Space around text belongs to it; around anything else it is noise.
-    let field = if matches!(cql_type, CqlType::Text | CqlType::Ascii) { field } else { field.trim() };
-    Value::parse(cql_type, field).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+
+    #[tokio::test]
+    async fn what_can_end_differently_is_tried_again_and_nothing_else() {
+        let lost = |applied| {
+            ConnectionError::Client(client::ClientError::Connection {
+                address: "a".into(),
+                reason: "gone".into(),
+                applied,
+            })
+        };
+        let refused = || ConnectionError::Usage("no".into());
+        let made = Cell::new(0);
+        let count = |error: ConnectionError| {
+            made.set(made.get() + 1);
+            async move { Err::<(), _>(error) }
+        };
+        let _ = with_attempts(2, true, || count(lost(client::Applied::Maybe))).await;
+        assert_eq!(made.take(), 2);
+        let _ = with_attempts(5, true, || count(refused())).await;
+        assert_eq!(made.take(), 1, "it is refused again");
+        let _ = with_attempts(5, false, || count(lost(client::Applied::Maybe))).await;
+        assert_eq!(made.take(), 1, "it may be applied twice");
+        let _ = with_attempts(2, false, || count(lost(client::Applied::No))).await;
+        assert_eq!(made.take(), 2);
+    }
 
     #[test]
-    fn a_line_becomes_values_or_says_what_is_wrong() {
-        let parameters = [("k".to_owned(), CqlType::Text), ("n".to_owned(), CqlType::Int)];
-        let values = |fields: &[&str], null: &str| {
-            let options = CopyOptions { null: null.to_owned(), ..CopyOptions::default() };
-            values_of(&csv::StringRecord::from(fields.to_vec()), &parameters, &options)
-        };
-        assert_eq!(values(&["a", " 7"], ""), Ok(vec![Some(Value::Text("a".into())), Some(Value::Int(7))]));
-        assert_eq!(values(&["a", ""], ""), Ok(vec![Some(Value::Text("a".into())), None]));
-        assert_eq!(values(&["", "-"], "-"), Ok(vec![Some(Value::Text(String::new())), None]));
-        assert!(values(&["a", "seven"], "").unwrap_err().starts_with("column n: "));
-        assert!(values(&["a"], "").unwrap_err().contains("1 fields, but 2 columns"));
+    fn the_special_section_and_the_command_win() {
+        let path = std::env::temp_dir().join(format!("helenus-copy-{}.ini", std::process::id()));
+        let text = "[copy]\nnull = a\nquote = '\nheader = true\n[copy-to]\nnull = b\n[copy-from]\nnull = wrong\n\
+                    [copy:ks.t]\nnull = c\ndelimiter = |\n[copy-to:ks.t]\ndelimiter = ;\n";
+        std::fs::write(&path, text).unwrap();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let options = vec![pair("configfile", path.to_str().unwrap()), pair("QUOTE", "~")];
+        let copy =
+            Copy { direction: Direction::To, keyspace: None, table: "t".into(), columns: vec![], file: None, options };
+        let found = copy.all_options("ks").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!((found.style.null.as_str(), found.header), ("c", true));
+        assert_eq!((found.dialect.delimiter, found.dialect.quote), (b';', b'~'));
+        assert!(copy.all_options("ks").unwrap_err().contains("cannot read"));
     }
 }

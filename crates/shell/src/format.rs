@@ -5,7 +5,7 @@
 //! `COPY ... FROM`; a value's text is what CQL accepts back.
 
 use bytes::Bytes;
-use comfy_table::{CellAlignment, Table, TableComponent};
+use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, TableComponent};
 use model::{CqlType, Value};
 use std::io::{self, Write};
 
@@ -30,14 +30,28 @@ pub(crate) struct Rows {
     pub rows: Vec<Vec<Option<Bytes>>>,
 }
 
-/// Writes `result` to `out`; `expanded` writes a table's rows one below the other.
+/// How a table looks. Of no effect on JSON and CSV.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Look {
+    /// Rows stand one below the other.
+    pub(crate) expanded: bool,
+    /// Values are coloured by what they are.
+    pub(crate) color: bool,
+    /// The columns of the terminal that a table is fitted to, by going on in a cell's next line.
+    pub(crate) width: Option<u16>,
+}
+
+/// A column of a table is not made narrower than this to fit: lines of a few letters cannot be read.
+const COLUMN_WIDTH_MIN: u16 = 10;
+
+/// Writes `result` to `out`.
 ///
 /// # Errors
 /// When `out` cannot be written, or a value is not one of its column's type.
-pub(crate) fn write_rows(out: &mut dyn Write, result: &Rows, format: Format, expanded: bool) -> io::Result<()> {
+pub(crate) fn write_rows(out: &mut dyn Write, result: &Rows, format: Format, look: Look) -> io::Result<()> {
     match format {
-        Format::Table if expanded => write_expanded(out, result),
-        Format::Table => write_table(out, result),
+        Format::Table if look.expanded => write_expanded(out, result),
+        Format::Table => write_table(out, result, look),
         Format::Json => write_json(out, result),
         Format::Csv => write_csv(out, result),
     }
@@ -78,15 +92,34 @@ fn cells(result: &Rows, null: &str) -> io::Result<Vec<Vec<String>>> {
     result.rows.iter().map(|row| result.columns.iter().zip(row).map(cell).collect()).collect()
 }
 
-fn write_table(out: &mut dyn Write, result: &Rows) -> io::Result<()> {
+fn write_table(out: &mut dyn Write, result: &Rows, look: Look) -> io::Result<()> {
     let mut table = Table::new();
+    // Whether it is a terminal is the caller's to know.
+    table.force_no_tty();
     table.load_preset(comfy_table::presets::NOTHING);
     table.set_style(TableComponent::VerticalLines, '|');
     table.set_style(TableComponent::HeaderLines, '-');
     table.set_style(TableComponent::MiddleHeaderIntersections, '+');
-    table.set_header(result.columns.iter().map(|(name, _)| visible(name)));
-    for row in cells(result, "null")? {
-        table.add_row(row);
+    let fits = |width: &u16| usize::from(*width) >= result.columns.len() * usize::from(COLUMN_WIDTH_MIN);
+    if let Some(width) = look.width.filter(fits) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(width);
+    }
+    if look.color {
+        table.enforce_styling();
+    }
+    let colored = |text: String, color: Color| if look.color { Cell::new(text).fg(color) } else { Cell::new(text) };
+    table.set_header(result.columns.iter().map(|(name, _)| colored(visible(name), Color::Magenta)));
+    for (row, wire) in cells(result, "null")?.into_iter().zip(&result.rows) {
+        let cell = |((text, wire), (_, cql_type)): ((String, &Option<Bytes>), &(String, CqlType))| {
+            let color = match wire {
+                None => Color::Red,
+                Some(_) if is_number(cql_type) => Color::Green,
+                Some(_) => Color::Yellow,
+            };
+            colored(text, color)
+        };
+        table.add_row(row.into_iter().zip(wire).zip(&result.columns).map(cell));
     }
     for (index, (_, cql_type)) in result.columns.iter().enumerate() {
         let column = table.column_mut(index);
@@ -156,9 +189,35 @@ mod tests {
     }
 
     fn written(format: Format, expanded: bool) -> String {
+        shown(&sample(), format, Look { expanded, ..Look::default() })
+    }
+
+    fn shown(rows: &Rows, format: Format, look: Look) -> String {
         let mut out = Vec::new();
-        write_rows(&mut out, &sample(), format, expanded).unwrap();
+        write_rows(&mut out, rows, format, look).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_table_is_fitted_to_the_terminal_as_long_as_it_can_be_read() {
+        let text = |text: &str| Some(Value::Text(text.into()).to_wire());
+        let columns = vec![("a".into(), CqlType::Text), ("b".into(), CqlType::Text)];
+        let rows = Rows { columns, rows: vec![vec![text(&"word ".repeat(20)), text("short")]] };
+        let widest = |width| {
+            let lines = shown(&rows, Format::Table, Look { width, ..Look::default() });
+            lines.lines().map(str::len).max().unwrap()
+        };
+        assert!(widest(Some(40)) <= 40);
+        assert!(widest(None) > 100);
+        assert!(widest(Some(10)) > 100, "too narrow for two columns");
+    }
+
+    #[test]
+    fn colors_are_only_there_when_they_are_asked_for() {
+        assert!(!written(Format::Table, false).contains('\x1b'));
+        let look = Look { color: true, ..Look::default() };
+        assert!(shown(&sample(), Format::Table, look).contains("\x1b["));
+        assert!(!shown(&sample(), Format::Csv, look).contains('\x1b'));
     }
 
     #[test]

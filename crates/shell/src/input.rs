@@ -25,10 +25,8 @@ pub(crate) fn next(text: &str) -> Next<'_> {
     }
     let first_line = text.find('\n').unwrap_or(text.len());
     let semicolon = end_of_statement(text);
-    let line_is_command = command::is_command(text[..semicolon.unwrap_or(text.len()).min(first_line)].trim_end());
-    let first_word = text.split(|character: char| !character.is_alphanumeric()).next().unwrap_or_default();
-    let goes_on = ["copy", "source"].contains(&first_word.to_ascii_lowercase().as_str());
-    let end = if line_is_command && !goes_on {
+    let goes_on = ["COPY", "SOURCE"].contains(&command::first_word(text).as_str());
+    let end = if command::is_command(text) && !goes_on {
         Some(semicolon.map_or(first_line, |at| at.min(first_line)))
     } else {
         semicolon

@@ -12,16 +12,22 @@
 )]
 
 mod command;
+mod completion;
+mod configuration;
 mod connection;
 mod copy;
 mod describe;
 mod format;
+mod help;
+mod highlight;
 mod input;
 mod session;
+mod settings;
 mod terminal;
 
 pub use connection::ConnectionError;
 pub use format::Format;
+pub use settings::ShellOptions;
 
 use session::Session;
 use std::io::{IsTerminal, Read};
@@ -31,27 +37,21 @@ use std::path::PathBuf;
 pub const EXIT_OK: u8 = 0;
 /// Exit code: a statement or command failed.
 pub const EXIT_FAILED: u8 = 1;
+/// Exit code: the command line, or the file of settings, is wrong.
+pub const EXIT_USAGE: u8 = 2;
 /// Exit code: the cluster could not be reached.
 pub const EXIT_UNREACHABLE: u8 = 3;
-
-/// What the command line asks for.
-#[derive(Clone, Debug, Default)]
-pub struct ShellOptions {
-    /// The node to connect to first, `HOST` or `HOST:PORT`.
-    pub host: String,
-    /// Statements to execute instead of reading standard input.
-    pub execute: Option<String>,
-    /// A file of statements to execute instead of reading standard input.
-    pub file: Option<PathBuf>,
-    /// How results are written.
-    pub format: Format,
-    /// The keyspace to begin with.
-    pub keyspace: Option<String>,
-}
 
 /// Runs the shell to its end and returns its exit code.
 #[must_use]
 pub fn run(options: &ShellOptions) -> u8 {
+    let settings = match options.settings() {
+        Ok(settings) => settings,
+        Err(message) => {
+            terminal::error(&message);
+            return EXIT_USAGE;
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -60,10 +60,10 @@ pub fn run(options: &ShellOptions) -> u8 {
         }
     };
     runtime.block_on(async {
-        let mut session = match Session::connect(options).await {
+        let mut session = match Session::connect(&settings).await {
             Ok(session) => session,
             Err(error) => {
-                terminal::error(&format!("cannot connect to {}: {error}", options.host));
+                terminal::error(&format!("cannot connect to {}: {error}", settings.host));
                 return EXIT_UNREACHABLE;
             }
         };
@@ -93,4 +93,12 @@ fn script(options: &ShellOptions) -> Result<Option<String>, String> {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).map_err(|error| format!("cannot read standard input: {error}"))?;
     Ok(Some(text))
+}
+
+/// The path with `~/` at its start replaced by the folder of the user.
+fn expand_home(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => PathBuf::from(path),
+    }
 }
