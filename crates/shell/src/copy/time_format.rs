@@ -147,7 +147,7 @@ impl Found {
                     let name = &month[..length(month)];
                     text.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
                 };
-                let index = MONTHS.iter().position(|month| starts(month))?;
+                let index = MONTHS.iter().position(starts)?;
                 self.month = index + 1;
                 return text.get(length(MONTHS[index])..);
             }

@@ -212,7 +212,7 @@ proptest! {
         let fields = record.fields.unwrap();
         prop_assert_eq!(fields.len(), columns.len());
         for (field, (cql_type, value)) in fields.iter().zip(&columns) {
-            let read = options.style.read(cql_type, field).map_err(|error| TestCaseError::fail(format!("{error}")))?;
+            let read = options.style.read(cql_type, field).map_err(|error| TestCaseError::fail(error.to_string()))?;
             let wire = |value: &Option<Value>| value.as_ref().map(Value::to_wire);
             prop_assert_eq!(wire(&read), wire(value), "{} {:?}", cql_type, field);
         }
