@@ -132,8 +132,8 @@ fn a_data_folder_of_a_newer_format_is_refused_and_left_alone() {
 
 /// The identity file of a store with a format version far ahead, checksum included, as `storage` writes it.
 fn storage_of_the_future(text: &str) -> String {
-    assert!(text.contains("\nformat 2\n"), "the file names the format version: {text}");
-    text.replace("\nformat 2\n", "\nformat 9000\n")
+    assert!(text.contains("\nformat 3\n"), "the file names the format version: {text}");
+    text.replace("\nformat 3\n", "\nformat 9000\n")
 }
 
 /// The log files of RocksDB below a data folder, the newest last.

@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// As the issue of the corpus demands.
+/// Fewer would mean that files were lost.
 const CASES_MIN: usize = 1_500;
 
 /// How many rows the sections of the table of features have, and the rows of no promise: full-text ranking.

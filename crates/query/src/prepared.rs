@@ -4,7 +4,7 @@ use crate::definition::SchemaRequest;
 use crate::evaluation::EvaluationContext;
 use crate::operand::{Arguments, BoundValue, ColumnSpec};
 use crate::read::{BoundRead, ReadPlan};
-use crate::write::{BatchPlan, BoundWrite, ModificationPlan};
+use crate::write::{BatchPlan, BoundWrite, MergedWrites, ModificationPlan};
 use model::schema::{Schema, Table};
 use model::{KeyspaceName, RequestError};
 use std::cell::RefCell;
@@ -59,6 +59,28 @@ pub enum Bound {
 }
 
 impl Bound {
+    /// The batch of statements that were prepared and bound each by itself, as drivers make batches: the writes of one
+    /// partition happen as a whole, as in a BATCH statement.
+    ///
+    /// # Errors
+    /// `Invalid`, in Cassandra's words, for a statement that is no INSERT, UPDATE or DELETE; for a logged batch over
+    /// several partitions, which is not supported yet; for more partitions or rows than a batch may have.
+    pub fn batch(statements: Vec<Bound>, is_logged: bool) -> Result<Bound, RequestError> {
+        let mut merged = MergedWrites::default();
+        for statement in statements {
+            let writes = match statement {
+                Bound::Write(write) => vec![write],
+                Bound::Writes(writes) => writes,
+                Bound::Read(_) | Bound::Schema(_) | Bound::Use(_) => {
+                    let message = "Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.";
+                    return Err(RequestError::Invalid(message.to_owned()));
+                }
+            };
+            writes.into_iter().try_for_each(|write| merged.add(write))?;
+        }
+        merged.finish(is_logged).map(Bound::of_writes)
+    }
+
     fn of_writes(writes: Vec<BoundWrite>) -> Bound {
         match <[BoundWrite; 1]>::try_from(writes) {
             Ok([only]) => Bound::Write(only),

@@ -144,33 +144,52 @@ impl BatchPlan {
     /// The writes, one for each partition of each table.
     pub(crate) fn bind(&self, arguments: Arguments<'_>) -> Result<Vec<BoundWrite>, RequestError> {
         let timestamp = timestamp(self.timestamp.as_ref(), arguments)?;
-        let mut merged: Vec<BoundWrite> = Vec::new();
-        // By table and key, where in `merged`.
-        let mut places: BTreeMap<(u128, Bytes), usize> = BTreeMap::new();
-        let mut rows = 0;
+        let mut merged = MergedWrites::default();
         for statement in &self.statements {
             for mut write in statement.bind(arguments)? {
-                rows += write.parts.iter().map(|part| part.rows.len()).sum::<usize>();
-                check_rows(rows)?;
                 write.parts.iter_mut().for_each(|part| part.timestamp = part.timestamp.or(timestamp));
-                let place = (write.table.id.0, write.partition.bytes.clone());
-                let index = *places.entry(place).or_insert(merged.len());
-                match merged.get_mut(index) {
-                    Some(before) => before.parts.append(&mut write.parts),
-                    None => merged.push(write),
-                }
+                merged.add(write)?;
             }
         }
-        if self.is_logged && merged.len() > 1 {
+        merged.finish(self.is_logged)
+    }
+}
+
+/// The writes of a batch while they are put together: one for each partition of each table.
+#[derive(Default)]
+pub(crate) struct MergedWrites {
+    writes: Vec<BoundWrite>,
+    /// By table and key, where in `writes`.
+    places: BTreeMap<(u128, Bytes), usize>,
+    rows: usize,
+}
+
+impl MergedWrites {
+    /// Adds a write of a statement.
+    pub(crate) fn add(&mut self, mut write: BoundWrite) -> Result<(), RequestError> {
+        self.rows += write.parts.iter().map(|part| part.rows.len()).sum::<usize>();
+        check_rows(self.rows)?;
+        let place = (write.table.id.0, write.partition.bytes.clone());
+        let index = *self.places.entry(place).or_insert(self.writes.len());
+        match self.writes.get_mut(index) {
+            Some(before) => before.parts.append(&mut write.parts),
+            None => self.writes.push(write),
+        }
+        Ok(())
+    }
+
+    /// The writes of the whole batch.
+    pub(crate) fn finish(self, is_logged: bool) -> Result<Vec<BoundWrite>, RequestError> {
+        if is_logged && self.writes.len() > 1 {
             let message = "A logged batch over several partitions is not supported yet: use UNLOGGED, of which each \
                            partition's part happens as a whole";
             return Err(RequestError::Invalid(message.to_owned()));
         }
-        if merged.len() > BATCH_PARTITIONS_MAX {
-            let (count, most) = (merged.len(), BATCH_PARTITIONS_MAX);
+        if self.writes.len() > BATCH_PARTITIONS_MAX {
+            let (count, most) = (self.writes.len(), BATCH_PARTITIONS_MAX);
             return Err(RequestError::Invalid(format!("A batch of {count} partitions exceeds the maximum of {most}")));
         }
-        Ok(merged)
+        Ok(self.writes)
     }
 }
 

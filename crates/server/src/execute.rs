@@ -217,10 +217,26 @@ impl Executor {
         values: &[BoundValue],
         options: Options,
     ) -> Result<Plan, RequestError> {
+        self.plan_bound(self.bind(statement, values)?, options)
+    }
+
+    /// Binds the values.
+    ///
+    /// # Errors
+    /// When they do not fit the statement.
+    pub(crate) fn bind(&self, statement: &Statement, values: &[BoundValue]) -> Result<Bound, RequestError> {
+        let context = EvaluationContext::new(self.clock.now().wall, self.table_ids.lock().next_u64());
+        statement.prepared.bind(values, context)
+    }
+
+    /// Says where a statement with its values goes.
+    ///
+    /// # Errors
+    /// When a table that the node answers by itself cannot be read so.
+    pub(crate) fn plan_bound(&self, bound: Bound, options: Options) -> Result<Plan, RequestError> {
         let timeout = options.timeout.unwrap_or(self.timeout).min(TIMEOUT_MAX);
         let Options { consistency, timestamp, page_rows, paging_state, .. } = options;
-        let context = EvaluationContext::new(Clock::new().now().wall, self.table_ids.lock().next_u64());
-        Ok(match statement.prepared.bind(values, context)? {
+        Ok(match bound {
             Bound::Write(write) => Plan::Shard(Request::Write { write, consistency, timestamp, timeout }),
             Bound::Writes(writes) if writes.is_empty() => Plan::Done(Answer::Data(Response::Written)),
             Bound::Writes(writes) => {
@@ -237,7 +253,7 @@ impl Executor {
             Bound::Use(keyspace) => Plan::Done(Answer::Use(keyspace)),
             Bound::Schema(request) => {
                 let new_table_id = TableId(self.table_ids.lock().next_u128());
-                Plan::Schema(request.change(new_table_id, Clock::new().now().wall))
+                Plan::Schema(request.change(new_table_id, self.clock.now().wall))
             }
         })
     }

@@ -332,18 +332,7 @@ impl Connection {
         let ready = match request {
             Request::Query(query) => native_request::query(executor, query, keyspace),
             Request::Execute(execute) => native_request::execute(executor, execute),
-            Request::Batch(batch) => {
-                return match native_request::batch(executor, batch, keyspace) {
-                    Ok(statements) => {
-                        let executor = executor.clone();
-                        // Bounded as the connection's requests are: each holds a permit.
-                        tokio::spawn(async move {
-                            reply.answer(native_request::run_batch(&executor, statements).await);
-                        });
-                    }
-                    Err(error) => reply.answer(Err(error)),
-                };
-            }
+            Request::Batch(batch) => native_request::batch(executor, batch, keyspace),
             other => Err(RequestError::Server(format!("{} is not a statement", other.opcode().name()))),
         };
         match ready {

@@ -17,7 +17,7 @@ use native::{
     Response, Rows, RowsMetadata, SchemaChange, SchemaTarget, StatementText, Values, Version, WriteType,
 };
 use node::io::Response as ShardResponse;
-use query::{BoundValue, ColumnSpec};
+use query::{Bound, BoundValue, ColumnSpec};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -219,50 +219,30 @@ pub(crate) fn prepare(
     })
 }
 
-/// BATCH: what each of its statements is to be executed as, on its own.
+/// BATCH: its statements, put together as those of a BATCH statement are.
 ///
 /// # Errors
-/// When a statement cannot be executed, and for what only a batch as a whole can promise.
-pub(crate) fn batch(executor: &Executor, batch: Batch, keyspace: Option<&str>) -> Result<Vec<Ready>, RequestError> {
+/// When a statement cannot be executed, and for what a batch cannot do yet.
+pub(crate) fn batch(executor: &Executor, batch: Batch, keyspace: Option<&str>) -> Result<Ready, RequestError> {
     let view = executor.view()?;
     let Batch { kind, statements, parameters } = batch;
-    let refused = |message: &str| Err(RequestError::Invalid(message.to_owned()));
-    match kind {
-        BatchKind::Counter => return refused("Counter batches are not supported yet"),
-        BatchKind::Logged if statements.len() > 1 => {
-            return refused(
-                "Logged batches of more than one statement are not supported yet: use an unlogged batch, whose \
-                 statements are executed one by one",
-            );
-        }
-        BatchKind::Logged | BatchKind::Unlogged => {}
-    }
+    let (is_logged, write_type) = match kind {
+        BatchKind::Counter => return Err(RequestError::Invalid("Counter batches are not supported yet".to_owned())),
+        BatchKind::Logged => (true, WriteType::Batch),
+        BatchKind::Unlogged => (false, WriteType::UnloggedBatch),
+    };
     let keyspace = parameters.keyspace.as_deref().or(keyspace);
-    let mut all = Vec::with_capacity(statements.len());
+    let mut bound = Vec::with_capacity(statements.len());
     for native::BatchStatement { statement, values } in statements {
         let statement = match statement {
             StatementText::Text(text) => executor.statements.prepare(&text, keyspace, &view)?,
             StatementText::Prepared(id) => executor.statements.find(&id, &view)?,
         };
-        if statement.prepared.kind() != query::PreparedKind::Write {
-            return refused("Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.");
-        }
-        let mut of_statement = QueryParameters { values, ..parameters.clone() };
-        of_statement.keyspace = None;
-        let mut ready = ready(executor, &view, &statement, of_statement, Form::default())?;
-        ready.form.write_type = Some(WriteType::UnloggedBatch);
-        all.push(ready);
+        bound.push(executor.bind(&statement, &in_order(values, statement.prepared.parameters())?)?);
     }
-    Ok(all)
-}
-
-/// Executes the statements of a batch and waits for all of them; the first error is that of the batch.
-pub(crate) async fn run_batch(executor: &Executor, statements: Vec<Ready>) -> Result<Answer, RequestError> {
-    let waits = statements.into_iter().map(|ready| executor.wait(ready.plan));
-    for result in futures::future::join_all(waits).await {
-        result?;
-    }
-    Ok(Answer::Data(ShardResponse::Written))
+    let (options, _) = options(&parameters, &view)?;
+    let plan = executor.plan_bound(Bound::batch(bound, is_logged)?, options)?;
+    Ok(Ready { plan, form: Form { write_type: Some(write_type), ..Form::default() }, whole: true })
 }
 
 /// Bytes of a result that is sent in one answer, at most: above that a client must take pages.

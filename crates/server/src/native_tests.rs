@@ -230,7 +230,7 @@ async fn failures_have_the_codes_that_drivers_act_on() {
 }
 
 #[tokio::test]
-async fn an_unlogged_batch_does_what_its_statements_do_and_a_logged_one_is_refused() {
+async fn a_batch_does_what_its_statements_do_and_a_logged_one_over_several_partitions_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder);
     let node = node(&config).await;
@@ -254,6 +254,16 @@ async fn an_unlogged_batch_does_what_its_statements_do_and_a_logged_one_is_refus
         let rows = client.rows(&format!("SELECT b FROM k.t WHERE a = {a}")).await;
         assert_eq!(rows.rows, [vec![Some(Bytes::copy_from_slice(&i32::to_be_bytes(a)))]]);
     }
+    // Of one partition.
+    let one_partition = Batch {
+        kind: BatchKind::Logged,
+        statements: vec![statement(3), statement(3)],
+        parameters: parameters(Vec::new()),
+    };
+    let answer = client.ask(Request::Batch(one_partition)).await;
+    assert_eq!(answer.response, Response::Result(QueryResult::Void));
+    let rows = client.rows("SELECT b FROM k.t WHERE a = 3").await;
+    assert_eq!(rows.rows, [vec![Some(Bytes::copy_from_slice(&i32::to_be_bytes(3)))]]);
     for kind in [BatchKind::Logged, BatchKind::Counter] {
         let answer = client.ask(Request::Batch(batch(kind))).await;
         let Response::Error(error) = answer.response else { panic!("{answer:?}") };

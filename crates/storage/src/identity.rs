@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! helenus data directory
-//! format 2
+//! format 3
 //! node 01234567-89ab-cdef-0011-223344556677
 //! cluster 01234567-89ab-cdef-0011-223344556677      (or: none)
 //! checksum 0123456789abcdef                         (XXH3-64 of the lines above)
@@ -18,8 +18,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// The format that this version writes and reads: that of keys, values and files in the
 /// directory, all together.
-/// 2: rows have complex columns, definitions of tables their dropped columns. No release wrote 1, and none reads it.
-const FORMAT: u32 = 2;
+/// 2: rows have complex columns, definitions of tables their dropped columns. 3: members have an address for the CQL
+/// protocol, watermarks the synced part of the manifest. No release wrote 1 or 2, and none reads them.
+const FORMAT: u32 = 3;
 const TITLE: &str = "helenus data directory";
 
 /// Whose data a directory holds.
@@ -138,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_named_whatever_follows() {
-        assert_eq!(parse(b"helenus data directory\nformat 3\nshards 5\n"), Err(ParseError::Newer(3)));
-        assert_eq!(parse(b"helenus data directory\nformat 1\nshards 5\n"), Err(ParseError::Older(1)));
+        assert_eq!(parse(b"helenus data directory\nformat 4\nshards 5\n"), Err(ParseError::Newer(4)));
+        assert_eq!(parse(b"helenus data directory\nformat 2\nshards 5\n"), Err(ParseError::Older(2)));
     }
 }
