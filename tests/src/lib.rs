@@ -11,6 +11,7 @@
     reason = "tests of the outside: they start processes and wait for them"
 )]
 
+pub mod corpus;
 pub mod power_cut;
 mod shim;
 pub mod sick_disk;

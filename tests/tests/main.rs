@@ -9,8 +9,10 @@
 
 mod bad_input;
 mod clients;
+mod corpus;
 mod damage;
 mod documentation;
 mod durability;
 mod process;
+mod scans;
 mod sick_disk;

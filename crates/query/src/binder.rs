@@ -261,11 +261,7 @@ impl Binder<'_> {
             }
         }
         let restrictions = Restrictions::of(self, &table, StatementKind::Select, &select.relations)?;
-        let key = if system::is_system(&table.keyspace) && !restrictions.name_partition_key() {
-            restrictions.rows_of_every_partition(self.source)?
-        } else {
-            restrictions.rows_of_partition(self.source)?
-        };
+        let key = restrictions.rows_of_partition(self.source)?;
         let reversed = self.reversed(&table, &key, &select.order)?;
         let limit = select.limit.as_ref();
         let limit = limit.map(|term| self.operand(&table, term, "[limit]", &CqlType::Int)).transpose()?;
@@ -286,6 +282,10 @@ impl Binder<'_> {
     fn reversed(&self, table: &Table, key: &KeyPlan, order: &[(Name, bool)]) -> Result<bool, RequestError> {
         let mut reversed = None;
         let mut next = 0;
+        if let (true, Some((name, _))) = (key.is_range(), order.first()) {
+            let message = "ORDER BY is only supported when the partition key is restricted by an EQ or an IN.";
+            return Err(self.source.invalid(name.at, message));
+        }
         for (name, descending) in order {
             let column = self.column(table, name)?;
             let ColumnKind::Clustering(position, declared) = column.kind else {

@@ -41,10 +41,9 @@ pub(crate) struct ReadPlan {
 impl ReadPlan {
     pub(crate) fn bind<'a>(self: &'a Arc<ReadPlan>, arguments: Arguments<'a>) -> Result<BoundRead, RequestError> {
         let components = self.key.partition_values(&self.table, arguments)?;
-        let partition = if self.key.is_every_partition() {
-            PartitionKey::new(Bytes::new())
-        } else {
-            PartitionKey::from_components(&components)?
+        let partition = match self.key.is_range() {
+            true => None,
+            false => Some(PartitionKey::from_components(&components)?),
         };
         let slice = match self.key.rows(&self.table, arguments)? {
             Rows::One(clustering) => Some(slice_of_row(clustering)),
@@ -60,7 +59,12 @@ impl ReadPlan {
                 _ => return Err(RequestError::Invalid("LIMIT must be strictly positive".to_owned())),
             },
         };
-        Ok(BoundRead { plan: Arc::clone(self), components, partition, slice, limit })
+        let source = match (&slice, partition) {
+            (None, _) => ReadSource::Partitions(Vec::new()),
+            (Some(_), Some(partition)) => ReadSource::Partitions(vec![partition]),
+            (Some(_), None) => ReadSource::Range(TokenRange::ALL),
+        };
+        Ok(BoundRead { plan: Arc::clone(self), source, slice, limit })
     }
 }
 
@@ -97,9 +101,7 @@ pub struct CommandLimits {
 #[derive(Clone, Debug)]
 pub struct BoundRead {
     plan: Arc<ReadPlan>,
-    /// The values of the partition key's columns.
-    components: Vec<Bytes>,
-    partition: PartitionKey,
+    source: ReadSource,
     /// `None` when the range is empty.
     slice: Option<Slice>,
     limit: Option<u32>,
@@ -110,12 +112,6 @@ impl BoundRead {
     #[must_use]
     pub fn table(&self) -> &Arc<Table> {
         &self.plan.table
-    }
-
-    /// The partition read.
-    #[must_use]
-    pub fn partition(&self) -> &PartitionKey {
-        &self.partition
     }
 
     /// LIMIT: the most rows that the whole result has, over all its pages.
@@ -134,11 +130,13 @@ impl BoundRead {
     /// The partitions that the read visits.
     #[must_use]
     pub fn source(&self) -> ReadSource {
-        match () {
-            () if self.is_empty() => ReadSource::Partitions(Vec::new()),
-            () if self.plan.key.is_every_partition() => ReadSource::Range(TokenRange::ALL),
-            () => ReadSource::Partitions(vec![self.partition.clone()]),
-        }
+        self.source.clone()
+    }
+
+    /// The same read of other partitions.
+    #[must_use]
+    pub fn over(self, source: ReadSource) -> BoundRead {
+        BoundRead { source, ..self }
     }
 
     /// What the client should know of this read, in Cassandra's words.
@@ -150,8 +148,11 @@ impl BoundRead {
     /// True when `position` is one that this read can come to.
     pub(crate) fn holds(&self, position: &ReadPosition) -> bool {
         let slices = self.slice.iter();
-        (position.partition == self.partition || self.plan.key.is_every_partition())
-            && position.within.as_ref().is_none_or(|within| slices.clone().any(|slice| slice.contains(within)))
+        let visited = match &self.source {
+            ReadSource::Partitions(keys) => keys.contains(&position.partition),
+            ReadSource::Range(range) => range.contains(position.partition.token),
+        };
+        visited && position.within.as_ref().is_none_or(|within| slices.clone().any(|slice| slice.contains(within)))
     }
 
     /// The command that reads what this query needs of `partition`, one of its source, as of `now`.
@@ -209,42 +210,14 @@ impl BoundRead {
         &self.plan.columns
     }
 
-    /// The command that reads all of this query's rows, at most `row_limit` rows and about `bytes_limit`
-    /// bytes of them at a time (each at least 1), as of `now`. LIMIT is the caller's to put into
-    /// `row_limit`. When [`BoundRead::is_empty`] it reads a slice in which no row can be.
-    #[must_use]
-    pub fn command(&self, row_limit: u32, bytes_limit: u32, now: WallMicros) -> ReadCommand {
-        let limits = CommandLimits { rows: row_limit, bytes: bytes_limit, tombstones: u32::MAX };
-        self.partition_command(&self.partition, limits, now)
-    }
-
     /// One row of the result, in the order of [`BoundRead::result_columns`]: wire values, `None` for null.
-    /// `row` is the reconciled row at the encoded key `clustering`, live at `now_seconds`.
+    /// `row` is the reconciled row of `partition` at the encoded key `clustering`, live at `now_seconds`.
     ///
     /// # Errors
-    /// `Server` when `clustering` is not a clustering key of the table, or a stored element not one of its column.
-    pub fn project(&self, clustering: &Bytes, row: &Row, now_seconds: u32) -> Result<Vec<Option<Bytes>>, RequestError> {
-        self.project_of(&self.components, clustering, row, now_seconds)
-    }
-
-    /// The same of a row in the partition of this key, for a read of many.
-    pub(crate) fn project_in(
+    /// `Server` when a key is not one of the table, or a stored element not one of its column.
+    pub fn project(
         &self,
         partition: &PartitionKey,
-        clustering: &Bytes,
-        row: &Row,
-        now_seconds: u32,
-    ) -> Result<Vec<Option<Bytes>>, RequestError> {
-        if !self.plan.key.is_every_partition() {
-            return self.project(clustering, row, now_seconds);
-        }
-        let components = partition.components(self.plan.table.partition_key().count()).map_err(broken_key)?;
-        self.project_of(&components, clustering, row, now_seconds)
-    }
-
-    fn project_of(
-        &self,
-        components: &[Bytes],
         clustering: &Bytes,
         row: &Row,
         now_seconds: u32,
@@ -253,6 +226,9 @@ impl BoundRead {
         let now_seconds = i64::from(now_seconds);
         let wants_clustering = sources.iter().any(|source| matches!(source, ResultSource::Clustering(_)));
         let key = if wants_clustering { decode_clustering(table, clustering).map_err(broken_key)? } else { Vec::new() };
+        let wants_partition = sources.iter().any(|source| matches!(source, ResultSource::PartitionKey(_)));
+        let count = table.partition_key().count();
+        let components = if wants_partition { partition.components(count).map_err(broken_key)? } else { Vec::new() };
         let value = |(source, spec): (&ResultSource, &ColumnSpec)| match source {
             ResultSource::PartitionKey(position) => Ok(components.get(*position).cloned()),
             ResultSource::Clustering(position) => Ok(key.get(*position).cloned()),
@@ -267,7 +243,7 @@ impl BoundRead {
 }
 
 fn broken_key(error: impl std::fmt::Display) -> RequestError {
-    RequestError::Server(format!("a stored clustering key cannot be read: {error}"))
+    RequestError::Server(format!("a stored key cannot be read: {error}"))
 }
 
 fn broken_element(error: impl std::fmt::Display) -> RequestError {

@@ -218,17 +218,10 @@ impl<'t> Restrictions<'t> {
 
     /// The key of a slice of a partition: SELECT and DELETE.
     pub(crate) fn rows_of_partition(&self, source: Source<'_>) -> Result<KeyPlan, RequestError> {
-        Ok(KeyPlan { partition: self.partition_key()?, clustering: self.clustering(source)? })
-    }
-
-    /// True when something is said of the partition key.
-    pub(crate) fn name_partition_key(&self) -> bool {
-        self.partition.iter().any(|restriction| !restriction.is_none())
-    }
-
-    /// The key of a slice of every partition.
-    pub(crate) fn rows_of_every_partition(&self, source: Source<'_>) -> Result<KeyPlan, RequestError> {
-        Ok(KeyPlan { partition: Vec::new(), clustering: self.clustering(source)? })
+        let everything = self.kind == StatementKind::Select
+            && self.partition.iter().chain(&self.clustering).all(Restriction::is_none);
+        let partition = if everything { Vec::new() } else { self.partition_key()? };
+        Ok(KeyPlan { partition, clustering: self.clustering(source)? })
     }
 
     fn clustering(&self, source: Source<'_>) -> Result<ClusteringPlan, RequestError> {
@@ -303,8 +296,8 @@ impl KeyPlan {
         self.clustering.equal.len() == table.clustering().count()
     }
 
-    /// True when every partition is read.
-    pub(crate) fn is_every_partition(&self) -> bool {
+    /// True when no partition is named: all are meant.
+    pub(crate) fn is_range(&self) -> bool {
         self.partition.is_empty()
     }
 

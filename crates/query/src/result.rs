@@ -187,6 +187,12 @@ impl ResultBuilder {
         self.rows_left() == 0 || self.bytes_left() == 0
     }
 
+    /// True when the result is one page, whatever its limits: it must be read to its end.
+    #[must_use]
+    pub fn is_one_page(&self) -> bool {
+        false
+    }
+
     /// Begins a partition. One that an earlier page has begun is begun again.
     ///
     /// # Errors
@@ -221,7 +227,7 @@ impl ResultBuilder {
         if self.is_full() {
             return Ok(Progress::PageFull);
         }
-        let row = self.read.project_in(&partition, clustering, row, self.now_seconds)?;
+        let row = self.read.project(&partition, clustering, row, self.now_seconds)?;
         // Each value takes at least its length on the wire.
         self.bytes += row.iter().map(|value| 4 + value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
         self.rows.push(row);

@@ -436,8 +436,8 @@ fn submit(executor: &Arc<Executor>, ready: Ready, reply: Reply, tracing: bool) {
     let reply = reply.with_form(if tracing { traced(form) } else { form });
     match plan {
         Plan::Done(answer) => reply.answer(Ok(answer)),
-        Plan::Shard(token, request) if !whole || matches!(request, node::io::Request::Write { .. }) => {
-            executor.submit(token, request, ReplyTo::Native(reply));
+        Plan::Shard(request) if !whole || matches!(request, node::io::Request::Write { .. }) => {
+            executor.submit(request, ReplyTo::Native(reply));
         }
         plan => {
             // Bounded as the connection's requests are: each holds a permit.

@@ -270,13 +270,13 @@ const WHOLE_RESULT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Executes a read for a client that takes no pages: page after page, into one answer.
 pub(crate) async fn run_whole(executor: &Executor, plan: Plan) -> Result<Answer, RequestError> {
-    let (token, mut request) = match plan {
-        Plan::Shard(token, request) => (token, request),
+    let mut request = match plan {
+        Plan::Shard(request) => request,
         other => return executor.wait(other).await,
     };
     let (mut all, mut bytes) = (Vec::new(), 0);
     loop {
-        let answer = executor.wait(Plan::Shard(token, request.clone())).await?;
+        let answer = executor.wait(Plan::Shard(request.clone())).await?;
         let Answer::Data(ShardResponse::Rows { rows, paging_state: next }) = answer else { return Ok(answer) };
         bytes += rows.iter().flatten().map(|value| 4 + value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
         if bytes > WHOLE_RESULT_BYTES_MAX {
