@@ -13,4 +13,5 @@ mod damage;
 mod documentation;
 mod durability;
 mod process;
+mod scans;
 mod sick_disk;

@@ -243,7 +243,10 @@ fn partition(table: &Arc<Definition>, key: &[String]) -> Result<PartitionKey, St
     let schema = schema_of(table).map_err(|error| error.to_string())?;
     let bound = query::prepare(&text, &schema, None).and_then(|prepared| prepared.bind(&[]));
     match bound.map_err(|error| error.to_string())? {
-        query::Bound::Read(read) => Ok(read.partition().clone()),
+        query::Bound::Read(read) => match read.source() {
+            query::ReadSource::Partitions(mut keys) if keys.len() == 1 => Ok(keys.remove(0)),
+            _ => Err("the key is not that of one partition".to_owned()),
+        },
         _ => Err("the key is no constant".to_owned()),
     }
 }

@@ -5,7 +5,7 @@ use crate::log::{MemberInfo, State};
 use crate::placement::Placement;
 use crate::ring;
 use model::schema::{Replication, Schema};
-use model::{Epoch, KeyspaceName, NodeId, Token};
+use model::{Epoch, KeyspaceName, NodeId, Token, TokenRange};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -95,6 +95,55 @@ impl ClusterView {
         }
     }
 
+    /// The first part of `range` in which every token has the same replicas, and those: neighbours on the ring that
+    /// have the same set of them are one part. `None` when nobody holds anything of the keyspace.
+    #[must_use]
+    pub fn part(&self, keyspace: &str, range: TokenRange) -> Option<(TokenRange, &[NodeId])> {
+        let placement = self.by_keyspace.get(keyspace)?;
+        if self.ring.is_empty() {
+            return None;
+        }
+        // The range is not empty, so its start has a successor.
+        let first = ring::index_of(&self.ring, Token(range.start.0 + 1));
+        let replicas = placement.at(first);
+        let same = |index: usize| {
+            let other = placement.at(index);
+            other.len() == replicas.len() && other.iter().all(|node| replicas.contains(node))
+        };
+        let mut end = self.end_of(first, range.start);
+        while end < range.end {
+            let next = ring::index_of(&self.ring, Token(end.0 + 1));
+            if !same(next) {
+                break;
+            }
+            end = self.end_of(next, end);
+        }
+        let end = end.min(range.end);
+        (!replicas.is_empty()).then_some((TokenRange { start: range.start, end }, replicas))
+    }
+
+    /// The last token of the part of the ring that ends at `ring[index]`, seen from a token before it. The part
+    /// behind the last token of the ring goes around it.
+    fn end_of(&self, index: usize, before: Token) -> Token {
+        let end = self.ring[index].0;
+        if end > before { end } else { Token(i64::MAX) }
+    }
+
+    /// True when `node` is a replica of every token of `range`.
+    #[must_use]
+    pub fn holds(&self, keyspace: &str, mut range: TokenRange, node: NodeId) -> bool {
+        while let Some((part, replicas)) = self.part(keyspace, range) {
+            if !replicas.contains(&node) {
+                return false;
+            }
+            if part.end == range.end {
+                return true;
+            }
+            range.start = part.end;
+        }
+        false
+    }
+
     /// All tokens, ascending, with their owners. The owner of `ring[i]` is the first replica of the tokens
     /// after `ring[i - 1]` up to and including `ring[i]`.
     #[must_use]
@@ -106,5 +155,94 @@ impl ClusterView {
     #[must_use]
     pub fn member_by_address(&self, internode: SocketAddr) -> Option<&MemberInfo> {
         self.by_address.get(&internode).and_then(|id| self.members.get(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::NodeAddresses;
+    use model::Rng;
+    use model::schema::SchemaChange;
+
+    fn view(rng: &mut Rng, nodes: u64, tokens: u64, factor: u32) -> ClusterView {
+        let mut taken = BTreeSet::new();
+        let members = (1..=nodes).map(|id| {
+            let address = SocketAddr::from(([10, 0, 0, id as u8], 7000));
+            let mut own = Vec::new();
+            while (own.len() as u64) < tokens {
+                let token = match rng.below(8) {
+                    0 => Token(i64::MAX - rng.below(3) as i64),
+                    1 => Token(i64::MIN + 1 + rng.below(3) as i64),
+                    _ => Token(rng.next_u64() as i64),
+                };
+                if token != Token::MINIMUM && taken.insert(token) {
+                    own.push(token);
+                }
+            }
+            let info = MemberInfo {
+                id: NodeId(u128::from(id)),
+                addresses: NodeAddresses { internode: address, client: address },
+                data_center: "dc".to_owned(),
+                rack: "rack".to_owned(),
+                tokens: own,
+            };
+            (info.id, info)
+        });
+        let members = members.collect();
+        let replication = Replication::Simple { factor };
+        let keyspace = SchemaChange::CreateKeyspace { name: "k".to_owned(), replication, if_not_exists: false };
+        let schema = Schema::default().apply(&keyspace).unwrap().unwrap();
+        ClusterView::new(Epoch(1), 1, Arc::new(schema), members, BTreeSet::new())
+    }
+
+    fn set(nodes: &[NodeId]) -> BTreeSet<NodeId> {
+        nodes.iter().copied().collect()
+    }
+
+    #[test]
+    fn the_parts_of_a_range_cover_it_and_each_has_the_replicas_of_all_its_tokens() {
+        for seed in 0..400 {
+            let mut rng = Rng::new(seed);
+            let (nodes, tokens, factor) = (rng.between(1, 6), rng.between(1, 3), rng.between(1, 4) as u32);
+            let view = view(&mut rng, nodes, tokens, factor);
+            let mut ends = [rng.next_u64() as i64, rng.next_u64() as i64];
+            ends.sort_unstable();
+            let whole = if rng.chance(300) {
+                TokenRange::ALL
+            } else {
+                TokenRange { start: Token(ends[0]), end: Token(ends[1]) }
+            };
+            let mut rest = whole;
+            let mut previous: Option<BTreeSet<NodeId>> = None;
+            loop {
+                let (part, replicas) = view.part("k", rest).unwrap();
+                assert_eq!(part.start, rest.start);
+                assert!(part.end > part.start && part.end <= rest.end, "seed {seed}");
+                assert_ne!(previous, Some(set(replicas)), "seed {seed}: neighbours that are alike are one");
+                let inside = [part.start.0 + 1, part.start.0 / 2 + part.end.0 / 2 + 1, part.end.0];
+                let ring = view.ring().iter().map(|(token, _)| token.0);
+                let near = ring.flat_map(|token| [token, token.saturating_add(1)]);
+                for token in inside.into_iter().chain(near).map(Token).filter(|token| part.contains(*token)) {
+                    assert_eq!(set(view.replicas("k", token)), set(replicas), "seed {seed}: {token}");
+                }
+                for node in view.members.keys() {
+                    assert_eq!(view.holds("k", part, *node), replicas.contains(node), "seed {seed}");
+                    assert!(!view.holds("k", whole, *node) || replicas.contains(node), "seed {seed}");
+                }
+                if part.end == whole.end {
+                    break;
+                }
+                previous = Some(set(replicas));
+                rest.start = part.end;
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_holds_a_range_of_an_unknown_keyspace() {
+        let view = view(&mut Rng::new(1), 3, 2, 2);
+        assert_eq!(view.part("other", TokenRange::ALL), None);
+        assert!(!view.holds("other", TokenRange::ALL, NodeId(1)));
     }
 }

@@ -9,7 +9,7 @@
 use crate::answer::{Answer, PartitionAnswer, Wanted};
 use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, put_sequence, put_varint};
 use crate::deletion::PartitionDeletions;
-use crate::garbage::Purge;
+use crate::garbage::{Purge, gc_before};
 use crate::id::TableId;
 use crate::key::PartitionKey;
 use crate::mutation::{Record, RecordKey};
@@ -92,6 +92,18 @@ pub enum ScanStart<'a> {
 }
 
 impl ScanCommand {
+    /// By what who merges answers tells garbage, in a table with this `gc_grace_seconds`. Replicas answer with it: scans
+    /// are not digested.
+    #[must_use]
+    pub fn purge(&self, gc_grace_seconds: u32) -> Purge {
+        Purge {
+            now_seconds: self.now_seconds,
+            gc_before_seconds: gc_before(self.now_seconds, gc_grace_seconds),
+            // No table has any: a column cannot be dropped.
+            dropped_columns: Vec::new(),
+        }
+    }
+
     /// Checks that it is a command that a replica can serve.
     ///
     /// # Errors

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use membership::ClusterView;
-use model::{Consistency, Epoch, Mutation, NodeId, ReadCommand, ReadData, RequestError};
-use query::{BoundRead, BoundWrite, ColumnSpec};
+use model::{Consistency, Epoch, Mutation, NodeId, ReadCommand, ReadData, RequestError, ScanCommand, ScanData, Token};
+use query::{BoundRead, BoundWrite, ColumnSpec, ReadSource};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,14 +33,22 @@ impl OpId {
 
 impl Message {
     /// The shard that a message is for on a node with `shards` of them: a request goes by its partition, an answer
-    /// back to whoever asked. `None` for an answer to an earlier start of the node, which had more shards.
+    /// back to whoever asked. Any shard can scan, since all share one store: the scans of one range are spread over
+    /// them by where they begin. `None` for an answer to an earlier start of the node, which had more shards.
     #[must_use]
     pub fn shard(&self, shards: u16) -> Option<u16> {
         let shard = match self {
             Message::Write { mutation, .. } => Shard::shard_of(mutation.partition.token, shards),
             Message::Read { command, .. } => Shard::shard_of(command.partition.token, shards),
+            Message::Scan { command, .. } => {
+                let resumed = command.resume.as_ref().map(|resume| resume.partition.token);
+                Shard::shard_of(resumed.unwrap_or(command.range.end), shards)
+            }
             Message::Written { ops } => ops.first()?.shard(),
-            Message::Data { op, .. } | Message::Digest { op, .. } | Message::Refused { op, .. } => op.shard(),
+            Message::Data { op, .. }
+            | Message::Scanned { op, .. }
+            | Message::Digest { op, .. }
+            | Message::Refused { op, .. } => op.shard(),
         };
         (shard < shards).then_some(shard)
     }
@@ -73,6 +81,22 @@ pub enum Request {
         /// From now on.
         timeout: Duration,
     },
+}
+
+impl Request {
+    /// The token whose shard takes it: a partition's; of a scan one that differs from page to page, since any shard
+    /// can scan.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        match self {
+            Request::Write { write, .. } => write.partition().token,
+            Request::Read { read, paging_state, .. } => match (read.source(), paging_state) {
+                (ReadSource::Partitions(keys), _) => keys.first().map_or(Token::MINIMUM, |key| key.token),
+                (ReadSource::Range(_), Some(state)) => Token::of(state),
+                (ReadSource::Range(range), None) => range.end,
+            },
+        }
+    }
 }
 
 /// The answer to a client.
@@ -161,8 +185,8 @@ pub struct Envelope {
     pub message: Message,
 }
 
-/// What shards of different nodes say to each other. A request is routed on the receiving node by its
-/// partition's token, an answer by [`OpId::shard`].
+/// What shards of different nodes say to each other. [`Message::shard`] says which shard of the receiving node
+/// takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Merge this mutation and acknowledge it once durable.
@@ -188,6 +212,20 @@ pub enum Message {
         /// True to answer with the digest only.
         digest: bool,
     },
+    /// Read a page of the partitions in a range of tokens, and answer with the data.
+    Scan {
+        /// Given back in the answer.
+        op: OpId,
+        /// What to read.
+        command: Arc<ScanCommand>,
+    },
+    /// The page for a [`Message::Scan`].
+    Scanned {
+        /// Of the scan.
+        op: OpId,
+        /// The answer.
+        data: ScanData,
+    },
     /// The data for a [`Message::Read`].
     Data {
         /// Of the read.
@@ -204,7 +242,7 @@ pub enum Message {
     },
     /// The request was not executed.
     Refused {
-        /// Of the write or read.
+        /// Of the write, read or scan.
         op: OpId,
         /// Why.
         reason: Refusal,
@@ -262,6 +300,8 @@ pub enum StorageRequest {
     Read(Arc<ReadCommand>),
     /// Digest what a read of a partition would answer. Answered by [`Stored::Digest`].
     Digest(Arc<ReadCommand>),
+    /// Read a page of the partitions in a range of tokens. Answered by [`Stored::Scanned`].
+    Scan(Arc<ScanCommand>),
     /// Read the hints of a target in order. Answered by [`Stored::Hints`].
     ReadHints {
         /// The node that they are for.
@@ -273,8 +313,8 @@ pub enum StorageRequest {
     },
 }
 
-/// What storage answers. Every request gets exactly one final answer: `Synced`, `Read`, `Digest`, `Hints` or
-/// `Failed`; a write may get `Applied` before.
+/// What storage answers. Every request gets exactly one final answer: `Synced`, `Read`, `Digest`, `Scanned`,
+/// `Hints` or `Failed`; a write may get `Applied` before.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stored {
     /// The operating system has the bytes of every write of this shard up to and including this one: they
@@ -303,6 +343,13 @@ pub enum Stored {
         op: OpId,
         /// The digest of what is stored.
         digest: u128,
+    },
+    /// The answer to a [`StorageRequest::Scan`].
+    Scanned {
+        /// Of the request.
+        op: OpId,
+        /// What is stored.
+        data: ScanData,
     },
     /// The answer to a [`StorageRequest::ReadHints`].
     Hints {

@@ -19,17 +19,26 @@ pub enum Planted {
     StaleEpochAccepted,
     /// A sweep takes every deletion for garbage, as if there were no grace.
     GraceIgnored,
+    /// A scan takes rows of one replica where the page of another had already ended.
+    CoverageIgnored,
+    /// A page of a scan that goes on within a range goes on behind it.
+    RangeDropped,
+    /// A scan whose replicas differ is answered without repairing them.
+    RangeRepairSkipped,
 }
 
 impl Planted {
     /// Every planted bug.
-    pub const ALL: [Planted; 6] = [
+    pub const ALL: [Planted; 9] = [
         Planted::QuorumMinusOne,
         Planted::HintDropped,
         Planted::ReadRepairSkipped,
         Planted::AcknowledgeBeforeSync,
         Planted::StaleEpochAccepted,
         Planted::GraceIgnored,
+        Planted::CoverageIgnored,
+        Planted::RangeDropped,
+        Planted::RangeRepairSkipped,
     ];
 }
 

@@ -10,7 +10,7 @@
 
 use membership::ClusterView;
 use model::limits::KEY_BYTES_MAX;
-use model::{Epoch, Instant, Mutation, NodeId, TableId, Token};
+use model::{Epoch, Instant, Mutation, NodeId, TableId, Token, TokenRange};
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::config::ShardConfig;
@@ -56,6 +56,15 @@ pub(crate) enum Admission {
     Refuse(Refusal),
 }
 
+/// What a node must be a replica of to do what it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owned {
+    /// The partitions of a token.
+    Partition(Token),
+    /// The partitions of all tokens of a range.
+    Range(TokenRange),
+}
+
 /// The work of a replica in progress.
 #[derive(Debug, Default)]
 pub(crate) struct Replica {
@@ -75,11 +84,14 @@ impl Replica {
         config: &ShardConfig,
         view: &ClusterView,
         table: TableId,
-        token: Token,
+        owned: Owned,
         sender: Epoch,
     ) -> Admission {
         let known = view.schema.table(table);
-        let owned = known.is_some_and(|table| view.replicas(&table.keyspace, token).contains(&config.node));
+        let owned = known.is_some_and(|table| match owned {
+            Owned::Partition(token) => view.replicas(&table.keyspace, token).contains(&config.node),
+            Owned::Range(range) => view.holds(&table.keyspace, range, config.node),
+        });
         let stale = config.is_planted(Planted::StaleEpochAccepted) && sender < view.epoch;
         if !owned && !stale {
             let room = self.parked.len() < config.parked_max && self.parked_bytes < config.parked_bytes_max;

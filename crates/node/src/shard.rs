@@ -1,30 +1,31 @@
 //! A shard: one thread's share of a node's data plane. It owns every operation in flight and every timer,
 //! routes what comes in to the operation that it belongs to, and carries out what that decides. Only this
-//! file makes effects.
+//! file and `shard/reads.rs` make effects.
 //!
 //! The shard talks to itself as to a peer: messages to its own node do not leave it but wait in `local` until
 //! the input has been handled, and are trusted.
 
-use bytes::Bytes;
 use membership::ClusterView;
 use model::error::FailureReason;
 use model::{Consistency, Epoch, Instant, Mutation, NodeId, Now, ReadCommand, RequestError, Rng, TableId, Token};
-use query::{BoundRead, BoundWrite};
+use query::BoundWrite;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod reads;
+
 use crate::config::{Durability, ShardConfig};
-use crate::coordinator::page::Page;
 use crate::coordinator::quorum;
-use crate::coordinator::read::{Ask, ReadOp, ReadStep, Refused};
+use crate::coordinator::round::{Held, Refused, Round};
+use crate::coordinator::select::Select;
 use crate::coordinator::write::{Verdict, WriteOp};
 use crate::hints::{HintAction, Hints, Route, is_outlived};
 use crate::io::{
     Effect, Envelope, Input, Message, OpId, Refusal, Request, RequestId, Response, StorageRequest, Stored, WritePurpose,
 };
 use crate::planted::Planted;
-use crate::replica::{Admission, Replica, ReplicaRead, is_storable};
+use crate::replica::{Admission, Owned, Replica, ReplicaRead, is_storable};
 use crate::storage::{Hint, StorageError};
 use crate::timers::Timers;
 use crate::timestamp::{Recovered, Timestamps, ceiling_record};
@@ -60,8 +61,10 @@ pub struct ShardStatus {
     pub overloads: u64,
     /// Writes applied for coordinators.
     pub replica_writes: u64,
-    /// Reads executed for coordinators.
+    /// Reads of one partition executed for coordinators.
     pub replica_reads: u64,
+    /// Pages of scans read for coordinators.
+    pub replica_scans: u64,
     /// Requests of peers refused because this node does not own the partition in its view.
     pub not_replica: u64,
     /// Hints given to storage.
@@ -86,7 +89,7 @@ pub struct ShardStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Write(OpId),
-    Read(OpId),
+    Round(OpId),
     /// A write that waits for the timestamp ceiling.
     Waiting(OpId),
 }
@@ -146,10 +149,12 @@ pub struct Shard {
     writes: BTreeMap<OpId, WriteOp>,
     writes_unanswered: usize,
     write_bytes: usize,
-    reads: BTreeMap<OpId, Box<ReadOp>>,
-    /// Bytes of answers that reads keep.
+    selects: BTreeMap<RequestId, Box<Select>>,
+    /// The rounds of the reads in flight.
+    rounds: BTreeMap<OpId, Box<Round>>,
+    /// Bytes of answers that reads and their rounds keep.
     read_bytes: usize,
-    /// Read repairs on their way: the read that waits for each.
+    /// Read repairs on their way: the round that waits for each.
     repairs: BTreeMap<OpId, OpId>,
     replica: Replica,
     /// Writes of the node's own that storage has been asked for, ascending.
@@ -197,7 +202,8 @@ impl Shard {
             writes: BTreeMap::new(),
             writes_unanswered: 0,
             write_bytes: 0,
-            reads: BTreeMap::new(),
+            selects: BTreeMap::new(),
+            rounds: BTreeMap::new(),
             read_bytes: 0,
             repairs: BTreeMap::new(),
             replica: Replica::default(),
@@ -273,7 +279,7 @@ impl Shard {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Write(op) => self.on_write_timer(out, op),
-                Timer::Read(op) => self.on_read_timer(out, op),
+                Timer::Round(op) => self.on_round_timer(out, op),
                 Timer::Waiting(op) => self.on_waiting_timer(out, op),
             }
         }
@@ -357,8 +363,8 @@ impl Shard {
         for op in self.writes.keys().copied().collect::<Vec<_>>() {
             self.replan_write(out, op);
         }
-        for op in self.reads.keys().copied().collect::<Vec<_>>() {
-            self.replan_read(out, op);
+        for op in self.rounds.keys().copied().collect::<Vec<_>>() {
+            self.replan_round(out, op);
         }
         for parked in self.replica.unpark() {
             self.on_message(out, parked.from, parked.envelope, parked.deadline);
@@ -401,9 +407,9 @@ impl Shard {
         for op in self.writes.iter().filter_map(waits).collect::<Vec<_>>() {
             self.on_write_missed(out, op, node);
         }
-        let reads = self.reads.iter().filter(|(_, read)| read.awaits(node));
-        for op in reads.map(|(op, _)| *op).collect::<Vec<_>>() {
-            self.with_read(out, op, |read| read.on_refused(node, Refused::Failed(FailureReason::Unknown)));
+        let rounds = self.rounds.iter().filter(|(_, round)| round.awaits(node));
+        for op in rounds.map(|(op, _)| *op).collect::<Vec<_>>() {
+            self.with_round(out, op, |round| round.on_refused(node, Refused::Failed(FailureReason::Unknown)));
         }
         let actions = self.hints.on_unreachable(node, out.now.monotonic, &self.config);
         self.carry_out(out, actions);
@@ -419,7 +425,7 @@ impl Shard {
         match &envelope.message {
             Message::Write { op, mutation, .. } => {
                 let (table, token) = (mutation.table, mutation.partition.token);
-                match self.admit(out, from, &envelope, table, token, deadline) {
+                match self.admit(out, from, &envelope, table, Owned::Partition(token), deadline) {
                     true if is_storable(mutation) => self.apply(out, from, *op, mutation.clone()),
                     true => self.send(out, from, Message::Refused { op: *op, reason: Refusal::Invalid }),
                     false => {}
@@ -427,8 +433,18 @@ impl Shard {
             }
             Message::Read { op, command, digest } => {
                 let (table, token) = (command.table, command.partition.token);
-                if self.admit(out, from, &envelope, table, token, deadline) {
-                    self.read_storage(out, ReplicaRead { to: from, answer: *op }, command.clone(), *digest);
+                if self.admit(out, from, &envelope, table, Owned::Partition(token), deadline) {
+                    self.read_storage(
+                        out,
+                        ReplicaRead { to: from, answer: *op },
+                        read_request(command.clone(), *digest),
+                    );
+                }
+            }
+            Message::Scan { op, command } => {
+                if self.admit(out, from, &envelope, command.table, Owned::Range(command.range), deadline) {
+                    let request = StorageRequest::Scan(command.clone());
+                    self.read_storage(out, ReplicaRead { to: from, answer: *op }, request);
                 }
             }
             _ => self.on_answer(out, from, envelope.message),
@@ -441,33 +457,44 @@ impl Shard {
         match message {
             Message::Write { op, mutation, .. } => {
                 let (table, token) = (mutation.table, mutation.partition.token);
-                match self.replica.admit(&self.config, &self.view, table, token, self.view.epoch) {
+                let owned = Owned::Partition(token);
+                match self.replica.admit(&self.config, &self.view, table, owned, self.view.epoch) {
                     Admission::Execute => self.apply(out, me, op, mutation),
                     Admission::Refuse(reason) => self.on_refused(out, me, op, reason),
                     Admission::Park => self.on_refused(out, me, op, Refusal::NotReplica(self.view.epoch)),
                 }
             }
             Message::Read { op, command, digest } => {
-                let (table, token) = (command.table, command.partition.token);
-                match self.replica.admit(&self.config, &self.view, table, token, self.view.epoch) {
-                    Admission::Execute => {
-                        self.read_storage(out, ReplicaRead { to: me, answer: op }, command, digest);
-                    }
-                    Admission::Refuse(reason) => self.on_refused(out, me, op, reason),
-                    Admission::Park => self.on_refused(out, me, op, Refusal::NotReplica(self.view.epoch)),
-                }
+                let (table, owned) = (command.table, Owned::Partition(command.partition.token));
+                self.on_local_read(out, op, table, owned, read_request(command, digest));
+            }
+            Message::Scan { op, command } => {
+                let (table, owned) = (command.table, Owned::Range(command.range));
+                self.on_local_read(out, op, table, owned, StorageRequest::Scan(command));
             }
             answer => self.on_answer(out, me, answer),
+        }
+    }
+
+    fn on_local_read(&mut self, out: &mut Out<'_>, op: OpId, table: TableId, owned: Owned, request: StorageRequest) {
+        let me = self.config.node;
+        match self.replica.admit(&self.config, &self.view, table, owned, self.view.epoch) {
+            Admission::Execute => self.read_storage(out, ReplicaRead { to: me, answer: op }, request),
+            Admission::Refuse(reason) => self.on_refused(out, me, op, reason),
+            Admission::Park => self.on_refused(out, me, op, Refusal::NotReplica(self.view.epoch)),
         }
     }
 
     fn on_answer(&mut self, out: &mut Out<'_>, from: NodeId, message: Message) {
         match message {
             Message::Written { ops } => ops.into_iter().for_each(|op| self.on_written(out, from, op)),
-            Message::Data { op, data } => self.with_read(out, op, |read| read.on_data(from, data)),
-            Message::Digest { op, digest } => self.with_read(out, op, |read| read.on_digest(from, digest)),
+            Message::Data { op, data } => {
+                self.with_round(out, op, |round| round.on_data(from, Held::Partition(data)));
+            }
+            Message::Scanned { op, data } => self.with_round(out, op, |round| round.on_data(from, Held::Range(data))),
+            Message::Digest { op, digest } => self.with_round(out, op, |round| round.on_digest(from, digest)),
             Message::Refused { op, reason } => self.on_refused(out, from, op, reason),
-            Message::Write { .. } | Message::Read { .. } => {}
+            Message::Write { .. } | Message::Read { .. } | Message::Scan { .. } => {}
         }
     }
 
@@ -476,8 +503,8 @@ impl Shard {
         if let Some(write) = self.writes.get_mut(&op) {
             let verdict = write.acknowledge(from);
             self.on_verdict(out, op, verdict);
-        } else if let Some(read) = self.repairs.get(&op).copied() {
-            self.with_read(out, read, |read| read.on_repaired(from, op));
+        } else if let Some(round) = self.repairs.get(&op).copied() {
+            self.with_round(out, round, |round| round.on_repaired(from, op));
         } else {
             let acknowledged = self.hints.on_acknowledged(op, from, false, out.now.monotonic, &self.config);
             self.deliver_hints(out, acknowledged);
@@ -511,17 +538,17 @@ impl Shard {
                     self.on_verdict(out, op, verdict);
                 }
             }
-        } else if self.reads.contains_key(&op) {
+        } else if self.rounds.contains_key(&op) {
             let retry_at = now + self.config.refusal_retry_after;
-            self.with_read(out, op, |read| {
-                let step = read.on_refused(from, refused);
-                if refused == Refused::Retry && read.is_retrying() {
-                    read.attempt_at = Some(read.attempt_at.map_or(retry_at, |at| at.min(retry_at)));
+            self.with_round(out, op, |round| {
+                let step = round.on_refused(from, refused);
+                if refused == Refused::Retry && round.is_retrying() {
+                    round.attempt_at = Some(round.attempt_at.map_or(retry_at, |at| at.min(retry_at)));
                 }
                 step
             });
-        } else if let Some(read) = self.repairs.get(&op).copied() {
-            self.with_read(out, read, |read| read.on_refused(from, refused));
+        } else if let Some(round) = self.repairs.get(&op).copied() {
+            self.with_round(out, round, |round| round.on_refused(from, refused));
         } else if reason == Refusal::Invalid {
             // It would be refused for ever, and stop all hints behind it.
             let discarded = self.hints.on_acknowledged(op, from, true, now, &self.config);
@@ -540,10 +567,10 @@ impl Shard {
         from: NodeId,
         envelope: &Envelope,
         table: TableId,
-        token: Token,
+        owned: Owned,
         deadline: Instant,
     ) -> bool {
-        match self.replica.admit(&self.config, &self.view, table, token, envelope.epoch) {
+        match self.replica.admit(&self.config, &self.view, table, owned, envelope.epoch) {
             Admission::Execute => true,
             Admission::Park => {
                 self.replica.park(from, envelope.clone(), deadline);
@@ -562,7 +589,7 @@ impl Shard {
             Refusal::NotReplica(_) => self.counters.not_replica += 1,
             Refusal::Storage | Refusal::Invalid | Refusal::TooManyTombstones => {}
         }
-        if let Message::Write { op, .. } | Message::Read { op, .. } = request {
+        if let Message::Write { op, .. } | Message::Read { op, .. } | Message::Scan { op, .. } = request {
             self.send(out, from, Message::Refused { op: *op, reason });
         }
     }
@@ -577,9 +604,10 @@ impl Shard {
         self.replica.applying(op, to, answer);
     }
 
-    fn read_storage(&mut self, out: &mut Out<'_>, read: ReplicaRead, command: Arc<ReadCommand>, digest: bool) {
-        self.counters.replica_reads += 1;
-        let request = if digest { StorageRequest::Digest(command) } else { StorageRequest::Read(command) };
+    fn read_storage(&mut self, out: &mut Out<'_>, read: ReplicaRead, request: StorageRequest) {
+        let is_scan = matches!(request, StorageRequest::Scan(_));
+        self.counters.replica_reads += u64::from(!is_scan);
+        self.counters.replica_scans += u64::from(is_scan);
         let op = self.store(out, request);
         self.replica.reading(op, read);
     }
@@ -612,6 +640,10 @@ impl Shard {
             Stored::Read { op, data } => {
                 let Some(read) = self.replica.read_done(op) else { return };
                 self.send(out, read.to, Message::Data { op: read.answer, data });
+            }
+            Stored::Scanned { op, data } => {
+                let Some(read) = self.replica.read_done(op) else { return };
+                self.send(out, read.to, Message::Scanned { op: read.answer, data });
             }
             Stored::Digest { op, digest } => {
                 let Some(read) = self.replica.read_done(op) else { return };
@@ -670,7 +702,7 @@ impl Shard {
     // ---- Requests ----
 
     fn requests_in_flight(&self) -> usize {
-        self.writes_unanswered + self.reads.len() + self.waiting.len()
+        self.writes_unanswered + self.selects.len() + self.waiting.len()
     }
 
     fn on_request(&mut self, out: &mut Out<'_>, id: RequestId, request: Request) {
@@ -689,12 +721,8 @@ impl Shard {
             Request::Read { read, consistency, page_rows, paging_state, timeout } => {
                 self.counters.reads += 1;
                 let deadline = out.now.monotonic + timeout;
-                match self.begin_read(out, id, read, consistency, page_rows, paging_state.as_ref(), deadline) {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        let nothing = Response::Rows { rows: Vec::new(), paging_state: None };
-                        self.reply(out, id, Ok(nothing));
-                    }
+                match self.begin_select(out.now, id, read, consistency, page_rows, paging_state.as_ref(), deadline) {
+                    Ok(()) => self.go_on(out, id),
                     Err(error) => self.reply(out, id, Err(error)),
                 }
             }
@@ -924,177 +952,6 @@ impl Shard {
         }
     }
 
-    // ---- Reads ----
-
-    /// Begins a read; false when it is known to have no rows.
-    #[expect(clippy::too_many_arguments, reason = "the fields of a request")]
-    fn begin_read(
-        &mut self,
-        out: &mut Out<'_>,
-        id: RequestId,
-        read: Arc<BoundRead>,
-        consistency: Consistency,
-        page_rows: u32,
-        paging_state: Option<&Bytes>,
-        deadline: Instant,
-    ) -> Result<bool, RequestError> {
-        check_table(&self.view, read.table())?;
-        if self.read_bytes > self.config.request_bytes_max {
-            return Err(RequestError::Overloaded(format!("{} bytes of answers are in flight", self.read_bytes)));
-        }
-        let (page, last) = Page::start(&read, page_rows, paging_state)?;
-        if read.is_empty() {
-            return Ok(false);
-        }
-        let mut command = read.command(page.row_limit(), page.bytes_limit(), out.now.wall);
-        command.tombstone_limit = self.config.tombstone_fail;
-        if let Some(last) = last {
-            match page.resume(&command, &last)? {
-                Some(rest) => command = rest,
-                None => return Ok(false),
-            }
-        }
-        let skip_repair = self.config.is_planted(Planted::ReadRepairSkipped);
-        let op = self.ops.next();
-        let read = ReadOp::new(id, read, consistency, op, deadline, command, page, skip_repair);
-        self.timers.set(Timer::Read(op), read.timer);
-        self.drive_read(out, op, Box::new(read), ReadStep::Round);
-        Ok(true)
-    }
-
-    /// Lets a read decide on something that happened to it, if it is still there.
-    fn with_read(&mut self, out: &mut Out<'_>, op: OpId, decide: impl FnOnce(&mut ReadOp) -> ReadStep) {
-        let Some(mut read) = self.reads.remove(&op) else { return };
-        let step = decide(&mut read);
-        self.drive_read(out, op, read, step);
-    }
-
-    /// Carries out what a read decided, until it waits or ends. It was known, and its timer set, as `known_as`.
-    fn drive_read(&mut self, out: &mut Out<'_>, known_as: OpId, mut read: Box<ReadOp>, mut step: ReadStep) {
-        loop {
-            match step {
-                ReadStep::Wait => break,
-                ReadStep::Ask(asks) => {
-                    self.counters.spares_asked += asks.len() as u64;
-                    self.ask(out, &mut read, asks);
-                    break;
-                }
-                ReadStep::AskAnew(asks) => {
-                    self.counters.digest_mismatches += 1;
-                    read.op = self.ops.next();
-                    self.ask(out, &mut read, asks);
-                    break;
-                }
-                ReadStep::Round => {
-                    read.op = self.ops.next();
-                    match self.read_candidates(&read) {
-                        Err(error) => step = ReadStep::Finish(Err(error)),
-                        Ok((candidates, required)) => {
-                            let asks = read.begin_round(candidates, required);
-                            self.ask(out, &mut read, asks);
-                            break;
-                        }
-                    }
-                }
-                ReadStep::Repair(sends) => {
-                    self.counters.read_repairs += sends.len() as u64;
-                    for (node, mutation) in sends {
-                        let op = self.ops.next();
-                        self.repairs.insert(op, read.op);
-                        read.on_repair_sent(node, op);
-                        self.send(out, node, Message::Write { op, mutation, purpose: WritePurpose::ReadRepair });
-                    }
-                    self.expect_answers(out, &mut read);
-                    step = read.after_repairs_sent();
-                }
-                ReadStep::Finish(result) => {
-                    self.read_bytes -= read.counted_bytes;
-                    self.timers.cancel(Timer::Read(known_as), read.timer);
-                    self.forget_repairs(&mut read);
-                    return self.reply(out, read.request, result);
-                }
-            }
-        }
-        if !read.is_repairing() {
-            self.forget_repairs(&mut read);
-        }
-        let bytes = read.held_bytes();
-        self.read_bytes = self.read_bytes - read.counted_bytes + bytes;
-        read.counted_bytes = bytes;
-        let wake_at = read.wake_at();
-        if (known_as, read.timer) != (read.op, wake_at) {
-            self.timers.cancel(Timer::Read(known_as), read.timer);
-            self.timers.set(Timer::Read(read.op), wake_at);
-            read.timer = wake_at;
-        }
-        self.reads.insert(read.op, read);
-    }
-
-    fn ask(&mut self, out: &mut Out<'_>, read: &mut ReadOp, asks: Vec<Ask>) {
-        for Ask { node, digest } in asks {
-            self.send(out, node, Message::Read { op: read.op, command: read.command.clone(), digest });
-        }
-        self.expect_answers(out, read);
-    }
-
-    /// Has the read woken when other replicas should be asked.
-    fn expect_answers(&self, out: &Out<'_>, read: &mut ReadOp) {
-        let more = read.has_spares() || read.is_retrying();
-        read.attempt_at = more.then(|| out.now.monotonic + self.config.peer_response_after);
-    }
-
-    fn forget_repairs(&mut self, read: &mut ReadOp) {
-        for op in read.repair_ops.drain(..) {
-            self.repairs.remove(&op);
-        }
-    }
-
-    /// The live replicas of a read in the order in which to ask them, and how many must answer: this node
-    /// first, the others from a random one on.
-    fn read_candidates(&mut self, read: &ReadOp) -> Result<(Vec<NodeId>, usize), RequestError> {
-        let view = self.view.clone();
-        let table = read.read.table();
-        check_table(&view, table)?;
-        let replicas = view.replicas(&table.keyspace, read.command.partition.token);
-        let required = required(&self.config, &view, &table.keyspace, read.consistency);
-        let mut live: Vec<NodeId> = replicas.iter().copied().filter(|node| self.is_alive(*node)).collect();
-        if live.len() < required {
-            return Err(unavailable(read.consistency, required, live.len()));
-        }
-        if live.len() > 1 {
-            let first = self.rng.index(live.len());
-            live.rotate_left(first);
-            live.sort_by_key(|node| *node != self.config.node);
-        }
-        Ok((live, required))
-    }
-
-    fn on_read_timer(&mut self, out: &mut Out<'_>, op: OpId) {
-        let Some(read) = self.reads.get(&op) else { return };
-        let step = if read.deadline <= out.now.monotonic { Some(ReadStep::Finish(Err(read.timeout()))) } else { None };
-        // The timer has fired: it is set anew wherever the read goes on.
-        self.timers.set(Timer::Read(op), read.timer);
-        self.with_read(out, op, |read| step.unwrap_or_else(|| read.on_attempt()));
-    }
-
-    /// The view has changed: a read whose replicas are others now begins its round again.
-    fn replan_read(&mut self, out: &mut Out<'_>, op: OpId) {
-        let Some(read) = self.reads.get(&op) else { return };
-        let table = read.read.table();
-        let step = match check_table(&self.view, table) {
-            Err(error) => ReadStep::Finish(Err(error)),
-            Ok(()) if read.is_repairing() => return,
-            Ok(()) => {
-                let replicas = self.view.replicas(&table.keyspace, read.command.partition.token);
-                if read.rests_on(replicas) && !read.is_retrying() {
-                    return;
-                }
-                ReadStep::Round
-            }
-        };
-        self.with_read(out, op, |_| step);
-    }
-
     // ---- Hints ----
 
     /// Keeps a write for a node that missed it.
@@ -1154,6 +1011,10 @@ impl Shard {
             }
         }
     }
+}
+
+fn read_request(command: Arc<ReadCommand>, digest: bool) -> StorageRequest {
+    if digest { StorageRequest::Digest(command) } else { StorageRequest::Read(command) }
 }
 
 /// True when hints for `target` can be delivered: to itself while it is alive, to those who own its partitions

@@ -3,6 +3,7 @@
 use super::*;
 use crate::test_cluster::Flight;
 use crate::test_cluster::{ALL, Cluster, ONE, QUORUM, TABLE, TIMEOUT, node, schema, schema_with_ids, view};
+use bytes::Bytes;
 use model::PartitionKey;
 use model::read::{ReadCommand, Slice};
 use model::{ReadData, Record as MutationRecord, RecordKey, WallMicros};
@@ -721,20 +722,9 @@ mod planted {
     use super::*;
 
     fn with(bug: Option<Planted>) -> Cluster {
-        match bug {
-            None => Cluster::new(),
-            Some(Planted::QuorumMinusOne) => Cluster::with(|config| config.planted = Some(Planted::QuorumMinusOne)),
-            Some(Planted::HintDropped) => Cluster::with(|config| config.planted = Some(Planted::HintDropped)),
-            Some(Planted::ReadRepairSkipped) => {
-                Cluster::with(|config| config.planted = Some(Planted::ReadRepairSkipped))
-            }
-            Some(Planted::AcknowledgeBeforeSync) => {
-                Cluster::with(|config| config.planted = Some(Planted::AcknowledgeBeforeSync))
-            }
-            Some(Planted::StaleEpochAccepted) => {
-                Cluster::with(|config| config.planted = Some(Planted::StaleEpochAccepted))
-            }
-        }
+        let mut cluster = Cluster::new();
+        cluster.plant_bug(bug);
+        cluster
     }
 
     /// True when the rule that `bug` breaks holds in a cluster that runs with `running`.
@@ -765,6 +755,29 @@ mod planted {
                 cluster.run();
                 cluster.reply(request).is_none()
             }
+            Planted::CoverageIgnored => {
+                // The page of one replica ends before a row that it has deleted and the others have not.
+                let key = |name: &str| PartitionKey::new(Bytes::copy_from_slice(name.as_bytes()));
+                let mut names: Vec<String> = (0..10).map(|index| format!("part{index}")).collect();
+                names.retain(|name| key(name) > key("p"));
+                names.sort_by_key(|name| key(name));
+                for (name, deleted) in names.into_iter().zip([&[2, 3][..], &[1]]) {
+                    cluster.plant(&[1, 2, 3], &format!("INSERT INTO t (k, c, v) VALUES ('{name}', 1, 'x')"), 9);
+                    cluster.plant(deleted, &format!("DELETE FROM t WHERE k = '{name}'"), 10);
+                }
+                cluster.rows_by(1, "SELECT k FROM t", ALL, 1) == ["p"]
+            }
+            Planted::RangeDropped => {
+                cluster.plant(&[1, 2, 3], "INSERT INTO t (k, c, v) VALUES ('q', 1, 'x')", 9);
+                cluster.rows_by(1, "SELECT c FROM t", ALL, 1).len() == 2
+            }
+            Planted::RangeRepairSkipped => {
+                cluster.plant(&[1], "INSERT INTO t (k, c, v) VALUES ('p', 2, 'y')", 9);
+                cluster.rows(1, "SELECT c FROM t", ALL);
+                cluster.agree(&[1, 2, 3])
+            }
+            // A rule of sweeps, not of shards.
+            Planted::GraceIgnored => running != Some(bug),
             Planted::StaleEpochAccepted => {
                 let envelope = peer_write(&cluster, 5, 10);
                 cluster.publish(view(11, &[1, 2, 3], schema(3, &[])));

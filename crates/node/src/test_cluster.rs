@@ -8,10 +8,11 @@ use model::deletion::PartitionDeletions;
 use model::digest::digest;
 use model::garbage::Purge;
 use model::local::LocalWrite;
+use model::scan::{ScanAnswer, ScanStart};
 use model::schema::{Replication, Schema, SchemaChange};
 use model::{
     Consistency, Epoch, Instant, Mutation, NodeId, Now, PartitionKey, ReadCommand, ReadData, RecordKey, RequestError,
-    Rng, Row, TableId, Token, WallMicros,
+    Rng, Row, ScanCommand, ScanData, TableId, Token, WallMicros,
 };
 use query::{Bound, BoundRead};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -130,6 +131,37 @@ pub(crate) struct Store {
 }
 
 impl Store {
+    /// Scans as storage does.
+    fn scan(&self, command: &ScanCommand) -> ScanData {
+        let mut page = ScanAnswer::new(command);
+        let start = page.start();
+        let wanted = |key: &PartitionKey| match &start {
+            ScanStart::Range => true,
+            ScanStart::At(first) => key >= *first,
+            ScanStart::After(last) => key > *last,
+        };
+        let inside = |key: &PartitionKey| command.range.contains(key.token) && wanted(key);
+        for ((table, key), partition) in &self.partitions {
+            if *table != command.table || !inside(key) {
+                continue;
+            }
+            let mut answer = page.partition(key, partition.deletions.clone());
+            answer.set_static_row(&partition.static_row.to_bytes()).unwrap();
+            let slices = page.slices(key);
+            for (clustering, row) in &partition.rows {
+                if slices.iter().any(|slice| slice.contains(clustering))
+                    && !answer.push(clustering, &row.to_bytes()).unwrap()
+                {
+                    break;
+                }
+            }
+            if !page.push(key.clone(), answer.finish_partition().unwrap()) {
+                break;
+            }
+        }
+        page.finish()
+    }
+
     fn execute(&mut self, op: OpId, request: &StorageRequest) -> Stored {
         match request {
             StorageRequest::Apply(mutation) => {
@@ -166,6 +198,7 @@ impl Store {
                 let data = found.map(|partition| partition.read(command)).unwrap_or_default();
                 return Stored::Digest { op, digest: digest(&data, &command.purge()).unwrap() };
             }
+            StorageRequest::Scan(command) => return Stored::Scanned { op, data: self.scan(command) },
             StorageRequest::ReadHints { target, after, bytes_limit } => {
                 let after = after.map_or(0, |after| after.0);
                 let all = self.hints.get(target).into_iter().flatten();
@@ -215,6 +248,8 @@ pub(crate) struct Cluster {
     configure: fn(&mut ShardConfig),
     next_request: u64,
     lives: u64,
+    #[cfg(feature = "planted")]
+    planted: Option<crate::Planted>,
 }
 
 /// A view of nodes 1 to `nodes` at `epoch`, with the tables of `schema`.
@@ -284,6 +319,8 @@ impl Cluster {
             configure,
             next_request: 0,
             lives: 0,
+            #[cfg(feature = "planted")]
+            planted: None,
         };
         for id in nodes {
             cluster.start(node(*id), Store::default());
@@ -296,10 +333,23 @@ impl Cluster {
         Now { monotonic: self.now, wall: WallMicros(1_790_000_000_000_000 + self.now.0 as i64 + skew) }
     }
 
+    /// Starts all nodes again with a planted bug.
+    #[cfg(feature = "planted")]
+    pub(crate) fn plant_bug(&mut self, bug: Option<crate::Planted>) {
+        self.planted = bug;
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.start(id, Store::default());
+        }
+    }
+
     fn start(&mut self, id: NodeId, store: Store) {
         self.lives += 1;
         let mut config = ShardConfig::new(id, 0, 1);
         (self.configure)(&mut config);
+        #[cfg(feature = "planted")]
+        {
+            config.planted = self.planted.or(config.planted);
+        }
         let records: Vec<(Bytes, Bytes)> =
             store.local.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         let targets = store.hints.keys().copied().collect();
@@ -492,7 +542,17 @@ impl Cluster {
         page_rows: u32,
         paging_state: Option<Bytes>,
     ) -> u64 {
-        let read = self.select(text);
+        self.read_bound(at, self.select(text), consistency, page_rows, paging_state)
+    }
+
+    pub(crate) fn read_bound(
+        &mut self,
+        at: u128,
+        read: Arc<BoundRead>,
+        consistency: Consistency,
+        page_rows: u32,
+        paging_state: Option<Bytes>,
+    ) -> u64 {
         self.request(at, Request::Read { read, consistency, page_rows, paging_state, timeout: TIMEOUT })
     }
 

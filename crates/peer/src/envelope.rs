@@ -8,7 +8,7 @@ use crate::proto::v1::write::Purpose;
 use crate::{Hello, InvalidMessage};
 use bytes::Bytes;
 use model::codec::{Decode, Encode};
-use model::{Epoch, Mutation, ReadCommand, ReadData};
+use model::{Epoch, Mutation, ReadCommand, ReadData, ScanCommand, ScanData};
 use node::io::{Envelope, Message, OpId, Refusal, WritePurpose};
 use std::sync::Arc;
 
@@ -30,6 +30,8 @@ pub fn priority(message: &Message) -> Priority {
         | Message::Written { .. }
         | Message::Read { .. }
         | Message::Data { .. }
+        | Message::Scan { .. }
+        | Message::Scanned { .. }
         | Message::Digest { .. }
         | Message::Refused { .. } => Priority::Data,
     }
@@ -54,6 +56,8 @@ pub fn encode_node(envelope: &Envelope) -> proto::Envelope {
             Body::Read(proto::Read { op: op.0, command: command.to_bytes(), digest: *digest })
         }
         Message::Data { op, data } => Body::Data(proto::Data { op: op.0, data: data.to_bytes() }),
+        Message::Scan { op, command } => Body::Scan(proto::Scan { op: op.0, command: command.to_bytes() }),
+        Message::Scanned { op, data } => Body::Scanned(proto::Scanned { op: op.0, data: data.to_bytes() }),
         Message::Digest { op, digest } => {
             Body::Digest(proto::Digest { op: op.0, digest: Bytes::copy_from_slice(&digest.to_be_bytes()) })
         }
@@ -103,6 +107,13 @@ pub fn decode(envelope: proto::Envelope) -> Result<Payload, InvalidMessage> {
             digest: read.digest,
         },
         Body::Data(data) => Message::Data { op: OpId(data.op), data: compact::<ReadData>(&data.data, "Data.data")? },
+        Body::Scan(scan) => Message::Scan {
+            op: OpId(scan.op),
+            command: Arc::new(compact::<ScanCommand>(&scan.command, "Scan.command")?),
+        },
+        Body::Scanned(scanned) => {
+            Message::Scanned { op: OpId(scanned.op), data: compact::<ScanData>(&scanned.data, "Scanned.data")? }
+        }
         Body::Digest(digest) => Message::Digest { op: OpId(digest.op), digest: bits(&digest.digest, "Digest.digest")? },
         Body::Refused(refused) => {
             Message::Refused { op: OpId(refused.op), reason: refusal(refused.reason, refused.epoch)? }
@@ -204,6 +215,8 @@ fn payload_bytes(envelope: &proto::Envelope) -> usize {
             Some(Body::Write(write)) => write.mutation.len(),
             Some(Body::Read(read)) => read.command.len(),
             Some(Body::Data(data)) => data.data.len(),
+            Some(Body::Scan(scan)) => scan.command.len(),
+            Some(Body::Scanned(scanned)) => scanned.data.len(),
             Some(Body::Membership(bytes)) => bytes.len(),
             Some(Body::Written(written)) => written.ops.len() * size_of::<u64>(),
             Some(Body::Digest(_) | Body::Refused(_)) | None => 0,

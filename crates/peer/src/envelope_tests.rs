@@ -3,7 +3,8 @@
 use super::*;
 use model::deletion::{Deletion, PartitionDeletions};
 use model::read::Slice;
-use model::{Cell, ColumnId, NodeId, PartitionKey, Record, Row, TableId};
+use model::scan::{PositionWithin, ScanPosition};
+use model::{Cell, ColumnId, NodeId, PartitionKey, Record, Row, TableId, Token, TokenRange};
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -62,6 +63,40 @@ fn data() -> impl Strategy<Value = ReadData> {
     )
 }
 
+/// A scan of all tokens like a read of one partition, perhaps resumed in that partition.
+fn scan() -> impl Strategy<Value = ScanCommand> {
+    (command(), any::<bool>(), any::<bool>(), any::<bool>(), 1u32..).prop_map(
+        |(read, resumed, within, bulk, per_partition_limit)| {
+            let within =
+                within.then(|| PositionWithin { last: read.slices[0].start.clone(), rows_left: read.row_limit });
+            ScanCommand {
+                table: read.table,
+                range: if resumed || bulk { TokenRange::ALL } else { TokenRange { start: Token(-7), end: Token(7) } },
+                resume: resumed.then_some(ScanPosition { partition: read.partition, within }),
+                slices: read.slices,
+                static_row: read.static_row,
+                row_limit: read.row_limit,
+                per_partition_limit,
+                bytes_limit: read.bytes_limit,
+                now_seconds: read.now_seconds,
+                tombstone_limit: read.tombstone_limit,
+                bulk,
+            }
+        },
+    )
+}
+
+fn page() -> impl Strategy<Value = ScanData> {
+    (prop::collection::vec((bytes(30), data()), 0..4), prop::option::of((bytes(30), prop::option::of(bytes(12)))))
+        .prop_map(|(partitions, next)| ScanData {
+            partitions: partitions.into_iter().map(|(key, data)| (PartitionKey::new(key), data)).collect(),
+            next: next.map(|(key, last)| ScanPosition {
+                partition: PartitionKey::new(key),
+                within: last.map(|last| PositionWithin { last, rows_left: 3 }),
+            }),
+        })
+}
+
 fn any_message() -> impl Strategy<Value = Message> {
     let op = || any::<u64>().prop_map(OpId);
     let purposes = [WritePurpose::Client, WritePurpose::ReadRepair, WritePurpose::Hint];
@@ -82,6 +117,8 @@ fn any_message() -> impl Strategy<Value = Message> {
             digest
         }),
         (op(), data()).prop_map(|(op, data)| Message::Data { op, data }),
+        (op(), scan()).prop_map(|(op, command)| Message::Scan { op, command: Arc::new(command) }),
+        (op(), page()).prop_map(|(op, data)| Message::Scanned { op, data }),
         (op(), any::<u128>()).prop_map(|(op, digest)| Message::Digest { op, digest }),
         (op(), refusal).prop_map(|(op, reason)| Message::Refused { op, reason }),
     ]
@@ -212,6 +249,8 @@ proptest! {
             Body::Write(proto::Write { op: 1, mutation: compact.clone(), purpose: number }),
             Body::Read(proto::Read { op: 1, command: compact.clone(), digest: false }),
             Body::Data(proto::Data { op: 1, data: compact.clone() }),
+            Body::Scan(proto::Scan { op: 1, command: compact.clone() }),
+            Body::Scanned(proto::Scanned { op: 1, data: compact.clone() }),
             Body::Digest(proto::Digest { op: 1, digest: compact.clone() }),
             Body::Refused(proto::Refused { op: 1, reason: number, epoch: 0 }),
             Body::Membership(compact),

@@ -270,6 +270,10 @@ impl Binder<'_> {
     fn reversed(&self, table: &Table, key: &KeyPlan, order: &[(Name, bool)]) -> Result<bool, RequestError> {
         let mut reversed = None;
         let mut next = 0;
+        if let (true, Some((name, _))) = (key.is_range(), order.first()) {
+            let message = "ORDER BY is only supported when the partition key is restricted by an EQ or an IN.";
+            return Err(self.source.invalid(name.at, message));
+        }
         for (name, descending) in order {
             let column = self.column(table, name)?;
             let ColumnKind::Clustering(position, declared) = column.kind else {

@@ -25,6 +25,7 @@ mod ast;
 mod binder;
 mod definition;
 mod describe;
+mod evaluation;
 #[cfg(test)]
 mod fixture;
 mod lexer;
@@ -33,6 +34,7 @@ mod parser;
 mod prepared;
 mod read;
 mod restriction;
+mod result;
 mod source;
 mod split;
 mod table_options;
@@ -40,10 +42,12 @@ mod write;
 
 pub use definition::SchemaRequest;
 pub use describe::{describe_keyspace, describe_table};
+pub use evaluation::EvaluationContext;
 pub use model::name::quote_name;
 pub use operand::{BoundValue, ColumnSpec};
 pub use prepared::{Bound, Prepared, PreparedKind};
-pub use read::BoundRead;
+pub use read::{BoundRead, CommandLimits, ReadSource};
+pub use result::{PageLimits, Progress, ReadPosition, ResultBuilder, ResultPage};
 pub use split::{StatementText, split_statements};
 pub use write::BoundWrite;
 

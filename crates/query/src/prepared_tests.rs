@@ -1,7 +1,7 @@
 //! Statements against a schema, values against parameters, and broken statements of every kind.
 
 use crate::fixture::{bound, cases, error, int, prepare_in, read, sample, schema, table, text, write};
-use crate::{Bound, BoundValue, ColumnSpec, PreparedKind, prepare};
+use crate::{Bound, BoundValue, ColumnSpec, PreparedKind, ReadSource, prepare};
 use bytes::Bytes;
 use model::limits::{STATEMENT_BYTES_MAX, VALUE_BYTES_MAX};
 use model::schema::Schema;
@@ -38,7 +38,7 @@ fn kinds_of_errors_are_told_apart() {
     let kind = |text: &str| prepare(text, &schema, None).unwrap_err();
     assert!(matches!(kind("SELECT * FROM ks.x WHERE k = 1"), RequestError::NotFound(_)));
     assert!(matches!(kind("USE x"), RequestError::NotFound(_)));
-    assert!(matches!(kind("SELECT * FROM ks.t"), RequestError::Invalid(_)));
+    assert!(matches!(kind("SELECT * FROM ks.t ORDER BY v"), RequestError::Invalid(_)));
     assert!(matches!(kind("SELECT *"), RequestError::Syntax { line: 1, column: 9, .. }));
     let long = format!("USE ks{}", " ".repeat(STATEMENT_BYTES_MAX));
     assert!(
@@ -220,15 +220,19 @@ fn use_and_schema_statements_bind_to_themselves() {
     assert!(matches!(prepare_in(&schema, "DROP TABLE t").bind(&[]).unwrap(), Bound::Schema(_)));
 }
 
+fn one_partition(key: &PartitionKey) -> ReadSource {
+    ReadSource::Partitions(vec![key.clone()])
+}
+
 #[test]
 fn the_partition_is_that_of_the_key_values() {
     let schema = sample();
     let one = PartitionKey::from_components(&[int(7)]).unwrap();
     assert_eq!(*write(&schema, "DELETE FROM t WHERE k = 7", &[]).partition(), one);
-    assert_eq!(*read(&schema, "SELECT v FROM t WHERE k = ?", &[bound(int(7))]).partition(), one);
+    assert_eq!(read(&schema, "SELECT v FROM t WHERE k = ?", &[bound(int(7))]).source(), one_partition(&one));
     let two = PartitionKey::from_components(&[int(1), text("x")]).unwrap();
     let found = read(&schema, "SELECT v FROM c WHERE p2 = ? AND p1 = 1", &[bound(text("x"))]);
-    assert_eq!(*found.partition(), two);
+    assert_eq!(found.source(), one_partition(&two));
 }
 
 /// Statements of every kind, to be broken.

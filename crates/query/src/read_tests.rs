@@ -13,6 +13,33 @@ use std::cmp::Ordering;
 
 const NOW: WallMicros = WallMicros(10_500_000);
 
+/// The key of the one partition that a read visits, or any if it visits none.
+fn key_of(read: &BoundRead) -> PartitionKey {
+    match read.source() {
+        ReadSource::Partitions(keys) if !keys.is_empty() => keys[0].clone(),
+        _ => PartitionKey::new(Bytes::from_static(b"any")),
+    }
+}
+
+fn command(read: &BoundRead, rows: u32, bytes: u32) -> ReadCommand {
+    read.partition_command(&key_of(read), CommandLimits { rows, bytes, tombstones: u32::MAX }, NOW)
+}
+
+#[test]
+fn a_read_that_names_no_partition_is_of_all_of_them() {
+    let schema = sample();
+    let scan = read(&schema, "SELECT p2, c1, p1 FROM c", &[]);
+    assert_eq!(scan.source(), ReadSource::Range(TokenRange::ALL));
+    let limits = CommandLimits { rows: 5, bytes: 6, tombstones: 7 };
+    let command = scan.scan_command(TokenRange::ALL, None, limits, NOW);
+    assert_eq!((command.row_limit, command.bytes_limit, command.tombstone_limit), (5, 6, 7));
+    assert_eq!(command.slices, [Slice::all()]);
+    let partition = PartitionKey::from_components(&[int(1), text("x")]).unwrap();
+    let clustering = encode_clustering(table(&schema, "c"), &[int(7), text("seven"), int(8)]).unwrap();
+    let values = scan.project(&partition, &clustering, &Row::default(), 1).unwrap();
+    assert_eq!(values, [Some(text("x")), Some(int(7)), Some(int(1))]);
+}
+
 #[test]
 fn a_command_reads_the_slice_of_the_query() {
     let schema = sample();
@@ -38,7 +65,7 @@ fn a_command_reads_the_slice_of_the_query() {
         assert!(!read.is_empty());
         let expected = ReadCommand {
             table: table.id,
-            partition: read.partition().clone(),
+            partition: key_of(&read),
             slices: vec![slice],
             reversed: false,
             static_row: false,
@@ -48,7 +75,7 @@ fn a_command_reads_the_slice_of_the_query() {
             tombstone_limit: u32::MAX,
             gc_before_seconds: 0,
         };
-        assert_eq!(read.command(5, 6, NOW), expected, "{restriction}");
+        assert_eq!(command(&read, 5, 6), expected, "{restriction}");
     }
 }
 
@@ -58,7 +85,7 @@ fn an_empty_range_reads_nothing() {
     for range in ["c1 > 1 AND c1 < 1", "c1 >= 1 AND c1 < 1", "c1 > 5 AND c1 < 1", "c1 = 1 AND c2 > 'b' AND c2 < 'a'"] {
         let read = read(&schema, &format!("SELECT * FROM c WHERE p1 = 1 AND p2 = '' AND {range}"), &[]);
         assert!(read.is_empty(), "{range}");
-        let slice = read.command(1, 1, NOW).slices.remove(0);
+        let slice = command(&read, 1, 1).slices.remove(0);
         assert!(slice.start < slice.end);
         let lowest = encode_bound(read.table(), &[int(i32::MIN)], BoundSide::Before).unwrap();
         assert!(slice.end <= lowest, "no key is in the slice");
@@ -86,14 +113,15 @@ fn order_by_reads_forward_or_backward() {
     ];
     for (restriction, order, reversed) in cases {
         let statement = format!("SELECT * FROM c WHERE p1 = 1 AND p2 = '' {restriction} {order}");
-        assert_eq!(read(&schema, &statement, &[]).command(1, 1, NOW).reversed, reversed, "{statement}");
+        assert_eq!(command(&read(&schema, &statement, &[]), 1, 1).reversed, reversed, "{statement}");
     }
 }
 
 #[test]
 fn limits_of_zero_are_read_as_one() {
     let read = read(&sample(), "SELECT * FROM t WHERE k = 1 LIMIT 3", &[]);
-    let command = read.command(0, 0, WallMicros(-1));
+    let limits = CommandLimits { rows: 0, bytes: 0, tombstones: 0 };
+    let command = read.partition_command(&key_of(&read), limits, WallMicros(-1));
     assert_eq!((command.row_limit, command.bytes_limit, command.now_seconds), (1, 1, 0));
     assert_eq!(read.limit(), Some(3));
 }
@@ -113,9 +141,9 @@ fn a_row_is_projected_to_the_columns_of_the_result() {
     let rest = |w: Option<Bytes>| {
         vec![w, Some(text("seven")), Some(text("y")), Some(int(5)), Some(int(7)), Some(int(1)), Some(int(5))]
     };
-    assert_eq!(read.project(&clustering, &row, 19).unwrap(), rest(Some(text("w"))));
-    assert_eq!(read.project(&clustering, &row, 20).unwrap(), rest(None), "expired");
-    let broken = read.project(&Bytes::from_static(b"x"), &row, 20).unwrap_err();
+    assert_eq!(read.project(&key_of(&read), &clustering, &row, 19).unwrap(), rest(Some(text("w"))));
+    assert_eq!(read.project(&key_of(&read), &clustering, &row, 20).unwrap(), rest(None), "expired");
+    let broken = read.project(&key_of(&read), &Bytes::from_static(b"x"), &row, 20).unwrap_err();
     assert!(matches!(broken, RequestError::Server(_)), "{broken}");
 }
 
@@ -142,8 +170,8 @@ fn complex_columns_are_read_as_values_and_refused_when_written() {
     let cell = |(path, value)| (path, Cell::live(1, value));
     let cells = element::elements(&list, &wire, draw).unwrap().into_iter().map(cell).collect();
     let row = Row::default().with_complex([(id, ComplexColumn::overwritten(1, 1, cells))]);
-    assert_eq!(read.project(&key, &row, 1).unwrap(), [Some(wire)]);
-    assert_eq!(read.project(&key, &Row::default(), 1).unwrap(), [None]);
+    assert_eq!(read.project(&key_of(&read), &key, &row, 1).unwrap(), [Some(wire)]);
+    assert_eq!(read.project(&key_of(&read), &key, &Row::default(), 1).unwrap(), [None]);
     for text in ["UPDATE l SET v = ? WHERE k = 1", "INSERT INTO l (k, v) VALUES (1, ?)", "DELETE v FROM l WHERE k = 1"]
     {
         let refused = error(&schema, text, &[]);
@@ -158,7 +186,7 @@ fn deleted_and_absent_cells_are_null() {
     let key = encode_clustering(table(&schema, "t"), &[]).unwrap();
     let v = table(&schema, "t").column("v").unwrap().id;
     let row = Row::new(None, None, vec![(v, Cell::tombstone(1, 1))]);
-    assert_eq!(read.project(&key, &row, 1).unwrap(), [Some(int(9)), None, None]);
+    assert_eq!(read.project(&key_of(&read), &key, &row, 1).unwrap(), [Some(int(9)), None, None]);
 }
 
 /// A few values of a type, in no order.
@@ -279,7 +307,7 @@ proptest! {
         }
         let relations = relations.join(" AND ");
         let read = read(&schema, &format!("SELECT * FROM r WHERE {relations}"), &arguments);
-        let command = read.command(1, 1, NOW);
+        let command = command(&read, 1, 1);
         let delete = write(&schema, &format!("DELETE FROM r WHERE {relations}"), &arguments);
         let mutation = delete.mutation(1, NOW).unwrap();
         let mut any_admitted = false;
@@ -310,7 +338,7 @@ fn values_may_be_of_the_descending_and_the_ascending_column_alike() {
     let order = table.columns[1].kind;
     assert_eq!(order, model::schema::ColumnKind::Clustering(0, ClusteringOrder::Descending));
     let read = read(&schema, "SELECT * FROM r WHERE k = 1 AND c0 > ?", &[BoundValue::Value(int(5))]);
-    let slice = read.command(1, 1, NOW).slices.remove(0);
+    let slice = command(&read, 1, 1).slices.remove(0);
     let key = |value: i32| encode_clustering(table, &[int(value)]).unwrap();
     assert!(slice.contains(&key(6)) && slice.contains(&key(i32::MAX)));
     assert!(!slice.contains(&key(5)) && !slice.contains(&key(4)));

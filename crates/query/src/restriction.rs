@@ -218,7 +218,10 @@ impl<'t> Restrictions<'t> {
 
     /// The key of a slice of a partition: SELECT and DELETE.
     pub(crate) fn rows_of_partition(&self, source: Source<'_>) -> Result<KeyPlan, RequestError> {
-        Ok(KeyPlan { partition: self.partition_key()?, clustering: self.clustering(source)? })
+        let everything = self.kind == StatementKind::Select
+            && self.partition.iter().chain(&self.clustering).all(Restriction::is_none);
+        let partition = if everything { Vec::new() } else { self.partition_key()? };
+        Ok(KeyPlan { partition, clustering: self.clustering(source)? })
     }
 
     fn clustering(&self, source: Source<'_>) -> Result<ClusteringPlan, RequestError> {
@@ -291,6 +294,11 @@ impl KeyPlan {
     /// True when all clustering columns are given by equality.
     pub(crate) fn is_one_row(&self, table: &Table) -> bool {
         self.clustering.equal.len() == table.clustering().count()
+    }
+
+    /// True when no partition is named: all are meant.
+    pub(crate) fn is_range(&self) -> bool {
+        self.partition.is_empty()
     }
 
     /// How many clustering columns are given by equality.

@@ -74,6 +74,8 @@ impl AdminService {
         add("shard_overloads", |shard| shard.overloads);
         add("replica_writes", |shard| shard.replica_writes);
         add("replica_reads", |shard| shard.replica_reads);
+        add("replica_scans", |shard| shard.replica_scans);
+        add("read_repairs", |shard| shard.read_repairs);
         add("replica_refusals", |shard| shard.not_replica);
         add("hints_dropped", |shard| shard.hints_dropped);
         add("hints_failed", |shard| shard.hints_failed);

@@ -14,7 +14,7 @@ use membership::ClusterView;
 use model::limits::{TABLES_MAX, TABLES_WARNED};
 use model::schema::{Schema, SchemaChange};
 use model::types::UserType;
-use model::{Consistency, Epoch, RequestError, TableId, Token};
+use model::{Consistency, Epoch, RequestError, TableId};
 use node::Shard;
 use node::io::{Request, Response};
 use parking_lot::Mutex;
@@ -99,7 +99,7 @@ pub(crate) enum Answer {
 /// Where a bound statement goes.
 pub(crate) enum Plan {
     /// To a shard.
-    Shard(Token, Request),
+    Shard(Request),
     /// To membership.
     Schema(SchemaChange),
     /// Nowhere: it is answered.
@@ -192,27 +192,24 @@ impl Executor {
         let timeout = options.timeout.unwrap_or(self.timeout).min(TIMEOUT_MAX);
         let Options { consistency, timestamp, page_rows, paging_state, .. } = options;
         Ok(match statement.prepared.bind(values)? {
-            Bound::Write(write) => {
-                Plan::Shard(write.partition().token, Request::Write { write, consistency, timestamp, timeout })
-            }
+            Bound::Write(write) => Plan::Shard(Request::Write { write, consistency, timestamp, timeout }),
             Bound::Read(read) => {
-                let token = read.partition().token;
                 let read = Arc::new(read);
-                Plan::Shard(token, Request::Read { read, consistency, page_rows, paging_state, timeout })
+                Plan::Shard(Request::Read { read, consistency, page_rows, paging_state, timeout })
             }
             Bound::Use(keyspace) => Plan::Done(Answer::Use(keyspace)),
             Bound::Schema(request) => Plan::Schema(request.change(TableId(self.table_ids.lock().next_u128()))),
         })
     }
 
-    /// Gives a request to the shard that owns the partition; a full inbox is an answer, and so is storage that
+    /// Gives a request to the shard that takes it; a full inbox is an answer, and so is storage that
     /// does not keep up with writes.
-    pub(crate) fn submit(&self, token: Token, request: Request, reply: ReplyTo) {
+    pub(crate) fn submit(&self, request: Request, reply: ReplyTo) {
         if matches!(request, Request::Write { .. }) && self.store.pressure() == Pressure::Refusing {
             self.metrics.requests_overloaded.add(1);
             return reply.send(Err(RequestError::Overloaded("compaction does not keep up with writes".to_owned())));
         }
-        let shard = Shard::shard_of(token, self.shards.len() as u16);
+        let shard = Shard::shard_of(request.token(), self.shards.len() as u16);
         let input = ShardInput::Request { request, reply };
         let (error, input) = match self.shards[usize::from(shard)].try_send(input) {
             Ok(()) => return,
@@ -237,9 +234,9 @@ impl Executor {
         match plan {
             Plan::Done(answer) => Ok(answer),
             Plan::Schema(change) => self.change_schema(change).await.map(Answer::Schema),
-            Plan::Shard(token, request) => {
+            Plan::Shard(request) => {
                 let (sender, receiver) = oneshot::channel();
-                self.submit(token, request, ReplyTo::One(sender));
+                self.submit(request, ReplyTo::One(sender));
                 let stopped = || RequestError::Server("the node stopped before it answered".to_owned());
                 receiver.await.map_err(|_| stopped())?.map(Answer::Data)
             }

@@ -142,9 +142,9 @@ fn execute_one(executor: &Arc<Executor>, request: Option<proto::ExecuteRequest>,
     match request.and_then(|request| plan(executor, request)) {
         Err(error) => reply.answer(Err(error)),
         Ok((Plan::Done(answer), _)) => reply.answer(Ok(answer)),
-        Ok((Plan::Shard(token, request), columns)) => {
+        Ok((Plan::Shard(request), columns)) => {
             reply.columns = columns;
-            executor.submit(token, request, ReplyTo::Stream(reply));
+            executor.submit(request, ReplyTo::Stream(reply));
         }
         Ok((plan @ Plan::Schema(_), _)) => {
             // Bounded as the stream's requests are: each holds a permit.

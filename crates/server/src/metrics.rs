@@ -61,6 +61,8 @@ metrics! {
     reads_cached,
     /// Reads that had to go to the disk.
     reads_from_disk,
+    /// Pages of scans read from storage.
+    scans,
     /// Parts of tables swept for garbage.
     garbage_sweeps,
     /// Rows of which a sweep left nothing.

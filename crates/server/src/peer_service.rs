@@ -99,7 +99,8 @@ impl PeerService {
     ) -> Status {
         let stopping = || Status::unavailable("the node is stopping");
         // A frame's messages, sorted by who gets them: one hand-over for each shard and frame.
-        let mut by_shard: Vec<Vec<Envelope>> = vec![Vec::new(); self.parts.shards.len()];
+        let shards = self.parts.shards.len() as u16;
+        let mut by_shard: Vec<Vec<Envelope>> = vec![Vec::new(); usize::from(shards)];
         loop {
             let frame = match frames.message().await {
                 Ok(Some(frame)) => frame,
@@ -110,7 +111,7 @@ impl PeerService {
             for envelope in frame.envelopes {
                 match decode(envelope) {
                     Ok(Payload::Node(envelope)) if hello.priority != Priority::Control => {
-                        if let Some(shard) = envelope.message.shard(self.parts.shards.len() as u16) {
+                        if let Some(shard) = envelope.message.shard(shards) {
                             by_shard[usize::from(shard)].push(envelope);
                         }
                     }

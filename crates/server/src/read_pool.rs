@@ -5,7 +5,7 @@
 use crate::metrics::Metrics;
 use crate::shard_loop::ShardInput;
 use crossbeam::channel::{Receiver, Sender, bounded};
-use model::{NodeId, ReadCommand};
+use model::{NodeId, ReadCommand, ScanCommand};
 use node::io::{OpId, Stored};
 use node::storage::{HintPosition, Storage};
 use std::sync::Arc;
@@ -28,6 +28,15 @@ pub(crate) enum ReadJob {
         /// True to answer with the digest only.
         digest: bool,
     },
+    /// A page of the partitions in a range of tokens.
+    Scan {
+        /// Whose inbox gets the answer.
+        shard: u16,
+        /// Given back.
+        op: OpId,
+        /// What to read.
+        command: Arc<ScanCommand>,
+    },
     /// Hints.
     Hints {
         /// Whose inbox gets the answer.
@@ -47,7 +56,7 @@ impl ReadJob {
     /// The operation that is answered.
     pub(crate) fn op(&self) -> OpId {
         match self {
-            ReadJob::Partition { op, .. } | ReadJob::Hints { op, .. } => *op,
+            ReadJob::Partition { op, .. } | ReadJob::Scan { op, .. } | ReadJob::Hints { op, .. } => *op,
         }
     }
 }
@@ -95,6 +104,11 @@ fn serve(storage: &dyn Storage, shards: &[mpsc::Sender<ShardInput>], queue: &Rec
                 } else {
                     storage.read(&command).map(|data| Stored::Read { op, data })
                 };
+                (shard, stored.unwrap_or_else(|error| Stored::Failed { op, error }))
+            }
+            ReadJob::Scan { shard, op, command } => {
+                metrics.scans.add(1);
+                let stored = storage.scan(&command).map(|data| Stored::Scanned { op, data });
                 (shard, stored.unwrap_or_else(|error| Stored::Failed { op, error }))
             }
             ReadJob::Hints { shard, op, target, after, bytes_limit } => {

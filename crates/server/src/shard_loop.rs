@@ -298,6 +298,10 @@ impl ShardLoop {
                 let cached = cached.map(|result| result.map(|read| Stored::Digest { op, digest: read.digest }));
                 return self.read_partition(op, command, true, cached, scratch);
             }
+            StorageRequest::Scan(command) => {
+                // Even one that memory could answer walks over more than a loop has time for.
+                return self.read(ReadJob::Scan { shard: self.index, op, command }, scratch);
+            }
             StorageRequest::ReadHints { target, after, bytes_limit } => {
                 self.read(ReadJob::Hints { shard: self.index, op, target, after, bytes_limit }, scratch);
                 return;

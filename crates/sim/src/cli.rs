@@ -82,6 +82,9 @@ pub fn planted_name(bug: Planted) -> &'static str {
         Planted::AcknowledgeBeforeSync => "acknowledge-before-sync",
         Planted::StaleEpochAccepted => "stale-epoch-accepted",
         Planted::GraceIgnored => "grace-ignored",
+        Planted::CoverageIgnored => "coverage-ignored",
+        Planted::RangeDropped => "range-dropped",
+        Planted::RangeRepairSkipped => "range-repair-skipped",
     }
 }
 

@@ -451,7 +451,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Every node coordinates a write and, of every partition of every table, a read at ALL.
+    /// Every node coordinates a write and, of every partition of every table and of every table, a read at ALL.
     fn serve_everywhere(&mut self) -> Result<(), Failure> {
         self.tell("serve everywhere".to_owned());
         self.last_error = None;
@@ -471,7 +471,9 @@ impl Simulation {
         }
         for machine in 0..machines {
             let Some(view) = self.world.view(machine).cloned() else { continue };
-            for (table, partition) in TABLES.into_iter().flat_map(|table| (0..partitions).map(move |p| (table, p))) {
+            // Of each table every partition, then all of them at once: what the former saw the latter must see.
+            let reads = |table| (0..partitions).map(Some).chain([None]).map(move |partition| (table, partition));
+            for (table, partition) in TABLES.into_iter().flat_map(reads) {
                 let time = self.world.time();
                 let sending = self.workload.read_all(table, partition, &view.schema, time);
                 self.send(NOBODY, machine, sending);
@@ -600,20 +602,25 @@ impl Simulation {
     }
 
     fn send(&mut self, client: usize, machine: usize, sending: Option<Sending>) {
-        let (partition, request, mut flight) = match sending {
+        let (request, mut flight) = match sending {
             None => return self.rest(client),
             Some(Sending::Propose(change, flight)) => return self.propose(client, machine, change, flight),
-            Some(Sending::Request(partition, request, flight)) => (partition, request, flight),
+            Some(Sending::Request(request, flight)) => (request, flight),
         };
         if let Flight::Read(read) = &mut flight
             && read.started == self.world.time()
         {
-            let register = |row, column| Register { table: read.table, partition: read.partition, row, column };
-            let (first, last) = (register(0, Column::Row), register(ROWS, Column::W));
+            let partitions = || read.rows.iter().map(|(partition, _)| *partition);
+            let register = |partition: Option<i32>, row, column| {
+                let partition = partition.unwrap_or_default();
+                Register { table: read.table, partition, row, column }
+            };
+            let (first, last) =
+                (register(partitions().min(), 0, Column::Row), register(partitions().max(), ROWS, Column::W));
             let acknowledged = self.acknowledged.snapshot(first, last, read.replicas);
             read.floors = (acknowledged, self.monotonic.snapshot(first, last, read.replicas));
         }
-        match self.world.request(machine, partition.token, request) {
+        match self.world.request(machine, request) {
             Some(id) => drop(self.flights.insert(id, (client, flight))),
             None => {
                 // Nobody listens: the request never left the client.

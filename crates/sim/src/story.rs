@@ -194,18 +194,16 @@ impl Story {
         let nobody = || RequestError::NotServing("nobody listens".to_owned());
         let view = self.world.view(machine).ok_or_else(nobody)?.clone();
         let timeout = self.timeout;
-        let (partition, request) = match query::prepare(text, &view.schema, Some(KEYSPACE))?.bind(&[])? {
-            Bound::Write(write) => {
-                (write.partition().clone(), Request::Write { write, consistency, timestamp: None, timeout })
-            }
+        let request = match query::prepare(text, &view.schema, Some(KEYSPACE))?.bind(&[])? {
+            Bound::Write(write) => Request::Write { write, consistency, timestamp: None, timeout },
             Bound::Read(read) => {
                 let read = Arc::new(read);
                 let (page_rows, paging_state) = (5_000, None);
-                (read.partition().clone(), Request::Read { read, consistency, page_rows, paging_state, timeout })
+                Request::Read { read, consistency, page_rows, paging_state, timeout }
             }
             other => panic!("'{text}' is no statement on data: {other:?}"),
         };
-        self.world.request(machine, partition.token, request).ok_or_else(nobody)
+        self.world.request(machine, request).ok_or_else(nobody)
     }
 
     /// Executes a statement on a machine.

@@ -48,6 +48,8 @@ pub struct Mix {
     pub timeout: Duration,
     /// Of a thousand requests, how many are reads.
     pub reads: u64,
+    /// Of a thousand reads, how many are of all partitions.
+    pub scans: u64,
     /// Of a thousand requests, how many are at QUORUM.
     pub quorum: u64,
     /// Of a thousand requests of ordinary clients, how many go to the tables that come and go.
@@ -69,6 +71,7 @@ impl Mix {
             think: chosen(&[1_000, 5_000, 20_000]),
             timeout: Duration::from_millis(chosen(&[100, 500, 2_000])),
             reads: chosen(&[300, 500, 700]),
+            scans: chosen(&[0, 200, 600]),
             quorum: chosen(&[500, 800, 1000]),
             churned: chosen(&[50, 300, 600]),
             skew: chosen(&[0, 10_000, 1_000_000]),
@@ -119,10 +122,9 @@ pub struct ReadFlight {
     pub replicas: usize,
     /// The table.
     pub table: TableId,
-    /// The partition key.
-    pub partition: i32,
-    /// Rows that it asks for, in the order of the answer, without those that earlier pages have covered.
-    pub rows: Vec<i32>,
+    /// Rows that it asks for, by partition key and clustering key, in the order of the answer, without those that
+    /// earlier pages have covered.
+    pub rows: Vec<(i32, i32)>,
     /// LIMIT minus the rows of earlier pages.
     pub limit: Option<usize>,
     /// When the first page was asked for.
@@ -134,7 +136,7 @@ pub struct ReadFlight {
 /// Something that a client is about to send.
 pub enum Sending {
     /// To a shard: the request, and what to remember of it.
-    Request(PartitionKey, Request, Flight),
+    Request(Request, Flight),
     /// To the member.
     Propose(SchemaChange, Flight),
 }
@@ -208,8 +210,9 @@ impl Workload {
         let partition = self.rng.below(self.mix.partitions as u64) as i32;
         let consistency = self.consistency();
         if self.rng.chance(self.mix.reads) {
+            let partition = (!self.rng.chance(self.mix.scans)).then_some(partition);
             let read = self.read(client, table, partition, schema)?;
-            return Some(self.send_read(read, partition, consistency, place.time));
+            return Some(self.send_read(read, consistency, place.time));
         }
         let action = self.action();
         self.write(client, schema, book, place, &Writing { table, partition, action, consistency })
@@ -300,9 +303,8 @@ impl Workload {
         id: AttemptId,
     ) -> Sending {
         let timestamp = timestamp.filter(|_| write.timestamp().is_none());
-        let partition = write.partition().clone();
         let request = Request::Write { write, consistency, timestamp, timeout: self.mix.timeout };
-        Sending::Request(partition, request, Flight::Write(id))
+        Sending::Request(request, Flight::Write(id))
     }
 
     /// The text and the values of a write.
@@ -350,56 +352,75 @@ impl Workload {
         }
     }
 
-    /// A SELECT: of the whole partition, a slice or one row, in either order, perhaps with a limit.
-    fn read(&mut self, client: usize, table: &str, partition: i32, schema: &Schema) -> Option<Reading> {
-        let mut text = format!("SELECT c, v, w FROM {table} WHERE p = ?");
-        let mut rows: Vec<i32> = (0..ROWS).collect();
-        match self.rng.below(4) {
-            0 => {
-                let row = self.rng.below(ROWS as u64) as i32;
-                text.push_str(&format!(" AND c = {row}"));
-                rows = vec![row];
+    /// A SELECT: of one partition, whole, a slice or one row, in either order; or of all partitions. Perhaps with a
+    /// limit.
+    fn read(&mut self, client: usize, table: &str, partition: Option<i32>, schema: &Schema) -> Option<Reading> {
+        let mut text = format!("SELECT p, c, v, w FROM {table}");
+        let mut rows = (0, ROWS);
+        let mut reversed = false;
+        if partition.is_some() {
+            text.push_str(" WHERE p = ?");
+            match self.rng.below(4) {
+                0 => {
+                    let row = self.rng.below(ROWS as u64) as i32;
+                    text.push_str(&format!(" AND c = {row}"));
+                    rows = (row, row + 1);
+                }
+                1 => {
+                    let from = self.rng.below(ROWS as u64) as i32;
+                    let to = self.rng.between(from as u64 + 1, ROWS as u64) as i32;
+                    text.push_str(&format!(" AND c >= {from} AND c < {to}"));
+                    rows = (from, to);
+                }
+                _ => {}
             }
-            1 => {
-                let from = self.rng.below(ROWS as u64) as i32;
-                let to = self.rng.between(from as u64 + 1, ROWS as u64) as i32;
-                text.push_str(&format!(" AND c >= {from} AND c < {to}"));
-                rows = (from..to).collect();
+            reversed = self.rng.chance(300);
+            if reversed {
+                text.push_str(" ORDER BY c DESC");
             }
-            _ => {}
         }
-        if self.rng.chance(300) {
-            text.push_str(" ORDER BY c DESC");
-            rows.reverse();
-        }
-        let limit = self.rng.chance(200).then(|| self.rng.between(1, ROWS as u64) as usize);
+        let most = if partition.is_some() { ROWS } else { ROWS * self.mix.partitions };
+        let limit = self.rng.chance(200).then(|| self.rng.between(1, most as u64) as usize);
         if let Some(limit) = limit {
             text.push_str(&format!(" LIMIT {limit}"));
         }
         let prepared = self.prepare(client, text, schema).ok()?;
-        let key = BoundValue::Value(Bytes::copy_from_slice(&partition.to_be_bytes()));
-        match prepared.bind(&[key]) {
+        let key = |partition: i32| BoundValue::Value(Bytes::copy_from_slice(&partition.to_be_bytes()));
+        let partitions = partition.map_or_else(|| in_scan_order(self.mix.partitions), |partition| vec![partition]);
+        let mut rows: Vec<(i32, i32)> =
+            partitions.into_iter().flat_map(|partition| (rows.0..rows.1).map(move |row| (partition, row))).collect();
+        if reversed {
+            rows.reverse();
+        }
+        match prepared.bind(&partition.map(key).into_iter().collect::<Vec<_>>()) {
             Ok(Bound::Read(read)) => Some(Reading { read: Arc::new(read), rows, limit }),
             other => unreachable!("a read is bound to a read, not {other:?}"),
         }
     }
 
-    /// A read of a whole partition, for the final checks.
-    pub fn read_all(&mut self, table: &str, partition: i32, schema: &Schema, time: TrueTime) -> Option<Sending> {
-        let text = format!("SELECT c, v, w FROM {table} WHERE p = {partition}");
-        let prepared = query::prepare(&text, schema, Some(KEYSPACE)).ok()?;
+    /// A read of a whole partition, or of all of them, for the final checks.
+    pub fn read_all(
+        &mut self,
+        table: &str,
+        partition: Option<i32>,
+        schema: &Schema,
+        time: TrueTime,
+    ) -> Option<Sending> {
+        let of = partition.map_or_else(String::new, |partition| format!(" WHERE p = {partition}"));
+        let prepared = query::prepare(&format!("SELECT p, c, v, w FROM {table}{of}"), schema, Some(KEYSPACE)).ok()?;
         let Ok(Bound::Read(read)) = prepared.bind(&[]) else { return None };
-        let reading = Reading { read: Arc::new(read), rows: (0..ROWS).collect(), limit: None };
-        Some(self.send_read(reading, partition, Consistency::All, time))
+        let partitions = partition.map_or_else(|| in_scan_order(self.mix.partitions), |partition| vec![partition]);
+        let rows = partitions.into_iter().flat_map(|partition| (0..ROWS).map(move |row| (partition, row)));
+        let reading = Reading { read: Arc::new(read), rows: rows.collect(), limit: None };
+        Some(self.send_read(reading, Consistency::All, time))
     }
 
-    fn send_read(&mut self, reading: Reading, partition: i32, consistency: Consistency, time: TrueTime) -> Sending {
+    fn send_read(&mut self, reading: Reading, consistency: Consistency, time: TrueTime) -> Sending {
         let Reading { read, rows, limit } = reading;
         let flight = ReadFlight {
             consistency,
             replicas: consistency.required(self.mix.replicas),
             table: read.table().id,
-            partition,
             rows,
             limit,
             started: time,
@@ -418,7 +439,7 @@ impl Workload {
             paging_state,
             timeout: self.mix.timeout,
         };
-        Sending::Request(flight.read.partition().clone(), request, Flight::Read(Box::new(flight)))
+        Sending::Request(request, Flight::Read(Box::new(flight)))
     }
 
     /// What an administrator asks.
@@ -468,8 +489,15 @@ pub struct Writing<'a> {
 
 struct Reading {
     read: Arc<BoundRead>,
-    rows: Vec<i32>,
+    rows: Vec<(i32, i32)>,
     limit: Option<usize>,
+}
+
+/// The partition keys `0..partitions` in the order in which scans come to them.
+fn in_scan_order(partitions: i32) -> Vec<i32> {
+    let mut keys: Vec<i32> = (0..partitions).collect();
+    keys.sort_by_key(|key| PartitionKey::new(Bytes::copy_from_slice(&key.to_be_bytes())));
+    keys
 }
 
 /// The CQL that creates a table of the workload.
@@ -499,7 +527,11 @@ pub type Sight = Vec<(Register, Seen)>;
 ///
 /// # Errors
 /// When it has rows that were not asked for, or in another order.
-pub fn seen(flight: &ReadFlight, rows: &[Vec<Option<Bytes>>], more: bool) -> Result<(Sight, Vec<i32>), Violation> {
+pub fn seen(
+    flight: &ReadFlight,
+    rows: &[Vec<Option<Bytes>>],
+    more: bool,
+) -> Result<(Sight, Vec<(i32, i32)>), Violation> {
     let wrong = |what: &str| Violation::new("answers", format!("{what}: {rows:?} for {flight:?}"));
     if flight.limit.is_some_and(|limit| rows.len() > limit) {
         return Err(wrong("more rows than LIMIT"));
@@ -507,14 +539,17 @@ pub fn seen(flight: &ReadFlight, rows: &[Vec<Option<Bytes>>], more: bool) -> Res
     let mut seen = Sight::new();
     let mut asked = flight.rows.iter().copied();
     let register =
-        |row: i32, column: Column| Register { table: flight.table, partition: flight.partition, row, column };
-    let absent = |seen: &mut Sight, row: i32| {
+        |(partition, row): (i32, i32), column: Column| Register { table: flight.table, partition, row, column };
+    let absent = |seen: &mut Sight, row: (i32, i32)| {
         seen.extend(Column::ALL.map(|column| (register(row, column), Seen::Nothing)));
     };
     for answered in rows {
-        let [Some(clustering), values @ ..] = answered.as_slice() else { return Err(wrong("a row without key")) };
-        let clustering: [u8; 4] = clustering.as_ref().try_into().map_err(|_| wrong("a key that is no int"))?;
-        let row = i32::from_be_bytes(clustering);
+        let [Some(partition), Some(clustering), values @ ..] = answered.as_slice() else {
+            return Err(wrong("a row without key"));
+        };
+        let int =
+            |key: &Bytes| key.as_ref().try_into().map(i32::from_be_bytes).map_err(|_| wrong("a key that is no int"));
+        let row = (int(partition)?, int(clustering)?);
         loop {
             match asked.next() {
                 None => return Err(wrong("a row that was not asked for, or is out of order")),
@@ -532,7 +567,7 @@ pub fn seen(flight: &ReadFlight, rows: &[Vec<Option<Bytes>>], more: bool) -> Res
             seen.push((register(row, Column::Row), Seen::Mark));
         }
     }
-    let rest: Vec<i32> = asked.collect();
+    let rest: Vec<(i32, i32)> = asked.collect();
     if more || flight.limit == Some(rows.len()) {
         return Ok((seen, rest));
     }
@@ -552,15 +587,14 @@ mod tests {
         for change in [keyspace, schema_change(&create_table("t0", false), TableId(1))] {
             schema = schema.apply(&change).unwrap().unwrap();
         }
-        let prepared = query::prepare("SELECT c, v, w FROM t0 WHERE p = 1", &schema, Some(KEYSPACE)).unwrap();
+        let prepared = query::prepare("SELECT p, c, v, w FROM t0 WHERE p = 1", &schema, Some(KEYSPACE)).unwrap();
         let Ok(Bound::Read(read)) = prepared.bind(&[]) else { panic!("it is a read") };
         ReadFlight {
             read: Arc::new(read),
             consistency: Consistency::One,
             replicas: 1,
             table: TableId(1),
-            partition: 1,
-            rows: rows.to_vec(),
+            rows: rows.iter().map(|row| (1, *row)).collect(),
             limit,
             started: 0,
             floors: Default::default(),
@@ -569,7 +603,8 @@ mod tests {
 
     fn row(clustering: i32, v: Option<&'static str>) -> Vec<Option<Bytes>> {
         let v = v.map(|text| Bytes::from_static(text.as_bytes()));
-        vec![Some(Bytes::copy_from_slice(&clustering.to_be_bytes())), v, None]
+        let int = |key: i32| Some(Bytes::copy_from_slice(&key.to_be_bytes()));
+        vec![int(1), int(clustering), v, None]
     }
 
     fn rows_seen(sight: &Sight) -> Vec<i32> {
@@ -582,7 +617,7 @@ mod tests {
     fn an_answer_speaks_of_the_rows_up_to_where_it_ends() {
         let flight = flight(&[0, 1, 2, 3, 4], None);
         let (sight, rest) = seen(&flight, &[row(1, Some("9v")), row(3, None)], true).unwrap();
-        assert_eq!((rows_seen(&sight), rest), (vec![0, 1, 2, 3], vec![4]));
+        assert_eq!((rows_seen(&sight), rest), (vec![0, 1, 2, 3], vec![(1, 4)]));
         assert!(sight.iter().any(|(register, seen)| register.row == 3 && *seen == Seen::Mark));
         let (sight, rest) = seen(&flight, &[row(1, Some("9v"))], false).unwrap();
         assert_eq!((rows_seen(&sight), rest), (vec![0, 1, 2, 3, 4], vec![]));
@@ -592,7 +627,7 @@ mod tests {
     fn a_limit_ends_what_an_answer_speaks_of() {
         let flight = flight(&[4, 3, 2], Some(1));
         let (sight, rest) = seen(&flight, &[row(3, None)], false).unwrap();
-        assert_eq!((rows_seen(&sight), rest), (vec![4, 3], vec![2]));
+        assert_eq!((rows_seen(&sight), rest), (vec![4, 3], vec![(1, 2)]));
         assert!(seen(&flight, &[row(4, None), row(3, None)], false).is_err(), "more than the limit");
     }
 

@@ -316,14 +316,14 @@ impl World {
         self.machines[machine].clock.now(self.time).wall.0
     }
 
-    /// Sends a client's request to the shard of `token` on a machine; `None` when nobody listens there.
-    pub fn request(&mut self, machine: usize, token: model::Token, request: Request) -> Option<RequestId> {
+    /// Sends a client's request to a machine; `None` when nobody listens there.
+    pub fn request(&mut self, machine: usize, request: Request) -> Option<RequestId> {
         self.requests += 1;
         let id = RequestId(self.requests);
         let process = self.machines[machine].process.as_mut()?;
         process.view.as_ref()?;
         process.requests.insert(id);
-        let shard = Shard::shard_of(token, process.shards.len() as u16);
+        let shard = Shard::shard_of(request.token(), process.shards.len() as u16);
         self.receive(machine, Letter::Shard(shard, node::Input::Request { id, request }));
         Some(id)
     }
@@ -796,7 +796,10 @@ impl World {
             StorageRequest::Local(write) => Write::Local(write),
             StorageRequest::Hint { target, hint } => Write::Hint { target, hint },
             StorageRequest::HintsDelivered { target, through } => Write::HintsDelivered { target, through },
-            StorageRequest::Read(_) | StorageRequest::Digest(_) | StorageRequest::ReadHints { .. } => {
+            StorageRequest::Read(_)
+            | StorageRequest::Digest(_)
+            | StorageRequest::Scan(_)
+            | StorageRequest::ReadHints { .. } => {
                 self.record(b'q', index, &op.0.to_le_bytes(), || format!("{op:?} {request:?}"));
                 let slowness = self.machines[index].slowness;
                 let (before, then) = (self.rng.below(300), self.rng.below(300));
@@ -820,6 +823,7 @@ impl World {
             StorageRequest::Digest(command) => {
                 disk.digest(command).map(|read| Stored::Digest { op, digest: read.digest })
             }
+            StorageRequest::Scan(command) => disk.scan(command).map(|data| Stored::Scanned { op, data }),
             StorageRequest::ReadHints { target, after, bytes_limit } => {
                 disk.hints(*target, *after, *bytes_limit).map(|hints| Stored::Hints { op, hints })
             }

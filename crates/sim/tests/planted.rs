@@ -51,3 +51,18 @@ fn a_grace_that_is_ignored_is_caught() {
 fn a_stale_epoch_that_is_accepted_is_caught() {
     is_caught(Planted::StaleEpochAccepted);
 }
+
+#[test]
+fn a_range_that_is_dropped_at_a_page_boundary_is_caught() {
+    is_caught(Planted::RangeDropped);
+}
+
+#[test]
+fn a_repair_of_a_range_that_is_skipped_is_caught() {
+    is_caught(Planted::RangeRepairSkipped);
+}
+
+#[test]
+fn coverage_that_is_ignored_is_caught() {
+    is_caught(Planted::CoverageIgnored);
+}

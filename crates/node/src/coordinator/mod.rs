@@ -1,8 +1,8 @@
 //! What a coordinator knows of the requests that it has taken on. Pure: each request is one small struct
 //! with what can happen to it as methods that decide; [`crate::Shard`] carries the decisions out.
 
-pub(crate) mod page;
 pub(crate) mod quorum;
-pub(crate) mod read;
 mod reconcile;
+pub(crate) mod round;
+pub(crate) mod select;
 pub(crate) mod write;

@@ -4,8 +4,13 @@ use super::*;
 use crate::test_cluster::{Partition, everything};
 use model::read::Slice;
 use model::row::Expiry;
-use model::{Cell, ColumnId, Liveness, Mutation, PartitionKey, TableId};
+use model::scan::{ScanAnswer, ScanStart};
+use model::{Cell, ColumnId, Liveness, Mutation, PartitionKey, TableId, TokenRange};
 use proptest::prelude::*;
+
+fn merge(command: &ReadCommand, answers: &[&ReadData]) -> Result<Reconciled, usize> {
+    reconcile(&Asked::by(command, &command.purge()), answers)
+}
 
 fn key(position: u8) -> Bytes {
     Bytes::from(vec![0x40, position])
@@ -101,7 +106,7 @@ fn decoded(data: &ReadData) -> Vec<(Bytes, Row)> {
 }
 
 fn is_covered(command: &ReadCommand, end: Option<&Bytes>, key: &Bytes) -> bool {
-    end.is_none_or(|end| !precedes(command, end, key))
+    end.is_none_or(|end| !Asked::by(command, &command.purge()).precedes(end, key))
 }
 
 proptest! {
@@ -113,8 +118,8 @@ proptest! {
         command in command(),
     ) {
         let answers: Vec<ReadData> = replicas.iter().map(|replica| replica.read(&command)).collect();
-        prop_assert!(answers.iter().all(|data| is_well_formed(&command, data)));
-        let merged = reconcile(&command, &answers.iter().collect::<Vec<_>>()).unwrap();
+        prop_assert!(answers.iter().all(|data| is_well_formed(&command.slices, command.reversed, data)));
+        let merged = merge(&command, &answers.iter().collect::<Vec<_>>()).unwrap();
         let whole = ReadCommand { row_limit: u32::MAX, bytes_limit: u32::MAX, ..command.clone() };
         let mut expected = decoded(&all.read(&whole));
         expected.retain(|(key, _)| is_covered(&command, merged.end.as_ref(), key));
@@ -130,7 +135,7 @@ proptest! {
         command in command(),
     ) {
         let answers: Vec<ReadData> = replicas.iter().map(|replica| replica.read(&command)).collect();
-        let merged = reconcile(&command, &answers.iter().collect::<Vec<_>>()).unwrap();
+        let merged = merge(&command, &answers.iter().collect::<Vec<_>>()).unwrap();
         for (replica, records) in replicas.iter_mut().zip(merged.repairs) {
             let mutation = Mutation { table: command.table, partition: partition_key(), records };
             prop_assert_eq!(mutation.validate(), Ok(()));
@@ -145,7 +150,7 @@ proptest! {
             rows.iter_mut().for_each(|(_, row)| row.normalize(&purge));
             rows.retain(|(_, row)| !row.is_empty());
             let mut static_row = data.static_row.as_ref().map(|row| Row::from_bytes(row).unwrap()).unwrap_or_default();
-            let deletions = clipped(&command, merged.end.as_ref(), &data.deletions);
+            let deletions = clipped(&Asked::by(&command, &purge), merged.end.as_ref(), &data.deletions);
             if let Some(deletion) = deletions.partition() {
                 static_row.delete(deletion);
             }
@@ -156,7 +161,7 @@ proptest! {
         prop_assert!(again.iter().all(|data| normal(data) == first));
         // Reading on where nothing is lacking any more finds nothing to repair up to there.
         if merged.end.is_none() {
-            let again = reconcile(&whole, &again.iter().collect::<Vec<_>>()).unwrap();
+            let again = merge(&whole, &again.iter().collect::<Vec<_>>()).unwrap();
             prop_assert!(again.repairs.iter().all(Vec::is_empty));
         }
     }
@@ -171,7 +176,7 @@ proptest! {
         replicas.iter_mut().for_each(|replica| *replica = all.clone());
         replicas[0].collect_garbage(&command.purge());
         let answers: Vec<ReadData> = replicas.iter().map(|replica| replica.read(&command)).collect();
-        let merged = reconcile(&command, &answers.iter().collect::<Vec<_>>()).unwrap();
+        let merged = merge(&command, &answers.iter().collect::<Vec<_>>()).unwrap();
         prop_assert!(merged.repairs.iter().all(Vec::is_empty), "{:?}", merged.repairs);
         prop_assert_eq!(visible(&merged.rows, 10), visible(&decoded(&answers[0]), 10));
     }
@@ -182,7 +187,7 @@ proptest! {
         let digests: Vec<u128> =
             answers.iter().map(|data| model::digest::digest(data, &command.purge()).unwrap()).collect();
         if digests.windows(2).all(|pair| pair[0] == pair[1]) {
-            let merged = reconcile(&command, &answers.iter().collect::<Vec<_>>()).unwrap();
+            let merged = merge(&command, &answers.iter().collect::<Vec<_>>()).unwrap();
             prop_assert!(merged.repairs.iter().all(Vec::is_empty));
         }
     }
@@ -197,14 +202,14 @@ fn an_answer_out_of_order_outside_the_slices_or_without_an_end_is_not_well_forme
         more,
         ..ReadData::default()
     };
-    assert!(is_well_formed(&command, &data(&[2, 3, 5], true)));
-    assert!(is_well_formed(&command, &data(&[], false)));
+    assert!(is_well_formed(&command.slices, command.reversed, &data(&[2, 3, 5], true)));
+    assert!(is_well_formed(&command.slices, command.reversed, &data(&[], false)));
     for (positions, more) in [(&[3, 2][..], false), (&[2, 2], false), (&[1, 3], false), (&[3, 6], false), (&[], true)] {
-        assert!(!is_well_formed(&command, &data(positions, more)), "{positions:?}");
+        assert!(!is_well_formed(&command.slices, command.reversed, &data(positions, more)), "{positions:?}");
     }
     let reversed = ReadCommand { reversed: true, ..command };
-    assert!(is_well_formed(&reversed, &data(&[5, 3, 2], false)));
-    assert!(!is_well_formed(&reversed, &data(&[2, 3], false)));
+    assert!(is_well_formed(&reversed.slices, reversed.reversed, &data(&[5, 3, 2], false)));
+    assert!(!is_well_formed(&reversed.slices, reversed.reversed, &data(&[2, 3], false)));
 }
 
 #[test]
@@ -212,6 +217,139 @@ fn a_row_that_is_not_one_names_its_answer() {
     let command = everything(TableId(1), &partition_key());
     let data = |row: &'static [u8]| ReadData { rows: vec![(key(1), Bytes::from_static(row))], ..ReadData::default() };
     let good = ReadData { rows: vec![(key(1), Row::default().to_bytes())], ..ReadData::default() };
-    assert_eq!(reconcile(&command, &[&good, &data(b"nonsense")]).unwrap_err(), 1);
-    assert_eq!(reconcile(&command, &[&data(b"nonsense"), &good]).unwrap_err(), 0);
+    assert_eq!(merge(&command, &[&good, &data(b"nonsense")]).unwrap_err(), 1);
+    assert_eq!(merge(&command, &[&data(b"nonsense"), &good]).unwrap_err(), 0);
+}
+
+// ---- Scans ----
+
+/// What three replicas hold of some partitions, and one that has all of it.
+fn tables() -> impl Strategy<Value = Vec<(Vec<Partition>, Partition)>> {
+    prop::collection::vec(replicas(), 1..5)
+}
+
+fn scan_command() -> impl Strategy<Value = ScanCommand> {
+    let limits = (1u32..6, prop_oneof![2 => Just(u32::MAX), 1 => 1u32..4], prop_oneof![Just(u32::MAX), 1u32..400]);
+    (limits, any::<bool>(), 0u8..3, 5u8..9).prop_map(
+        |((row_limit, per_partition_limit, bytes_limit), static_row, start, end)| ScanCommand {
+            table: TableId(1),
+            range: TokenRange::ALL,
+            resume: None,
+            slices: vec![Slice { start: key(start), end: key(end) }],
+            static_row,
+            row_limit,
+            per_partition_limit,
+            bytes_limit,
+            now_seconds: 10,
+            tombstone_limit: u32::MAX,
+            bulk: false,
+        },
+    )
+}
+
+/// The key of the partition at a place in the order of scans.
+fn ordered_keys(count: usize) -> Vec<PartitionKey> {
+    let mut keys: Vec<PartitionKey> =
+        (0..count as u8).map(|index| PartitionKey::new(Bytes::from(vec![index]))).collect();
+    keys.sort();
+    keys
+}
+
+/// The page of a replica that holds these partitions.
+fn page_of(command: &ScanCommand, keys: &[PartitionKey], partitions: &[&Partition]) -> ScanData {
+    let mut page = ScanAnswer::new(command);
+    let start = page.start();
+    for (key, partition) in keys.iter().zip(partitions) {
+        let wanted = match &start {
+            ScanStart::Range => true,
+            ScanStart::At(first) => key >= *first,
+            ScanStart::After(last) => key > *last,
+        };
+        if !wanted {
+            continue;
+        }
+        let mut answer = page.partition(key, partition.deletions.clone());
+        answer.set_static_row(&partition.static_row.to_bytes()).unwrap();
+        let slices = page.slices(key).to_vec();
+        for (clustering, row) in &partition.rows {
+            if slices.iter().any(|slice| slice.contains(clustering))
+                && !answer.push(clustering, &row.to_bytes()).unwrap()
+            {
+                break;
+            }
+        }
+        if !page.push(key.clone(), answer.finish_partition().unwrap()) {
+            break;
+        }
+    }
+    page.finish()
+}
+
+/// A row as a reader of a scan sees it.
+type VisibleRow = (PartitionKey, Bytes, Vec<(ColumnId, Bytes)>);
+
+/// The visible rows of each partition, at most so many.
+fn visible_table(partitions: &[AgreedPartition], most: u32) -> Vec<VisibleRow> {
+    let rows = partitions.iter().flat_map(|AgreedPartition { key, rows, .. }| {
+        visible(rows, 10).into_iter().take(most as usize).map(move |(row, values)| (key.clone(), row, values))
+    });
+    rows.collect()
+}
+
+/// All rows of all pages of a scan over some replicas, each of which is repaired after each page.
+fn scanned(command: &ScanCommand, keys: &[PartitionKey], replicas: &mut [Vec<Partition>]) -> Vec<VisibleRow> {
+    let mut command = command.clone();
+    let mut found = Vec::new();
+    for _ in 0..1_000 {
+        let pages: Vec<ScanData> =
+            replicas.iter().map(|partitions| page_of(&command, keys, &partitions.iter().collect::<Vec<_>>())).collect();
+        assert!(pages.iter().all(|page| is_well_formed_scan(&command, page)));
+        let answers: Vec<&ScanData> = pages.iter().collect();
+        let merged = reconcile_scan(&command, &command.purge(6), &answers, false).unwrap();
+        found.extend(visible_table(&merged.partitions, u32::MAX));
+        for (replica, repairs) in replicas.iter_mut().zip(merged.repairs) {
+            for (partition, records) in repairs {
+                let place = keys.iter().position(|key| *key == partition).unwrap();
+                let mutation = Mutation { table: command.table, partition, records };
+                assert_eq!(mutation.validate(), Ok(()));
+                replica[place].apply(&mutation);
+            }
+        }
+        match merged.next {
+            None => return found,
+            Some(next) => {
+                assert_ne!(command.resume.as_ref(), Some(&next), "a page gets further");
+                command.resume = Some(next);
+            }
+        }
+    }
+    panic!("a scan has an end");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn a_scan_page_by_page_is_what_one_replica_with_every_write_would_answer(
+        tables in tables(),
+        command in scan_command(),
+    ) {
+        let keys = ordered_keys(tables.len());
+        let mut replicas: Vec<Vec<Partition>> =
+            (0..3).map(|index| tables.iter().map(|(replicas, _)| replicas[index].clone()).collect()).collect();
+        let whole =
+            ScanCommand { row_limit: u32::MAX, bytes_limit: u32::MAX, per_partition_limit: u32::MAX, ..command.clone() };
+        let all: Vec<&Partition> = tables.iter().map(|(_, all)| all).collect();
+        let expected: Vec<AgreedPartition> = page_of(&whole, &keys, &all)
+            .partitions
+            .iter()
+            .map(|(key, data)| AgreedPartition { key: key.clone(), static_row: Row::default(), rows: decoded(data) })
+            .collect();
+        let expected = visible_table(&expected, command.per_partition_limit);
+        prop_assert_eq!(scanned(&command, &keys, &mut replicas), expected.clone());
+        // Repaired, each of them alone says the same.
+        for replica in replicas {
+            prop_assert_eq!(scanned(&command, &keys, &mut [replica]), expected.clone());
+        }
+    }
 }

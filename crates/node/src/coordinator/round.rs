@@ -1,16 +1,15 @@
-//! A read at its coordinator, in rounds: each round reads one command from as many replicas as the level
-//! requires, makes them agree, and takes the rows up to the position that all of them cover. Rounds go on
-//! behind that position until the page is full or the command is exhausted.
+//! One question to the replicas of one partition, or of one range of tokens, asked of as many as the level requires
+//! and made to agree. A read is made of such rounds ([`super::select`]).
 //!
 //! ```text
-//!  round:  data from one, digests from the others --- equal ----------------------> take rows
+//!  partition: data from one, digests from the others --- equal --------------------> agreed
 //!                 |                                                                   ^
 //!                 | not equal                                                         |
 //!                 v                                     nobody lacks anything         |
 //!          data from all of them --- reconcile ---------------------------------------+
-//!                                        | some lack records                          |
-//!                                        v                                            |
-//!                                 repair those --- enough replicas hold the result ---+
+//!  range:         ^                      | some lack records                          |
+//!                 |                      v                                            |
+//!              begins here       repair those --- enough replicas hold the result ---+
 //! ```
 //! A replica that is late, fails or refuses is replaced by a spare one, if there is one.
 //!
@@ -18,22 +17,53 @@
 //! * R1: an answer rests on as many replicas as its level requires.
 //! * R2: what is answered is held by as many replicas as the level requires before the client sees it, so a
 //!   later read at QUORUM never goes back behind an earlier one.
-//! * R5: the client is answered once.
 
 use bytes::Bytes;
-use model::codec::CodecError;
+use model::codec::{CodecError, Decode};
 use model::digest::digest;
 use model::error::FailureReason;
+use model::garbage::Purge;
 use model::limits::MUTATION_BYTES_MAX;
-use model::read::ReadCommand;
-use model::{Consistency, Instant, Mutation, NodeId, ReadData, Record, RecordKey, RequestError, Row};
-use query::BoundRead;
+use model::scan::{PositionWithin, ScanPosition};
+use model::schema::Table;
+use model::{
+    Consistency, Instant, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, RequestError, Row,
+    ScanCommand, ScanData,
+};
 use std::sync::Arc;
 
-use super::page::Page;
 use super::quorum::Tracker;
-use super::reconcile::{is_well_formed, reconcile};
-use crate::io::{OpId, RequestId, Response};
+use super::reconcile::{AgreedPartition, Asked, is_well_formed, is_well_formed_scan, reconcile, reconcile_scan};
+use super::select::PieceId;
+use crate::config::ShardConfig;
+use crate::io::{Message, OpId};
+use crate::planted::Planted;
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub(crate) enum Question {
+    /// Rows of one partition.
+    Partition(Arc<ReadCommand>),
+    /// Rows of the partitions of a range that the same replicas hold.
+    Range(Arc<ScanCommand>),
+}
+
+/// What a replica holds.
+#[derive(Debug)]
+pub(crate) enum Held {
+    Partition(ReadData),
+    Range(ScanData),
+}
+
+/// What the replicas agree on, in reading order.
+#[derive(Debug, Default)]
+pub(crate) struct Agreed {
+    pub(crate) partitions: Vec<AgreedPartition>,
+    /// Up to where that is the answer; `None` when it is all of it.
+    pub(crate) end: Option<ScanPosition>,
+    /// About what it takes in memory.
+    pub(crate) bytes: usize,
+}
 
 /// What a replica has said in this round.
 #[derive(Debug)]
@@ -42,7 +72,7 @@ enum Answer {
     /// Refused because the two views differ.
     Retry,
     Failed(FailureReason),
-    Data(ReadData),
+    Data(Held),
     Digest(u128),
 }
 
@@ -73,8 +103,8 @@ enum Phase {
     Digests,
     /// All are asked for data.
     Full,
-    /// Replicas are being repaired; then the read goes on after this position.
-    Repair { tracker: Tracker, repairs: Vec<Repair>, position: Option<Bytes> },
+    /// Replicas are being repaired; then this is the answer.
+    Repair { tracker: Tracker, repairs: Vec<Repair>, agreed: Agreed },
 }
 
 /// Why a replica will not answer.
@@ -93,81 +123,134 @@ pub(crate) struct Ask {
     pub(crate) digest: bool,
 }
 
-/// What to do next for a read.
+/// What to do next for a round.
 #[derive(Debug)]
-pub(crate) enum ReadStep {
+pub(crate) enum RoundStep {
     /// Nothing.
     Wait,
-    /// Ask these under the read's present id.
+    /// Ask these under the round's present id.
     Ask(Vec<Ask>),
     /// The digests differ: ask these under a new id.
     AskAnew(Vec<Ask>),
-    /// Look up the replicas and begin a round.
-    Round,
+    /// Look up the replicas and begin, or begin again.
+    Begin,
     /// Send these repairs and say under which ids.
     Repair(Vec<(NodeId, Arc<Mutation>)>),
-    /// Answer the client and forget the read.
-    Finish(Result<Response, RequestError>),
+    /// The round is over.
+    End(Result<Agreed, RequestError>),
 }
 
-/// A read in flight.
+/// Rules of rounds that a planted bug breaks.
+#[derive(Clone, Copy, Debug)]
+struct Broken {
+    repair_skipped: bool,
+    coverage_ignored: bool,
+}
+
+/// A round in flight.
 #[derive(Debug)]
-pub(crate) struct ReadOp {
-    pub(crate) request: RequestId,
-    pub(crate) read: Arc<BoundRead>,
+pub(crate) struct Round {
+    /// Who asks.
+    pub(crate) piece: PieceId,
+    pub(crate) table: Arc<Table>,
     pub(crate) consistency: Consistency,
     required: usize,
-    /// The id of the messages of this phase: answers to an earlier one do not find the read.
+    /// The id of the messages of this phase: answers to an earlier one do not find the round.
     pub(crate) op: OpId,
     pub(crate) deadline: Instant,
     /// When a spare replica or another try is due.
     pub(crate) attempt_at: Option<Instant>,
     /// When its timer is set.
     pub(crate) timer: Instant,
-    pub(crate) command: Arc<ReadCommand>,
-    page: Page,
+    pub(crate) question: Question,
+    /// By what the replicas tell garbage.
+    purge: Purge,
     phase: Phase,
     contacts: Vec<Contact>,
-    /// Replicas not asked in this round; the next to ask is the last.
+    /// Replicas not asked; the next to ask is the last.
     spares: Vec<NodeId>,
-    /// The ids of the repairs sent in this round.
+    /// The ids of the repairs sent.
     pub(crate) repair_ops: Vec<OpId>,
     /// Bytes of answers that it keeps, as the shard counts them.
     pub(crate) counted_bytes: usize,
-    /// True to run with the planted bug of this name.
-    skip_repair: bool,
+    broken: Broken,
 }
 
-impl ReadOp {
-    /// A read whose first round has not begun.
-    #[expect(clippy::too_many_arguments, reason = "each is a field, named at the one call")]
+impl Question {
+    /// The message that asks it.
+    pub(crate) fn message(&self, op: OpId, digest: bool) -> Message {
+        match self {
+            Question::Partition(command) => Message::Read { op, command: command.clone(), digest },
+            Question::Range(command) => Message::Scan { op, command: command.clone() },
+        }
+    }
+
+    fn purge(&self, table: &Table) -> Purge {
+        match self {
+            Question::Partition(command) => command.purge(),
+            Question::Range(command) => command.purge(table.options.gc_grace_seconds),
+        }
+    }
+
+    /// True when `held` answers it and is in order.
+    fn is_answered_by(&self, held: &Held) -> bool {
+        match (self, held) {
+            (Question::Partition(command), Held::Partition(data)) => {
+                is_well_formed(&command.slices, command.reversed, data)
+            }
+            (Question::Range(command), Held::Range(data)) => is_well_formed_scan(command, data),
+            _ => false,
+        }
+    }
+}
+
+impl Held {
+    fn bytes(&self) -> usize {
+        let rows = |data: &ReadData| {
+            let rows = data.rows.iter().map(|(key, row)| key.len() + row.len()).sum::<usize>();
+            rows + data.static_row.as_ref().map_or(0, Bytes::len)
+        };
+        match self {
+            Held::Partition(data) => rows(data),
+            Held::Range(data) => data.partitions.iter().map(|(key, data)| key.bytes.len() + rows(data)).sum(),
+        }
+    }
+}
+
+impl Round {
+    /// A round that has not begun.
     pub(crate) fn new(
-        request: RequestId,
-        read: Arc<BoundRead>,
+        piece: PieceId,
+        table: Arc<Table>,
+        question: Question,
         consistency: Consistency,
         op: OpId,
         deadline: Instant,
-        command: ReadCommand,
-        page: Page,
-        skip_repair: bool,
-    ) -> ReadOp {
-        ReadOp {
-            request,
-            read,
+        config: &ShardConfig,
+    ) -> Round {
+        let is_range = matches!(question, Question::Range(_));
+        let skipped = Planted::ReadRepairSkipped;
+        let broken = Broken {
+            repair_skipped: config.is_planted(skipped) || is_range && config.is_planted(Planted::RangeRepairSkipped),
+            coverage_ignored: config.is_planted(Planted::CoverageIgnored),
+        };
+        Round {
+            piece,
             consistency,
             required: 0,
             op,
             deadline,
             attempt_at: None,
             timer: deadline,
-            command: Arc::new(command),
-            page,
+            purge: question.purge(&table),
+            question,
+            table,
             phase: Phase::Digests,
             contacts: Vec::new(),
             spares: Vec::new(),
             repair_ops: Vec::new(),
             counted_bytes: 0,
-            skip_repair,
+            broken,
         }
     }
 
@@ -176,14 +259,13 @@ impl ReadOp {
         self.attempt_at.map_or(self.deadline, |at| at.min(self.deadline))
     }
 
-    /// Bytes of answers that it keeps: those of this round, and the page.
+    /// Bytes of answers that it keeps.
     pub(crate) fn held_bytes(&self) -> usize {
-        let rows = |data: &ReadData| data.rows.iter().map(|(key, row)| key.len() + row.len()).sum::<usize>();
         let data = self.contacts.iter().map(|contact| match &contact.answer {
-            Answer::Data(data) => rows(data),
+            Answer::Data(held) => held.bytes(),
             Answer::Waiting | Answer::Retry | Answer::Failed(_) | Answer::Digest(_) => 0,
         });
-        data.sum::<usize>() + self.page.bytes()
+        data.sum()
     }
 
     /// True when `node` was asked and has not answered.
@@ -203,7 +285,7 @@ impl ReadOp {
         !self.spares.is_empty()
     }
 
-    /// True when everybody asked in this round is among `replicas`.
+    /// True when everybody asked is among `replicas`.
     pub(crate) fn rests_on(&self, replicas: &[NodeId]) -> bool {
         self.contacts.iter().all(|contact| replicas.contains(&contact.node))
     }
@@ -218,16 +300,19 @@ impl ReadOp {
         matches!(self.phase, Phase::Repair { .. })
     }
 
-    /// Begins a round with live replicas in the order of preference, at least `required` of them.
-    pub(crate) fn begin_round(&mut self, mut candidates: Vec<NodeId>, required: usize) -> Vec<Ask> {
+    /// Begins, or begins again, with live replicas in the order of preference, at least `required` of them.
+    pub(crate) fn begin(&mut self, mut candidates: Vec<NodeId>, required: usize) -> Vec<Ask> {
         assert!(candidates.len() >= required && required > 0, "R1: a round has replicas enough");
         self.required = required;
-        self.phase = Phase::Digests;
+        // Pages of ranges are long and seldom read twice: digests of them would mostly be one more trip.
+        let is_range = matches!(self.question, Question::Range(_));
+        self.phase = if is_range { Phase::Full } else { Phase::Digests };
         self.spares = candidates.split_off(required);
         self.spares.reverse();
         self.contacts.clear();
         for (index, node) in candidates.into_iter().enumerate() {
-            self.contacts.push(Contact { node, digest: index > 0, answer: Answer::Waiting, replaced: false });
+            let digest = index > 0 && !is_range;
+            self.contacts.push(Contact { node, digest, answer: Answer::Waiting, replaced: false });
         }
         self.contacts.iter().map(|contact| Ask { node: contact.node, digest: contact.digest }).collect()
     }
@@ -242,35 +327,35 @@ impl ReadOp {
     }
 
     /// `node` answered with data.
-    pub(crate) fn on_data(&mut self, node: NodeId, data: ReadData) -> ReadStep {
-        if !is_well_formed(&self.command, &data) {
+    pub(crate) fn on_data(&mut self, node: NodeId, held: Held) -> RoundStep {
+        if !self.question.is_answered_by(&held) {
             return self.on_refused(node, Refused::Failed(FailureReason::Unknown));
         }
-        let Some(contact) = self.open(node) else { return ReadStep::Wait };
-        contact.answer = Answer::Data(data);
+        let Some(contact) = self.open(node) else { return RoundStep::Wait };
+        contact.answer = Answer::Data(held);
         self.resolve()
     }
 
     /// `node` answered with a digest.
-    pub(crate) fn on_digest(&mut self, node: NodeId, digest: u128) -> ReadStep {
-        let Some(contact) = self.open(node).filter(|contact| contact.digest) else { return ReadStep::Wait };
+    pub(crate) fn on_digest(&mut self, node: NodeId, digest: u128) -> RoundStep {
+        let Some(contact) = self.open(node).filter(|contact| contact.digest) else { return RoundStep::Wait };
         contact.answer = Answer::Digest(digest);
         self.resolve()
     }
 
     /// `node` will not answer.
-    pub(crate) fn on_refused(&mut self, node: NodeId, refused: Refused) -> ReadStep {
+    pub(crate) fn on_refused(&mut self, node: NodeId, refused: Refused) -> RoundStep {
         if self.is_repairing() {
             return self.on_repair_failed(node);
         }
-        let Some(contact) = self.open(node) else { return ReadStep::Wait };
+        let Some(contact) = self.open(node) else { return RoundStep::Wait };
         contact.answer = match refused {
             Refused::Retry => Answer::Retry,
             Refused::Failed(reason) => Answer::Failed(reason),
         };
         let (digest, replaced) = (contact.digest, contact.replaced);
         match (replaced, self.spares.pop()) {
-            (false, Some(spare)) => ReadStep::Ask(vec![self.contact(spare, digest)]),
+            (false, Some(spare)) => RoundStep::Ask(vec![self.contact(spare, digest)]),
             (_, spare) => {
                 self.spares.extend(spare);
                 self.resolve()
@@ -288,13 +373,15 @@ impl ReadOp {
     }
 
     /// Decides by what has been answered in this round.
-    fn resolve(&mut self) -> ReadStep {
+    fn resolve(&mut self) -> RoundStep {
         let data = self.count(|answer| matches!(answer, Answer::Data(_)));
         let answered = data + self.count(|answer| matches!(answer, Answer::Digest(_)));
         match self.phase {
+            // Of one replica there is nothing to merge.
+            Phase::Full if data >= self.required && self.required == 1 => self.take(),
             Phase::Full if data >= self.required => self.reconcile(),
             Phase::Digests if answered >= self.required && data > 0 => match self.is_agreed() {
-                Ok(true) => self.take_agreed(),
+                Ok(true) => self.take(),
                 Ok(false) => self.differ(),
                 Err(node) => self.distrust(node),
             },
@@ -304,14 +391,14 @@ impl ReadOp {
     }
 
     /// All that were needed have answered with digests: somebody must give the data.
-    fn ask_for_data(&mut self) -> ReadStep {
+    fn ask_for_data(&mut self) -> RoundStep {
         if self.contacts.iter().any(|contact| matches!(contact.answer, Answer::Waiting) && !contact.digest) {
-            return ReadStep::Wait;
+            return RoundStep::Wait;
         }
         let contact = self.contacts.iter_mut().find(|contact| matches!(contact.answer, Answer::Digest(_)));
-        let Some(contact) = contact else { return ReadStep::Wait };
+        let Some(contact) = contact else { return RoundStep::Wait };
         (contact.digest, contact.answer) = (false, Answer::Waiting);
-        ReadStep::Ask(vec![Ask { node: contact.node, digest: false }])
+        RoundStep::Ask(vec![Ask { node: contact.node, digest: false }])
     }
 
     /// Whether all answers mean the same.
@@ -322,11 +409,14 @@ impl ReadOp {
         if self.required == 1 {
             return Ok(true);
         }
-        let purge = self.command.purge();
         let mut agreed = None;
         for contact in &self.contacts {
             let digest = match &contact.answer {
-                Answer::Data(data) => digest(data, &purge).map_err(|_: CodecError| contact.node)?,
+                Answer::Data(Held::Partition(data)) => {
+                    digest(data, &self.purge).map_err(|_: CodecError| contact.node)?
+                }
+                // Ranges are not digested.
+                Answer::Data(Held::Range(_)) => continue,
                 Answer::Digest(digest) => *digest,
                 Answer::Waiting | Answer::Retry | Answer::Failed(_) => continue,
             };
@@ -338,22 +428,22 @@ impl ReadOp {
     }
 
     /// The answer of `node` is no answer: go on without it.
-    fn distrust(&mut self, node: NodeId) -> ReadStep {
+    fn distrust(&mut self, node: NodeId) -> RoundStep {
         for contact in self.contacts.iter_mut().filter(|contact| contact.node == node) {
             contact.answer = Answer::Waiting;
         }
         self.on_refused(node, Refused::Failed(FailureReason::Unknown))
     }
 
-    fn wait_or_fail(&mut self, answered: usize) -> ReadStep {
+    fn wait_or_fail(&mut self, answered: usize) -> RoundStep {
         let open = self.count(|answer| matches!(answer, Answer::Waiting | Answer::Retry));
         if answered + open + self.spares.len() >= self.required {
-            return ReadStep::Wait;
+            return RoundStep::Wait;
         }
         let failures = self.count(|answer| matches!(answer, Answer::Failed(_)));
         let known = |answer: &Answer| matches!(answer, Answer::Failed(FailureReason::TooManyTombstones));
         let reason = if self.count(known) > 0 { FailureReason::TooManyTombstones } else { FailureReason::Unknown };
-        ReadStep::Finish(Err(RequestError::ReadFailure {
+        RoundStep::End(Err(RequestError::ReadFailure {
             consistency: self.consistency,
             received: answered as u32,
             required: self.required as u32,
@@ -363,7 +453,7 @@ impl ReadOp {
     }
 
     /// The digests differ: all that answered give their data, who did not is asked only as a last resort.
-    fn differ(&mut self) -> ReadStep {
+    fn differ(&mut self) -> RoundStep {
         self.phase = Phase::Full;
         let (kept, late): (Vec<Contact>, Vec<Contact>) = std::mem::take(&mut self.contacts)
             .into_iter()
@@ -379,94 +469,111 @@ impl ReadOp {
                 asks.push(Ask { node: contact.node, digest: false });
             }
         }
-        if asks.is_empty() { self.resolve() } else { ReadStep::AskAnew(asks) }
+        if asks.is_empty() { self.resolve() } else { RoundStep::AskAnew(asks) }
     }
 
-    /// The replicas agree: the data of one is the answer of all.
-    fn take_agreed(&mut self) -> ReadStep {
-        let agreed = self.contacts.iter().find_map(|contact| match &contact.answer {
-            Answer::Data(data) => Some((contact.node, data)),
+    /// The replicas agree, or one is enough: the data of one is the answer of all.
+    fn take(&mut self) -> RoundStep {
+        let taken = self.contacts.iter().find_map(|contact| match &contact.answer {
+            Answer::Data(held) => Some((contact.node, held)),
             _ => None,
         });
-        let Some((node, data)) = agreed else { return ReadStep::Wait };
-        let end = if data.more { data.rows.last().map(|(key, _)| key.clone()) } else { None };
-        // All are decoded before the first is taken: a damaged one must not leave half a round in the page.
-        match data.decoded_rows() {
+        let Some((node, held)) = taken else { return RoundStep::Wait };
+        match self.decoded(held) {
             Err(_) => self.distrust(node),
-            Ok(rows) => match self.fill(&rows) {
-                Err(error) => ReadStep::Finish(Err(error)),
-                Ok(position) => self.advance(position.or(end)),
-            },
+            Ok(agreed) => self.end(agreed),
         }
     }
 
-    /// Takes the live rows into the page. Where the page ended, when there is a live row that does not fit.
-    ///
-    /// # Errors
-    /// When a row cannot be projected.
-    fn fill(&mut self, rows: &[(Bytes, Row)]) -> Result<Option<Bytes>, RequestError> {
-        let mut last: Option<&Bytes> = None;
-        let now_seconds = self.command.now_seconds;
-        for (key, row) in rows.iter().filter(|(_, row)| row.is_live(i64::from(now_seconds))) {
-            if self.page.is_full() {
-                return Ok(last.cloned());
+    fn decoded(&self, held: &Held) -> Result<Agreed, CodecError> {
+        let decode = |key: &PartitionKey, data: &ReadData| -> Result<_, CodecError> {
+            let static_row = data.static_row.as_ref().map(Row::from_bytes).transpose()?.unwrap_or_default();
+            Ok(AgreedPartition { key: key.clone(), static_row, rows: data.decoded_rows()? })
+        };
+        match (&self.question, held) {
+            (Question::Partition(command), Held::Partition(data)) => {
+                let end = if data.more { data.rows.last().map(|(last, _)| last.clone()) } else { None };
+                let partitions = vec![decode(&command.partition, data)?];
+                Ok(Agreed { partitions, end: end.map(|last| within(command, last)), bytes: 0 })
             }
-            self.page.push(self.read.project(key, row, now_seconds)?);
-            last = Some(key);
+            (_, Held::Range(data)) => {
+                let partitions =
+                    data.partitions.iter().map(|(key, data)| decode(key, data)).collect::<Result<_, _>>()?;
+                Ok(Agreed { partitions, end: data.next.clone(), bytes: 0 })
+            }
+            // An answer of the other kind is not well formed and was not kept.
+            (Question::Range(_), Held::Partition(_)) => Err(CodecError::Invalid("answer")),
         }
-        Ok(None)
     }
 
     /// All data is there: merge it, find what each replica lacks, and repair.
-    fn reconcile(&mut self) -> ReadStep {
+    fn reconcile(&mut self) -> RoundStep {
         let mut nodes = Vec::with_capacity(self.contacts.len());
-        let mut answers = Vec::with_capacity(self.contacts.len());
+        let (mut partitions, mut ranges) = (Vec::new(), Vec::new());
         for contact in &self.contacts {
-            if let Answer::Data(data) = &contact.answer {
-                nodes.push(contact.node);
-                answers.push(data);
+            match &contact.answer {
+                Answer::Data(Held::Partition(data)) => partitions.push(data),
+                Answer::Data(Held::Range(data)) => ranges.push(data),
+                Answer::Waiting | Answer::Retry | Answer::Failed(_) | Answer::Digest(_) => continue,
             }
+            nodes.push(contact.node);
         }
-        let reconciled = match reconcile(&self.command, &answers) {
-            Ok(reconciled) => reconciled,
+        let reconciled = match &self.question {
+            Question::Partition(command) => {
+                let reconciled = reconcile(&Asked::by(command, &self.purge), &partitions);
+                reconciled.map(|reconciled| {
+                    let key = &command.partition;
+                    let end = reconciled.end.map(|last| within(command, last));
+                    let (static_row, rows) = (reconciled.static_row, reconciled.rows);
+                    let partitions = vec![AgreedPartition { key: key.clone(), static_row, rows }];
+                    let agreed = Agreed { partitions, end, bytes: 0 };
+                    let lacking = reconciled.repairs.into_iter().map(|records| self.mutations(key, records));
+                    (agreed, lacking.collect::<Vec<_>>())
+                })
+            }
+            Question::Range(command) => {
+                let reconciled = reconcile_scan(command, &self.purge, &ranges, self.broken.coverage_ignored);
+                reconciled.map(|scan| {
+                    let agreed = Agreed { partitions: scan.partitions, end: scan.next, bytes: 0 };
+                    let of_replica = |lacking: Vec<(PartitionKey, Vec<Record>)>| {
+                        lacking.into_iter().flat_map(|(key, records)| self.mutations(&key, records)).collect()
+                    };
+                    (agreed, scan.repairs.into_iter().map(of_replica).collect())
+                })
+            }
+        };
+        match reconciled {
             Err(index) => {
                 let node = nodes[index];
-                return self.distrust(node);
+                self.distrust(node)
             }
-        };
-        let position = match self.fill(&reconciled.rows) {
-            Ok(position) => position.or(reconciled.end),
-            Err(error) => return ReadStep::Finish(Err(error)),
-        };
-        if self.skip_repair {
-            return self.advance(position);
+            Ok((agreed, _)) if self.broken.repair_skipped => self.end(agreed),
+            Ok((agreed, lacking)) => self.repair(&nodes, lacking, agreed),
         }
-        self.repair(&nodes, reconciled.repairs, position)
     }
 
-    /// Sends every replica what it lacks; the read goes on once enough replicas hold what was merged.
-    fn repair(&mut self, nodes: &[NodeId], lacking: Vec<Vec<Record>>, position: Option<Bytes>) -> ReadStep {
+    /// Sends every replica what it lacks; the round ends once enough replicas hold what was merged.
+    fn repair(&mut self, nodes: &[NodeId], lacking: Vec<Vec<Arc<Mutation>>>, agreed: Agreed) -> RoundStep {
         let all: Vec<NodeId> = nodes.iter().chain(&self.spares).copied().collect();
         let mut tracker = Tracker::of(&all, self.required);
         let mut repairs = Vec::new();
-        for (node, records) in nodes.iter().zip(lacking) {
-            if records.is_empty() {
+        for (node, mutations) in nodes.iter().zip(lacking) {
+            if mutations.is_empty() {
                 tracker.acknowledge(*node);
                 continue;
             }
-            let mutations = mutations(&self.command, records);
             repairs.push(Repair { node: *node, mutations, outstanding: Vec::new(), replaced: false });
         }
         if repairs.is_empty() {
-            return self.advance(position);
+            return self.end(agreed);
         }
         let send = |repair: &Repair| {
             let node = repair.node;
             repair.mutations.iter().map(|mutation| (node, mutation.clone())).collect::<Vec<_>>()
         };
         let sends = repairs.iter().flat_map(send).collect();
-        self.phase = Phase::Repair { tracker, repairs, position };
-        ReadStep::Repair(sends)
+        self.phase = Phase::Repair { tracker, repairs, agreed };
+        RoundStep::Repair(sends)
     }
 
     /// A message of the repair of `node` has this id.
@@ -479,21 +586,27 @@ impl ReadOp {
         }
     }
 
-    /// After repairs were sent: goes on when those that lack something are not needed for the level.
-    pub(crate) fn after_repairs_sent(&mut self) -> ReadStep {
+    /// After repairs were sent: ends when those that lack something are not needed for the level.
+    pub(crate) fn after_repairs_sent(&mut self) -> RoundStep {
         match &mut self.phase {
-            Phase::Repair { tracker, position, .. } if tracker.is_satisfied() => {
-                let position = position.take();
-                self.advance(position)
+            Phase::Repair { tracker, agreed, .. } if tracker.is_satisfied() => {
+                let agreed = std::mem::take(agreed);
+                self.end(agreed)
             }
-            _ => ReadStep::Wait,
+            _ => RoundStep::Wait,
         }
     }
 
+    fn end(&mut self, mut agreed: Agreed) -> RoundStep {
+        agreed.bytes = self.held_bytes() / self.contacts.len().max(1);
+        self.contacts.clear();
+        RoundStep::End(Ok(agreed))
+    }
+
     /// `node` has the repair sent as `op`.
-    pub(crate) fn on_repaired(&mut self, node: NodeId, op: OpId) -> ReadStep {
-        let Phase::Repair { tracker, repairs, .. } = &mut self.phase else { return ReadStep::Wait };
-        let Some(repair) = repairs.iter_mut().find(|repair| repair.node == node) else { return ReadStep::Wait };
+    pub(crate) fn on_repaired(&mut self, node: NodeId, op: OpId) -> RoundStep {
+        let Phase::Repair { tracker, repairs, .. } = &mut self.phase else { return RoundStep::Wait };
+        let Some(repair) = repairs.iter_mut().find(|repair| repair.node == node) else { return RoundStep::Wait };
         repair.outstanding.retain(|sent| *sent != op);
         if repair.outstanding.is_empty() {
             tracker.acknowledge(node);
@@ -502,21 +615,21 @@ impl ReadOp {
     }
 
     /// `node` cannot be repaired: a spare replica gets what it lacks in its place.
-    fn on_repair_failed(&mut self, node: NodeId) -> ReadStep {
-        let Phase::Repair { tracker, repairs, .. } = &mut self.phase else { return ReadStep::Wait };
+    fn on_repair_failed(&mut self, node: NodeId) -> RoundStep {
+        let Phase::Repair { tracker, repairs, .. } = &mut self.phase else { return RoundStep::Wait };
         let failed = repairs.iter_mut().find(|repair| repair.node == node && !repair.outstanding.is_empty());
-        let Some(failed) = failed else { return ReadStep::Wait };
+        let Some(failed) = failed else { return RoundStep::Wait };
         let replaced = std::mem::replace(&mut failed.replaced, true);
         tracker.fail(node);
         if !replaced && !self.spares.is_empty() {
             return self.repair_spares(1);
         }
-        let Phase::Repair { tracker, .. } = &self.phase else { return ReadStep::Wait };
+        let Phase::Repair { tracker, .. } = &self.phase else { return RoundStep::Wait };
         if !tracker.is_impossible() {
-            return ReadStep::Wait;
+            return RoundStep::Wait;
         }
         let count = tracker.worst();
-        ReadStep::Finish(Err(RequestError::ReadFailure {
+        RoundStep::End(Err(RequestError::ReadFailure {
             consistency: self.consistency,
             received: count.acknowledged as u32,
             required: count.required as u32,
@@ -527,8 +640,8 @@ impl ReadOp {
 
     /// Gives up to `count` spare replicas everything that any replica still lacks. Each record is then missing
     /// on no more replicas than before and held by one more.
-    fn repair_spares(&mut self, count: usize) -> ReadStep {
-        let Phase::Repair { repairs, .. } = &mut self.phase else { return ReadStep::Wait };
+    fn repair_spares(&mut self, count: usize) -> RoundStep {
+        let Phase::Repair { repairs, .. } = &mut self.phase else { return RoundStep::Wait };
         let late = repairs.iter().filter(|repair| !repair.outstanding.is_empty());
         let lacking: Vec<Arc<Mutation>> = late.flat_map(|repair| repair.mutations.iter().cloned()).collect();
         let mut sends = Vec::new();
@@ -538,11 +651,11 @@ impl ReadOp {
             let (mutations, outstanding) = (lacking.clone(), Vec::new());
             repairs.push(Repair { node, mutations, outstanding, replaced: false });
         }
-        if sends.is_empty() { ReadStep::Wait } else { ReadStep::Repair(sends) }
+        if sends.is_empty() { RoundStep::Wait } else { RoundStep::Repair(sends) }
     }
 
     /// Replicas are late, or another try is due.
-    pub(crate) fn on_attempt(&mut self) -> ReadStep {
+    pub(crate) fn on_attempt(&mut self) -> RoundStep {
         self.attempt_at = None;
         if let Phase::Repair { repairs, .. } = &mut self.phase {
             let late = repairs.iter_mut().filter(|repair| !repair.outstanding.is_empty() && !repair.replaced);
@@ -551,7 +664,7 @@ impl ReadOp {
         }
         let hopeful = self.count(|answer| !matches!(answer, Answer::Retry | Answer::Failed(_))) + self.spares.len();
         if hopeful < self.required {
-            return ReadStep::Round;
+            return RoundStep::Begin;
         }
         let mut late = Vec::new();
         for contact in &mut self.contacts {
@@ -563,32 +676,11 @@ impl ReadOp {
         let asks: Vec<Ask> =
             late.into_iter().filter_map(|digest| self.spares.pop().map(|spare| self.contact(spare, digest))).collect();
         match asks.is_empty() {
-            false => ReadStep::Ask(asks),
+            false => RoundStep::Ask(asks),
             // Nobody else is left: the views may agree by now.
-            true if self.is_retrying() => ReadStep::Round,
-            true => ReadStep::Wait,
+            true if self.is_retrying() => RoundStep::Begin,
+            true => RoundStep::Wait,
         }
-    }
-
-    /// The command is read up to `position`, or to its end: answers or goes on.
-    fn advance(&mut self, position: Option<Bytes>) -> ReadStep {
-        self.phase = Phase::Digests;
-        self.contacts.clear();
-        let next = position.filter(|_| !self.page.is_limit_reached());
-        let next = next.and_then(|position| Some((self.page.after(&self.command, &position)?, position)));
-        match next {
-            None => self.finish(None),
-            Some((_, position)) if self.page.is_full() => self.finish(Some(position)),
-            Some((command, _)) => {
-                self.command = Arc::new(command);
-                ReadStep::Round
-            }
-        }
-    }
-
-    fn finish(&mut self, position: Option<Bytes>) -> ReadStep {
-        let (rows, paging_state) = self.page.finish(&self.read, position);
-        ReadStep::Finish(Ok(Response::Rows { rows, paging_state }))
     }
 
     /// The deadline has passed.
@@ -605,31 +697,34 @@ impl ReadOp {
             data_present,
         }
     }
-}
 
-/// Mutations of `records`, ascending, each as large as one may be; a record that is larger goes alone.
-fn mutations(command: &ReadCommand, records: Vec<Record>) -> Vec<Arc<Mutation>> {
-    let bytes = |record: &Record| match &record.key {
-        RecordKey::Row(clustering) => clustering.len() + record.value.len(),
-        RecordKey::Deletions | RecordKey::Static => record.value.len(),
-    };
-    let mut groups: Vec<Vec<Record>> = Vec::new();
-    let mut left = 0;
-    for record in records {
-        let size = bytes(&record);
-        match groups.last_mut() {
-            Some(group) if size <= left => group.push(record),
-            _ => {
-                left = MUTATION_BYTES_MAX;
-                groups.push(vec![record]);
+    /// Mutations of `records`, ascending, each as large as one may be; a record that is larger goes alone.
+    fn mutations(&self, partition: &PartitionKey, records: Vec<Record>) -> Vec<Arc<Mutation>> {
+        let bytes = |record: &Record| match &record.key {
+            RecordKey::Row(clustering) => clustering.len() + record.value.len(),
+            RecordKey::Deletions | RecordKey::Static => record.value.len(),
+        };
+        let mut groups: Vec<Vec<Record>> = Vec::new();
+        let mut left = 0;
+        for record in records {
+            let size = bytes(&record);
+            match groups.last_mut() {
+                Some(group) if size <= left => group.push(record),
+                _ => {
+                    left = MUTATION_BYTES_MAX;
+                    groups.push(vec![record]);
+                }
             }
+            left = left.saturating_sub(size);
         }
-        left = left.saturating_sub(size);
+        let (table, partition) = (self.table.id, partition);
+        let mutation = |records| Arc::new(Mutation { table, partition: partition.clone(), records });
+        groups.into_iter().map(mutation).collect()
     }
-    let mutation = |records| Arc::new(Mutation { table: command.table, partition: command.partition.clone(), records });
-    groups.into_iter().map(mutation).collect()
 }
 
-#[cfg(test)]
-#[path = "read_tests.rs"]
-mod tests;
+/// The position behind the row at `last`.
+fn within(command: &ReadCommand, last: Bytes) -> ScanPosition {
+    let within = Some(PositionWithin { last, rows_left: u32::MAX });
+    ScanPosition { partition: command.partition.clone(), within }
+}

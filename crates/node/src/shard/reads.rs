@@ -1,0 +1,296 @@
+//! Reads at their coordinator: carries out what [`Select`] and [`Round`] decide.
+
+use super::{Out, Shard, Timer, check_table, required, unavailable};
+use crate::coordinator::round::{Agreed, Ask, Question, Round, RoundStep};
+use crate::coordinator::select::{PieceId, Select, SelectStep};
+use crate::io::{Message, OpId, RequestId, Response, WritePurpose};
+use crate::planted::Planted;
+use bytes::Bytes;
+use model::limits::PAGE_BYTES_MAX;
+use model::{Consistency, Instant, NodeId, Now, RequestError};
+use query::{BoundRead, PageLimits, ResultBuilder};
+use std::sync::Arc;
+
+/// How a round ends.
+#[derive(Debug)]
+enum RoundEnd {
+    /// With an answer, or without.
+    Of(Result<Agreed, RequestError>),
+    /// Other replicas hold parts of its range now.
+    Moved,
+}
+
+impl Shard {
+    /// Takes on a read.
+    #[expect(clippy::too_many_arguments, reason = "the fields of a request")]
+    pub(super) fn begin_select(
+        &mut self,
+        now: Now,
+        id: RequestId,
+        read: Arc<BoundRead>,
+        consistency: Consistency,
+        page_rows: u32,
+        paging_state: Option<&Bytes>,
+        deadline: Instant,
+    ) -> Result<(), RequestError> {
+        check_table(&self.view, read.table())?;
+        if self.read_bytes > self.config.request_bytes_max {
+            return Err(RequestError::Overloaded(format!("{} bytes of answers are in flight", self.read_bytes)));
+        }
+        let limits = PageLimits { rows: page_rows, bytes: PAGE_BYTES_MAX as u32 };
+        let builder = ResultBuilder::start(&read, paging_state, limits, now.wall.clamped_seconds())?;
+        // Who does not page must get everything at once.
+        let yield_at = (page_rows < u32::MAX).then(|| now.monotonic + (deadline - now.monotonic) / 2);
+        let mut select = Select::new(id, read, consistency, deadline, yield_at, now.wall, &self.config, builder)?;
+        if self.config.is_planted(Planted::RangeDropped) {
+            select.drop_resumed_range(&self.view);
+        }
+        self.selects.insert(id, Box::new(select));
+        Ok(())
+    }
+
+    /// Lets a read go on with what it has got, until it waits or ends.
+    pub(super) fn go_on(&mut self, out: &mut Out<'_>, id: RequestId) {
+        while let Some(select) = self.selects.get_mut(&id) {
+            let step = select.step(&self.view, out.now.monotonic);
+            let bytes = select.held_bytes();
+            self.read_bytes = self.read_bytes - select.counted_bytes + bytes;
+            select.counted_bytes = bytes;
+            match step {
+                SelectStep::Wait => return,
+                SelectStep::Ask(piece, question) => {
+                    let (table, consistency, deadline) =
+                        (select.read.table().clone(), select.consistency, select.deadline);
+                    let op = self.ops.next();
+                    let round = Round::new(piece, table, question, consistency, op, deadline, &self.config);
+                    self.timers.set(Timer::Round(op), round.timer);
+                    let ended = self.drive_round(out, op, Box::new(round), RoundStep::Begin);
+                    self.note_end(out, piece, ended);
+                }
+                SelectStep::Finish { exhausted } => return self.end_select(out, id, |select| select.finish(exhausted)),
+                SelectStep::Fail(error) => return self.end_select(out, id, |_| Err(error)),
+            }
+        }
+    }
+
+    /// A read ends, with those of its rounds that are on their way.
+    fn end_select(
+        &mut self,
+        out: &mut Out<'_>,
+        id: RequestId,
+        result: impl FnOnce(Select) -> Result<Response, RequestError>,
+    ) {
+        let Some(select) = self.selects.remove(&id) else { return };
+        self.read_bytes -= select.counted_bytes;
+        select.rounds().into_iter().for_each(|op| self.cancel_round(op));
+        let result = result(*select);
+        self.reply(out, id, result);
+    }
+
+    fn cancel_round(&mut self, op: OpId) {
+        if let Some(mut round) = self.rounds.remove(&op) {
+            self.forget_round(op, &mut round);
+        }
+    }
+
+    /// Nothing of a round that was known as `op` is left behind.
+    fn forget_round(&mut self, op: OpId, round: &mut Round) {
+        self.read_bytes -= round.counted_bytes;
+        self.timers.cancel(Timer::Round(op), round.timer);
+        self.forget_repairs(round);
+    }
+
+    fn note_end(&mut self, out: &mut Out<'_>, piece: PieceId, ended: Option<RoundEnd>) {
+        let Some(select) = self.selects.get_mut(&piece.request) else { return };
+        match ended {
+            None => {}
+            Some(RoundEnd::Of(result)) => select.answered(piece, result),
+            Some(RoundEnd::Moved) => {
+                let rounds = select.rounds();
+                let replanned = select.replan();
+                rounds.into_iter().for_each(|op| self.cancel_round(op));
+                if let Err(error) = replanned {
+                    self.end_select(out, piece.request, |_| Err(error));
+                }
+            }
+        }
+    }
+
+    /// Lets a round decide on something that happened to it, if it is still there.
+    pub(super) fn with_round(&mut self, out: &mut Out<'_>, op: OpId, decide: impl FnOnce(&mut Round) -> RoundStep) {
+        let Some(mut round) = self.rounds.remove(&op) else { return };
+        let (step, piece) = (decide(&mut round), round.piece);
+        if let Some(ended) = self.drive_round(out, op, round, step) {
+            self.note_end(out, piece, Some(ended));
+            self.go_on(out, piece.request);
+        }
+    }
+
+    /// Carries out what a round decided, until it waits or ends. It was known, and its timer set, as `known_as`.
+    fn drive_round(
+        &mut self,
+        out: &mut Out<'_>,
+        known_as: OpId,
+        mut round: Box<Round>,
+        mut step: RoundStep,
+    ) -> Option<RoundEnd> {
+        loop {
+            match step {
+                RoundStep::Wait => break,
+                RoundStep::Ask(asks) => {
+                    self.counters.spares_asked += asks.len() as u64;
+                    self.ask(out, &mut round, asks);
+                    break;
+                }
+                RoundStep::AskAnew(asks) => {
+                    self.counters.digest_mismatches += 1;
+                    round.op = self.ops.next();
+                    self.ask(out, &mut round, asks);
+                    break;
+                }
+                RoundStep::Begin => {
+                    round.op = self.ops.next();
+                    match self.candidates(&round) {
+                        Ok(Some((candidates, required))) => {
+                            let asks = round.begin(candidates, required);
+                            self.ask(out, &mut round, asks);
+                            break;
+                        }
+                        Ok(None) => {
+                            self.forget_round(known_as, &mut round);
+                            return Some(RoundEnd::Moved);
+                        }
+                        Err(error) => step = RoundStep::End(Err(error)),
+                    }
+                }
+                RoundStep::Repair(sends) => {
+                    self.counters.read_repairs += sends.len() as u64;
+                    for (node, mutation) in sends {
+                        let op = self.ops.next();
+                        self.repairs.insert(op, round.op);
+                        round.on_repair_sent(node, op);
+                        self.send(out, node, Message::Write { op, mutation, purpose: WritePurpose::ReadRepair });
+                    }
+                    self.expect_answers(out, &mut round);
+                    step = round.after_repairs_sent();
+                }
+                RoundStep::End(result) => {
+                    self.forget_round(known_as, &mut round);
+                    return Some(RoundEnd::Of(result));
+                }
+            }
+        }
+        self.keep_round(known_as, round);
+        None
+    }
+
+    /// Keeps a round that waits.
+    fn keep_round(&mut self, known_as: OpId, mut round: Box<Round>) {
+        if !round.is_repairing() {
+            self.forget_repairs(&mut round);
+        }
+        let bytes = round.held_bytes();
+        self.read_bytes = self.read_bytes - round.counted_bytes + bytes;
+        round.counted_bytes = bytes;
+        let wake_at = round.wake_at();
+        if (known_as, round.timer) != (round.op, wake_at) {
+            self.timers.cancel(Timer::Round(known_as), round.timer);
+            self.timers.set(Timer::Round(round.op), wake_at);
+            round.timer = wake_at;
+        }
+        if known_as != round.op
+            && let Some(select) = self.selects.get_mut(&round.piece.request)
+        {
+            select.asked(round.piece, round.op);
+        }
+        self.rounds.insert(round.op, round);
+    }
+
+    fn ask(&mut self, out: &mut Out<'_>, round: &mut Round, asks: Vec<Ask>) {
+        for Ask { node, digest } in asks {
+            self.send(out, node, round.question.message(round.op, digest));
+        }
+        self.expect_answers(out, round);
+    }
+
+    /// Has the round woken when other replicas should be asked.
+    fn expect_answers(&self, out: &Out<'_>, round: &mut Round) {
+        let more = round.has_spares() || round.is_retrying();
+        round.attempt_at = more.then(|| out.now.monotonic + self.config.peer_response_after);
+    }
+
+    fn forget_repairs(&mut self, round: &mut Round) {
+        for op in round.repair_ops.drain(..) {
+            self.repairs.remove(&op);
+        }
+    }
+
+    /// The live replicas of a round in the order in which to ask them, and how many must answer: this node first, the
+    /// others from a random one on. `None` when not all of its range is held by the same ones any more.
+    fn candidates(&mut self, round: &Round) -> Result<Option<(Vec<NodeId>, usize)>, RequestError> {
+        let view = self.view.clone();
+        check_table(&view, &round.table)?;
+        let keyspace = &round.table.keyspace;
+        let replicas = match &round.question {
+            Question::Partition(command) => view.replicas(keyspace, command.partition.token),
+            Question::Range(command) => match view.part(keyspace, command.range) {
+                Some((part, _)) if part.end < command.range.end => return Ok(None),
+                Some((_, replicas)) => replicas,
+                None => &[],
+            },
+        };
+        let required = required(&self.config, &view, keyspace, round.consistency);
+        let mut live: Vec<NodeId> = replicas.iter().copied().filter(|node| self.is_alive(*node)).collect();
+        if live.len() < required {
+            return Err(unavailable(round.consistency, required, live.len()));
+        }
+        if live.len() > 1 {
+            let first = self.rng.index(live.len());
+            live.rotate_left(first);
+            live.sort_by_key(|node| *node != self.config.node);
+        }
+        Ok(Some((live, required)))
+    }
+
+    pub(super) fn on_round_timer(&mut self, out: &mut Out<'_>, op: OpId) {
+        let Some(round) = self.rounds.get(&op) else { return };
+        let late = round.deadline <= out.now.monotonic;
+        // The timer has fired: it is set anew wherever the round goes on.
+        self.timers.set(Timer::Round(op), round.timer);
+        self.with_round(out, op, |round| if late { RoundStep::End(Err(round.timeout())) } else { round.on_attempt() });
+    }
+
+    /// The view has changed: a round whose replicas are others now begins again.
+    pub(super) fn replan_round(&mut self, out: &mut Out<'_>, op: OpId) {
+        let Some(round) = self.rounds.get(&op) else { return };
+        let step = match check_table(&self.view, &round.table) {
+            Err(error) => RoundStep::End(Err(error)),
+            Ok(()) if round.is_repairing() => return,
+            Ok(()) => {
+                let keyspace = &round.table.keyspace;
+                let same = match &round.question {
+                    Question::Partition(command) => {
+                        round.rests_on(self.view.replicas(keyspace, command.partition.token))
+                    }
+                    Question::Range(command) => {
+                        let part = self.view.part(keyspace, command.range);
+                        part.is_some_and(|(part, replicas)| part.end == command.range.end && round.rests_on(replicas))
+                    }
+                };
+                if same && !round.is_retrying() {
+                    return;
+                }
+                RoundStep::Begin
+            }
+        };
+        self.with_round(out, op, |_| step);
+    }
+}
+
+#[cfg(test)]
+#[path = "reads_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "scans_tests.rs"]
+mod scans_tests;
