@@ -171,9 +171,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "--| \"count(*)\" bigint | v text        | m map<int, list<text>>",
+                "--| \"count(*)\" bigint | v text       | m map<int, list<text>>",
                 "--| 1                 | 'it''s\\ta\\\\' | null",
-                "--| empty             | null          | null",
+                "--| empty             | null         | null",
                 "--~ slow\\n",
             ]
         );
