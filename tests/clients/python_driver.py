@@ -1,7 +1,8 @@
 """The scenario of tests/clients for the DataStax driver for Python: python_driver.py VERSION HOST [HOST ...].
 
 The cluster is a new one: the driver handles what it is told of with a delay, so that a keyspace that is dropped and
-created again may be missing from its metadata for a moment. Prints a line for each step and ends with 'done'; anything that is not as it should be is an exception.
+created again may be missing from its metadata for a moment. Prints a line for each step and ends with 'done'; anything
+that is not as it should be is an exception.
 """
 
 import datetime
