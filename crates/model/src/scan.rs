@@ -94,7 +94,8 @@ pub enum ScanStart<'a> {
 }
 
 impl ScanCommand {
-    /// By what who merges answers tells garbage, in a table with this `gc_grace_seconds`. Replicas answer with it: scans
+    /// By what who merges answers tells garbage, in a table with this `gc_grace_seconds`. Replicas answer with it:
+    /// scans
     /// are not digested.
     #[must_use]
     pub fn purge(&self, gc_grace_seconds: u32) -> Purge {

@@ -116,7 +116,8 @@ const STATEMENTS: &[Topic] = &[
     ),
     topic(
         "SELECT",
-        "SELECT [JSON | DISTINCT] * | selector [AS name], ... FROM table [WHERE ...] [GROUP BY ...] [ORDER BY ...]\n    \
+        "SELECT [JSON | DISTINCT] * | selector [AS name], ... FROM table [WHERE ...] [GROUP BY ...] \
+         [ORDER BY ...]\n    \
          [PER PARTITION LIMIT n] [LIMIT n] [ALLOW FILTERING]",
         "Reads rows.",
     ),

@@ -339,8 +339,8 @@ proptest! {
         let keys = ordered_keys(tables.len());
         let mut replicas: Vec<Vec<Partition>> =
             (0..3).map(|index| tables.iter().map(|(replicas, _)| replicas[index].clone()).collect()).collect();
-        let whole =
-            ScanCommand { row_limit: u32::MAX, bytes_limit: u32::MAX, per_partition_limit: u32::MAX, ..command.clone() };
+        let whole = ScanCommand { row_limit: u32::MAX, bytes_limit: u32::MAX, ..command.clone() };
+        let whole = ScanCommand { per_partition_limit: u32::MAX, ..whole };
         let all: Vec<&Partition> = tables.iter().map(|(_, all)| all).collect();
         let expected: Vec<AgreedPartition> = page_of(&whole, &keys, &all)
             .partitions
