@@ -342,6 +342,10 @@ fn describe(tokens: &[Token]) -> Result<Describe, CommandError> {
         (&[], Kind::Any),
     ];
     for (words, kind) in named {
+        // A kind without a name is not a name.
+        if !words.is_empty() && tokens.len() == words.len() && is(words, tokens) {
+            return Err(wrong(FORM));
+        }
         if is(words, tokens)
             && let Some(name) = qualified(&tokens[words.len()..])
         {
