@@ -32,7 +32,10 @@ fn statements_that_cannot_be_executed_are_refused_and_change_nothing() {
         ("INSERT INTO k.t (id) VALUES (99999999999)", &["99999999999"]),
         ("INSERT INTO k.t (v) VALUES ('x')", &["id"]),
         ("CREATE TABLE k.t (id int PRIMARY KEY)", &["already exists"]),
-        ("CREATE TABLE k.u (id list<int> PRIMARY KEY)", &["not supported"]),
+        (
+            "CREATE TABLE k.u (id list<int> PRIMARY KEY)",
+            &["Invalid non-frozen collection type list<int> for PRIMARY KEY column 'id'"],
+        ),
         ("CREATE TABLE k.u (id int PRIMARY KEY) WITH cdc = true", &["cdc"]),
         ("TRUNCATE k.missing", &["table k.missing does not exist"]),
         (oversized.as_str(), &["1048576"]),

@@ -39,6 +39,16 @@ fn the_python_driver_works_with_version_5_on_one_node() {
     run_python(5, &Cluster::start(1));
 }
 
+#[test]
+fn the_tables_by_which_drivers_find_the_cluster_are_read_through_the_own_api_too() {
+    let mut cluster = Cluster::start(1);
+    let node = cluster.node(0);
+    let local = node.rows("SELECT key, bootstrapped, cql_version FROM system.local");
+    assert_eq!(local, serde_json::json!([{"key": "local", "bootstrapped": "COMPLETED", "cql_version": "3.4.7"}]));
+    let count = node.rows("SELECT count(*) FROM system_schema.keyspaces WHERE keyspace_name = 'system'");
+    assert_eq!(count, serde_json::json!([{"count": 1}]));
+}
+
 fn connect(cluster: &Cluster) -> TcpStream {
     let stream = TcpStream::connect((cluster.addresses()[0].as_str(), 9042)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();

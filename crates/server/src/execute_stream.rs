@@ -141,7 +141,10 @@ fn execute_one(executor: &Arc<Executor>, request: Option<proto::ExecuteRequest>,
     let request = request.ok_or_else(|| RequestError::Invalid("the request is missing".to_owned()));
     match request.and_then(|request| plan(executor, request)) {
         Err(error) => reply.answer(Err(error)),
-        Ok((Plan::Done(answer), _)) => reply.answer(Ok(answer)),
+        Ok((Plan::Done(answer), columns)) => {
+            reply.columns = columns;
+            reply.answer(Ok(answer));
+        }
         Ok((Plan::Shard(request), columns)) => {
             reply.columns = columns;
             executor.submit(request, ReplyTo::Stream(reply));
