@@ -5,7 +5,7 @@
 //! * Drivers find every other member in `system.peers` and `system.peers_v2`, and this node in `system.local`.
 //! * All nodes of one epoch show the same `schema_version`; nodes of different schemas show different ones.
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use membership::{ClusterView, MemberInfo};
 use model::codec::Encode;
 use model::digest::digest_of_bytes;
@@ -13,9 +13,10 @@ use model::key::encode_clustering;
 use model::row::Liveness;
 use model::schema::{ClusteringOrder, Column, ColumnKind, Keyspace, Replication, Schema, Table};
 use model::types::UserType;
-use model::{Cell, CqlType, NodeId, PartitionKey, RequestError, Row, Value, WallMicros};
+use model::{Cell, CqlType, NodeId, PartitionKey, RequestError, Row, Token, Value, WallMicros};
 use query::{
-    BoundRead, CommandLimits, OptionValue, PageLimits, Progress, ReadSource, ResultBuilder, ResultPage, system,
+    BoundRead, ClusterDescription, CommandLimits, Description, OptionValue, PageLimits, Progress, ReadSource,
+    ResultBuilder, ResultPage, system,
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -107,6 +108,63 @@ fn add_partition(
     }
 }
 
+/// A page of the rows of DESCRIBE.
+///
+/// # Errors
+/// `NotFound` or `Invalid` when what it names does not exist; `Invalid` for a paging state that is not of this schema.
+pub fn describe(
+    facts: &Facts<'_>,
+    description: &Description,
+    saved: Option<&Bytes>,
+    page_rows: u32,
+) -> Result<ResultPage, RequestError> {
+    let version = schema_bits(&facts.view.schema);
+    let offset = saved.map_or(Ok(0), |saved| described_offset(saved, version))?;
+    let mut rows = description.rows(&facts.view.schema, |keyspace| describe_cluster(facts, keyspace))?;
+    let mut rows = rows.split_off(offset.min(rows.len()));
+    let page = usize::try_from(page_rows).unwrap_or(usize::MAX);
+    let saved = (rows.len() > page).then(|| {
+        let mut state = BytesMut::with_capacity(24);
+        state.put_u128(version);
+        state.put_u64((offset + page) as u64);
+        state.freeze()
+    });
+    rows.truncate(page);
+    Ok(ResultPage { rows, saved })
+}
+
+/// How many rows of DESCRIBE the pages before had.
+fn described_offset(saved: &Bytes, version: u128) -> Result<usize, RequestError> {
+    let invalid = |message: &str| Err(RequestError::Invalid(message.to_owned()));
+    let mut saved = saved.clone();
+    if saved.len() != 24 {
+        return invalid("Invalid value for the paging state");
+    }
+    if saved.get_u128() != version {
+        return invalid(
+            "The schema has changed since the previous page of the DESCRIBE statement result. Please retry the \
+             DESCRIBE statement.",
+        );
+    }
+    Ok(usize::try_from(saved.get_u64()).unwrap_or(usize::MAX))
+}
+
+fn describe_cluster(facts: &Facts<'_>, keyspace: Option<&str>) -> ClusterDescription {
+    let address = |node: &NodeId| facts.view.members.get(node).map(|member| member.addresses.internode.to_string());
+    let range = |keyspace: &str, token: Token| {
+        let replicas = facts.view.replicas(keyspace, token);
+        (token.to_string(), replicas.iter().filter_map(address).collect())
+    };
+    let ranges = |keyspace| facts.view.ring().iter().map(|(token, _)| range(keyspace, *token)).collect();
+    ClusterDescription {
+        name: CLUSTER_NAME.to_owned(),
+        partitioner: PARTITIONER.trim_start_matches("org.apache.cassandra.dht.").to_owned(),
+        // Data centre and rack of a node are settings of its own and told to the others, as with this class.
+        snitch: "GossipingPropertyFileSnitch".to_owned(),
+        range_ownership: keyspace.map(ranges).unwrap_or_default(),
+    }
+}
+
 /// The rows as they would be stored.
 fn sorted(table: &Table, rows: Vec<Values>) -> Result<Sorted, RequestError> {
     let mut sorted = Sorted::new();
@@ -172,6 +230,10 @@ fn text_map(entries: impl IntoIterator<Item = (String, String)>) -> Value {
 
 /// One version for each schema, in the form of a random UUID.
 fn schema_version(schema: &Schema) -> Value {
+    Value::Uuid(schema_bits(schema))
+}
+
+fn schema_bits(schema: &Schema) -> u128 {
     let mut bytes = Vec::new();
     for keyspace in schema.keyspaces().values() {
         keyspace.name.encode(&mut bytes);
@@ -180,7 +242,7 @@ fn schema_version(schema: &Schema) -> Value {
         keyspace.types.values().for_each(|definition| definition.encode(&mut bytes));
     }
     let bits = digest_of_bytes(&bytes);
-    Value::Uuid(bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62)
+    bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62
 }
 
 /// What `system.local` and the tables of peers both have.
@@ -199,6 +261,8 @@ fn of_node(facts: &Facts<'_>, member: &MemberInfo, schema_version: &Value) -> Va
 
 /// The name of every cluster: what tells clusters apart is an id, which clients do not ask for.
 const CLUSTER_NAME: &str = "Helenus";
+/// The class whose tokens are computed as those here.
+const PARTITIONER: &str = "org.apache.cassandra.dht.Murmur3Partitioner";
 
 fn local(facts: &Facts<'_>, member: &MemberInfo, mut values: Values) -> Values {
     let (internode, native) = (&member.addresses.internode, &member.addresses.native);
@@ -212,7 +276,7 @@ fn local(facts: &Facts<'_>, member: &MemberInfo, mut values: Values) -> Values {
         ("listen_address", Value::Inet(internode.ip())),
         ("listen_port", port(internode)),
         ("native_protocol_version", text(facts.native_version)),
-        ("partitioner", text("org.apache.cassandra.dht.Murmur3Partitioner")),
+        ("partitioner", text(PARTITIONER)),
         ("rpc_address", Value::Inet(native.ip())),
         ("rpc_port", port(native)),
     ]);

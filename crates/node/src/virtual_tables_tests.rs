@@ -153,3 +153,41 @@ fn nodes_of_other_schemas_have_other_versions() {
     assert_ne!(versions[0], versions[1]);
     assert_eq!(schema_version(&schema()), versions[1]);
 }
+
+#[test]
+fn a_description_is_read_in_pages_of_one_schema() {
+    let mut view = view(2);
+    let describe = |view: &ClusterView, text: &str, saved: Option<&Bytes>, page| {
+        let facts = Facts { view, own: NodeId(1), release: "5.0.0", cql_version: "3.4.7", native_version: "5" };
+        let prepared = query::prepare(text, &view.schema, Some("k")).unwrap();
+        let Bound::Describe(description) = prepared.bind(&[], context()).unwrap() else { panic!("{text} describes") };
+        super::describe(&facts, &description, saved, page)
+    };
+    let whole = describe(&view, "DESCRIBE KEYSPACE k", None, u32::MAX).unwrap();
+    assert_eq!((whole.rows.len(), &whole.saved), (4, &None));
+    let (mut rows, mut saved) = (Vec::new(), None);
+    loop {
+        let page = describe(&view, "DESCRIBE KEYSPACE k", saved.as_ref(), 2).unwrap();
+        rows.extend(page.rows);
+        match page.saved {
+            Some(next) => saved = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(rows, whole.rows);
+    let short = describe(&view, "DESCRIBE KEYSPACE k", Some(&Bytes::from_static(b"short")), 2);
+    assert_eq!(short.unwrap_err().to_string(), "Invalid value for the paging state");
+    let cluster = describe(&view, "DESCRIBE CLUSTER", None, 2).unwrap();
+    let ranges = Value::from_wire(
+        &CqlType::Map {
+            entry: Arc::new((CqlType::Text, CqlType::List { element: Arc::new(CqlType::Text), frozen: true })),
+            frozen: true,
+        },
+        cluster.rows[0][3].as_ref().unwrap(),
+    );
+    let Value::Map(ranges) = ranges.unwrap() else { panic!("it is a map") };
+    assert_eq!(ranges.len(), view.ring().len());
+    view.schema = Arc::new(Schema::default());
+    let changed = describe(&view, "DESCRIBE KEYSPACES", saved.as_ref(), 2).unwrap_err().to_string();
+    assert!(changed.starts_with("The schema has changed since the previous page of the DESCRIBE"), "{changed}");
+}

@@ -2,11 +2,12 @@
 //! their column's type, and every bind marker gets its type. What the schema alone can decide is
 //! decided here, once; binding values to the plan looks nothing up.
 
-use crate::ast::{Describe, Name, QualifiedName, Statement};
+use crate::ast::{Name, QualifiedName, Statement};
 use crate::definition::{
     SchemaRequest, alter_keyspace, alter_table, alter_type, by_name, create_index, create_keyspace, create_table,
     create_type, drop_keyspace,
 };
+use crate::description::Description;
 use crate::operand::ColumnSpec;
 use crate::parser::Parsed;
 use crate::prepared::{Plan, Prepared};
@@ -70,7 +71,7 @@ pub(crate) fn bind(
         Statement::Modification(statement) => Plan::Write(Arc::new(binder.modification(statement)?)),
         Statement::Batch(batch) => Plan::Batch(Arc::new(binder.batch(batch)?)),
         Statement::Select(select) => Plan::Read(Arc::new(binder.select(select)?)),
-        Statement::Describe(Describe { at, .. }) => return Err(source.unsupported(*at, "DESCRIBE is")),
+        Statement::Describe(describe) => Plan::Describe(Box::new(Description::new(describe, keyspace))),
         Statement::Explain { at, .. } => return Err(source.unsupported(*at, "EXPLAIN is")),
     };
     let parameters: Option<Vec<ColumnSpec>> = binder.parameters.into_iter().collect();

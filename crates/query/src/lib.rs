@@ -22,7 +22,7 @@
 //! `condition` (INSERT, UPDATE, DELETE, BATCH), `definition` (CREATE, ALTER, DROP) and `type_name`. `function` has the
 //! native functions, `operand` evaluates terms, `filter` conditions, in an `evaluation` context; `json` reads JSON.
 //! `prepared`, `write`, `change` and `read` are the plans, `result` makes pages of rows. `describe` and `name` write
-//! CQL, `split` separates statements, [`system`] has the tables that each node answers by itself.
+//! CQL, `description` is the statement DESCRIBE, `split` separates statements, [`system`] has the tables that each node answers by itself.
 
 #[allow(dead_code, reason = "what nothing looks at yet is refused by name")]
 mod ast;
@@ -34,6 +34,7 @@ mod change;
 mod condition;
 mod definition;
 mod describe;
+mod description;
 mod evaluation;
 mod filter;
 #[cfg(test)]
@@ -69,6 +70,7 @@ pub use definition::SchemaRequest;
 pub use describe::{
     describe_index, describe_keyspace, describe_schema, describe_table, describe_type, describe_whole_keyspace,
 };
+pub use description::{ClusterDescription, Description};
 pub use evaluation::EvaluationContext;
 pub use model::name::quote_name;
 pub use operand::{BoundValue, ColumnSpec};

@@ -1,6 +1,7 @@
 //! A prepared statement, and what it becomes when values are bound to it.
 
 use crate::definition::SchemaRequest;
+use crate::description::Description;
 use crate::evaluation::EvaluationContext;
 use crate::operand::{Arguments, BoundValue, ColumnSpec};
 use crate::read::{BoundRead, ReadPlan};
@@ -18,6 +19,7 @@ pub(crate) enum Plan {
     Read(Arc<ReadPlan>),
     Schema(Box<SchemaRequest>),
     Use(KeyspaceName),
+    Describe(Box<Description>),
 }
 
 /// A statement bound to a schema: immutable, to be shared and executed many times. It holds the table
@@ -33,7 +35,7 @@ pub struct Prepared {
 /// What a prepared statement does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PreparedKind {
-    /// SELECT.
+    /// SELECT, DESCRIBE.
     Read,
     /// INSERT, UPDATE, DELETE, BATCH.
     Write,
@@ -56,6 +58,8 @@ pub enum Bound {
     Schema(SchemaRequest),
     /// USE: the keyspace, which existed when the statement was prepared.
     Use(KeyspaceName),
+    /// DESCRIBE.
+    Describe(Description),
 }
 
 impl Bound {
@@ -71,7 +75,7 @@ impl Bound {
             let writes = match statement {
                 Bound::Write(write) => vec![write],
                 Bound::Writes(writes) => writes,
-                Bound::Read(_) | Bound::Schema(_) | Bound::Use(_) => {
+                Bound::Read(_) | Bound::Schema(_) | Bound::Use(_) | Bound::Describe(_) => {
                     let message = "Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.";
                     return Err(RequestError::Invalid(message.to_owned()));
                 }
@@ -97,7 +101,7 @@ impl Prepared {
                 plan.statements.first().map(ModificationPlan::partition_parameters).unwrap_or_default()
             }
             Plan::Read(plan) => plan.restrictions.partition_parameters(),
-            Plan::Schema(_) | Plan::Use(_) => Vec::new(),
+            Plan::Schema(_) | Plan::Use(_) | Plan::Describe(_) => Vec::new(),
         };
         Prepared { parameters, partition_key_indexes, plan }
     }
@@ -107,7 +111,7 @@ impl Prepared {
     pub fn kind(&self) -> PreparedKind {
         match &self.plan {
             Plan::Write(_) | Plan::Batch(_) => PreparedKind::Write,
-            Plan::Read(_) => PreparedKind::Read,
+            Plan::Read(_) | Plan::Describe(_) => PreparedKind::Read,
             Plan::Schema(_) => PreparedKind::Schema,
             Plan::Use(_) => PreparedKind::Use,
         }
@@ -127,7 +131,7 @@ impl Prepared {
             Plan::Write(plan) => vec![&plan.write().table],
             Plan::Batch(plan) => plan.statements.iter().map(|statement| &statement.write().table).collect(),
             Plan::Read(plan) => vec![&plan.table],
-            Plan::Schema(_) | Plan::Use(_) => Vec::new(),
+            Plan::Schema(_) | Plan::Use(_) | Plan::Describe(_) => Vec::new(),
         }
     }
 
@@ -144,7 +148,7 @@ impl Prepared {
         match &self.plan {
             Plan::Write(plan) => plan.write().is_idempotent(),
             Plan::Batch(plan) => plan.statements.iter().all(|statement| statement.write().is_idempotent()),
-            Plan::Read(_) | Plan::Use(_) => true,
+            Plan::Read(_) | Plan::Use(_) | Plan::Describe(_) => true,
             Plan::Schema(_) => false,
         }
     }
@@ -155,11 +159,12 @@ impl Prepared {
         &self.parameters
     }
 
-    /// The columns of the result; empty unless the statement is a SELECT.
+    /// The columns of the result; empty unless the statement is a SELECT or DESCRIBE.
     #[must_use]
     pub fn result_columns(&self) -> &[ColumnSpec] {
         match &self.plan {
             Plan::Read(plan) => &plan.columns,
+            Plan::Describe(description) => description.columns(),
             Plan::Write(_) | Plan::Batch(_) | Plan::Schema(_) | Plan::Use(_) => &[],
         }
     }
@@ -185,6 +190,7 @@ impl Prepared {
             Plan::Read(plan) => Bound::Read(plan.bind(arguments)?),
             Plan::Schema(request) => Bound::Schema(SchemaRequest::clone(request)),
             Plan::Use(keyspace) => Bound::Use(keyspace.clone()),
+            Plan::Describe(description) => Bound::Describe(Description::clone(description)),
         })
     }
 }

@@ -39,6 +39,68 @@ pub fn is_system(keyspace: &str) -> bool {
     KEYSPACES.contains(&keyspace)
 }
 
+/// True for a keyspace whose tables Cassandra too makes when they are read: they cannot be created.
+#[must_use]
+pub fn is_virtual(keyspace: &str) -> bool {
+    keyspace == VIRTUAL_SCHEMA
+}
+
+/// Keyspaces that are the cluster's own: nobody creates, changes or drops them.
+const RESERVED: [&str; 7] =
+    ["system", "system_auth", "system_distributed", "system_schema", TRACES, "system_views", VIRTUAL_SCHEMA];
+
+/// True for the name of a keyspace that is the cluster's own, whether its tables are stored or not.
+#[must_use]
+pub fn is_reserved(keyspace: &str) -> bool {
+    RESERVED.contains(&keyspace)
+}
+
+/// The keyspace of traces. It is stored and replicated, since a client may ask any node for its trace.
+pub const TRACES: &str = "system_traces";
+/// For how long a trace is kept.
+const TRACE_SECONDS: u32 = 24 * 60 * 60;
+
+/// The changes of the schema that make the tables of traces, each without effect when it was made before. The ids are
+/// those of Cassandra: the same on whichever node a trace is asked for first.
+#[must_use]
+pub fn create_traces(factor: u32) -> [SchemaChange; 3] {
+    use CqlType::{Inet, Int, Text, Timestamp, Uuid};
+    let sessions = vec![
+        ("client", Inet),
+        ("command", Text),
+        ("coordinator", Inet),
+        ("coordinator_port", Int),
+        ("duration", Int),
+        ("parameters", CqlType::Map { entry: Arc::new((Text, Text)), frozen: false }),
+        ("request", Text),
+        ("started_at", Timestamp),
+    ];
+    let events =
+        vec![("activity", Text), ("source", Inet), ("source_elapsed", Int), ("source_port", Int), ("thread", Text)];
+    let key = || vec![("session_id", Uuid)];
+    let create = |mut table: Table, id, comment: &str| {
+        table.id = TableId(id);
+        table.options.comment = comment.to_owned();
+        table.options.default_time_to_live = TRACE_SECONDS;
+        table.options.gc_grace_seconds = 0;
+        SchemaChange::CreateTable { table, if_not_exists: true }
+    };
+    let (replication, name) = (Replication::Simple { factor }, TRACES.to_owned());
+    [
+        SchemaChange::CreateKeyspace { name, replication, if_not_exists: true },
+        create(
+            table(TRACES, "sessions", key(), vec![], sessions),
+            0xc5e9_9f16_8677_3914_b17e_9606_1351_2345,
+            "tracing sessions",
+        ),
+        create(
+            table(TRACES, "events", key(), vec![("event_id", CqlType::TimeUuid)], events),
+            0x8826_e8e9_e16a_3728_8753_3bc1_fc71_3c25,
+            "tracing events",
+        ),
+    ]
+}
+
 type Columns = Vec<(&'static str, CqlType)>;
 
 fn list(element: CqlType) -> CqlType {
@@ -241,6 +303,20 @@ fn of_the_virtual_schema() -> Vec<Table> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_tables_of_traces_are_made_once_and_are_nobodys_to_change() {
+        let apply = |schema: Schema, change: &SchemaChange| schema.apply(change).unwrap().unwrap_or(schema);
+        let schema = create_traces(2).iter().fold(Schema::default(), apply);
+        let again = create_traces(1).iter().fold(schema.clone(), apply);
+        assert_eq!(again, schema);
+        let prepare = |text: &str| crate::prepare(text, &schema, None);
+        assert!(prepare("INSERT INTO system_traces.events (session_id, event_id) VALUES (?, ?)").is_ok());
+        assert!(prepare("SELECT * FROM system_traces.sessions WHERE session_id = ?").is_ok());
+        for text in ["DROP KEYSPACE system_traces", "ALTER TABLE system_traces.events ADD a int"] {
+            assert!(prepare(text).unwrap_err().to_string().contains("user-modifiable"), "{text}");
+        }
+    }
 
     #[test]
     fn every_table_can_be_read_and_none_written() {

@@ -195,7 +195,7 @@ impl helenus_server::Helenus for ClientService {
     ) -> Result<Response<proto::ExecuteResponse>, Status> {
         let _call = self.executor.call();
         let (plan, columns) = plan(&self.executor, request.into_inner()).map_err(|error| status(&error))?;
-        let answer = self.executor.wait(plan).await.map_err(|error| status(&error))?;
+        let answer = self.executor.wait(plan, None).await.map_err(|error| status(&error))?;
         Ok(Response::new(answer_message(answer, &columns)))
     }
 

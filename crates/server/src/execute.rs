@@ -10,6 +10,7 @@ use crate::member_loop::{MemberInput, Published};
 use crate::metrics::Metrics;
 use crate::shard_loop::{Outcome, ReplyTo, ShardInput};
 use crate::statements::{Statement, Statements};
+use crate::trace::{Trace, Tracer};
 use bytes::Bytes;
 use membership::ClusterView;
 use model::error::Applied;
@@ -125,8 +126,12 @@ pub(crate) struct Executor {
     pub(crate) statements: Statements,
     /// What is counted.
     pub(crate) metrics: Arc<Metrics>,
-    own: NodeId,
-    clock: Clock,
+    /// The traces of requests.
+    pub(crate) tracer: Tracer,
+    /// This node.
+    pub(crate) own: NodeId,
+    /// Every clock is read here.
+    pub(crate) clock: Clock,
     shards: Vec<mpsc::Sender<ShardInput>>,
     member: mpsc::Sender<MemberInput>,
     store: Arc<Store>,
@@ -160,6 +165,7 @@ impl Executor {
             published,
             statements,
             metrics,
+            tracer: Tracer::default(),
             own,
             clock: Clock::new(),
             shards,
@@ -220,12 +226,17 @@ impl Executor {
         self.plan_bound(self.bind(statement, values)?, options)
     }
 
+    /// A random number.
+    pub(crate) fn random_u64(&self) -> u64 {
+        self.table_ids.lock().next_u64()
+    }
+
     /// Binds the values.
     ///
     /// # Errors
     /// When they do not fit the statement.
     pub(crate) fn bind(&self, statement: &Statement, values: &[BoundValue]) -> Result<Bound, RequestError> {
-        let context = EvaluationContext::new(self.clock.now().wall, self.table_ids.lock().next_u64());
+        let context = EvaluationContext::new(self.clock.now().wall, self.random_u64());
         statement.prepared.bind(values, context)
     }
 
@@ -250,12 +261,22 @@ impl Executor {
                 let read = Arc::new(read);
                 Plan::Shard(Request::Read { read, consistency, page_rows, paging_state, timeout })
             }
+            Bound::Describe(description) => {
+                let view = self.published.view.load();
+                let state = paging_state.as_ref();
+                let page = virtual_tables::describe(&self.facts(&view), &description, state, page_rows)?;
+                Plan::Done(Answer::Data(Response::Rows { rows: page.rows, paging_state: page.saved }))
+            }
             Bound::Use(keyspace) => Plan::Done(Answer::Use(keyspace)),
             Bound::Schema(request) => {
                 let new_table_id = TableId(self.table_ids.lock().next_u128());
                 Plan::Schema(request.change(new_table_id, self.clock.now().wall))
             }
         })
+    }
+
+    fn facts<'a>(&self, view: &'a ClusterView) -> Facts<'a> {
+        Facts { view, own: self.own, release: CASSANDRA_RELEASE, cql_version: CQL_VERSION, native_version: "5" }
     }
 
     /// Reads a table that the node answers by itself.
@@ -266,13 +287,7 @@ impl Executor {
         paging_state: Option<&Bytes>,
     ) -> Result<Response, RequestError> {
         let view = self.published.view.load();
-        let facts = Facts {
-            view: &view,
-            own: self.own,
-            release: CASSANDRA_RELEASE,
-            cql_version: CQL_VERSION,
-            native_version: "5",
-        };
+        let facts = self.facts(&view);
         // A client that takes no pages gets everything: it is all in memory anyway.
         let bytes = if page_rows == u32::MAX { u32::MAX } else { PAGE_BYTES_MAX as u32 };
         let limits = PageLimits { rows: page_rows, bytes };
@@ -282,13 +297,13 @@ impl Executor {
 
     /// Gives a request to the shard that takes it; a full inbox is an answer, and so is storage that
     /// does not keep up with writes.
-    pub(crate) fn submit(&self, request: Request, reply: ReplyTo) {
+    pub(crate) fn submit(&self, request: Request, reply: ReplyTo, trace: Option<Arc<Trace>>) {
         if matches!(request, Request::Write { .. }) && self.store.pressure() == Pressure::Refusing {
             self.metrics.requests_overloaded.add(1);
             return reply.send(Err(RequestError::Overloaded("compaction does not keep up with writes".to_owned())));
         }
         let shard = Shard::shard_of(request.token(), self.shards.len() as u16);
-        let input = ShardInput::Request { request, reply };
+        let input = ShardInput::Request { request, reply, trace };
         let (error, input) = match self.shards[usize::from(shard)].try_send(input) {
             Ok(()) => return,
             Err(mpsc::error::TrySendError::Full(input)) => {
@@ -308,14 +323,14 @@ impl Executor {
     ///
     /// # Errors
     /// As the statement's.
-    pub(crate) async fn wait(&self, plan: Plan) -> Result<Answer, RequestError> {
+    pub(crate) async fn wait(&self, plan: Plan, trace: Option<&Arc<Trace>>) -> Result<Answer, RequestError> {
         match plan {
             Plan::Done(answer) => Ok(answer),
-            Plan::Writes(requests) => self.write_all(requests).await.map(Answer::Data),
+            Plan::Writes(requests) => self.write_all(requests, trace).await.map(Answer::Data),
             Plan::Schema(change) => self.change_schema(change).await.map(Answer::Schema),
             Plan::Shard(request) => {
                 let (sender, receiver) = oneshot::channel();
-                self.submit(request, ReplyTo::One(sender));
+                self.submit(request, ReplyTo::One(sender), trace.cloned());
                 let stopped = || RequestError::Server("the node stopped before it answered".to_owned());
                 receiver.await.map_err(|_| stopped())?.map(Answer::Data)
             }
@@ -323,10 +338,10 @@ impl Executor {
     }
 
     /// Executes writes of several partitions, each on its own, and waits for all of them.
-    async fn write_all(&self, requests: Vec<Request>) -> Outcome {
+    async fn write_all(&self, requests: Vec<Request>, trace: Option<&Arc<Trace>>) -> Outcome {
         let submitted = |request| {
             let (sender, receiver) = oneshot::channel();
-            self.submit(request, ReplyTo::One(sender));
+            self.submit(request, ReplyTo::One(sender), trace.cloned());
             receiver
         };
         let receivers: Vec<_> = requests.into_iter().map(submitted).collect();

@@ -147,12 +147,12 @@ fn execute_one(executor: &Arc<Executor>, request: Option<proto::ExecuteRequest>,
         }
         Ok((Plan::Shard(request), columns)) => {
             reply.columns = columns;
-            executor.submit(request, ReplyTo::Stream(reply));
+            executor.submit(request, ReplyTo::Stream(reply), None);
         }
         Ok((plan @ (Plan::Schema(_) | Plan::Writes(_)), _)) => {
             // Bounded as the stream's requests are: each holds a permit.
             let executor = executor.clone();
-            tokio::spawn(async move { reply.answer(executor.wait(plan).await) });
+            tokio::spawn(async move { reply.answer(executor.wait(plan, None).await) });
         }
     }
 }

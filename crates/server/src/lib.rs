@@ -56,6 +56,8 @@ mod run;
 mod shard_loop;
 mod statements;
 mod storage_writer;
+mod tls;
+mod trace;
 
 pub use boot::{Node, StartOptions};
 pub use dev::{Cluster, DevOptions, NODES_MAX as DEV_NODES_MAX};

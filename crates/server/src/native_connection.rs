@@ -13,8 +13,10 @@
 
 use crate::execute::{CQL_VERSION, CallGuard, Executor, Plan};
 use crate::native_events::{Events, Missed};
-use crate::native_request::{self, Answered, Form, Ready, Reply};
+use crate::native_request::{self, Answered, Ready, Reply};
 use crate::shard_loop::ReplyTo;
+use crate::tls::Socket;
+use crate::trace::Traced;
 use bytes::{Buf, Bytes, BytesMut};
 use model::RequestError;
 use native::{
@@ -23,10 +25,9 @@ use native::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -56,6 +57,8 @@ pub(crate) struct Door {
     pub(crate) executor: Arc<Executor>,
     /// What clients can register for.
     pub(crate) events: Arc<Events>,
+    /// For TLS, if clients must speak it.
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     /// Bytes of the longest message.
     pub(crate) frame_bytes_max: usize,
     /// True once connections are to end.
@@ -96,7 +99,8 @@ enum Stage {
 /// A connection and what is under way on it.
 pub(crate) struct Connection {
     door: Arc<Door>,
-    socket: TcpStream,
+    socket: Socket,
+    client: IpAddr,
     inbound: Inbound,
     outbound: Option<Outbound>,
     stage: Stage,
@@ -110,6 +114,8 @@ pub(crate) struct Connection {
     events: Option<tokio::sync::broadcast::Receiver<Event>>,
     /// What is being written.
     unwritten: Bytes,
+    /// When it was accepted.
+    begun_at: Instant,
     /// When something was last read, and when something was last written or there was nothing to write.
     read_at: Instant,
     written_at: Instant,
@@ -119,7 +125,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection that was just accepted.
-    pub(crate) fn new(door: Arc<Door>, socket: TcpStream) -> Connection {
+    pub(crate) fn new(door: Arc<Door>, socket: Socket, client: IpAddr) -> Connection {
         let (answers, answered) = mpsc::channel(REQUESTS_MAX);
         let now = Instant::now();
         Connection {
@@ -133,12 +139,14 @@ impl Connection {
             registered: BTreeSet::new(),
             events: None,
             unwritten: Bytes::new(),
+            begun_at: now,
             read_at: now,
             written_at: now,
             fault: None,
             _call: door.executor.call(),
             door,
             socket,
+            client,
         }
     }
 
@@ -193,18 +201,7 @@ impl Connection {
     /// Lets the client read what is wrong: a socket that is closed with bytes unread is reset, and takes the answer
     /// with it.
     async fn linger(&mut self) {
-        let _ = self.socket.shutdown().await;
-        let discarded = async {
-            let mut bytes = vec![0; 4_096];
-            while self.socket.readable().await.is_ok() {
-                match self.socket.try_read(&mut bytes) {
-                    Ok(0) => return,
-                    Err(cause) if cause.kind() != io::ErrorKind::WouldBlock => return,
-                    _ => {}
-                }
-            }
-        };
-        let _ = tokio::time::timeout(LINGER, discarded).await;
+        let _ = tokio::time::timeout(LINGER, self.socket.end()).await;
     }
 
     /// When the client has been too slow, unless something comes or goes until then.
@@ -213,7 +210,7 @@ impl Connection {
             return self.written_at + WRITE_TIMEOUT;
         }
         match self.stage {
-            Stage::Begun => self.read_at + STARTUP_TIMEOUT,
+            Stage::Begun => self.begun_at + STARTUP_TIMEOUT,
             // The client waits for the node, not the other way round; each request has a timeout of its own.
             _ if self.in_work.0 > 0 => Instant::now() + IDLE_TIMEOUT,
             _ => self.read_at + IDLE_TIMEOUT,
@@ -226,7 +223,7 @@ impl Connection {
     }
 
     fn is_written(&self) -> bool {
-        self.waiting() == 0
+        self.waiting() == 0 && self.socket.is_flushed()
     }
 
     fn has_room(&self) -> bool {
@@ -238,7 +235,7 @@ impl Connection {
     fn read(&mut self) -> io::Result<()> {
         let buffer = self.inbound.buffer();
         buffer.reserve(READ_BYTES);
-        match self.socket.try_read_buf(buffer) {
+        match self.socket.read(buffer) {
             Ok(0) => self.stage = Stage::Ending,
             Ok(_) => self.read_at = Instant::now(),
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
@@ -308,7 +305,11 @@ impl Connection {
                     Ok(prepared) => Response::Result(QueryResult::Prepared(prepared)),
                     Err(error) => failed(&error),
                 };
-                self.respond(stream, response);
+                let mut answer = Answer::new(stream, response);
+                if tracing {
+                    answer.extras.warnings.push("PREPARE is not traced".to_owned());
+                }
+                self.push(&answer);
             }
             (_, request) => self.execute(stream, request, tracing, bytes),
         }
@@ -329,6 +330,7 @@ impl Connection {
         self.in_work = (self.in_work.0 + 1, self.in_work.1 + bytes);
         let reply = Reply::new(permit, stream, bytes);
         let (executor, keyspace) = (&self.door.executor, self.keyspace.as_deref());
+        let traced = tracing.then(|| native_request::traced(executor, &request, self.client));
         let ready = match request {
             Request::Query(query) => native_request::query(executor, query, keyspace),
             Request::Execute(execute) => native_request::execute(executor, execute),
@@ -336,7 +338,7 @@ impl Connection {
             other => Err(RequestError::Server(format!("{} is not a statement", other.opcode().name()))),
         };
         match ready {
-            Ok(ready) => submit(executor, ready, reply, tracing),
+            Ok(ready) => submit(executor, ready, reply, traced),
             Err(error) => reply.answer(Err(error)),
         }
     }
@@ -390,10 +392,16 @@ impl Connection {
                 self.unwritten = self.outbound.as_mut().map(Outbound::take).unwrap_or_default();
             }
             if self.unwritten.is_empty() {
-                self.written_at = Instant::now();
-                return Ok(());
+                return match self.socket.flush() {
+                    Ok(()) => {
+                        self.written_at = Instant::now();
+                        Ok(())
+                    }
+                    Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => Ok(()),
+                    Err(cause) => Err(cause),
+                };
             }
-            match self.socket.try_write(&self.unwritten) {
+            match self.socket.write(&self.unwritten) {
                 Ok(count) => {
                     self.unwritten.advance(count);
                     self.written_at = Instant::now();
@@ -419,19 +427,23 @@ fn supported() -> BTreeMap<String, Vec<String>> {
 }
 
 /// Has a statement executed and answered.
-fn submit(executor: &Arc<Executor>, ready: Ready, reply: Reply, tracing: bool) {
+fn submit(executor: &Arc<Executor>, ready: Ready, reply: Reply, traced: Option<Traced>) {
+    if let Some(traced) = traced {
+        let executor = executor.clone();
+        tokio::spawn(async move { native_request::run_traced(&executor, ready, reply, traced).await });
+        return;
+    }
     let Ready { plan, form, whole } = ready;
-    let traced = |form: Form| form.warned("The request was not traced: tracing is not supported yet");
-    let reply = reply.with_form(if tracing { traced(form) } else { form });
+    let reply = reply.with_form(form);
     match plan {
         Plan::Done(answer) => reply.answer(Ok(answer)),
         Plan::Shard(request) if !whole || matches!(request, node::io::Request::Write { .. }) => {
-            executor.submit(request, ReplyTo::Native(reply));
+            executor.submit(request, ReplyTo::Native(reply), None);
         }
         plan => {
             // Bounded as the connection's requests are: each holds a permit.
             let executor = executor.clone();
-            tokio::spawn(async move { reply.answer(native_request::run_whole(&executor, plan).await) });
+            tokio::spawn(async move { reply.answer(native_request::run_whole(&executor, plan, None).await) });
         }
     }
 }

@@ -6,6 +6,7 @@
 use crate::execute::{Answer, Effect, Executor, Options, Plan, SchemaChanged};
 use crate::shard_loop::Outcome;
 use crate::statements::{ResultShape, Statement, native_columns};
+use crate::trace::{Trace, Traced};
 use bytes::Bytes;
 use membership::ClusterView;
 use model::{Consistency, RequestError};
@@ -14,11 +15,12 @@ use native::event::ChangeType;
 use native::rows::Columns;
 use native::{
     Batch, BatchKind, ConsistencyLevel, ErrorResponse, Execute, Prepare, Prepared, Query, QueryParameters, QueryResult,
-    Response, Rows, RowsMetadata, SchemaChange, SchemaTarget, StatementText, Values, Version, WriteType,
+    Request, Response, Rows, RowsMetadata, SchemaChange, SchemaTarget, StatementText, Values, Version, WriteType,
 };
 use node::io::Response as ShardResponse;
 use query::{Bound, BoundValue, ColumnSpec};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -33,6 +35,8 @@ pub(crate) struct Form {
     changed: bool,
     /// What the client should know besides.
     warnings: Vec<String>,
+    /// The id of the request's trace, if there is one.
+    tracing_id: Option<u128>,
     /// What kind of write it is, if it is one.
     write_type: Option<WriteType>,
 }
@@ -249,14 +253,18 @@ pub(crate) fn batch(executor: &Executor, batch: Batch, keyspace: Option<&str>) -
 const WHOLE_RESULT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Executes a read for a client that takes no pages: page after page, into one answer.
-pub(crate) async fn run_whole(executor: &Executor, plan: Plan) -> Result<Answer, RequestError> {
+pub(crate) async fn run_whole(
+    executor: &Executor,
+    plan: Plan,
+    trace: Option<&Arc<Trace>>,
+) -> Result<Answer, RequestError> {
     let mut request = match plan {
         Plan::Shard(request) => request,
-        other => return executor.wait(other).await,
+        other => return executor.wait(other, trace).await,
     };
     let (mut all, mut bytes) = (Vec::new(), 0);
     loop {
-        let answer = executor.wait(Plan::Shard(request.clone())).await?;
+        let answer = executor.wait(Plan::Shard(request.clone()), trace).await?;
         let Answer::Data(ShardResponse::Rows { rows, paging_state: next }) = answer else { return Ok(answer) };
         bytes += rows.iter().flatten().map(|value| 4 + value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
         if bytes > WHOLE_RESULT_BYTES_MAX {
@@ -271,6 +279,42 @@ pub(crate) async fn run_whole(executor: &Executor, plan: Plan) -> Result<Answer,
             _ => return Ok(Answer::Data(ShardResponse::Rows { rows: all, paging_state: None })),
         }
     }
+}
+
+/// Executes a statement whose client asks for a trace, answers it, and writes its trace.
+pub(crate) async fn run_traced(executor: &Executor, ready: Ready, reply: Reply, traced: Traced) {
+    let Ready { plan, form, whole } = ready;
+    let trace = executor.begin_trace(traced).await;
+    let reply = reply.with_form(form.traced(&trace));
+    let noted = trace.as_ref().ok();
+    let result = if whole { run_whole(executor, plan, noted).await } else { executor.wait(plan, noted).await };
+    reply.answer(result);
+    if let Some(trace) = noted {
+        executor.finish_trace(trace).await;
+    }
+}
+
+/// What the trace of a request tells of it.
+pub(crate) fn traced(executor: &Executor, request: &Request, client: IpAddr) -> Traced {
+    let mut told = BTreeMap::new();
+    let (kind, parameters) = match request {
+        Request::Query(query) => {
+            told.insert("query", query.text.clone());
+            ("Execute CQL3 query", &query.parameters)
+        }
+        Request::Execute(execute) => {
+            let statement = executor.view().and_then(|view| executor.statements.find(&execute.id, &view));
+            told.extend(statement.ok().map(|statement| ("query", statement.text().to_owned())));
+            ("Execute CQL3 prepared query", &execute.parameters)
+        }
+        Request::Batch(batch) => ("Execute batch of CQL3 queries", &batch.parameters),
+        _ => return Traced { client, request: "Not a statement", parameters: told },
+    };
+    told.insert("consistency_level", parameters.consistency.to_string());
+    told.extend(parameters.serial_consistency.map(|level| ("serial_consistency_level", level.to_string())));
+    told.extend(parameters.page_size.map(|rows| ("page_size", rows.to_string())));
+    told.extend(parameters.timestamp.map(|timestamp| ("user_timestamp", timestamp.to_string())));
+    Traced { client, request: kind, parameters: told }
 }
 
 fn schema_change(changed: SchemaChanged) -> QueryResult {
@@ -301,7 +345,7 @@ impl Answered {
     /// The answer as it is written.
     pub(crate) fn into_answer(self) -> native::Answer {
         let Answered { stream, form, result, .. } = self;
-        let Form { shape, omit, changed, mut warnings, write_type } = form;
+        let Form { shape, omit, changed, mut warnings, tracing_id, write_type } = form;
         let response = match result {
             Ok(Answer::Data(ShardResponse::Written)) => Response::Result(QueryResult::Void),
             Ok(Answer::Data(ShardResponse::Rows { rows, paging_state })) => {
@@ -321,14 +365,17 @@ impl Answered {
             }
             Err(error) => Response::Error(ErrorResponse::of_request(&error, write_type.unwrap_or(WriteType::Simple))),
         };
-        native::Answer { stream, extras: Extras { warnings, ..Extras::default() }, response }
+        native::Answer { stream, extras: Extras { warnings, tracing_id, ..Extras::default() }, response }
     }
 }
 
 impl Form {
-    /// The same, with a word for the client.
-    pub(crate) fn warned(mut self, warning: &str) -> Form {
-        self.warnings.push(warning.to_owned());
+    /// The same, of a request that is traced, or why it is not.
+    fn traced(mut self, trace: &Result<Arc<Trace>, RequestError>) -> Form {
+        match trace {
+            Ok(trace) => self.tracing_id = Some(trace.id),
+            Err(error) => self.warnings.push(format!("The request was not traced: {error}")),
+        }
         self
     }
 }

@@ -77,6 +77,11 @@ impl Statement {
         })
     }
 
+    /// The text.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The id as clients hold it.
     pub(crate) fn id_bytes(&self) -> Bytes {
         Bytes::copy_from_slice(&self.id.to_be_bytes())
