@@ -8,6 +8,7 @@
 //! * Every command has a time limit.
 
 use e2e::Cluster;
+use e2e::secured::{PASSWORD, authority};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -218,6 +219,79 @@ fn scenario(driver: Driver, variables: &[(&str, &str)]) {
     let mut command = driver.command(place, &driver.scenario());
     command.envs(variables.iter().copied());
     run(command, &mut Cluster::start(3));
+}
+
+/// Runs the scenario of a driver against three nodes that want TLS and a password.
+fn secured_scenario(driver: Driver) {
+    let Some(place) = driver.installed() else { return };
+    let mut cluster = Cluster::secured(3);
+    let mut command = driver.command(place, &driver.scenario());
+    command.env("HELENUS_CA", authority(&cluster));
+    command.envs([("HELENUS_USER", "cassandra"), ("HELENUS_PASSWORD", PASSWORD)]);
+    run(command, &mut cluster);
+}
+
+#[test]
+fn the_python_driver_speaks_tls_and_logs_in() {
+    secured_scenario(Driver::Python);
+}
+
+#[test]
+fn the_java_driver_speaks_tls_and_logs_in() {
+    secured_scenario(Driver::Java);
+}
+
+#[test]
+fn the_go_driver_speaks_tls_and_logs_in() {
+    secured_scenario(Driver::Go);
+}
+
+#[test]
+fn the_node_driver_speaks_tls_and_logs_in() {
+    secured_scenario(Driver::Node);
+}
+
+/// What `helenus shell` says to `text` as somebody, and whether it succeeded.
+fn shell(cluster: &Cluster, user: &str, password: &str, text: &str) -> (bool, String) {
+    let mut command = e2e::helenus(&["shell", &cluster.addresses()[0], "--format", "csv", "-e", text]);
+    command.arg("--ssl").arg("--ssl-ca").arg(authority(cluster));
+    let output = command.args(["--username", user, "--password", password]).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn roles_log_in_and_only_superusers_make_others() {
+    let cluster = Cluster::secured(1);
+    let shell = |user: &str, password: &str, text: &str| shell(&cluster, user, password, text);
+    let refused = |user: &str, password: &str, text: &str, expected: &str| {
+        let (succeeded, said) = shell(user, password, text);
+        assert!(!succeeded && said.contains(expected), "{text}: {said}");
+    };
+    let done = |user: &str, password: &str, text: &str| {
+        let (succeeded, said) = shell(user, password, text);
+        assert!(succeeded, "{text}: {said}");
+        said
+    };
+    refused("cassandra", "cassandra", "LIST ROLES", "Provided username cassandra and/or password are incorrect");
+    done("cassandra", PASSWORD, "CREATE ROLE reader WITH PASSWORD = 'r' AND LOGIN = true; CREATE ROLE team");
+    refused("reader", "x", "LIST ROLES", "Provided username reader and/or password are incorrect");
+    refused("team", "", "LIST ROLES", "Provided username team and/or password are incorrect");
+    assert_eq!(done("reader", "r", "LIST ROLES").lines().skip(1).collect::<Vec<_>>(), ["reader,False,True,{},ALL"]);
+    refused("reader", "r", "CREATE ROLE x", "Only superusers");
+    refused("reader", "r", "ALTER ROLE reader WITH SUPERUSER = true", "Only superusers");
+    refused("reader", "r", "GRANT SELECT ON ALL KEYSPACES TO reader", "GRANT is not supported");
+    done("reader", "r", "ALTER USER reader WITH PASSWORD 'other'");
+    done("reader", "other", "SELECT * FROM system.local");
+    done("cassandra", PASSWORD, "CREATE USER root WITH PASSWORD 'top' SUPERUSER");
+    // There is another superuser: the first one's password has had its time.
+    refused("cassandra", PASSWORD, "LIST ROLES", "Provided username cassandra and/or password are incorrect");
+    assert_eq!(done("root", "top", "LIST USERS").lines().count(), 3);
+    done("root", "top", "DROP ROLE reader; DROP ROLE IF EXISTS reader");
+    refused("reader", "other", "LIST ROLES", "Provided username reader and/or password are incorrect");
+    refused("root", "top", "DROP ROLE root", "Cannot DROP primary role for current login");
+    done("root", "top", "LOGIN root 'top'");
+    refused("root", "top", "LOGIN root 'bottom'", "Provided username root and/or password are incorrect");
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub enum StatusCode {
 pub fn status_code(error: &RequestError) -> StatusCode {
     match error {
         RequestError::Syntax { .. } | RequestError::Invalid(_) => StatusCode::InvalidArgument,
+        RequestError::Unauthorized(_) => StatusCode::PermissionDenied,
         RequestError::NotFound(_) => StatusCode::NotFound,
         RequestError::AlreadyExists { .. } => StatusCode::AlreadyExists,
         RequestError::Unprepared { .. } => StatusCode::FailedPrecondition,
@@ -110,6 +111,7 @@ impl From<&RequestError> for proto::Error {
             // For these two the message is all that there is.
             RequestError::Invalid(_) => (ErrorCode::Invalid, None),
             RequestError::NotFound(_) => (ErrorCode::NotFound, None),
+            RequestError::Unauthorized(_) => (ErrorCode::Unauthorized, None),
             RequestError::AlreadyExists { what } => {
                 let details = proto::AlreadyExistsDetails { what: what.clone() };
                 (ErrorCode::AlreadyExists, Some(Details::AlreadyExists(details)))
@@ -163,6 +165,7 @@ impl TryFrom<proto::Error> for RequestError {
             }
             (ErrorCode::Invalid, None) => RequestError::Invalid(error.message),
             (ErrorCode::NotFound, None) => RequestError::NotFound(error.message),
+            (ErrorCode::Unauthorized, None) => RequestError::Unauthorized(error.message),
             (ErrorCode::AlreadyExists, Some(Details::AlreadyExists(details))) => {
                 RequestError::AlreadyExists { what: details.what }
             }
@@ -226,6 +229,7 @@ mod tests {
             }),
             any::<String>().prop_map(RequestError::Invalid),
             any::<String>().prop_map(RequestError::NotFound),
+            any::<String>().prop_map(RequestError::Unauthorized),
             any::<String>().prop_map(|what| RequestError::AlreadyExists { what }),
             any::<String>().prop_map(|id| RequestError::Unprepared { id }),
             counts().prop_map(|(consistency, required, alive, _)| RequestError::Unavailable {

@@ -11,6 +11,7 @@ use crate::description::Description;
 use crate::operand::ColumnSpec;
 use crate::parser::Parsed;
 use crate::prepared::{Plan, Prepared};
+use crate::role::RoleStatement;
 use crate::source::Source;
 use crate::system;
 use crate::type_name::Types;
@@ -72,6 +73,7 @@ pub(crate) fn bind(
         Statement::Batch(batch) => Plan::Batch(Arc::new(binder.batch(batch)?)),
         Statement::Select(select) => Plan::Read(Arc::new(binder.select(select)?)),
         Statement::Describe(describe) => Plan::Describe(Box::new(Description::new(describe, keyspace))),
+        Statement::Role(request) => Plan::Role(Box::new(RoleStatement::new(request.clone()))),
         Statement::Explain { at, .. } => return Err(source.unsupported(*at, "EXPLAIN is")),
     };
     let parameters: Option<Vec<ColumnSpec>> = binder.parameters.into_iter().collect();

@@ -5,6 +5,7 @@ use crate::description::Description;
 use crate::evaluation::EvaluationContext;
 use crate::operand::{Arguments, BoundValue, ColumnSpec};
 use crate::read::{BoundRead, ReadPlan};
+use crate::role::RoleStatement;
 use crate::write::{BatchPlan, BoundWrite, MergedWrites, ModificationPlan};
 use model::schema::{Schema, Table};
 use model::{KeyspaceName, RequestError};
@@ -20,6 +21,7 @@ pub(crate) enum Plan {
     Schema(Box<SchemaRequest>),
     Use(KeyspaceName),
     Describe(Box<Description>),
+    Role(Box<RoleStatement>),
 }
 
 /// A statement bound to a schema: immutable, to be shared and executed many times. It holds the table
@@ -35,7 +37,7 @@ pub struct Prepared {
 /// What a prepared statement does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PreparedKind {
-    /// SELECT, DESCRIBE.
+    /// SELECT, DESCRIBE, LIST.
     Read,
     /// INSERT, UPDATE, DELETE, BATCH.
     Write,
@@ -60,6 +62,8 @@ pub enum Bound {
     Use(KeyspaceName),
     /// DESCRIBE.
     Describe(Description),
+    /// CREATE, ALTER, DROP and LIST of roles.
+    Role(RoleStatement),
 }
 
 impl Bound {
@@ -75,7 +79,7 @@ impl Bound {
             let writes = match statement {
                 Bound::Write(write) => vec![write],
                 Bound::Writes(writes) => writes,
-                Bound::Read(_) | Bound::Schema(_) | Bound::Use(_) | Bound::Describe(_) => {
+                Bound::Read(_) | Bound::Schema(_) | Bound::Use(_) | Bound::Describe(_) | Bound::Role(_) => {
                     let message = "Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.";
                     return Err(RequestError::Invalid(message.to_owned()));
                 }
@@ -101,7 +105,7 @@ impl Prepared {
                 plan.statements.first().map(ModificationPlan::partition_parameters).unwrap_or_default()
             }
             Plan::Read(plan) => plan.restrictions.partition_parameters(),
-            Plan::Schema(_) | Plan::Use(_) | Plan::Describe(_) => Vec::new(),
+            Plan::Schema(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Role(_) => Vec::new(),
         };
         Prepared { parameters, partition_key_indexes, plan }
     }
@@ -112,7 +116,8 @@ impl Prepared {
         match &self.plan {
             Plan::Write(_) | Plan::Batch(_) => PreparedKind::Write,
             Plan::Read(_) | Plan::Describe(_) => PreparedKind::Read,
-            Plan::Schema(_) => PreparedKind::Schema,
+            Plan::Role(statement) if !statement.columns().is_empty() => PreparedKind::Read,
+            Plan::Schema(_) | Plan::Role(_) => PreparedKind::Schema,
             Plan::Use(_) => PreparedKind::Use,
         }
     }
@@ -131,7 +136,7 @@ impl Prepared {
             Plan::Write(plan) => vec![&plan.write().table],
             Plan::Batch(plan) => plan.statements.iter().map(|statement| &statement.write().table).collect(),
             Plan::Read(plan) => vec![&plan.table],
-            Plan::Schema(_) | Plan::Use(_) | Plan::Describe(_) => Vec::new(),
+            Plan::Schema(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Role(_) => Vec::new(),
         }
     }
 
@@ -149,6 +154,7 @@ impl Prepared {
             Plan::Write(plan) => plan.write().is_idempotent(),
             Plan::Batch(plan) => plan.statements.iter().all(|statement| statement.write().is_idempotent()),
             Plan::Read(_) | Plan::Use(_) | Plan::Describe(_) => true,
+            Plan::Role(statement) => !statement.columns().is_empty(),
             Plan::Schema(_) => false,
         }
     }
@@ -159,12 +165,13 @@ impl Prepared {
         &self.parameters
     }
 
-    /// The columns of the result; empty unless the statement is a SELECT or DESCRIBE.
+    /// The columns of the result; empty unless the statement is a SELECT, DESCRIBE or LIST.
     #[must_use]
     pub fn result_columns(&self) -> &[ColumnSpec] {
         match &self.plan {
             Plan::Read(plan) => &plan.columns,
             Plan::Describe(description) => description.columns(),
+            Plan::Role(statement) => statement.columns(),
             Plan::Write(_) | Plan::Batch(_) | Plan::Schema(_) | Plan::Use(_) => &[],
         }
     }
@@ -191,6 +198,7 @@ impl Prepared {
             Plan::Schema(request) => Bound::Schema(SchemaRequest::clone(request)),
             Plan::Use(keyspace) => Bound::Use(keyspace.clone()),
             Plan::Describe(description) => Bound::Describe(Description::clone(description)),
+            Plan::Role(statement) => Bound::Role(RoleStatement::clone(statement)),
         })
     }
 }

@@ -9,6 +9,7 @@
 //! taken from them is answered; the servers and loops stop; what waits is written and synced.
 
 use crate::admin_service::AdminService;
+use crate::auth;
 use crate::client_service::{ClientService, status};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Durability};
@@ -16,6 +17,7 @@ use crate::entropy::{random_u64, random_u128};
 use crate::execute::{Executor, Phase};
 use crate::exit::{Exit, ServerError};
 use crate::garbage_collector::{self, GarbageCollector};
+use crate::grpc_login::LoggedIn;
 use crate::member_loop::{self, MemberInput, MemberLoop, Published, exit_of};
 use crate::metrics::Metrics;
 use crate::native_connection::Door;
@@ -239,7 +241,7 @@ fn random_seed() -> Result<u64, ServerError> {
 }
 
 impl Parts {
-    fn new(config: Config, store: Store) -> Result<(Parts, Receivers), ServerError> {
+    fn new(config: Config, store: Store, first_password: Option<String>) -> Result<(Parts, Receivers), ServerError> {
         let own = store.identity().node;
         let channels = (0..config.shards).map(|_| mpsc::channel(shard_loop::INBOX_INPUTS_MAX));
         let (shards, shard_receivers): (Vec<_>, Vec<_>) = channels.unzip();
@@ -268,6 +270,7 @@ impl Parts {
             metrics.clone(),
             store.clone(),
             config.request_timeout,
+            first_password,
             random_seed()?,
         ));
         let started = std::time::Instant::now();
@@ -289,10 +292,12 @@ impl Node {
         let internode_listener = bind(config.internode_listen, "other nodes").await?;
         let tls = config.tls.as_ref().map(Tls::load).transpose();
         let tls = tls.map_err(|error| ServerError::Config(vec![error]))?;
+        let first_password = config.superuser_password_file.as_deref().map(auth::read_password).transpose();
+        let first_password = first_password.map_err(|error| ServerError::Config(vec![error]))?;
         let mut clients = client_server(tls.as_ref())?;
         let opening = open_store(&config, options);
         let (client_listener, store) = answer_recovering(client_listener, clients.clone(), opening).await;
-        let (parts, receivers) = Parts::new(config, store?)?;
+        let (parts, receivers) = Parts::new(config, store?, first_password)?;
         tracing::info!(
             node = %parts.own, client = %parts.config.grpc_advertise, native = %parts.config.native_advertise,
             internode = %parts.config.internode_advertise,
@@ -324,9 +329,10 @@ impl Node {
         let client_server = HelenusServer::new(client_service)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(usize::MAX);
+        let admin_server = AdminServer::new(AdminService { parts: node.parts.clone() });
         let routes = clients
-            .add_service(client_server)
-            .add_service(AdminServer::new(AdminService { parts: node.parts.clone() }))
+            .add_service(logged_in(client_server, &node.parts, false))
+            .add_service(logged_in(admin_server, &node.parts, true))
             .add_service(health_service)
             .add_service(reflection()?);
         node.serve(incoming(client_listener), routes);
@@ -519,6 +525,11 @@ fn server() -> Server {
         .initial_connection_window_size(2 * STREAM_WINDOW_BYTES)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+}
+
+/// The service, for those who have logged in.
+fn logged_in<S>(inner: S, parts: &Parts, superusers: bool) -> LoggedIn<S> {
+    LoggedIn { inner, executor: parts.executor.clone(), superusers }
 }
 
 /// A server as clients expect it: with TLS if it is configured.

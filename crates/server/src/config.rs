@@ -80,6 +80,9 @@ pub struct RawConfig {
     pub tls_key: Option<PathBuf>,
     /// File with the certificates of authorities, as PEM, by one of which clients must be certified. Default: none.
     pub tls_client_ca: Option<PathBuf>,
+    /// File with the password of `cassandra`, the superuser of a cluster that has no other. With it clients, of both
+    /// protocols, must log in; all nodes have the same. Default: none.
+    pub superuser_password_file: Option<PathBuf>,
     /// Minutes for which writes for an unreachable node are kept. Default: 180.
     pub hint_window_minutes: Option<u64>,
     /// Form of the log on standard error. Default: `text`.
@@ -190,6 +193,8 @@ pub struct Config {
     pub native_frame_bytes: usize,
     /// TLS towards clients.
     pub tls: Option<TlsFiles>,
+    /// The password of the first superuser, if clients must log in.
+    pub superuser_password_file: Option<PathBuf>,
     /// For how long hints are kept.
     pub hint_window: Duration,
     /// Form of the log.
@@ -351,6 +356,7 @@ impl Config {
                 limit::FRAME_MB,
             ))),
             tls,
+            superuser_password_file: raw.superuser_password_file,
             hint_window: Duration::from_secs(
                 60 * check.within("hint_window_minutes", raw.hint_window_minutes, 180, limit::HINT_MINUTES),
             ),

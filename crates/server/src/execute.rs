@@ -5,6 +5,7 @@
 //! * Nothing is executed before the node is a member of a cluster, nor once it is stopping.
 //! * Every request that is started is answered exactly once, through its [`ReplyTo`] or its future.
 
+use crate::auth::{Authenticator, Login};
 use crate::clock::Clock;
 use crate::member_loop::{MemberInput, Published};
 use crate::metrics::Metrics;
@@ -21,7 +22,7 @@ use node::Shard;
 use node::io::{Request, Response};
 use node::virtual_tables::{self, Facts};
 use parking_lot::Mutex;
-use query::{Bound, BoundValue, EvaluationContext, PageLimits};
+use query::{Bound, BoundValue, EvaluationContext, PageLimits, RoleStatement};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -61,6 +62,8 @@ pub(crate) struct Options {
     pub(crate) page_rows: u32,
     /// Where to go on.
     pub(crate) paging_state: Option<Bytes>,
+    /// Who asks.
+    pub(crate) login: Login,
 }
 
 /// What became of that which a schema statement names.
@@ -114,6 +117,8 @@ pub(crate) enum Plan {
     Writes(Vec<Request>),
     /// To membership.
     Schema(SchemaChange),
+    /// To membership or nowhere, by who asks for it.
+    Role(RoleStatement, Login),
     /// Nowhere: it is answered.
     Done(Answer),
 }
@@ -126,6 +131,8 @@ pub(crate) struct Executor {
     pub(crate) statements: Statements,
     /// What is counted.
     pub(crate) metrics: Arc<Metrics>,
+    /// Who may log in.
+    pub(crate) authenticator: Authenticator,
     /// The traces of requests.
     pub(crate) tracer: Tracer,
     /// This node.
@@ -145,7 +152,8 @@ pub(crate) struct Executor {
 pub(crate) type CallGuard = Option<mpsc::Sender<()>>;
 
 impl Executor {
-    /// A desk that refuses everything until it is told to serve. `seed` is for the ids of new tables.
+    /// A desk that refuses everything until it is told to serve. `first_password` is that of the first superuser, if
+    /// clients must log in; `seed` is for what is random.
     #[allow(clippy::too_many_arguments, reason = "each is a part of the node, given once")]
     pub(crate) fn new(
         own: NodeId,
@@ -155,9 +163,12 @@ impl Executor {
         metrics: Arc<Metrics>,
         store: Arc<Store>,
         timeout: Duration,
+        first_password: Option<String>,
         seed: u64,
     ) -> Executor {
-        let table_ids = Mutex::new(model::Rng::new(seed));
+        let mut random = model::Rng::new(seed);
+        let authenticator = Authenticator::new(first_password, random.next_u128());
+        let table_ids = Mutex::new(random);
         let phase = AtomicU8::new(Phase::Starting as u8);
         let statements = Statements::default();
         let calls = Mutex::new(None);
@@ -165,6 +176,7 @@ impl Executor {
             published,
             statements,
             metrics,
+            authenticator,
             tracer: Tracer::default(),
             own,
             clock: Clock::new(),
@@ -246,7 +258,7 @@ impl Executor {
     /// When a table that the node answers by itself cannot be read so.
     pub(crate) fn plan_bound(&self, bound: Bound, options: Options) -> Result<Plan, RequestError> {
         let timeout = options.timeout.unwrap_or(self.timeout).min(TIMEOUT_MAX);
-        let Options { consistency, timestamp, page_rows, paging_state, .. } = options;
+        let Options { consistency, timestamp, page_rows, paging_state, login, .. } = options;
         Ok(match bound {
             Bound::Write(write) => Plan::Shard(Request::Write { write, consistency, timestamp, timeout }),
             Bound::Writes(writes) if writes.is_empty() => Plan::Done(Answer::Data(Response::Written)),
@@ -267,6 +279,7 @@ impl Executor {
                 let page = virtual_tables::describe(&self.facts(&view), &description, state, page_rows)?;
                 Plan::Done(Answer::Data(Response::Rows { rows: page.rows, paging_state: page.saved }))
             }
+            Bound::Role(statement) => Plan::Role(statement, login),
             Bound::Use(keyspace) => Plan::Done(Answer::Use(keyspace)),
             Bound::Schema(request) => {
                 let new_table_id = TableId(self.table_ids.lock().next_u128());
@@ -328,6 +341,7 @@ impl Executor {
             Plan::Done(answer) => Ok(answer),
             Plan::Writes(requests) => self.write_all(requests, trace).await.map(Answer::Data),
             Plan::Schema(change) => self.change_schema(change).await.map(Answer::Schema),
+            Plan::Role(statement, login) => self.execute_role_statement(statement, login).await,
             Plan::Shard(request) => {
                 let (sender, receiver) = oneshot::channel();
                 self.submit(request, ReplyTo::One(sender), trace.cloned());
@@ -379,6 +393,9 @@ impl Executor {
     }
 }
 
+/// Where a role is.
+static NOWHERE: String = String::new();
+
 /// What a change did that was decided without error: `IF [NOT] EXISTS` may have left it without effect. `before` is
 /// what was known before; `schema` is what is known now.
 fn describe(change: &SchemaChange, before: &Schema, schema: &Schema, epoch: Epoch) -> SchemaChanged {
@@ -402,6 +419,8 @@ fn describe(change: &SchemaChange, before: &Schema, schema: &Schema, epoch: Epoc
         C::AlterType { keyspace, name, .. } => (keyspace, None, Some(name.clone()), Effect::Updated),
         C::DropType { keyspace, name, .. } => (keyspace, None, Some(name.clone()), Effect::Dropped),
         C::CreateIndex { keyspace, table, .. } => (keyspace, Some(table.clone()), None, Effect::Updated),
+        // Of no keyspace.
+        C::Role(_) => (&NOWHERE, None, None, Effect::Updated),
         C::DropIndex { keyspace, name, .. } => {
             (keyspace, table_of_index(before, keyspace, name), None, Effect::Updated)
         }

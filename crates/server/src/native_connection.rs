@@ -11,6 +11,7 @@
 //! * After an error of framing one answer tells what is wrong, and the connection ends.
 //! * A connection holds no buffer while nothing is under way on it.
 
+use crate::auth::Login;
 use crate::execute::{CQL_VERSION, CallGuard, Executor, Plan};
 use crate::native_events::{Events, Missed};
 use crate::native_request::{self, Answered, Ready, Reply};
@@ -65,6 +66,11 @@ pub(crate) struct Door {
     pub(crate) drain: watch::Receiver<bool>,
 }
 
+/// The class by which drivers know what is asked for.
+const AUTHENTICATOR: &str = "org.apache.cassandra.auth.PasswordAuthenticator";
+
+type Check = tokio::task::JoinHandle<Result<Arc<str>, RequestError>>;
+
 /// Why a connection has ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum End {
@@ -90,6 +96,10 @@ pub(crate) enum End {
 enum Stage {
     /// STARTUP has not come.
     Begun,
+    /// The client must say who it is.
+    Authenticating,
+    /// What it has said is being checked.
+    Checking,
     /// Statements are executed.
     Ready,
     /// Nothing more is read: what is in work is answered, then it ends.
@@ -106,6 +116,10 @@ pub(crate) struct Connection {
     stage: Stage,
     /// The keyspace chosen by USE.
     keyspace: Option<String>,
+    /// As whom the client has logged in.
+    login: Login,
+    /// The check of what it has said, and on which stream.
+    checking: Option<(i16, Check)>,
     answers: mpsc::Sender<Answered>,
     answered: mpsc::Receiver<Answered>,
     /// Requests in work, and their bytes.
@@ -133,6 +147,8 @@ impl Connection {
             outbound: None,
             stage: Stage::Begun,
             keyspace: None,
+            login: None,
+            checking: None,
             answers,
             answered,
             in_work: (0, 0),
@@ -192,6 +208,7 @@ impl Connection {
                     Ok(event) => self.tell(event),
                     Err(Missed) => return End::MissedEvents,
                 },
+                checked = checked(&mut self.checking), if self.checking.is_some() => self.on_checked(checked),
                 () = &mut drained, if self.stage != Stage::Ending => self.stage = Stage::Ending,
                 () = tokio::time::sleep_until(deadline) => return End::TimedOut,
             }
@@ -210,7 +227,7 @@ impl Connection {
             return self.written_at + WRITE_TIMEOUT;
         }
         match self.stage {
-            Stage::Begun => self.begun_at + STARTUP_TIMEOUT,
+            Stage::Begun | Stage::Authenticating | Stage::Checking => self.begun_at + STARTUP_TIMEOUT,
             // The client waits for the node, not the other way round; each request has a timeout of its own.
             _ if self.in_work.0 > 0 => Instant::now() + IDLE_TIMEOUT,
             _ => self.read_at + IDLE_TIMEOUT,
@@ -290,6 +307,11 @@ impl Connection {
             (_, Request::Startup(_)) => {
                 self.refuse(stream, "Unexpected message STARTUP: the connection is started".to_owned());
             }
+            (Stage::Authenticating, Request::AuthResponse(token)) => self.check(stream, token.unwrap_or_default()),
+            (Stage::Authenticating | Stage::Checking, other) => {
+                let name = other.opcode().name();
+                self.refuse(stream, format!("Unexpected message {name}, expecting AUTH_RESPONSE"));
+            }
             (_, Request::AuthResponse(_)) => {
                 self.refuse(stream, "Unexpected message AUTH_RESPONSE: no authentication is asked for".to_owned());
             }
@@ -316,12 +338,49 @@ impl Connection {
     }
 
     fn start(&mut self, stream: i16, compression: Option<Compression>) {
-        self.respond(stream, Response::Ready);
+        let is_required = self.door.executor.authenticator.is_required();
+        let authenticate = || Response::Authenticate(AUTHENTICATOR.to_owned());
+        self.respond(stream, if is_required { authenticate() } else { Response::Ready });
         self.inbound.start(compression);
         if let Some(outbound) = &mut self.outbound {
             outbound.start(compression);
         }
-        self.stage = Stage::Ready;
+        self.stage = if is_required { Stage::Authenticating } else { Stage::Ready };
+    }
+
+    /// Has what the client says of itself checked, in the form of SASL PLAIN: on whose behalf, name, password.
+    fn check(&mut self, stream: i16, token: Bytes) {
+        let text = std::str::from_utf8(&token).map(str::to_owned).unwrap_or_default();
+        let executor = self.door.executor.clone();
+        let check = tokio::spawn(async move {
+            let mut parts = text.splitn(3, '\0').skip(1);
+            let (Some(name), Some(password)) = (parts.next(), parts.next()) else {
+                return Err(RequestError::Unauthorized("Credentials are not of the form of SASL PLAIN".to_owned()));
+            };
+            let view = executor.view()?.clone();
+            executor.authenticator.log_in(&view, name, password).await
+        });
+        self.checking = Some((stream, check));
+        self.stage = Stage::Checking;
+    }
+
+    fn on_checked(&mut self, (stream, checked): (i16, Result<Arc<str>, RequestError>)) {
+        self.checking = None;
+        match checked {
+            Ok(name) => {
+                self.login = Some(name);
+                self.respond(stream, Response::AuthSuccess(None));
+                self.stage = Stage::Ready;
+            }
+            Err(error) => {
+                let failure = match error {
+                    RequestError::Unauthorized(_) => Failure::BadCredentials,
+                    _ => Failure::Server,
+                };
+                self.respond(stream, Response::Error(ErrorResponse { message: error.to_string(), failure }));
+                self.stage = Stage::Ending;
+            }
+        }
     }
 
     fn execute(&mut self, stream: i16, request: Request, tracing: bool, bytes: usize) {
@@ -332,9 +391,9 @@ impl Connection {
         let (executor, keyspace) = (&self.door.executor, self.keyspace.as_deref());
         let traced = tracing.then(|| native_request::traced(executor, &request, self.client));
         let ready = match request {
-            Request::Query(query) => native_request::query(executor, query, keyspace),
-            Request::Execute(execute) => native_request::execute(executor, execute),
-            Request::Batch(batch) => native_request::batch(executor, batch, keyspace),
+            Request::Query(query) => native_request::query(executor, query, keyspace, &self.login),
+            Request::Execute(execute) => native_request::execute(executor, execute, &self.login),
+            Request::Batch(batch) => native_request::batch(executor, batch, keyspace, &self.login),
             other => Err(RequestError::Server(format!("{} is not a statement", other.opcode().name()))),
         };
         match ready {
@@ -445,6 +504,17 @@ fn submit(executor: &Arc<Executor>, ready: Ready, reply: Reply, traced: Option<T
             let executor = executor.clone();
             tokio::spawn(async move { reply.answer(native_request::run_whole(&executor, plan, None).await) });
         }
+    }
+}
+
+/// What comes of the check that is under way.
+async fn checked(checking: &mut Option<(i16, Check)>) -> (i16, Result<Arc<str>, RequestError>) {
+    match checking {
+        Some((stream, check)) => {
+            let failed = |cause| Err(RequestError::Server(format!("the password was not checked: {cause}")));
+            (*stream, check.await.unwrap_or_else(failed))
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: every statement goes through [`Executor`], as those of the gRPC API do; what the protocol can say and
 //! the node does not do is refused by name.
 
+use crate::auth::Login;
 use crate::execute::{Answer, Effect, Executor, Options, Plan, SchemaChanged};
 use crate::shard_loop::Outcome;
 use crate::statements::{ResultShape, Statement, native_columns};
@@ -134,7 +135,7 @@ fn in_order(values: Values, parameters: &[ColumnSpec]) -> Result<Vec<BoundValue>
 }
 
 /// The options of a statement, and whether its whole result is wanted at once.
-fn options(parameters: &QueryParameters, view: &ClusterView) -> Result<(Options, bool), RequestError> {
+fn options(parameters: &QueryParameters, view: &ClusterView, login: &Login) -> Result<(Options, bool), RequestError> {
     if parameters.now_in_seconds.is_some() {
         return Err(RequestError::Invalid("now_in_seconds of a request is not supported".to_owned()));
     }
@@ -145,6 +146,7 @@ fn options(parameters: &QueryParameters, view: &ClusterView) -> Result<(Options,
         timeout: None,
         page_rows: page.unwrap_or(u32::MAX),
         paging_state: parameters.paging_state.clone().filter(|state| !state.is_empty()),
+        login: login.clone(),
     };
     Ok((options, page.is_none()))
 }
@@ -154,9 +156,10 @@ fn ready(
     view: &ClusterView,
     statement: &Statement,
     parameters: QueryParameters,
+    login: &Login,
     mut form: Form,
 ) -> Result<Ready, RequestError> {
-    let (options, whole) = options(&parameters, view)?;
+    let (options, whole) = options(&parameters, view, login)?;
     let values = in_order(parameters.values, statement.prepared.parameters())?;
     if !statement.shape.columns.is_empty() {
         form.shape = Some(statement.shape.clone());
@@ -172,27 +175,32 @@ fn ready(
 ///
 /// # Errors
 /// When it cannot be executed.
-pub(crate) fn query(executor: &Executor, query: Query, keyspace: Option<&str>) -> Result<Ready, RequestError> {
+pub(crate) fn query(
+    executor: &Executor,
+    query: Query,
+    keyspace: Option<&str>,
+    login: &Login,
+) -> Result<Ready, RequestError> {
     let view = executor.view()?;
     let Query { text, parameters } = query;
     let keyspace = parameters.keyspace.as_deref().or(keyspace);
     let statement = executor.statements.prepare(&text, keyspace, &view)?;
     let form = Form { omit: parameters.skip_metadata, ..Form::default() };
-    ready(executor, &view, &statement, parameters, form)
+    ready(executor, &view, &statement, parameters, login, form)
 }
 
 /// EXECUTE.
 ///
 /// # Errors
 /// When it cannot be executed; `Unprepared` when the statement is not known.
-pub(crate) fn execute(executor: &Executor, execute: Execute) -> Result<Ready, RequestError> {
+pub(crate) fn execute(executor: &Executor, execute: Execute, login: &Login) -> Result<Ready, RequestError> {
     let view = executor.view()?;
     let Execute { id, result_metadata_id, parameters } = execute;
     let statement = executor.statements.find(&id, &view)?;
     // A client of version 4 that leaves out the columns knows them from PREPARE, and cannot be told of others.
     let changed = result_metadata_id.is_some_and(|known| known != statement.shape.metadata_id);
     let form = Form { omit: parameters.skip_metadata && !changed, changed, ..Form::default() };
-    ready(executor, &view, &statement, parameters, form)
+    ready(executor, &view, &statement, parameters, login, form)
 }
 
 /// PREPARE. `keyspace` is the connection's.
@@ -227,7 +235,12 @@ pub(crate) fn prepare(
 ///
 /// # Errors
 /// When a statement cannot be executed, and for what a batch cannot do yet.
-pub(crate) fn batch(executor: &Executor, batch: Batch, keyspace: Option<&str>) -> Result<Ready, RequestError> {
+pub(crate) fn batch(
+    executor: &Executor,
+    batch: Batch,
+    keyspace: Option<&str>,
+    login: &Login,
+) -> Result<Ready, RequestError> {
     let view = executor.view()?;
     let Batch { kind, statements, parameters } = batch;
     let (is_logged, write_type) = match kind {
@@ -244,7 +257,7 @@ pub(crate) fn batch(executor: &Executor, batch: Batch, keyspace: Option<&str>) -
         };
         bound.push(executor.bind(&statement, &in_order(values, statement.prepared.parameters())?)?);
     }
-    let (options, _) = options(&parameters, &view)?;
+    let (options, _) = options(&parameters, &view, login)?;
     let plan = executor.plan_bound(Bound::batch(bound, is_logged)?, options)?;
     Ok(Ready { plan, form: Form { write_type: Some(write_type), ..Form::default() }, whole: true })
 }

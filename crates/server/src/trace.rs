@@ -181,8 +181,14 @@ impl Executor {
     }
 
     async fn write_of_trace(&self, bound: Bound, consistency: Consistency) -> Result<(), RequestError> {
-        let options =
-            Options { consistency, timestamp: None, timeout: Some(TIMEOUT), page_rows: 1, paging_state: None };
+        let options = Options {
+            consistency,
+            timestamp: None,
+            timeout: Some(TIMEOUT),
+            page_rows: 1,
+            paging_state: None,
+            login: None,
+        };
         self.wait(self.plan_bound(bound, options)?, None).await.map(drop)
     }
 }

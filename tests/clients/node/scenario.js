@@ -38,7 +38,7 @@ function connect() {
     policies: { reconnection: new cassandra.policies.reconnection.ConstantReconnectionPolicy(200) },
   };
   if (process.env.HELENUS_CA) {
-    options.sslOptions = { ca: [fs.readFileSync(process.env.HELENUS_CA)], checkServerIdentity: () => undefined };
+    options.sslOptions = { ca: [fs.readFileSync(process.env.HELENUS_CA)] };
   }
   if (process.env.HELENUS_USER) {
     const { HELENUS_USER: user, HELENUS_PASSWORD: password } = process.env;

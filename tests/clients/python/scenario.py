@@ -10,12 +10,14 @@ import datetime
 import decimal
 import ipaddress
 import os
+import ssl
 import sys
 import threading
 import time
 import uuid
 
 from cassandra import AlreadyExists, ConsistencyLevel, InvalidRequest
+from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.concurrent import execute_concurrent_with_args
 from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPolicy, TokenAwarePolicy
@@ -47,8 +49,12 @@ def connect(hosts):
     profile = ExecutionProfile(
         load_balancing_policy=policy, consistency_level=ConsistencyLevel.LOCAL_QUORUM, request_timeout=20
     )
+    authority, user = os.environ.get("HELENUS_CA"), os.environ.get("HELENUS_USER")
+    login = PlainTextAuthProvider(user, os.environ.get("HELENUS_PASSWORD")) if user else None
     return Cluster(
         hosts[:1],
+        auth_provider=login,
+        ssl_context=ssl.create_default_context(cafile=authority) if authority else None,
         protocol_version=int(os.environ.get("HELENUS_VERSION", "5")),
         compression=os.environ.get("HELENUS_COMPRESSION", True),
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
