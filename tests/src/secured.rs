@@ -1,7 +1,7 @@
 //! Clusters whose clients must speak TLS and log in.
 
 use crate::Cluster;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use std::path::PathBuf;
 
 /// The password of the first superuser.
@@ -24,8 +24,10 @@ impl Cluster {
         let file = |name: &str| cluster.folder().join(name);
         let write = |name: &str, text: &str| std::fs::write(file(name), text).expect("the file is written");
         let authority_key = KeyPair::generate().expect("a key");
-        let mut authority = CertificateParams::new(Vec::new()).expect("no names");
+        let mut authority = CertificateParams::new(Vec::<String>::new()).expect("no names");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        authority.distinguished_name.push(DnType::CommonName, "authority");
         write("ca.pem", &authority.self_signed(&authority_key).expect("a certificate").pem());
         let issuer = Issuer::new(authority, authority_key);
         let key = KeyPair::generate().expect("a key");

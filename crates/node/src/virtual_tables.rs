@@ -19,8 +19,38 @@ use query::{
     ResultBuilder, ResultPage, system,
 };
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+/// What only the node's driver knows: asked for when it is read.
+pub trait Live: fmt::Debug {
+    /// The connections of the CQL native protocol.
+    fn clients(&self) -> Vec<Client>;
+    /// Prepared statements: id, keyspace of USE, text.
+    fn prepared(&self) -> Vec<(Bytes, Option<String>, String)>;
+}
+
+/// A connection of the CQL native protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// What it has said of itself when it began.
+    pub options: BTreeMap<String, String>,
+    /// How far it has come: `startup`, `authenticating` or `ready`.
+    pub stage: &'static str,
+    /// The version of the protocol; 0 before it has said one.
+    pub version: u8,
+    /// The keyspace chosen by USE.
+    pub keyspace: Option<String>,
+    /// As whom it has logged in.
+    pub user: Option<String>,
+    /// It speaks TLS.
+    pub tls: bool,
+    /// Requests so far.
+    pub requests: u64,
+}
 
 /// What a node knows of itself and the cluster.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +65,8 @@ pub struct Facts<'a> {
     pub cql_version: &'a str,
     /// The highest version of the native protocol.
     pub native_version: &'a str,
+    /// What else it knows.
+    pub live: &'a dyn Live,
 }
 
 /// A row: the values of some columns by their names. A column that is not named is null.
@@ -192,21 +224,46 @@ fn rows(facts: &Facts<'_>, table: &Table) -> Vec<Values> {
                 "local" => own.map(|member| local(facts, member, of_node(member))).into_iter().collect(),
                 "peers" => others.map(|member| peer(member, of_node(member))).collect(),
                 "peers_v2" => others.map(|member| peer_v2(member, of_node(member))).collect(),
+                "prepared_statements" => facts.live.prepared().into_iter().map(prepared).collect(),
                 _ => Vec::new(),
             }
         }
         ("system_schema", name) => described(facts.view).flat_map(|keyspace| schema_rows(name, keyspace)).collect(),
         (system::VIRTUAL_SCHEMA, name) => {
-            let own = system::schema().keyspace(system::VIRTUAL_SCHEMA);
-            own.into_iter().flat_map(|keyspace| schema_rows(name, keyspace)).collect()
+            let own = system::schema().keyspaces().values().filter(|keyspace| system::is_virtual(&keyspace.name));
+            own.flat_map(|keyspace| schema_rows(name, keyspace)).collect()
         }
+        (system::VIEWS, "clients") => facts.live.clients().into_iter().map(client).collect(),
         _ => Vec::new(),
     }
 }
 
-/// The keyspaces that `system_schema` describes: the cluster's, and the system's own but for the virtual one.
+fn prepared((id, keyspace, statement): (Bytes, Option<String>, String)) -> Values {
+    let mut values = BTreeMap::from([("prepared_id", Value::Blob(id)), ("query_string", text(statement))]);
+    values.extend(keyspace.map(|keyspace| ("logged_keyspace", text(keyspace))));
+    values
+}
+
+fn client(client: Client) -> Values {
+    let mut values = BTreeMap::from([
+        ("address", Value::Inet(client.address.ip())),
+        ("port", port(&client.address)),
+        ("connection_stage", text(client.stage)),
+        ("protocol_version", Value::Int(client.version.into())),
+        ("request_count", Value::BigInt(i64::try_from(client.requests).unwrap_or(i64::MAX))),
+        ("ssl_enabled", Value::Boolean(client.tls)),
+    ]);
+    let named = [("driver_name", "DRIVER_NAME"), ("driver_version", "DRIVER_VERSION")];
+    values.extend(named.into_iter().filter_map(|(column, option)| Some((column, text(client.options.get(option)?)))));
+    values.extend(client.keyspace.map(|keyspace| ("keyspace_name", text(keyspace))));
+    values.extend(client.user.map(|user| ("username", text(user))));
+    values.insert("client_options", text_map(client.options));
+    values
+}
+
+/// The keyspaces that `system_schema` describes: the cluster's, and the system's own but for the virtual ones.
 fn described(view: &ClusterView) -> impl Iterator<Item = &Arc<Keyspace>> {
-    let own = system::schema().keyspaces().values().filter(|keyspace| keyspace.name != system::VIRTUAL_SCHEMA);
+    let own = system::schema().keyspaces().values().filter(|keyspace| !system::is_virtual(&keyspace.name));
     own.chain(view.schema.keyspaces().values())
 }
 

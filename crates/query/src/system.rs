@@ -9,10 +9,12 @@ use model::table_options::TableOptions;
 use model::{ColumnId, CqlType, TableId};
 use std::sync::{Arc, LazyLock};
 
-/// The keyspaces, with their tables. Cassandra stores the first two; the third it answers as it is done here.
-const KEYSPACES: [&str; 3] = ["system", "system_schema", VIRTUAL_SCHEMA];
-/// The keyspace that describes what is not in `system_schema`: itself.
+/// The keyspaces, with their tables. Cassandra stores the first two; the others it answers as it is done here.
+const KEYSPACES: [&str; 4] = ["system", "system_schema", VIEWS, VIRTUAL_SCHEMA];
+/// The keyspace that describes what is not in `system_schema`: itself and [`VIEWS`].
 pub const VIRTUAL_SCHEMA: &str = "system_virtual_schema";
+/// The keyspace of what a node knows of itself only.
+pub const VIEWS: &str = "system_views";
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
     let replication = Replication::Simple { factor: 1 };
@@ -42,12 +44,12 @@ pub fn is_system(keyspace: &str) -> bool {
 /// True for a keyspace whose tables Cassandra too makes when they are read: they cannot be created.
 #[must_use]
 pub fn is_virtual(keyspace: &str) -> bool {
-    keyspace == VIRTUAL_SCHEMA
+    [VIEWS, VIRTUAL_SCHEMA].contains(&keyspace)
 }
 
 /// Keyspaces that are the cluster's own: nobody creates, changes or drops them.
 const RESERVED: [&str; 7] =
-    ["system", "system_auth", "system_distributed", "system_schema", TRACES, "system_views", VIRTUAL_SCHEMA];
+    ["system", "system_auth", "system_distributed", "system_schema", TRACES, VIEWS, VIRTUAL_SCHEMA];
 
 /// True for the name of a keyspace that is the cluster's own, whether its tables are stored or not.
 #[must_use]
@@ -145,6 +147,7 @@ fn definitions() -> Vec<Table> {
     let mut tables = of_the_cluster();
     tables.extend(of_the_schema());
     tables.extend(of_the_virtual_schema());
+    tables.push(clients());
     for (table, id) in tables.iter_mut().zip(1..) {
         table.id = TableId(id);
     }
@@ -187,6 +190,13 @@ fn of_the_cluster() -> Vec<Table> {
         table("system", "local", vec![("key", Text)], vec![], local),
         table("system", "peers", vec![("peer", Inet)], vec![], peers),
         table("system", "peers_v2", vec![("peer", Inet)], vec![("peer_port", Int)], peers_v2),
+        table(
+            "system",
+            "prepared_statements",
+            vec![("prepared_id", Blob)],
+            vec![],
+            vec![("logged_keyspace", Text), ("query_string", Text)],
+        ),
     ]
 }
 
@@ -286,6 +296,26 @@ fn columns(blob: CqlType, int: CqlType) -> Columns {
         ("position", int),
         ("type", text()),
     ]
+}
+
+/// Connections of the CQL native protocol.
+fn clients() -> Table {
+    use CqlType::{BigInt, Boolean, Inet, Int, Text};
+    let texts = || map(Text, Text);
+    let others = vec![
+        ("client_options", texts()),
+        ("connection_stage", Text),
+        ("driver_name", Text),
+        ("driver_version", Text),
+        ("keyspace_name", Text),
+        ("protocol_version", Int),
+        ("request_count", BigInt),
+        ("ssl_enabled", Boolean),
+        ("username", Text),
+    ];
+    let mut clients = table(VIEWS, "clients", vec![("address", Inet)], vec![("port", Int)], others);
+    clients.options.comment = "currently connected clients".to_owned();
+    clients
 }
 
 fn of_the_virtual_schema() -> Vec<Table> {

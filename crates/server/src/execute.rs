@@ -9,6 +9,7 @@ use crate::auth::{Authenticator, Login};
 use crate::clock::Clock;
 use crate::member_loop::{MemberInput, Published};
 use crate::metrics::Metrics;
+use crate::native_clients::Clients;
 use crate::shard_loop::{Outcome, ReplyTo, ShardInput};
 use crate::statements::{Statement, Statements};
 use crate::trace::{Trace, Tracer};
@@ -23,6 +24,7 @@ use node::io::{Request, Response};
 use node::virtual_tables::{self, Facts};
 use parking_lot::Mutex;
 use query::{Bound, BoundValue, EvaluationContext, PageLimits, RoleStatement};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -133,6 +135,8 @@ pub(crate) struct Executor {
     pub(crate) metrics: Arc<Metrics>,
     /// Who may log in.
     pub(crate) authenticator: Authenticator,
+    /// The connections of the CQL native protocol.
+    pub(crate) clients: Arc<Clients>,
     /// The traces of requests.
     pub(crate) tracer: Tracer,
     /// This node.
@@ -150,6 +154,22 @@ pub(crate) struct Executor {
 
 /// Held by a call while it is in work.
 pub(crate) type CallGuard = Option<mpsc::Sender<()>>;
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Executor of {}", self.own)
+    }
+}
+
+impl virtual_tables::Live for Executor {
+    fn clients(&self) -> Vec<virtual_tables::Client> {
+        self.clients.list()
+    }
+
+    fn prepared(&self) -> Vec<(Bytes, Option<String>, String)> {
+        self.statements.list()
+    }
+}
 
 impl Executor {
     /// A desk that refuses everything until it is told to serve. `first_password` is that of the first superuser, if
@@ -177,6 +197,7 @@ impl Executor {
             statements,
             metrics,
             authenticator,
+            clients: Arc::default(),
             tracer: Tracer::default(),
             own,
             clock: Clock::new(),
@@ -289,7 +310,8 @@ impl Executor {
     }
 
     fn facts<'a>(&self, view: &'a ClusterView) -> Facts<'a> {
-        Facts { view, own: self.own, release: CASSANDRA_RELEASE, cql_version: CQL_VERSION, native_version: "5" }
+        let (release, cql_version) = (CASSANDRA_RELEASE, CQL_VERSION);
+        Facts { view, own: self.own, release, cql_version, native_version: "5", live: self }
     }
 
     /// Reads a table that the node answers by itself.

@@ -47,6 +47,7 @@ mod grpc_login;
 mod logging;
 mod member_loop;
 mod metrics;
+mod native_clients;
 mod native_connection;
 mod native_events;
 mod native_request;

@@ -13,6 +13,7 @@
 
 use crate::auth::Login;
 use crate::execute::{CQL_VERSION, CallGuard, Executor, Plan};
+use crate::native_clients::Registered;
 use crate::native_events::{Events, Missed};
 use crate::native_request::{self, Answered, Ready, Reply};
 use crate::shard_loop::ReplyTo;
@@ -26,7 +27,7 @@ use native::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -65,6 +66,10 @@ pub(crate) struct Door {
     /// True once connections are to end.
     pub(crate) drain: watch::Receiver<bool>,
 }
+
+/// Options of a client that are shown to others, and the bytes of one.
+const OPTIONS_MAX: usize = 16;
+const OPTION_BYTES_MAX: usize = 256;
 
 /// The class by which drivers know what is asked for.
 const AUTHENTICATOR: &str = "org.apache.cassandra.auth.PasswordAuthenticator";
@@ -111,6 +116,7 @@ pub(crate) struct Connection {
     door: Arc<Door>,
     socket: Socket,
     client: IpAddr,
+    registered_as: Registered,
     inbound: Inbound,
     outbound: Option<Outbound>,
     stage: Stage,
@@ -139,7 +145,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection that was just accepted.
-    pub(crate) fn new(door: Arc<Door>, socket: Socket, client: IpAddr) -> Connection {
+    pub(crate) fn new(door: Arc<Door>, socket: Socket, client: SocketAddr) -> Connection {
         let (answers, answered) = mpsc::channel(REQUESTS_MAX);
         let now = Instant::now();
         Connection {
@@ -159,10 +165,11 @@ impl Connection {
             read_at: now,
             written_at: now,
             fault: None,
+            registered_as: door.executor.clients.register(client, door.tls.is_some()),
             _call: door.executor.call(),
             door,
             socket,
-            client,
+            client: client.ip(),
         }
     }
 
@@ -294,10 +301,17 @@ impl Connection {
 
     fn on_message(&mut self, message: Message, bytes: usize, version: Version) {
         let Message { stream, tracing, request, .. } = message;
+        self.registered_as.count();
         match (self.stage, request) {
             (_, Request::Options) => self.respond(stream, Response::Supported(supported())),
             (Stage::Begun, Request::Startup(startup)) => match startup.check(version) {
-                Ok(compression) => self.start(stream, compression),
+                Ok(compression) => {
+                    self.registered_as.update(|client| {
+                        client.version = version.number();
+                        client.options = bounded(startup.options);
+                    });
+                    self.start(stream, compression);
+                }
                 Err(error) => self.respond(stream, Response::Error(ErrorResponse::of_protocol(&error))),
             },
             (Stage::Begun, other) => {
@@ -346,6 +360,7 @@ impl Connection {
             outbound.start(compression);
         }
         self.stage = if is_required { Stage::Authenticating } else { Stage::Ready };
+        self.registered_as.update(|client| client.stage = if is_required { "authenticating" } else { "ready" });
     }
 
     /// Has what the client says of itself checked, in the form of SASL PLAIN: on whose behalf, name, password.
@@ -368,6 +383,10 @@ impl Connection {
         self.checking = None;
         match checked {
             Ok(name) => {
+                self.registered_as.update(|client| {
+                    client.user = Some(name.to_string());
+                    client.stage = "ready";
+                });
                 self.login = Some(name);
                 self.respond(stream, Response::AuthSuccess(None));
                 self.stage = Stage::Ready;
@@ -424,6 +443,7 @@ impl Connection {
         self.in_work = (self.in_work.0 - 1, self.in_work.1 - answered.request_bytes);
         if let Some(keyspace) = answered.used_keyspace() {
             self.keyspace = Some(keyspace.to_owned());
+            self.registered_as.update(|client| client.keyspace = Some(keyspace.to_owned()));
         }
         self.push(&answered.into_answer());
     }
@@ -505,6 +525,12 @@ fn submit(executor: &Arc<Executor>, ready: Ready, reply: Reply, traced: Option<T
             tokio::spawn(async move { reply.answer(native_request::run_whole(&executor, plan, None).await) });
         }
     }
+}
+
+/// What is kept of what a client says of itself: what does not fit is left out.
+fn bounded(options: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let fits = |(name, value): &(String, String)| name.len() + value.len() <= OPTION_BYTES_MAX;
+    options.into_iter().filter(fits).take(OPTIONS_MAX).collect()
 }
 
 /// What comes of the check that is under way.

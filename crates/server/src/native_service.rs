@@ -64,7 +64,7 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let connection = Connection::new(door.clone(), socket, client.ip());
+        let connection = Connection::new(door.clone(), socket, client);
         connections.spawn(async move {
             let _place = place;
             match connection.run().await {

@@ -146,6 +146,15 @@ impl Statements {
         Ok(statement)
     }
 
+    /// Those that are known: id, keyspace and text.
+    pub(crate) fn list(&self) -> Vec<(Bytes, Option<String>, String)> {
+        let generations = self.generations.lock();
+        let all = generations.young.values().chain(generations.old.values());
+        let listed =
+            |statement: &Arc<Statement>| (statement.id_bytes(), statement.keyspace.clone(), statement.text.clone());
+        all.map(listed).collect()
+    }
+
     /// The statement of this id.
     ///
     /// # Errors

@@ -10,9 +10,8 @@ impl Parser<'_> {
     /// A statement about roles, if it is one.
     pub(super) fn role_statement(&mut self) -> Result<Option<Statement>, RequestError> {
         let verb = ["CREATE", "ALTER", "DROP", "LIST"].into_iter().find(|verb| {
-            [&["ROLE"][..], &["USER"], &["ROLES"], &["USERS"]]
-                .iter()
-                .any(|noun| self.looking_at(&[verb, noun[0]]) && (*verb == "LIST") == noun[0].ends_with('S'))
+            let nouns = if *verb == "LIST" { ["ROLES", "USERS"] } else { ["ROLE", "USER"] };
+            nouns.iter().any(|noun| self.looking_at(&[verb, noun]))
         });
         let Some(verb) = verb else { return Ok(None) };
         self.advance();
