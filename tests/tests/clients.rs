@@ -332,7 +332,11 @@ fn the_rust_driver_works() {
 /// What cqlsh says to `text`, which must succeed.
 fn cqlsh(place: &Path, host: &str, text: &str) -> String {
     let mut command = limited(place.join("bin/cqlsh").to_str().unwrap());
-    let output = command.args(["--connect-timeout=60", "--request-timeout=60", host, "-e", text]).stdin(Stdio::null()).output().unwrap();
+    let output = command
+        .args(["--connect-timeout=60", "--request-timeout=60", host, "-e", text])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}\n{out}\n{error}");
     out.into_owned()

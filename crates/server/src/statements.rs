@@ -146,13 +146,13 @@ impl Statements {
         Ok(statement)
     }
 
-    /// Those that are known: id, keyspace and text.
+    /// Those that are known and read or write a table: id, keyspace and text. In others there may be passwords.
     pub(crate) fn list(&self) -> Vec<(Bytes, Option<String>, String)> {
         let generations = self.generations.lock();
         let all = generations.young.values().chain(generations.old.values());
         let listed =
             |statement: &Arc<Statement>| (statement.id_bytes(), statement.keyspace.clone(), statement.text.clone());
-        all.map(listed).collect()
+        all.filter(|statement| statement.prepared.table().is_some()).map(listed).collect()
     }
 
     /// The statement of this id.

@@ -93,8 +93,7 @@ impl Executor {
         let place = self.tracer.places.clone().try_acquire_owned().map_err(overloaded)?;
         self.make_trace_tables().await?;
         if let Some(query) = traced.parameters.get_mut("query") {
-            let end = (0..=TEXT_BYTES_MAX.min(query.len())).rev().find(|end| query.is_char_boundary(*end));
-            query.truncate(end.unwrap_or(0));
+            *query = kept(query);
         }
         let (started, view) = (self.clock.now(), self.published.view.load_full());
         let id = EvaluationContext::new(started.wall, self.random_u64()).time_uuid();
@@ -190,6 +189,16 @@ impl Executor {
             login: None,
         };
         self.wait(self.plan_bound(bound, options)?, None).await.map(drop)
+    }
+}
+
+/// What a trace keeps of a statement's text: not all of a long one, and no password.
+fn kept(text: &str) -> String {
+    let end = text.char_indices().map(|(at, _)| at).find(|at| *at >= TEXT_BYTES_MAX).unwrap_or(text.len());
+    let lower = text[..end].to_ascii_lowercase();
+    match lower.find("password") {
+        Some(at) => format!("{}password *******", &text[..at]),
+        None => text[..end].to_owned(),
     }
 }
 
@@ -396,6 +405,17 @@ mod tests {
         ];
         assert_eq!(noted(&trace), expected);
         assert!(observer.is_idle() && observer.asked.is_empty() && observer.stored.is_empty());
+    }
+
+    #[test]
+    fn a_trace_keeps_neither_long_texts_nor_passwords() {
+        assert_eq!(kept("SELECT * FROM t"), "SELECT * FROM t");
+        assert_eq!(
+            kept("ALTER ROLE \u{e4} WITH PassWord = 'x' AND LOGIN = true"),
+            "ALTER ROLE \u{e4} WITH password *******"
+        );
+        let long = "\u{e4}".repeat(TEXT_BYTES_MAX);
+        assert_eq!(kept(&long).len(), TEXT_BYTES_MAX);
     }
 
     #[test]
