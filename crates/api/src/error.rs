@@ -26,6 +26,8 @@ pub enum StatusCode {
     NotFound = 5,
     /// Something to be created exists.
     AlreadyExists = 6,
+    /// Whoever calls may not do this.
+    PermissionDenied = 7,
     /// Overload.
     ResourceExhausted = 8,
     /// The system is not in the state that the request needs.
@@ -280,6 +282,7 @@ mod tests {
             RequestError::Overloaded(_) => 11,
             RequestError::NotServing(_) => 12,
             RequestError::Server(_) => 13,
+            RequestError::Unauthorized(_) => 14,
         }
     }
 
@@ -287,12 +290,12 @@ mod tests {
     fn the_generator_makes_every_variant() {
         use proptest::strategy::ValueTree;
         let mut runner = proptest::test_runner::TestRunner::deterministic();
-        let mut seen = [false; 14];
+        let mut seen = [false; 15];
         for _ in 0..1_000 {
             let error = any_error().new_tree(&mut runner).unwrap().current();
             seen[variant(&error)] = true;
         }
-        assert_eq!(seen, [true; 14]);
+        assert_eq!(seen, [true; 15]);
     }
 
     #[test]

@@ -156,6 +156,7 @@ pub(crate) fn failure_of(status: &Status) -> Failure {
     match status.code() {
         Code::DeadlineExceeded => Failure::TimedOut,
         Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Aborted => Failure::Lost(describe_status(status)),
+        Code::Unauthenticated => Failure::Request(RequestError::Unauthorized(status.message().to_owned())),
         Code::ResourceExhausted => Failure::Request(RequestError::Overloaded(status.message().to_owned())),
         _ => Failure::Request(RequestError::Server(describe_status(status))),
     }

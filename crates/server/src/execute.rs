@@ -309,7 +309,7 @@ impl Executor {
         })
     }
 
-    fn facts<'a>(&self, view: &'a ClusterView) -> Facts<'a> {
+    fn facts<'a>(&'a self, view: &'a ClusterView) -> Facts<'a> {
         let (release, cql_version) = (CASSANDRA_RELEASE, CQL_VERSION);
         Facts { view, own: self.own, release, cql_version, native_version: "5", live: self }
     }

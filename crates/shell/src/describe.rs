@@ -25,7 +25,10 @@ pub(crate) async fn describe(
     out: &mut dyn Write,
 ) -> Result<(), ConnectionError> {
     let text = match what {
-        Describe::Cluster => cluster(&connection.topology().await?),
+        Describe::Cluster => {
+            let topology = connection.topology().await?;
+            cluster(&topology)
+        }
         Describe::Statement(statement) => match connection.execute(statement, None, None, None).await? {
             Outcome::Rows(rows, ..) => shown(&rows),
             Outcome::Done(_) => String::new(),
