@@ -290,6 +290,8 @@ fn roles_log_in_and_only_superusers_make_others() {
     done("root", "top", "DROP ROLE reader; DROP ROLE IF EXISTS reader");
     refused("reader", "other", "LIST ROLES", "Provided username reader and/or password are incorrect");
     refused("root", "top", "DROP ROLE root", "Cannot DROP primary role for current login");
+    let roles = done("root", "top", "SELECT role, is_superuser, salted_hash FROM system_auth.roles");
+    assert!(roles.contains("root,True,") && !roles.contains("$2"), "{roles}");
     done("root", "top", "LOGIN root 'top'");
     refused("root", "top", "LOGIN root 'bottom'", "Provided username root and/or password are incorrect");
 }

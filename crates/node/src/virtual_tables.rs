@@ -11,7 +11,7 @@ use model::codec::Encode;
 use model::digest::digest_of_bytes;
 use model::key::encode_clustering;
 use model::row::Liveness;
-use model::schema::{ClusteringOrder, Column, ColumnKind, Keyspace, Replication, Schema, Table};
+use model::schema::{ClusteringOrder, Column, ColumnKind, Keyspace, Replication, Role, Schema, Table};
 use model::types::UserType;
 use model::{Cell, CqlType, NodeId, PartitionKey, RequestError, Row, RowView, Token, Value, WallMicros};
 use query::{
@@ -233,9 +233,18 @@ fn rows(facts: &Facts<'_>, table: &Table) -> Vec<Values> {
             let own = system::schema().keyspaces().values().filter(|keyspace| system::is_virtual(&keyspace.name));
             own.flat_map(|keyspace| schema_rows(name, keyspace)).collect()
         }
+        ("system_auth", "roles") => facts.view.schema.roles().map(|role| role_row(role)).collect(),
         (system::VIEWS, "clients") => facts.live.clients().into_iter().map(client).collect(),
         _ => Vec::new(),
     }
+}
+
+fn role_row(role: &Role) -> Values {
+    BTreeMap::from([
+        ("role", text(&role.name)),
+        ("can_login", Value::Boolean(role.login)),
+        ("is_superuser", Value::Boolean(role.superuser)),
+    ])
 }
 
 fn prepared((id, keyspace, statement): (Bytes, Option<String>, String)) -> Values {

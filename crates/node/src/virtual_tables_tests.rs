@@ -130,7 +130,7 @@ fn the_schema_is_described_with_the_systems_own_tables() {
     let view = view(1);
     let keyspaces = select(&view, "SELECT * FROM system_schema.keyspaces", &[], u32::MAX);
     let names: BTreeSet<&str> = keyspaces.iter().map(|keyspace| keyspace["keyspace_name"].as_str()).collect();
-    assert_eq!(names, BTreeSet::from(["k", "system", "system_schema"]));
+    assert_eq!(names, BTreeSet::from(["k", "system", "system_auth", "system_schema"]));
     let tables = select(&view, "SELECT * FROM system_schema.tables WHERE keyspace_name = 'k'", &[], u32::MAX);
     assert_eq!(tables.len(), 2);
     assert_eq!((tables[0]["table_name"].as_str(), tables[0]["comment"].as_str()), ("t", "it's"));

@@ -9,8 +9,8 @@ use model::table_options::TableOptions;
 use model::{ColumnId, CqlType, TableId};
 use std::sync::{Arc, LazyLock};
 
-/// The keyspaces, with their tables. Cassandra stores the first two; the others it answers as it is done here.
-const KEYSPACES: [&str; 4] = ["system", "system_schema", VIEWS, VIRTUAL_SCHEMA];
+/// The keyspaces, with their tables. Cassandra stores the first three; the others it answers as it is done here.
+const KEYSPACES: [&str; 5] = ["system", "system_schema", "system_auth", VIEWS, VIRTUAL_SCHEMA];
 /// The keyspace that describes what is not in `system_schema`: itself and [`VIEWS`].
 pub const VIRTUAL_SCHEMA: &str = "system_virtual_schema";
 /// The keyspace of what a node knows of itself only.
@@ -190,6 +190,19 @@ fn of_the_cluster() -> Vec<Table> {
         table("system", "local", vec![("key", Text)], vec![], local),
         table("system", "peers", vec![("peer", Inet)], vec![], peers),
         table("system", "peers_v2", vec![("peer", Inet)], vec![("peer_port", Int)], peers_v2),
+        // Without it cqlsh does not show what LIST answers. No hash of a password is in it.
+        table(
+            "system_auth",
+            "roles",
+            vec![("role", Text)],
+            vec![],
+            vec![
+                ("can_login", CqlType::Boolean),
+                ("is_superuser", CqlType::Boolean),
+                ("member_of", set(Text)),
+                ("salted_hash", Text),
+            ],
+        ),
         table(
             "system",
             "prepared_statements",

@@ -171,7 +171,8 @@ fn execute_one(executor: &Arc<Executor>, request: Option<proto::ExecuteRequest>,
             reply.columns = columns;
             executor.submit(request, ReplyTo::Stream(reply), None);
         }
-        Ok((plan @ (Plan::Schema(_) | Plan::Writes(_) | Plan::Role(..)), _)) => {
+        Ok((plan @ (Plan::Schema(_) | Plan::Writes(_) | Plan::Role(..)), columns)) => {
+            reply.columns = columns;
             // Bounded as the stream's requests are: each holds a permit.
             let executor = executor.clone();
             tokio::spawn(async move { reply.answer(executor.wait(plan, None).await) });
