@@ -331,9 +331,28 @@ fn the_rust_driver_works() {
     scenario(Driver::Rust, &[("HELENUS_COMPRESSION", "lz4")]);
 }
 
+#[test]
+fn cqlsh_speaks_tls_and_logs_in() {
+    let Some(place) = Driver::Python.installed() else { return };
+    let cluster = Cluster::secured(1);
+    let settings = cluster.folder().join("cqlshrc");
+    let text = format!("[ssl]\ncertfile = {}\nvalidate = true\n", authority(&cluster).display());
+    std::fs::write(&settings, text).unwrap();
+    let settings = settings.display().to_string();
+    let who = ["--ssl", "--cqlshrc", &settings, "--username", "cassandra", "--password", PASSWORD];
+    let said = cqlsh(
+        place,
+        &cluster.addresses()[0],
+        &who,
+        "CREATE ROLE reader WITH PASSWORD = 'r' AND LOGIN = true; LIST ROLES; LIST USERS",
+    );
+    assert_eq!(said.matches("reader").count(), 2, "{said}");
+}
+
 /// What cqlsh says to `text`, which must succeed.
-fn cqlsh(place: &Path, host: &str, text: &str) -> String {
+fn cqlsh(place: &Path, host: &str, who: &[&str], text: &str) -> String {
     let mut command = limited(place.join("bin/cqlsh").to_str().unwrap());
+    command.args(who);
     let output = command
         .args(["--connect-timeout=60", "--request-timeout=60", host, "-e", text])
         .stdin(Stdio::null())
@@ -348,7 +367,7 @@ fn cqlsh(place: &Path, host: &str, text: &str) -> String {
 fn cqlsh_describes_copies_and_traces() {
     let Some(place) = Driver::Python.installed() else { return };
     let cluster = Cluster::start(3);
-    let cqlsh = |text: &str| cqlsh(place, &cluster.addresses()[0], text);
+    let cqlsh = |text: &str| cqlsh(place, &cluster.addresses()[0], &[], text);
     cqlsh(
         "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 3};
          CREATE TYPE k.u (a int, \"B\" text);
