@@ -379,7 +379,7 @@ fn cqlsh_describes_copies_and_traces() {
     assert!(cqlsh("DESCRIBE FULL SCHEMA").contains("CREATE TABLE system.local"));
     let described = cqlsh("DESCRIBE KEYSPACE k");
     assert!(described.contains("CREATE TYPE k.u") && described.contains("comment = 'it''s'"), "{described}");
-    cqlsh(&format!("DROP KEYSPACE k; {described}"));
+    cqlsh(&format!("DROP KEYSPACE k; {}", described.trim()));
     assert_eq!(cqlsh("DESCRIBE SCHEMA"), described, "what is described can be created again");
 
     let (from, to) = (cluster.folder().join("from.csv"), cluster.folder().join("to.csv"));
