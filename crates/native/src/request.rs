@@ -30,7 +30,8 @@ impl Startup {
             return refused("Missing value CQL_VERSION in STARTUP message".to_owned());
         };
         let major = language.split('.').next().and_then(|major| major.parse::<u32>().ok());
-        if major != Some(3) {
+        // As in Cassandra: a driver of ScyllaDB asks for 4.0.0.
+        if major.is_none_or(|major| major < 3) {
             return refused(format!(
                 "CQL version {language} is not supported by the binary protocol (supported version are >= 3.0.0)"
             ));

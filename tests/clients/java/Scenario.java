@@ -225,9 +225,11 @@ public final class Scenario {
         Row named = session.execute(SimpleStatement.newInstance(
             "SELECT v FROM clients.pages WHERE p = :p AND c = :c", Map.of("c", 7, "p", 1))).one();
         require(named.getString(0).equals("v7"), "by name");
-        Row of = session.execute(SimpleStatement.newInstance("SELECT v FROM pages WHERE p = ? AND c = ?", 1, 8)
-            .setKeyspace(CqlIdentifier.fromCql("clients"))).one();
-        require(of.getString(0).equals("v8"), "with the keyspace of the request");
+        if (session.getContext().getProtocolVersion().getCode() >= 5) {
+            Row of = session.execute(SimpleStatement.newInstance("SELECT v FROM pages WHERE p = ? AND c = ?", 1, 8)
+                .setKeyspace(CqlIdentifier.fromCql("clients"))).one();
+            require(of.getString(0).equals("v8"), "with the keyspace of the request");
+        }
         for (BatchType kind : new BatchType[] {DefaultBatchType.LOGGED, DefaultBatchType.UNLOGGED}) {
             int c = kind == DefaultBatchType.LOGGED ? 1 : 2;
             session.execute(BatchStatement.builder(kind)
