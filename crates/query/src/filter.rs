@@ -97,13 +97,17 @@ impl FilterPlan {
     /// When one is null or unset.
     pub(crate) fn bind<'a>(&'a self, column: &Column, arguments: Arguments<'a>) -> Result<Filter, RequestError> {
         let name = &column.name;
-        let value = |operand: &'a Operand| match arguments.value(operand)?.into_owned() {
-            BoundValue::Value(value) => Ok(value),
-            BoundValue::Null => Err(RequestError::Invalid(format!("Unsupported null value for column {name}"))),
-            BoundValue::Unset => Err(RequestError::Invalid(format!("Unsupported unset value for column {name}"))),
+        let given = |operand: &'a Operand, what: &str| {
+            let nothing = match arguments.value(operand)?.into_owned() {
+                BoundValue::Value(value) => return Ok(value),
+                BoundValue::Null => "null",
+                BoundValue::Unset => "unset",
+            };
+            Err(RequestError::Invalid(format!("Unsupported {nothing} {what} for column {name}")))
         };
+        let value = |operand: &'a Operand| given(operand, "value");
         let test = match &self.test {
-            Test::Entry { key, value: entry } => BoundTest::Entry { key: value(key)?, value: value(entry)? },
+            Test::Entry { key, value: entry } => BoundTest::Entry { key: given(key, "map key")?, value: value(entry)? },
             Test::Compare { operator, values } => {
                 let mut values = operands_of(values, name, arguments, value)?;
                 match operator {

@@ -266,7 +266,7 @@ impl Binder<'_> {
             let same = |other: &&Assignment| other.column.text == name.text && !is_compatible(other, assignment);
             if before.clone().any(|other| same(&other)) {
                 let message = format!("Multiple incompatible setting of column {}", column.name);
-                return Err(self.source.invalid(name.at, message));
+                return Err(self.source.syntax(name.at, message));
             }
             if column.cql_type == CqlType::Counter {
                 self.check_counter(&table, column, assignment)?;

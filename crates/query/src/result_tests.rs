@@ -103,7 +103,7 @@ fn rows_are_selected_by_keys() {
             ("SELECT v FROM w WHERE token(p) >= token(1) AND token(p) <= token(1) ", "11; 10; 12; 13"),
             ("SELECT p FROM w WHERE token(p) > token(2)", "3"),
             ("SELECT v FROM w WHERE p = 1 AND c = 1 + 1", "12"),
-            ("SELECT v FROM w WHERE p = (int) 1 AND c = CAST('x' AS int)", "'x' cannot be cast to int"),
+            ("SELECT v FROM w WHERE p = (int) 1 AND c = CAST('x' AS uuid)", "Unknown function cast_as_uuid called"),
         ],
     );
 }
@@ -169,7 +169,7 @@ fn restrictions_that_cannot_be_are_refused_in_the_words_of_cassandra() {
                 "SELECT * FROM w WHERE p = 1 AND (c, d) = (1, 'a', 2)",
                 "Expected 2 elements in value tuple, but got 3: (1, 'a', 2)",
             ),
-            ("SELECT * FROM w WHERE p = 1 AND (c, d) = (1, null)", "Invalid null value in condition for column d"),
+            ("SELECT * FROM w WHERE p = 1 AND (c, d) = (1, null)", "Invalid null value for column d"),
             ("SELECT * FROM w WHERE p = null", "Invalid null value in condition for column p"),
             ("SELECT * FROM w WHERE p = 1 AND c IN (1, null)", "Invalid null value in condition for column c"),
             ("SELECT * FROM w WHERE v = null ALLOW FILTERING", "Unsupported null value for column v"),
@@ -184,7 +184,10 @@ fn restrictions_of_tokens_collections_and_terms_are_refused_in_the_words_of_cass
     check(
         &memory,
         &[
-            ("SELECT * FROM w WHERE token(c) > 1", "The token() function must contains only partition key components"),
+            (
+                "SELECT * FROM w WHERE token(c) > 1",
+                "The token() function must be applied to all partition key components or none of them",
+            ),
             (
                 "SELECT * FROM q WHERE token(a) > 1",
                 "The token() function must be applied to all partition key components or none of them",
@@ -195,7 +198,7 @@ fn restrictions_of_tokens_collections_and_terms_are_refused_in_the_words_of_cass
             ),
             (
                 "SELECT * FROM w WHERE token(p) > 1 AND token(p) > 2",
-                "More than one restriction was found for the start bound on token(p)",
+                "More than one restriction was found for the start bound on p",
             ),
             (
                 "SELECT * FROM w WHERE w LIKE 'a%'",
@@ -239,7 +242,7 @@ fn restrictions_of_tokens_collections_and_terms_are_refused_in_the_words_of_cass
             ("SELECT * FROM w WHERE p = nothing(1)", "Unknown function nothing called"),
             (
                 "SELECT * FROM w WHERE p = uuid()",
-                "Type error: cannot assign result of function uuid() (type uuid) to p (type int)",
+                "Type error: cannot assign result of function system.uuid (type uuid) to p (type int)",
             ),
             ("SELECT * FROM w WHERE p = (text)'a'", "Cannot assign value (text)'a' to p of type int"),
             ("SELECT * FROM w WHERE p = (int)'a'", "Cannot cast value 'a' to type int"),
@@ -416,11 +419,7 @@ fn time_is_grouped_by_floor() {
             ("SELECT sum(f), sum(d), avg(d) FROM n", "12 6.0 1.5"),
             (
                 "SELECT count(*) FROM n GROUP BY p, floor(p, 5m)",
-                "Invalid call to function floor, none of its type signatures \
-            match (known type signatures: system.floor : (timeuuid, duration) -> timestamp, system.floor : (timeuuid, \
-            duration, timestamp) -> timestamp, system.floor : (timestamp, duration) -> timestamp, system.floor : \
-            (timestamp, duration, timestamp) -> timestamp, system.floor : (date, duration) -> date, system.floor : \
-            (date, duration, date) -> date, system.floor : (time, duration) -> time)",
+                "Group by functions are only supported on clustering columns, got p",
             ),
             (
                 "SELECT count(*) FROM n GROUP BY p, floor(at, 1h), at",
@@ -516,7 +515,7 @@ fn times_of_cells_are_selected() {
             ("SELECT writetime(fa.street), writetime(m), ttl(m) FROM x WHERE k = 2", "null null null"),
             ("SELECT max(writetime(v)) FROM x", "300"),
             ("SELECT writetime(k) FROM x", "Cannot use selection function writetime on PRIMARY KEY part k"),
-            ("SELECT ttl(v + 1) FROM x", "Cannot use selection function ttl on v + 1"),
+            ("SELECT ttl(v + 1) FROM x", "line 1:14 no viable alternative at input '+', expected ')'"),
         ],
     );
 }
@@ -609,9 +608,9 @@ fn columns_of_results_are_named_as_cassandra_names_them() {
             "fa.number",
             "v + 1",
             "-v",
-            "v + 1 * 2",
+            "(v + 1) * 2",
             "(int)5",
-            "system.tojson(v)",
+            "system.to_json(v)",
             "system.max(v)",
             "system.token(k)",
             "[k, v]",
@@ -641,7 +640,7 @@ fn markers_have_names_and_types() {
             "SELECT (int)?, m[?] FROM x PER PARTITION LIMIT ? LIMIT :l",
             &["[selection] int", "key(m) text", "[per_partition_limit] int", "l int"],
         ),
-        ("SELECT * FROM w WHERE p = 1 + (int)?", &["arg1(system._operation) int"]),
+        ("SELECT * FROM w WHERE p = 1 + (int)?", &["arg1(system._add) int"]),
         ("SELECT * FROM n WHERE p = 1 AND at > to_timestamp(?)", &[]),
     ];
     for (text, expected) in &cases[..7] {
