@@ -314,7 +314,7 @@ fn order_limits_and_distinct_partitions() {
             ("SELECT v FROM w LIMIT 3", "11; 10; 12"),
             ("SELECT v FROM w PER PARTITION LIMIT 2", "11; 10; 20; null"),
             ("SELECT v FROM w PER PARTITION LIMIT 2 LIMIT 3", "11; 10; 20"),
-            ("SELECT v FROM w WHERE p = 1 PER PARTITION LIMIT 0", "PER PARTITION LIMIT must be strictly positive"),
+            ("SELECT v FROM w WHERE p = 1 PER PARTITION LIMIT 0", "LIMIT must be strictly positive"),
             ("SELECT DISTINCT p FROM w", "1; 2; 3"),
             ("SELECT DISTINCT p, s FROM w", "1 7; 2 null; 3 9"),
             ("SELECT DISTINCT p, s FROM w LIMIT 2", "1 7; 2 null"),
