@@ -506,6 +506,16 @@ fn answers_are_told_apart() {
         ("--! Invalid: a", "--! Invalid: b", Some(Class::Wording)),
         ("--! Invalid: a", "--! Invalid: a (line 1:2)", None),
         ("--! SyntaxError: a", "--! SyntaxError: b", None),
+        (
+            "--! Invalid: no (known type signatures: system.f : (int, a) -> int, system.f : (b) -> c): d",
+            "--! Invalid: no (known type signatures: system.f : (b) -> c, system.f : (int, a) -> int): d (line 1:2)",
+            None,
+        ),
+        (
+            "--! Invalid: no (known type signatures: system.f : (b) -> c)",
+            "--! Invalid: no (known type signatures: system.f : (b) -> d)",
+            Some(Class::Wording),
+        ),
         ("--! Invalid: a", "--! SyntaxError: a", Some(Class::Kind)),
         ("--! ServerError: java.lang.NullPointerException", "--! Invalid: a", None),
         ("--! ServerError: java.lang.NullPointerException", "--! ServerError: a", Some(Class::Wording)),

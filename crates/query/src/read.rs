@@ -278,6 +278,11 @@ impl BoundRead {
         }
     }
 
+    /// The rows selected of each partition: ascending and disjoint; empty for none.
+    pub(crate) fn selected_rows(&self) -> &[Slice] {
+        &self.slices
+    }
+
     /// The rows wanted of each partition.
     fn slices(&self) -> Vec<Slice> {
         // Every encoded clustering key starts above 0x21.

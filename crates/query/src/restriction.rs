@@ -1016,7 +1016,7 @@ impl ClusteringPlan {
         for step in &self.steps {
             match step {
                 Step::Values(values, width) => {
-                    let values = values_of(values, &columns[position..position + width], arguments)?;
+                    let values = values_of(values, &columns[position..position + width], arguments, "")?;
                     prefixes = product(prefixes, &values)?;
                     position += width;
                 }
@@ -1035,7 +1035,7 @@ impl ClusteringPlan {
         }
         let mut bounds = Vec::with_capacity(ranges.len());
         for (operator, values, width) in ranges {
-            let found = values_of(values, &columns[position..position + width], arguments)?;
+            let found = values_of(values, &columns[position..position + width], arguments, " in condition")?;
             bounds.extend(found.into_iter().map(|values| (*operator, values)));
         }
         let mut slices = Vec::new();
@@ -1090,11 +1090,13 @@ fn parameters_of(partition: &[Values]) -> Vec<u16> {
     parameters.unwrap_or_default()
 }
 
-/// The values of a restriction of `columns`: of each one for each column.
+/// The values of a restriction of `columns`: of each one for each column. `null_where` is what a message says of where a
+/// null in a tuple is.
 fn values_of<'a>(
     values: &'a Values,
     columns: &[&Column],
     arguments: Arguments<'a>,
+    null_where: &str,
 ) -> Result<Vec<Vec<Bytes>>, RequestError> {
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
     let name = names.join(", ");
@@ -1105,7 +1107,7 @@ fn values_of<'a>(
     let wires = operands_of(values, &name, arguments, value)?;
     match columns {
         [_] => Ok(wires.into_iter().map(|wire| vec![wire]).collect()),
-        columns => wires.iter().map(|wire| elements_of(wire, columns)).collect(),
+        columns => wires.iter().map(|wire| elements_of(wire, columns, null_where)).collect(),
     }
 }
 
@@ -1129,13 +1131,13 @@ pub(crate) fn operands_of<'a>(
     }
 }
 
-fn elements_of(wire: &Bytes, columns: &[&Column]) -> Result<Vec<Bytes>, RequestError> {
+fn elements_of(wire: &Bytes, columns: &[&Column], null_where: &str) -> Result<Vec<Bytes>, RequestError> {
     let types = columns.iter().map(|column| column.cql_type.clone()).collect();
     let cql_type = CqlType::Tuple(Arc::new(types));
     let elements = parts(&cql_type, wire).map_err(|error| invalid(error.0))?;
     let element = |(index, column): (usize, &&Column)| {
         let found = elements.get(index).copied().flatten().map(Bytes::copy_from_slice);
-        found.ok_or_else(|| invalid(format!("Invalid null value for column {}", column.name)))
+        found.ok_or_else(|| invalid(format!("Invalid null value{null_where} for column {}", column.name)))
     };
     columns.iter().enumerate().map(element).collect()
 }
@@ -1165,7 +1167,7 @@ fn partition_keys<'a>(
     let columns: Vec<&Column> = table.partition_key().collect();
     let mut keys: Vec<Vec<Bytes>> = vec![Vec::new()];
     for (values, column) in values.iter().zip(&columns) {
-        keys = product(keys, &values_of(values, std::slice::from_ref(column), arguments)?)?;
+        keys = product(keys, &values_of(values, std::slice::from_ref(column), arguments, "")?)?;
     }
     let order = |a: &Vec<Bytes>, b: &Vec<Bytes>| {
         let pairs = columns.iter().zip(a.iter().zip(b));

@@ -170,6 +170,21 @@ fn restrictions_that_cannot_be_are_refused_in_the_words_of_cassandra() {
                 "Expected 2 elements in value tuple, but got 3: (1, 'a', 2)",
             ),
             ("SELECT * FROM w WHERE p = 1 AND (c, d) = (1, null)", "Invalid null value for column d"),
+            ("SELECT * FROM w WHERE p = 1 AND (c, d) > (1, null)", "Invalid null value in condition for column d"),
+            (
+                "SELECT * FROM w WHERE p = 1 AND (c, d) > (1, 'a') AND c = 1",
+                "Column \"c\" cannot be restricted by both an equality and an inequality relation",
+            ),
+            (
+                "SELECT * FROM w WHERE p = 1 AND (c, d) > (1, 'a') AND (c, d) > (0, 'a')",
+                "More than one restriction was found for the start bound on c ,d",
+            ),
+            ("SELECT * FROM w WHERE p = 1 AND (c, d) > (1)", "Expected 2 elements in value tuple, but got 1: (1)"),
+            ("SELECT * FROM w WHERE c LIKE 'a%' ALLOW FILTERING", "Invalid STRING constant (a%) for \"c\" of type int"),
+            (
+                "SELECT DISTINCT p FROM w GROUP BY p, c",
+                "Grouping on clustering columns is not allowed for SELECT DISTINCT queries",
+            ),
             ("SELECT * FROM w WHERE p = null", "Invalid null value in condition for column p"),
             ("SELECT * FROM w WHERE p = 1 AND c IN (1, null)", "Invalid null value in condition for column c"),
             ("SELECT * FROM w WHERE v = null ALLOW FILTERING", "Unsupported null value for column v"),
@@ -192,6 +207,15 @@ fn restrictions_of_tokens_collections_and_terms_are_refused_in_the_words_of_cass
                 "SELECT * FROM q WHERE token(a) > 1",
                 "The token() function must be applied to all partition key components or none of them",
             ),
+            (
+                "SELECT * FROM q WHERE token(a, b, a) > 1",
+                "The token() function contains duplicate partition key components",
+            ),
+            (
+                "SELECT * FROM q WHERE token(a, b, c) > 1",
+                "The token() function must contains only partition key components",
+            ),
+            ("SELECT * FROM q WHERE (b, c) = 1", "line 1:33 no viable alternative at input '1', expected a tuple"),
             (
                 "SELECT * FROM q WHERE token(b, a) > 1",
                 "The token function arguments must be in the partition key order: a, b",
@@ -618,6 +642,48 @@ fn columns_of_results_are_named_as_cassandra_names_them() {
         ]
     );
     assert_eq!(memory.names("SELECT * FROM w"), ["p", "c", "d", "s", "v", "w"]);
+    // A cast of a value to its own type is the value.
+    let names = memory.names("SELECT (v), -(v + 1), CAST(v AS int), CAST(max(v) AS bigint), count(7) + 1 FROM x");
+    assert_eq!(names, ["(v)", "-(v + 1)", "v", "cast(system.max(v) as bigint)", "count + 1"]);
+}
+
+#[test]
+fn selections_that_mean_nothing_are_refused_in_the_words_of_cassandra() {
+    let schema = schema();
+    let memory = wide(&schema);
+    check(
+        &memory,
+        &[
+            ("SELECT abs(missing) FROM w", "Undefined column name missing in table ks.w"),
+            ("SELECT abs(nothing(v)) FROM w", "Unknown function 'nothing'"),
+            ("SELECT ks.nothing(v) FROM w", "Unknown function 'ks.nothing'"),
+            ("SELECT now() + 1 FROM w", "the '+' operation is not supported between system.now() and 1"),
+            (
+                "SELECT v + null FROM w",
+                "Ambiguous '+' operation with args v and NULL: use type hint to disambiguate, \
+             example '(int) ?'",
+            ),
+            (
+                "SELECT to_json(map_keys({'a': 1})) FROM w",
+                "Cannot infer type of argument {'a': 1} in call to function \
+             system.map_keys(map): use type casts to disambiguate",
+            ),
+            (
+                "SELECT CAST(1 AS text) FROM w",
+                "Cannot infer type for term 1 in selection clause (try using a cast to \
+             force a type)",
+            ),
+            ("SELECT d, CAST(v AS uuid) FROM w", "d cannot be cast to uuid: there is no cast of v of type int to it"),
+            (
+                "SELECT count(v, v) FROM w",
+                "Invalid number of arguments in call to function system.count: 1 required but \
+             2 provided",
+            ),
+        ],
+    );
+    // Names before colons may be columns.
+    let found = memory.answer("SELECT (map<int, text>) {c: d} FROM w WHERE p = 2", &[]);
+    assert_eq!(found, "{5: 'z'}");
 }
 
 #[test]
@@ -661,6 +727,7 @@ fn unset_and_null_values_are_refused_where_cassandra_refuses_them() {
         ("SELECT v FROM w WHERE p = 1 AND c IN ?", unset(), "Invalid unset value for column c"),
         ("SELECT v FROM w WHERE p = 1 AND c IN ?", null(), "Invalid null value in condition for column c"),
         ("SELECT v FROM w WHERE v = ? ALLOW FILTERING", unset(), "Unsupported unset value for column v"),
+        ("SELECT v FROM w WHERE p = 1 AND (c, d) = ?", unset(), "Invalid unset value for tuple (c,d)"),
         ("SELECT v FROM w WHERE token(p) > ?", null(), "Invalid null token value"),
         ("SELECT v FROM w LIMIT ?", null(), "Invalid null value of limit"),
         ("SELECT v FROM w PER PARTITION LIMIT ?", null(), "Invalid null value of per partition limit"),

@@ -6,6 +6,7 @@
 //! * Every request that is started is answered exactly once, through its [`ReplyTo`] or its future.
 
 use crate::clock::Clock;
+use crate::explain::explained;
 use crate::member_loop::{MemberInput, Published};
 use crate::metrics::Metrics;
 use crate::shard_loop::{Outcome, ReplyTo, ShardInput};
@@ -254,6 +255,11 @@ impl Executor {
             Bound::Read(read) => {
                 let read = Arc::new(read);
                 Plan::Shard(Request::Read { read, consistency, page_rows, paging_state, timeout })
+            }
+            Bound::Explain(explain) => {
+                let stages = explained(&explain, &self.published.view.load(), consistency);
+                let rows = stages.iter().map(query::Stage::values).collect();
+                Plan::Done(Answer::Data(Response::Rows { rows, paging_state: None }))
             }
             Bound::Use(keyspace) => Plan::Done(Answer::Use(keyspace)),
             Bound::Schema(request) => {

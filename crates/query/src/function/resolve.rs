@@ -423,10 +423,13 @@ impl Parameter {
             Parameter::AnyOrReceiver => own.or_else(|| receiver.cloned()),
             Parameter::Texts | Parameter::Text | Parameter::OptionalText => own.or(Some(CqlType::Text)),
             Parameter::Int | Parameter::Amount => own.or(Some(CqlType::Int)),
-            Parameter::FloatVector => argument.elements().map_or(own, |elements| {
-                let dimensions = u32::try_from(elements).ok()?;
-                Some(CqlType::Vector { element: std::sync::Arc::new(CqlType::Float), dimensions })
-            }),
+            Parameter::FloatVector => argument
+                .elements()
+                .map_or(own, |elements| {
+                    let dimensions = u32::try_from(elements).ok()?;
+                    Some(CqlType::Vector { element: std::sync::Arc::new(CqlType::Float), dimensions })
+                })
+                .or_else(|| first.cloned()),
             _ => own,
         }
     }
