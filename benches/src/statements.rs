@@ -85,7 +85,8 @@ pub(crate) fn measure(seconds: u64, figures: &mut Map<String, Value>) -> Result<
     let bind_insert = micros(time, || write(insert.bind(black_box(&values), context())?))?;
     let with_values = micros(time, || write(prepare(INSERT_WITH_VALUES, &schema, None)?.bind(&[], context())?))?;
     let prepare_select = micros(time, || Ok(drop(black_box(prepare(black_box(SELECT), &schema, None)?))))?;
-    let bind_select = micros(time, || Ok(drop(black_box(select.bind(&[customer.clone(), placed.clone()], context())?))))?;
+    let bind_select =
+        micros(time, || Ok(drop(black_box(select.bind(&[customer.clone(), placed.clone()], context())?))))?;
     let parsed_and_bound = prepare_insert + bind_insert;
     for (name, value) in [
         ("statement_insert_parse_and_bind_micros", parsed_and_bound),
