@@ -170,6 +170,20 @@ fn restrictions_that_cannot_be_are_refused_in_the_words_of_cassandra() {
                 "Expected 2 elements in value tuple, but got 3: (1, 'a', 2)",
             ),
             ("SELECT * FROM w WHERE p = 1 AND (c, d) = (1, null)", "Invalid null value for column d"),
+            ("SELECT * FROM w WHERE p = null", "Invalid null value in condition for column p"),
+            ("SELECT * FROM w WHERE p = 1 AND c IN (1, null)", "Invalid null value in condition for column c"),
+            ("SELECT * FROM w WHERE v = null ALLOW FILTERING", "Unsupported null value for column v"),
+        ],
+    );
+}
+
+#[test]
+fn restrictions_of_several_columns_are_refused_in_the_words_of_cassandra() {
+    let schema = schema();
+    let memory = wide(&schema);
+    check(
+        &memory,
+        &[
             ("SELECT * FROM w WHERE p = 1 AND (c, d) > (1, null)", "Invalid null value in condition for column d"),
             (
                 "SELECT * FROM w WHERE p = 1 AND (c, d) > (1, 'a') AND c = 1",
@@ -185,9 +199,15 @@ fn restrictions_that_cannot_be_are_refused_in_the_words_of_cassandra() {
                 "SELECT DISTINCT p FROM w GROUP BY p, c",
                 "Grouping on clustering columns is not allowed for SELECT DISTINCT queries",
             ),
-            ("SELECT * FROM w WHERE p = null", "Invalid null value in condition for column p"),
-            ("SELECT * FROM w WHERE p = 1 AND c IN (1, null)", "Invalid null value in condition for column c"),
-            ("SELECT * FROM w WHERE v = null ALLOW FILTERING", "Unsupported null value for column v"),
+            (
+                "SELECT * FROM q WHERE token(a, b, a) > 1",
+                "The token() function contains duplicate partition key components",
+            ),
+            (
+                "SELECT * FROM q WHERE token(a, b, c) > 1",
+                "The token() function must contains only partition key components",
+            ),
+            ("SELECT * FROM q WHERE (b, c) = 1", "line 1:33 no viable alternative at input '1', expected a tuple"),
         ],
     );
 }
@@ -207,15 +227,6 @@ fn restrictions_of_tokens_collections_and_terms_are_refused_in_the_words_of_cass
                 "SELECT * FROM q WHERE token(a) > 1",
                 "The token() function must be applied to all partition key components or none of them",
             ),
-            (
-                "SELECT * FROM q WHERE token(a, b, a) > 1",
-                "The token() function contains duplicate partition key components",
-            ),
-            (
-                "SELECT * FROM q WHERE token(a, b, c) > 1",
-                "The token() function must contains only partition key components",
-            ),
-            ("SELECT * FROM q WHERE (b, c) = 1", "line 1:33 no viable alternative at input '1', expected a tuple"),
             (
                 "SELECT * FROM q WHERE token(b, a) > 1",
                 "The token function arguments must be in the partition key order: a, b",

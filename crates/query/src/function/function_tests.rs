@@ -281,6 +281,26 @@ fn cases_of_texts_and_vectors() -> Vec<Case> {
             vec![given(floats(2), "[0, 0]"), given(floats(1), "[0]")],
             "All arguments must have the same vector dimensions",
         ),
+        ("length", vec![given(T::Text, "aé😀")], "4"),
+        ("octet_length", vec![given(T::Text, "aé")], "3"),
+        ("octet_length", vec![given(T::Int, "1")], "4"),
+        ("format_bytes", vec![given(T::Int, "2097152")], "2 MiB"),
+        ("format_time", vec![given(T::BigInt, "7200000"), given(T::Text, "m")], "120 m"),
+        ("format_time", vec![given(T::BigInt, "1"), Given(T::Text, None)], "none of the arguments may be null"),
+        (
+            "uuid",
+            vec![given(T::Int, "1")],
+            "Invalid number of arguments in call to function system.uuid: 0 required but 1 provided",
+        ),
+        ("length", vec![], "Invalid number of arguments for function system.length([text|varchar|ascii])"),
+        ("nothing", vec![], "unknown"),
+        ("blobasblob", vec![given(T::Blob, "0x")], "unknown"),
+    ]
+}
+
+fn cases_of_masks() -> Vec<Case> {
+    use CqlType as T;
+    vec![
         ("mask_null", vec![given(T::Int, "5")], "null"),
         ("mask_default", vec![given(T::Text, "x")], "****"),
         ("mask_default", vec![Given(T::Date, None)], "1970-01-01"),
@@ -309,27 +329,19 @@ fn cases_of_texts_and_vectors() -> Vec<Case> {
             vec![given(T::Text, "abc"), given(T::Text, "SHA-1")],
             "0xa9993e364706816aba3e25717850c26c9cd0d89d",
         ),
-        ("length", vec![given(T::Text, "aé😀")], "4"),
-        ("octet_length", vec![given(T::Text, "aé")], "3"),
-        ("octet_length", vec![given(T::Int, "1")], "4"),
-        ("format_bytes", vec![given(T::Int, "2097152")], "2 MiB"),
-        ("format_time", vec![given(T::BigInt, "7200000"), given(T::Text, "m")], "120 m"),
-        ("format_time", vec![given(T::BigInt, "1"), Given(T::Text, None)], "none of the arguments may be null"),
-        (
-            "uuid",
-            vec![given(T::Int, "1")],
-            "Invalid number of arguments in call to function system.uuid: 0 required but 1 provided",
-        ),
-        ("length", vec![], "Invalid number of arguments for function system.length([text|varchar|ascii])"),
-        ("nothing", vec![], "unknown"),
-        ("blobasblob", vec![given(T::Blob, "0x")], "unknown"),
     ]
 }
 
 #[test]
 fn functions_give_what_cassandra_gives() {
-    let cases = [cases_of_times(), cases_of_numbers_and_collections(), cases_of_floors(), cases_of_texts_and_vectors()]
-        .concat();
+    let cases = [
+        cases_of_times(),
+        cases_of_numbers_and_collections(),
+        cases_of_floors(),
+        cases_of_texts_and_vectors(),
+        cases_of_masks(),
+    ]
+    .concat();
     let wrong: Vec<String> = cases
         .iter()
         .map(|(name, arguments, expected)| (name, expected, call(name, arguments)))
@@ -378,9 +390,6 @@ fn arithmetic_has_the_types_and_the_overflow_of_cassandra() {
         ),
         (Remainder, (T::Double, "7.5"), (T::Int, "2"), "double 1.5"),
         (Divide, (T::Decimal, "1"), (T::Decimal, "8"), "decimal 0.125"),
-        (Multiply, (T::Int, "7"), (T::Decimal, "10.30"), "decimal 72.100"),
-        (Multiply, (T::VarInt, "7"), (T::Decimal, "10.30"), "decimal 72.10"),
-        (Add, (T::BigInt, "9007199254740993"), (T::Decimal, "0.5"), "decimal 9007199254740993.5"),
         (
             Subtract,
             (T::Timestamp, "5"),
@@ -425,6 +434,16 @@ fn arithmetic_has_the_types_and_the_overflow_of_cassandra() {
         .map(|(expected, found)| format!("{found}\n  {expected}"))
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn integers_become_decimals_as_doubles_do_where_no_digit_is_lost() {
+    use crate::ast::ArithmeticOperator::{Add, Multiply};
+    let price = || (CqlType::Decimal, "10.30");
+    assert_eq!(operation(Multiply, (CqlType::Int, "7"), price()), "decimal 72.100");
+    assert_eq!(operation(Multiply, (CqlType::VarInt, "7"), price()), "decimal 72.10");
+    let long = operation(Add, (CqlType::BigInt, "9007199254740993"), (CqlType::Decimal, "0.5"));
+    assert_eq!(long, "decimal 9007199254740993.5");
 }
 
 #[test]
