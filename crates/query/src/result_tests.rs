@@ -207,7 +207,7 @@ fn restrictions_of_several_columns_are_refused_in_the_words_of_cassandra() {
                 "SELECT * FROM q WHERE token(a, b, c) > 1",
                 "The token() function must contains only partition key components",
             ),
-            ("SELECT * FROM q WHERE (b, c) = 1", "line 1:33 no viable alternative at input '1', expected a tuple"),
+            ("SELECT * FROM q WHERE (b, c) = 1", "line 1:32 no viable alternative at input '1', expected a tuple"),
         ],
     );
 }

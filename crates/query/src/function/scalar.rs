@@ -132,7 +132,7 @@ impl Function {
         let operation_failed = |operator: ArithmeticOperator| {
             let symbol = operator.symbol();
             let operation = self.parameter_names().join(&format!(" {symbol} "));
-            move |reason: String| self.failure(symbol, format!("the operation '{operation}' failed: {reason}"))
+            move |reason: String| invalid(format!("the operation '{operation}' failed: {reason}"))
         };
         match (scalar, values.as_slice()) {
             (Scalar::BoundOfTimeUuids { greatest }, [moment]) => {
@@ -197,18 +197,12 @@ impl Function {
         });
         parsed.and_then(|json| json.to_wire(&self.returns)).map_err(|reason| {
             let (name, parameters) = (&self.name, self.parameter_names().join(", "));
-            self.failure(name, format!("execution of 'system.{name}[{parameters}]' failed: {reason}"))
+            invalid(format!("execution of 'system.{name}[{parameters}]' failed: {reason}"))
         })
     }
 
     fn parameter_names(&self) -> Vec<String> {
         self.parameters.iter().map(CqlType::to_string).collect()
-    }
-
-    /// The error that it, or the operator that it stands for, has no value there.
-    fn failure(&self, function: &str, message: String) -> RequestError {
-        let _ = function;
-        RequestError::Invalid(message)
     }
 
     fn to_json(&self, arguments: &[Operand]) -> Result<Operand, RequestError> {

@@ -300,7 +300,7 @@ impl<'a> Parser<'a> {
                 let literal = ["true", "false", "null", "nan", "infinity", "token"];
                 let is_literal = literal.iter().any(|word| text.eq_ignore_ascii_case(word));
                 // The words that can follow a selection and are not reserved.
-                let follows = ["as", "per"].iter().any(|word| text.eq_ignore_ascii_case(word));
+                let follows = ["as", "group", "per"].iter().any(|word| text.eq_ignore_ascii_case(word));
                 is_literal || !(follows || is_reserved(text))
             }
             TokenKind::Symbol(_) | TokenKind::End | TokenKind::Bad(_) => false,
