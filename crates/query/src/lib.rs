@@ -22,7 +22,8 @@
 //! `condition` (INSERT, UPDATE, DELETE, BATCH), `definition` (CREATE, ALTER, DROP) and `type_name`. `function` has the
 //! native functions, `operand` evaluates terms, `filter` conditions, in an `evaluation` context; `json` reads JSON.
 //! `prepared`, `write`, `change` and `read` are the plans, `result` makes pages of rows. `describe` and `name` write
-//! CQL, `description` is the statement DESCRIBE, `split` separates statements, [`system`] has the tables that each node answers by itself.
+//! CQL, `description` is the statement DESCRIBE, `explain` says what a statement does, `split` separates statements,
+//! [`system`] has the tables that each node answers by itself.
 
 #[allow(dead_code, reason = "what nothing looks at yet is refused by name")]
 mod ast;
@@ -36,6 +37,7 @@ mod definition;
 mod describe;
 mod description;
 mod evaluation;
+mod explain;
 mod filter;
 #[cfg(test)]
 mod fixture;
@@ -73,6 +75,7 @@ pub use describe::{
 };
 pub use description::{ClusterDescription, Description};
 pub use evaluation::EvaluationContext;
+pub use explain::{BoundExplain, Stage};
 pub use model::name::quote_name;
 pub use operand::{BoundValue, ColumnSpec};
 pub use prepared::{Bound, Prepared, PreparedKind};

@@ -3,6 +3,7 @@
 use crate::definition::SchemaRequest;
 use crate::description::Description;
 use crate::evaluation::EvaluationContext;
+use crate::explain::BoundExplain;
 use crate::operand::{Arguments, BoundValue, ColumnSpec};
 use crate::read::{BoundRead, ReadPlan};
 use crate::role::RoleStatement;
@@ -22,6 +23,37 @@ pub(crate) enum Plan {
     Use(KeyspaceName),
     Describe(Box<Description>),
     Role(Box<RoleStatement>),
+    Explain(Box<ExplainPlan>),
+}
+
+/// EXPLAIN.
+#[derive(Debug)]
+pub(crate) struct ExplainPlan {
+    /// That of the statement, which is no EXPLAIN.
+    pub(crate) plan: Plan,
+    pub(crate) columns: Vec<ColumnSpec>,
+}
+
+impl Plan {
+    /// What is planned: of EXPLAIN the statement in it.
+    fn statement(&self) -> &Plan {
+        if let Plan::Explain(explain) = self { &explain.plan } else { self }
+    }
+
+    fn bind(&self, arguments: Arguments<'_>) -> Result<Bound, RequestError> {
+        Ok(match self {
+            Plan::Write(plan) => Bound::of_writes(plan.bind(arguments)?),
+            Plan::Batch(plan) => Bound::of_writes(plan.bind(arguments)?),
+            Plan::Read(plan) => Bound::Read(plan.bind(arguments)?),
+            Plan::Schema(request) => Bound::Schema(SchemaRequest::clone(request)),
+            Plan::Use(keyspace) => Bound::Use(keyspace.clone()),
+            Plan::Describe(description) => Bound::Describe(Description::clone(description)),
+            Plan::Role(statement) => Bound::Role(RoleStatement::clone(statement)),
+            Plan::Explain(explain) => {
+                Bound::Explain(BoundExplain { statement: Box::new(explain.plan.bind(arguments)?) })
+            }
+        })
+    }
 }
 
 /// A statement bound to a schema: immutable, to be shared and executed many times. It holds the table
@@ -64,6 +96,8 @@ pub enum Bound {
     Describe(Description),
     /// CREATE, ALTER, DROP and LIST of roles.
     Role(RoleStatement),
+    /// EXPLAIN.
+    Explain(BoundExplain),
 }
 
 impl Bound {
@@ -79,7 +113,12 @@ impl Bound {
             let writes = match statement {
                 Bound::Write(write) => vec![write],
                 Bound::Writes(writes) => writes,
-                Bound::Read(_) | Bound::Schema(_) | Bound::Use(_) | Bound::Describe(_) | Bound::Role(_) => {
+                Bound::Read(_)
+                | Bound::Schema(_)
+                | Bound::Use(_)
+                | Bound::Describe(_)
+                | Bound::Role(_)
+                | Bound::Explain(_) => {
                     let message = "Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.";
                     return Err(RequestError::Invalid(message.to_owned()));
                 }
@@ -99,13 +138,13 @@ impl Bound {
 
 impl Prepared {
     pub(crate) fn new(parameters: Vec<ColumnSpec>, plan: Plan) -> Prepared {
-        let partition_key_indexes = match &plan {
+        let partition_key_indexes = match plan.statement() {
             Plan::Write(plan) => plan.partition_parameters(),
             Plan::Batch(plan) => {
                 plan.statements.first().map(ModificationPlan::partition_parameters).unwrap_or_default()
             }
             Plan::Read(plan) => plan.restrictions.partition_parameters(),
-            Plan::Schema(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Role(_) => Vec::new(),
+            Plan::Schema(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Role(_) | Plan::Explain(_) => Vec::new(),
         };
         Prepared { parameters, partition_key_indexes, plan }
     }
@@ -115,7 +154,7 @@ impl Prepared {
     pub fn kind(&self) -> PreparedKind {
         match &self.plan {
             Plan::Write(_) | Plan::Batch(_) => PreparedKind::Write,
-            Plan::Read(_) | Plan::Describe(_) => PreparedKind::Read,
+            Plan::Read(_) | Plan::Describe(_) | Plan::Explain(_) => PreparedKind::Read,
             Plan::Role(statement) if !statement.columns().is_empty() => PreparedKind::Read,
             Plan::Schema(_) | Plan::Role(_) => PreparedKind::Schema,
             Plan::Use(_) => PreparedKind::Use,
@@ -132,11 +171,11 @@ impl Prepared {
     /// The tables that the statement reads or writes, as they were when it was prepared.
     #[must_use]
     pub fn tables(&self) -> Vec<&Arc<Table>> {
-        match &self.plan {
+        match self.plan.statement() {
             Plan::Write(plan) => vec![&plan.write().table],
             Plan::Batch(plan) => plan.statements.iter().map(|statement| &statement.write().table).collect(),
             Plan::Read(plan) => vec![&plan.table],
-            Plan::Schema(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Role(_) => Vec::new(),
+            Plan::Schema(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Role(_) | Plan::Explain(_) => Vec::new(),
         }
     }
 
@@ -153,7 +192,7 @@ impl Prepared {
         match &self.plan {
             Plan::Write(plan) => plan.write().is_idempotent(),
             Plan::Batch(plan) => plan.statements.iter().all(|statement| statement.write().is_idempotent()),
-            Plan::Read(_) | Plan::Use(_) | Plan::Describe(_) => true,
+            Plan::Read(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Explain(_) => true,
             Plan::Role(statement) => !statement.columns().is_empty(),
             Plan::Schema(_) => false,
         }
@@ -165,13 +204,14 @@ impl Prepared {
         &self.parameters
     }
 
-    /// The columns of the result; empty unless the statement is a SELECT, DESCRIBE or LIST.
+    /// The columns of the result; empty unless the statement is a SELECT, DESCRIBE, EXPLAIN or LIST.
     #[must_use]
     pub fn result_columns(&self) -> &[ColumnSpec] {
         match &self.plan {
             Plan::Read(plan) => &plan.columns,
             Plan::Describe(description) => description.columns(),
             Plan::Role(statement) => statement.columns(),
+            Plan::Explain(explain) => &explain.columns,
             Plan::Write(_) | Plan::Batch(_) | Plan::Schema(_) | Plan::Use(_) => &[],
         }
     }
@@ -190,16 +230,7 @@ impl Prepared {
     /// or too large, or the key, TTL, timestamp or limit that they make is not allowed.
     pub fn bind(&self, values: &[BoundValue], context: EvaluationContext) -> Result<Bound, RequestError> {
         let context = RefCell::new(context);
-        let arguments = Arguments::new(&self.parameters, values, &context)?;
-        Ok(match &self.plan {
-            Plan::Write(plan) => Bound::of_writes(plan.bind(arguments)?),
-            Plan::Batch(plan) => Bound::of_writes(plan.bind(arguments)?),
-            Plan::Read(plan) => Bound::Read(plan.bind(arguments)?),
-            Plan::Schema(request) => Bound::Schema(SchemaRequest::clone(request)),
-            Plan::Use(keyspace) => Bound::Use(keyspace.clone()),
-            Plan::Describe(description) => Bound::Describe(Description::clone(description)),
-            Plan::Role(statement) => Bound::Role(RoleStatement::clone(statement)),
-        })
+        self.plan.bind(Arguments::new(&self.parameters, values, &context)?)
     }
 }
 

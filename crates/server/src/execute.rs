@@ -7,6 +7,7 @@
 
 use crate::auth::{Authenticator, Login};
 use crate::clock::Clock;
+use crate::explain::explained;
 use crate::member_loop::{MemberInput, Published};
 use crate::metrics::Metrics;
 use crate::native_clients::Clients;
@@ -16,7 +17,7 @@ use crate::trace::{Trace, Tracer};
 use bytes::Bytes;
 use membership::ClusterView;
 use model::error::Applied;
-use model::limits::{PAGE_BYTES_MAX, TABLES_MAX, TABLES_WARNED};
+use model::limits::{PAGE_BYTES_MAX, PAGE_ROWS_DEFAULT, TABLES_MAX, TABLES_WARNED};
 use model::schema::{Schema, SchemaChange};
 use model::{Consistency, Epoch, NodeId, RequestError, TableId};
 use node::Shard;
@@ -60,7 +61,7 @@ pub(crate) struct Options {
     pub(crate) timestamp: Option<i64>,
     /// None for the node's default.
     pub(crate) timeout: Option<Duration>,
-    /// Most rows in the answer.
+    /// Most rows in the answer; 0 when the client leaves it to the node.
     pub(crate) page_rows: u32,
     /// Where to go on.
     pub(crate) paging_state: Option<Bytes>,
@@ -280,6 +281,11 @@ impl Executor {
     pub(crate) fn plan_bound(&self, bound: Bound, options: Options) -> Result<Plan, RequestError> {
         let timeout = options.timeout.unwrap_or(self.timeout).min(TIMEOUT_MAX);
         let Options { consistency, timestamp, page_rows, paging_state, login, .. } = options;
+        let page_rows = match (&bound, page_rows) {
+            (Bound::Read(read), 0) if read.is_one_page() => u32::MAX,
+            (_, 0) => PAGE_ROWS_DEFAULT,
+            (_, rows) => rows,
+        };
         Ok(match bound {
             Bound::Write(write) => Plan::Shard(Request::Write { write, consistency, timestamp, timeout }),
             Bound::Writes(writes) if writes.is_empty() => Plan::Done(Answer::Data(Response::Written)),
@@ -301,6 +307,11 @@ impl Executor {
                 Plan::Done(Answer::Data(Response::Rows { rows: page.rows, paging_state: page.saved }))
             }
             Bound::Role(statement) => Plan::Role(statement, login),
+            Bound::Explain(explain) => {
+                let stages = explained(&explain, &self.published.view.load(), consistency);
+                let rows = stages.iter().map(query::Stage::values).collect();
+                Plan::Done(Answer::Data(Response::Rows { rows, paging_state: None }))
+            }
             Bound::Use(keyspace) => Plan::Done(Answer::Use(keyspace)),
             Bound::Schema(request) => {
                 let new_table_id = TableId(self.table_ids.lock().next_u128());

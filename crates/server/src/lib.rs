@@ -42,6 +42,7 @@ mod entropy;
 mod execute;
 mod execute_stream;
 mod exit;
+mod explain;
 mod garbage_collector;
 mod grpc_login;
 mod logging;
