@@ -343,7 +343,8 @@ mod tests {
         assert_eq!(check(&lz4, Version::V5), Ok(Some(Compression::Lz4)));
         let missing = "Missing value CQL_VERSION in STARTUP message".to_owned();
         assert_eq!(check(&[], Version::V4), Err(missing));
-        for old in ["2.0.0", "", "x", "4"] {
+        assert_eq!(check(&[("CQL_VERSION", "4.0.0")], Version::V4), Ok(None));
+        for old in ["2.0.0", "", "x"] {
             assert!(check(&[("CQL_VERSION", old)], Version::V4).unwrap_err().contains("is not supported"));
         }
     }

@@ -57,16 +57,6 @@ fn requests_that_begin_a_connection() {
 }
 
 #[test]
-fn a_client_may_ask_for_a_later_language_and_not_for_an_earlier_one() {
-    let accepted = |language: &str| {
-        let options = [("CQL_VERSION".to_owned(), language.to_owned())].into_iter().collect();
-        Startup { options }.check(Version::V4).is_ok()
-    };
-    assert!(accepted("3.0.0") && accepted("4.0.0"));
-    assert!(!accepted("2.0.0") && !accepted("latest"));
-}
-
-#[test]
 fn statements_as_text() {
     let mut query =
         Query { text: "SELECT * FROM t".to_owned(), parameters: QueryParameters::at(ConsistencyLevel::LocalOne) };
