@@ -35,6 +35,15 @@ fn blocks(text: &str) -> Vec<(String, String)> {
     blocks
 }
 
+/// The keyspace that is in use behind a line, given the one before it.
+fn in_use(before: Option<String>, line: &str) -> Option<String> {
+    let rest = |prefix: &str| line.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(';'));
+    match (rest("USE "), rest("DROP KEYSPACE ")) {
+        (Some(used), _) => Some(used.to_owned()),
+        (_, dropped) => before.filter(|before| dropped != Some(before)),
+    }
+}
+
 /// Executes the blocks of a page in their order and returns how many there were that succeed.
 ///
 /// The page is one session: what `USE` names holds for the blocks behind it. `cql` succeeds; `cql-error` is refused
@@ -56,8 +65,7 @@ fn execute_page(name: &str, node: &Node) -> usize {
                 let (code, out, error) = run();
                 assert_eq!(code, Some(0), "{name}\n{text}\n{error}");
                 executed += 1;
-                let used = text.lines().rev().find_map(|line| line.strip_prefix("USE ")?.strip_suffix(';'));
-                keyspace = used.map(str::to_owned).or(keyspace);
+                keyspace = text.lines().fold(keyspace, in_use);
                 Some(out)
             }
             "cql-error" => {
