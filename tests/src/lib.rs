@@ -290,19 +290,28 @@ impl Node {
         }
     }
 
-    /// Runs CQL through the shell, on its standard input, and returns its outcome.
+    /// Runs CQL through the shell, on its standard input, and returns its outcome, with results as JSON.
     ///
     /// # Panics
     /// When the shell cannot be started.
     #[must_use]
     pub fn cql(&self, text: &str) -> Output {
-        let mut command = helenus(&["shell", &self.address, "--format", "json"]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.shell(&["--format", "json"], text)
+    }
+
+    /// Runs the shell with these arguments and this standard input, and returns its outcome.
+    ///
+    /// # Panics
+    /// When the shell cannot be started.
+    #[must_use]
+    pub fn shell(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = helenus(&["shell", &self.address]);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
-        let mut input = child.stdin.take().expect("standard input is piped");
+        let mut pipe = child.stdin.take().expect("standard input is piped");
         // The shell may end before it has read everything.
-        let _ = input.write_all(text.as_bytes());
-        drop(input);
+        let _ = pipe.write_all(input.as_bytes());
+        drop(pipe);
         child.wait_with_output().expect("the process is ours")
     }
 

@@ -1,5 +1,5 @@
 //! The options of `CREATE TABLE ... WITH` that a table keeps: what they say, not how storage follows them
-//! (`docs/cql.md` has the table of every option that Cassandra knows).
+//! (`docs/cql/table-options.md` has the table of every option that Cassandra knows).
 //!
 //! Invariant: equal options have equal encodings, and every value that can be held can be written in CQL and
 //! read back as the same.
