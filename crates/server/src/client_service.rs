@@ -3,7 +3,7 @@
 //! Invariant: a failure is an `Error` message on a stream and a status with the same `Error` in its details
 //! on a unary call; nothing of it is lost either way.
 
-use crate::execute::{Answer, Effect, Executor, Options, Plan, SchemaChanged};
+use crate::execute::{Answer, Effect, Executor, Options, Plan, Planned, SchemaChanged};
 use crate::execute_stream::{Answers, Columns};
 use crate::statements::{Statement, column_message};
 use crate::wire::helenus_server;
@@ -40,11 +40,20 @@ pub(crate) fn status(error: &RequestError) -> Status {
     Status::with_details(Code::from(status_code(error) as i32), error.to_string(), status_details(error))
 }
 
-/// What a request asks for, and the columns that its answer needs.
+/// How the answer to a statement is to be written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Form {
+    /// The columns of its rows.
+    pub(crate) columns: Columns,
+    /// What the client should know besides.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What a request asks for, and how it is to be answered.
 ///
 /// # Errors
 /// When it cannot be executed.
-pub(crate) fn plan(executor: &Executor, request: proto::ExecuteRequest) -> Result<(Plan, Columns), RequestError> {
+pub(crate) fn plan(executor: &Executor, request: proto::ExecuteRequest) -> Result<(Plan, Form), RequestError> {
     use proto::execute_request::Statement as Text;
     let view = executor.view()?;
     let keyspace = Some(request.keyspace.as_str()).filter(|keyspace| !keyspace.is_empty());
@@ -61,9 +70,9 @@ pub(crate) fn plan(executor: &Executor, request: proto::ExecuteRequest) -> Resul
         page_rows: if request.page_rows == 0 { PAGE_ROWS_DEFAULT } else { request.page_rows },
         paging_state: Some(request.paging_state).filter(|state| !state.is_empty()),
     };
-    let plan = executor.plan(&statement, &values, options)?;
+    let Planned { plan, warnings } = executor.plan(&statement, &values, options)?;
     let columns = columns_of(&statement, is_prepared, &request.result_metadata_id);
-    Ok((plan, columns))
+    Ok((plan, Form { columns, warnings }))
 }
 
 fn columns_of(statement: &Statement, is_prepared: bool, known: &[u8]) -> Columns {
@@ -86,13 +95,14 @@ fn bound_value(value: proto::Value) -> Result<BoundValue, RequestError> {
 }
 
 /// The message for an answer.
-pub(crate) fn answer_message(answer: Answer, columns: &Columns) -> proto::ExecuteResponse {
+pub(crate) fn answer_message(mut answer: Answer, form: Form) -> proto::ExecuteResponse {
     use proto::execute_response::Result as Kind;
-    let mut warnings = Vec::new();
+    let Form { columns, mut warnings } = form;
+    warnings.extend(answer.take_warnings());
     let kind = match answer {
         Answer::Data(ShardResponse::Written) => Kind::Void(proto::Void {}),
-        Answer::Data(ShardResponse::Rows { rows, paging_state }) => {
-            let (columns, metadata_id) = match columns {
+        Answer::Data(ShardResponse::Rows { rows, paging_state, .. }) => {
+            let (columns, metadata_id) = match &columns {
                 Columns::None => Default::default(),
                 Columns::Known(shape) => (Vec::new(), shape.metadata_id.clone()),
                 Columns::Sent(shape, true) => (shape.columns.clone(), shape.metadata_id.clone()),
@@ -102,7 +112,7 @@ pub(crate) fn answer_message(answer: Answer, columns: &Columns) -> proto::Execut
             Kind::Rows(proto::Rows { columns, metadata_id, rows, paging_state })
         }
         Answer::Use(keyspace) => Kind::SetKeyspace(proto::SetKeyspace { keyspace }),
-        Answer::Schema(SchemaChanged { keyspace, table, user_type, effect, epoch, warning }) => {
+        Answer::Schema(SchemaChanged { keyspace, table, user_type, effect, epoch, .. }) => {
             let effect = match effect {
                 Effect::Created => proto::schema_change::Effect::Created,
                 Effect::Updated => proto::schema_change::Effect::Updated,
@@ -112,7 +122,6 @@ pub(crate) fn answer_message(answer: Answer, columns: &Columns) -> proto::Execut
             };
             let (effect, epoch) = (effect.into(), epoch.0);
             let (table, user_type) = (table.unwrap_or_default(), user_type.unwrap_or_default());
-            warnings.extend(warning);
             Kind::SchemaChange(proto::SchemaChange { effect, keyspace, table, epoch, user_type })
         }
     };
@@ -194,9 +203,9 @@ impl helenus_server::Helenus for ClientService {
         request: Request<proto::ExecuteRequest>,
     ) -> Result<Response<proto::ExecuteResponse>, Status> {
         let _call = self.executor.call();
-        let (plan, columns) = plan(&self.executor, request.into_inner()).map_err(|error| status(&error))?;
+        let (plan, form) = plan(&self.executor, request.into_inner()).map_err(|error| status(&error))?;
         let answer = self.executor.wait(plan).await.map_err(|error| status(&error))?;
-        Ok(Response::new(answer_message(answer, &columns)))
+        Ok(Response::new(answer_message(answer, form)))
     }
 
     async fn execute_stream(

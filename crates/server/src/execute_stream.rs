@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
-use crate::client_service::{answer_message, plan};
+use crate::client_service::{Form, answer_message, plan};
 
 /// Requests of one stream that are in work or answered and not read.
 const STREAM_REQUESTS_MAX: usize = 4_096;
@@ -29,8 +29,8 @@ pub(crate) enum Answered {
     Request {
         /// Of the request.
         id: u64,
-        /// For rows.
-        columns: Columns,
+        /// How it is written.
+        form: Form,
         /// What came out.
         result: Result<Answer, RequestError>,
     },
@@ -39,9 +39,10 @@ pub(crate) enum Answered {
 }
 
 /// The columns of an answer, if it has rows.
-#[derive(Clone)]
+#[derive(Clone, Debug, Default)]
 pub(crate) enum Columns {
     /// No rows are returned.
+    #[default]
     None,
     /// The client knows them.
     Known(Arc<ResultShape>),
@@ -53,7 +54,7 @@ pub(crate) enum Columns {
 pub(crate) struct Reply {
     permit: mpsc::OwnedPermit<Answered>,
     id: u64,
-    columns: Columns,
+    form: Form,
 }
 
 impl Reply {
@@ -63,8 +64,8 @@ impl Reply {
     }
 
     fn answer(self, result: Result<Answer, RequestError>) {
-        let Reply { permit, id, columns } = self;
-        permit.send(Answered::Request { id, columns, result });
+        let Reply { permit, id, form } = self;
+        permit.send(Answered::Request { id, form, result });
     }
 }
 
@@ -83,8 +84,8 @@ impl Stream for Answers {
                 use proto::execute_stream_response::Outcome;
                 let (id, outcome) = match answered {
                     Answered::Broken(status) => return Err(status),
-                    Answered::Request { id, columns, result: Ok(answer) } => {
-                        (id, Outcome::Response(answer_message(answer, &columns)))
+                    Answered::Request { id, form, result: Ok(answer) } => {
+                        (id, Outcome::Response(answer_message(answer, form)))
                     }
                     Answered::Request { id, result: Err(error), .. } => (id, Outcome::Error((&error).into())),
                 };
@@ -124,7 +125,7 @@ async fn take_in(
         };
         match request {
             Ok(Some(proto::ExecuteStreamRequest { id, execute })) => {
-                let reply = Reply { permit, id, columns: Columns::None };
+                let reply = Reply { permit, id, form: Form::default() };
                 execute_one(&executor, execute, reply);
             }
             Ok(None) => return,
@@ -141,15 +142,16 @@ fn execute_one(executor: &Arc<Executor>, request: Option<proto::ExecuteRequest>,
     let request = request.ok_or_else(|| RequestError::Invalid("the request is missing".to_owned()));
     match request.and_then(|request| plan(executor, request)) {
         Err(error) => reply.answer(Err(error)),
-        Ok((Plan::Done(answer), columns)) => {
-            reply.columns = columns;
+        Ok((Plan::Done(answer), form)) => {
+            reply.form = form;
             reply.answer(Ok(answer));
         }
-        Ok((Plan::Shard(request), columns)) => {
-            reply.columns = columns;
+        Ok((Plan::Shard(request), form)) => {
+            reply.form = form;
             executor.submit(request, ReplyTo::Stream(reply));
         }
-        Ok((plan @ (Plan::Schema(_) | Plan::Writes(_)), _)) => {
+        Ok((plan @ (Plan::Schema(_) | Plan::Writes(_)), form)) => {
+            reply.form = form;
             // Bounded as the stream's requests are: each holds a permit.
             let executor = executor.clone();
             tokio::spawn(async move { reply.answer(executor.wait(plan).await) });

@@ -3,7 +3,7 @@
 //! Invariant: every statement goes through [`Executor`], as those of the gRPC API do; what the protocol can say and
 //! the node does not do is refused by name.
 
-use crate::execute::{Answer, Effect, Executor, Options, Plan, SchemaChanged};
+use crate::execute::{Answer, Effect, Executor, Options, Plan, Planned, SchemaChanged};
 use crate::shard_loop::Outcome;
 use crate::statements::{ResultShape, Statement, native_columns};
 use bytes::Bytes;
@@ -157,7 +157,8 @@ fn ready(
     if !statement.shape.columns.is_empty() {
         form.shape = Some(statement.shape.clone());
     }
-    let plan = executor.plan(statement, &values, options)?;
+    let Planned { plan, warnings } = executor.plan(statement, &values, options)?;
+    form.warnings = warnings;
     if statement.prepared.kind() == query::PreparedKind::Write {
         form.write_type = Some(WriteType::Simple);
     }
@@ -241,8 +242,8 @@ pub(crate) fn batch(executor: &Executor, batch: Batch, keyspace: Option<&str>) -
         bound.push(executor.bind(&statement, &in_order(values, statement.prepared.parameters())?)?);
     }
     let (options, _) = options(&parameters, &view)?;
-    let plan = executor.plan_bound(Bound::batch(bound, is_logged)?, options)?;
-    Ok(Ready { plan, form: Form { write_type: Some(write_type), ..Form::default() }, whole: true })
+    let Planned { plan, warnings } = executor.plan_bound(Bound::batch(bound, is_logged)?, options)?;
+    Ok(Ready { plan, form: Form { warnings, write_type: Some(write_type), ..Form::default() }, whole: true })
 }
 
 /// Bytes of a result that is sent in one answer, at most: above that a client must take pages.
@@ -254,10 +255,12 @@ pub(crate) async fn run_whole(executor: &Executor, plan: Plan) -> Result<Answer,
         Plan::Shard(request) => request,
         other => return executor.wait(other).await,
     };
-    let (mut all, mut bytes) = (Vec::new(), 0);
+    let (mut all, mut all_warnings, mut bytes) = (Vec::new(), Vec::new(), 0);
     loop {
         let answer = executor.wait(Plan::Shard(request.clone())).await?;
-        let Answer::Data(ShardResponse::Rows { rows, paging_state: next }) = answer else { return Ok(answer) };
+        let Answer::Data(ShardResponse::Rows { rows, paging_state: next, warnings }) = answer else {
+            return Ok(answer);
+        };
         bytes += rows.iter().flatten().map(|value| 4 + value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
         if bytes > WHOLE_RESULT_BYTES_MAX {
             let message = format!(
@@ -266,9 +269,13 @@ pub(crate) async fn run_whole(executor: &Executor, plan: Plan) -> Result<Answer,
             return Err(RequestError::Invalid(message));
         }
         all.extend(rows);
+        all_warnings.extend(warnings);
         match (&mut request, next) {
             (node::io::Request::Read { paging_state, .. }, Some(next)) => *paging_state = Some(next),
-            _ => return Ok(Answer::Data(ShardResponse::Rows { rows: all, paging_state: None })),
+            _ => {
+                let (rows, warnings) = (all, all_warnings);
+                return Ok(Answer::Data(ShardResponse::Rows { rows, paging_state: None, warnings }));
+            }
         }
     }
 }
@@ -300,11 +307,14 @@ impl Answered {
 
     /// The answer as it is written.
     pub(crate) fn into_answer(self) -> native::Answer {
-        let Answered { stream, form, result, .. } = self;
+        let Answered { stream, form, mut result, .. } = self;
         let Form { shape, omit, changed, mut warnings, write_type } = form;
+        if let Ok(answer) = &mut result {
+            warnings.extend(answer.take_warnings());
+        }
         let response = match result {
             Ok(Answer::Data(ShardResponse::Written)) => Response::Result(QueryResult::Void),
-            Ok(Answer::Data(ShardResponse::Rows { rows, paging_state })) => {
+            Ok(Answer::Data(ShardResponse::Rows { rows, paging_state, .. })) => {
                 let columns = match &shape {
                     Some(shape) if omit => Columns::Omitted(shape.native.len()),
                     Some(shape) => Columns::Sent(shape.native.clone()),
@@ -315,10 +325,7 @@ impl Answered {
                 Response::Result(QueryResult::Rows(Rows { metadata, rows }))
             }
             Ok(Answer::Use(keyspace)) => Response::Result(QueryResult::SetKeyspace(keyspace)),
-            Ok(Answer::Schema(changed)) => {
-                warnings.extend(changed.warning.clone());
-                Response::Result(schema_change(changed))
-            }
+            Ok(Answer::Schema(changed)) => Response::Result(schema_change(changed)),
             Err(error) => Response::Error(ErrorResponse::of_request(&error, write_type.unwrap_or(WriteType::Simple))),
         };
         native::Answer { stream, extras: Extras { warnings, ..Extras::default() }, response }

@@ -55,6 +55,9 @@ impl ConnectionError {
                 | RequestError::Invalid(_)
                 | RequestError::NotFound(_)
                 | RequestError::AlreadyExists { .. }
+                | RequestError::Config(_)
+                | RequestError::Unauthorized(_)
+                | RequestError::FunctionFailure { .. }
                 | RequestError::SchemaTimeout(_) => false,
             },
         };
@@ -82,6 +85,14 @@ pub(crate) enum Outcome {
     Done,
     /// Rows, and where to go on.
     Rows(Rows, Option<Bytes>),
+}
+
+/// What a statement came to, and what the node says of it besides.
+pub(crate) struct Executed {
+    /// What it came to.
+    pub(crate) outcome: Outcome,
+    /// Remarks of the node.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A session with the cluster, and the level at which it works.
@@ -134,7 +145,7 @@ impl Connection {
         page_rows: Option<u32>,
         resume: Option<Bytes>,
         timeout: Option<Duration>,
-    ) -> Result<Outcome, ConnectionError> {
+    ) -> Result<Executed, ConnectionError> {
         let mut statement = Statement::new(text).consistency(self.consistency);
         if let Some(rows) = page_rows {
             statement = statement.page_size(rows);
@@ -146,17 +157,19 @@ impl Connection {
             None => self.session.execute(statement, ()).await?,
             Some(state) => {
                 let page = self.session.pages(statement, ()).await?.resume(state).next_page().await?;
-                let Some(page) = page else { return Ok(Outcome::Rows(Rows::default(), None)) };
+                let nothing = || Executed { outcome: Outcome::Rows(Rows::default(), None), warnings: Vec::new() };
+                let Some(page) = page else { return Ok(nothing()) };
                 page
             }
         };
+        let warnings = result.warnings.clone();
         if result.outcome != client::Outcome::Rows {
-            return Ok(Outcome::Done);
+            return Ok(Executed { outcome: Outcome::Done, warnings });
         }
         let columns = result.columns().iter().map(|column| (column.name.clone(), column.cql_type.clone())).collect();
         let next = result.paging_state().cloned();
         let rows = result.into_rows().into_iter().map(|row| row.cells().to_vec()).collect();
-        Ok(Outcome::Rows(Rows { columns, rows }, next))
+        Ok(Executed { outcome: Outcome::Rows(Rows { columns, rows }, next), warnings })
     }
 
     /// Prepares a statement at the connection's level.

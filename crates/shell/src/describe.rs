@@ -99,7 +99,7 @@ async fn described_by_server(
         None => format!(" {}", quote_name(name)),
     });
     let answer = connection.execute(&format!("DESCRIBE {kind}{name}"), None, None, None).await;
-    let rows = match answer {
+    let rows = match answer.map(|executed| executed.outcome) {
         Ok(Outcome::Rows(rows, _)) => rows,
         Ok(Outcome::Done) => return Ok(String::new()),
         Err(error) if matches!(error.request(), Some(RequestError::Syntax { .. })) => {

@@ -2,7 +2,7 @@
 //! statements. Knows nothing of line editing.
 
 use crate::command::{self, Capture, Command, Paging, Show};
-use crate::connection::{Connection, ConnectionError, Outcome};
+use crate::connection::{Connection, ConnectionError, Executed, Outcome};
 use crate::copy::{CopyError, copy};
 use crate::describe::describe;
 use crate::format::{Format, Look, Rows, write_rows};
@@ -282,9 +282,15 @@ impl Session {
     async fn run_statement(&mut self, statement: &str, out: &mut dyn Write) -> Result<(), ItemError> {
         let started = Instant::now();
         let mut paging_state = None;
-        let mut result = Rows::default();
+        let (mut result, mut warnings) = (Rows::default(), Vec::new());
         loop {
-            match self.execute(statement, paging_state.take()).await? {
+            let executed = self.execute(statement, paging_state.take()).await?;
+            for warning in executed.warnings {
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+            match executed.outcome {
                 Outcome::Done => break,
                 Outcome::Rows(rows, next) => {
                     if result.columns.is_empty() {
@@ -307,6 +313,7 @@ impl Session {
                 break;
             }
         }
+        warnings.iter().for_each(|warning| terminal::error(&format!("Warning: {warning}")));
         if self.elapsed {
             terminal::error(&format!("({:.1} ms elapsed)", started.elapsed().as_secs_f64() * 1e3));
         }
@@ -315,7 +322,7 @@ impl Session {
 
     /// Executes one page of a statement. The driver connects again by itself; when no node can be reached, so that
     /// nothing was done, the statement is tried again for a while.
-    async fn execute(&self, statement: &str, resume: Option<bytes::Bytes>) -> Result<Outcome, ConnectionError> {
+    async fn execute(&self, statement: &str, resume: Option<bytes::Bytes>) -> Result<Executed, ConnectionError> {
         let mut made = 0;
         loop {
             match self.connection.execute(statement, self.page_rows, resume.clone(), None).await {
@@ -362,7 +369,11 @@ fn explain(item: &str, error: &ItemError) -> String {
 fn place(error: &RequestError) -> Option<(u32, u32)> {
     let message = match error {
         RequestError::Syntax { line, column, .. } => return Some((*line, *column)),
-        RequestError::Invalid(message) | RequestError::NotFound(message) => message,
+        RequestError::Invalid(message)
+        | RequestError::NotFound(message)
+        | RequestError::Config(message)
+        | RequestError::Unauthorized(message)
+        | RequestError::FunctionFailure { message, .. } => message,
         _ => return None,
     };
     let (line, column) = message.strip_suffix(')')?.rsplit_once("(line ")?.1.split_once(':')?;

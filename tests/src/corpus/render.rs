@@ -31,6 +31,9 @@ pub fn error_lines(error: &ClientError) -> Vec<String> {
             RequestError::WriteFailure { .. } => "WriteFailure",
             RequestError::ReadFailure { .. } => "ReadFailure",
             RequestError::Overloaded(_) => "Overloaded",
+            RequestError::Config(_) => "ConfigError",
+            RequestError::Unauthorized(_) => "Unauthorized",
+            RequestError::FunctionFailure { .. } => "FunctionFailure",
             _ => "ServerError",
         },
         // The driver refuses what Cassandra's would send on to be refused.
@@ -87,13 +90,38 @@ fn long(names: &[(String, String)], cells: &[Vec<String>]) -> Vec<String> {
 /// The value as a CQL literal; `empty` for no bytes where that is no value, and bytes where they are none.
 fn value_text(cql_type: &CqlType, wire: &[u8]) -> String {
     match Value::from_wire(cql_type, wire) {
+        Ok(Value::Empty) => "empty".to_owned(),
         Ok(value) => value.to_cql_literal(),
+        // The times of the cells of a collection: null for those that never expire.
+        Err(_) if matches!(cql_type, CqlType::List { .. }) && list_with_nulls(cql_type, wire).is_some() => {
+            list_with_nulls(cql_type, wire).unwrap_or_default()
+        }
         Err(_) if wire.is_empty() => "empty".to_owned(),
         Err(_) => {
             let digits: String = wire.iter().map(|byte| format!("{byte:02x}")).collect();
             format!("bytes 0x{digits}")
         }
     }
+}
+
+/// A list with null in it, which is no value of a list.
+fn list_with_nulls(cql_type: &CqlType, wire: &[u8]) -> Option<String> {
+    let CqlType::List { element, .. } = cql_type else { return None };
+    let (_, mut rest) = wire.split_first_chunk::<4>()?;
+    let mut parts = Vec::new();
+    while !rest.is_empty() {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        rest = after;
+        parts.push(match usize::try_from(i32::from_be_bytes(*length)) {
+            Err(_) => "null".to_owned(),
+            Ok(length) => {
+                let (part, after) = rest.split_at_checked(length)?;
+                rest = after;
+                value_text(element, part)
+            }
+        });
+    }
+    Some(format!("[{}]", parts.join(", ")))
 }
 
 /// The type as CQL writes it but without `frozen`, which the native protocol does not say.

@@ -8,7 +8,7 @@ use crate::evaluation::EvaluationContext;
 use crate::json::Json;
 use bytes::Bytes;
 use model::limits::VALUE_BYTES_MAX;
-use model::value::{join_parts, parts, validate};
+use model::value::{is_empty_value, join_parts, parts, validate};
 use model::{CqlType, PartitionKey, RequestError, Value};
 use num_bigint::BigInt;
 use sha2::{Digest as _, Sha224, Sha256, Sha384, Sha512};
@@ -109,6 +109,8 @@ impl Function {
                 self.of_collection(scalar, &wires)?
             }
             Scalar::OctetLength => wires.first().map(|wire| Value::Int(wire.len() as i32).to_wire()),
+            // To a function of values one of no bytes is null.
+            _ if self.parameters.iter().zip(&wires).any(|(cql_type, wire)| is_empty_value(cql_type, wire)) => None,
             _ => Some(self.of_values(scalar, &wires)?.to_wire()),
         };
         if result.as_ref().is_some_and(|result| result.len() > VALUE_BYTES_MAX) {
@@ -130,7 +132,12 @@ impl Function {
         let operation_failed = |operator: ArithmeticOperator| {
             let types: Vec<String> = self.parameters.iter().map(CqlType::to_string).collect();
             let operation = types.join(&format!(" {} ", operator.symbol()));
-            move |reason: String| invalid(format!("the operation '{operation}' failed: {reason}"))
+            move |reason: String| RequestError::FunctionFailure {
+                keyspace: "system".to_owned(),
+                function: operator.symbol().to_owned(),
+                argument_types: types,
+                message: format!("the operation '{operation}' failed: {reason}"),
+            }
         };
         match (scalar, values.as_slice()) {
             (Scalar::BoundOfTimeUuids { greatest }, [moment]) => {
