@@ -46,6 +46,10 @@ fn is_user_defined(cql_type: &CqlType) -> bool {
     matches!(cql_type, CqlType::UserDefined { .. })
 }
 
+fn is_null(term: &Term) -> bool {
+    matches!(term.kind, TermKind::Null)
+}
+
 fn is_collection(cql_type: &CqlType) -> bool {
     matches!(cql_type, CqlType::List { .. } | CqlType::Set { .. } | CqlType::Map { .. })
 }
@@ -352,6 +356,20 @@ impl Binder<'_> {
         let is_multi_cell_collection = cql_type.is_multi_cell() && is_collection(cql_type);
         match operation {
             Operation::Set(value) => Ok(Change::Set(self.operand(table, value, name, cql_type)?)),
+            Operation::Add(value) if is_map => {
+                let has_null = match &value.kind {
+                    TermKind::Map(entries) => {
+                        entries.iter().any(|(key, value)| [key, value].iter().any(|part| is_null(part)))
+                    }
+                    _ => false,
+                };
+                let operand = self.operand(table, value, name, cql_type).ok().filter(|_| !has_null);
+                let refused = || {
+                    let message = format!("Value for a map addition has to be a map, but was: '{}'", text(value));
+                    self.source.invalid(value.at, message)
+                };
+                operand.map(Change::Add).ok_or_else(refused)
+            }
             Operation::Add(value) if is_multi_cell_collection => {
                 Ok(Change::Add(self.operand(table, value, name, cql_type)?))
             }
@@ -367,7 +385,14 @@ impl Binder<'_> {
                     return Err(self.source.invalid(value.at, message));
                 }
                 let keys = CqlType::Set { element: Arc::new(key_type(cql_type).clone()), frozen: false };
-                Ok(Change::Remove(self.operand(table, value, name, &keys)?))
+                match self.operand(table, value, name, &keys) {
+                    Err(_) if is_map => {
+                        let shown = text(value);
+                        let message = format!("Value for a map substraction has to be a set, but was: '{shown}'");
+                        Err(self.source.invalid(value.at, message))
+                    }
+                    operand => operand.map(Change::Remove),
+                }
             }
             Operation::SetElement { key, value } if is_list => {
                 let index = self.operand(table, key, &format!("idx({name})"), &CqlType::Int)?;

@@ -109,7 +109,8 @@ fn limit<'a>(arguments: Arguments<'a>, operand: Option<&'a Operand>, name: &str)
         Some(None) => Err(RequestError::Invalid(format!("Invalid null value of {}", name.to_lowercase()))),
         Some(Some(limit)) => match u32::try_from(limit) {
             Ok(limit) if limit > 0 => Ok(Some(limit)),
-            _ => Err(RequestError::Invalid(format!("{name} must be strictly positive"))),
+            // As in Cassandra, whichever limit it is.
+            _ => Err(RequestError::Invalid("LIMIT must be strictly positive".to_owned())),
         },
     }
 }
@@ -207,6 +208,12 @@ impl BoundRead {
         vec![warning.to_owned()]
     }
 
+    /// True when the whole result has to be one page, since its rows are sorted all together.
+    #[must_use]
+    pub fn is_one_page(&self) -> bool {
+        !self.plan.sorting.is_empty()
+    }
+
     /// True when `position` is one that this read can come to.
     pub(crate) fn holds(&self, position: &ReadPosition) -> bool {
         let visits = match &self.source {
@@ -274,6 +281,11 @@ impl BoundRead {
             bulk: false,
             dropped_columns: self.plan.table.drops(),
         }
+    }
+
+    /// The rows selected of each partition: ascending and disjoint; empty for none.
+    pub(crate) fn selected_rows(&self) -> &[Slice] {
+        &self.slices
     }
 
     /// The rows wanted of each partition.
