@@ -298,7 +298,8 @@ pub(crate) fn schema_with_ids(factor: u32, tables: &[&str], first: u128) -> Arc<
 
 pub(crate) const TABLE: &str = "CREATE TABLE t (k text, c int, v text, w text, PRIMARY KEY (k, c))";
 
-pub(crate) const LISTS: &str = "CREATE TABLE lists (k text, c int, l list<text>, s list<text> static, PRIMARY KEY (k, c))";
+pub(crate) const LISTS: &str =
+    "CREATE TABLE lists (k text, c int, l list<text>, s list<text> static, PRIMARY KEY (k, c))";
 
 impl Cluster {
     /// Nodes 1, 2 and 3, one shard each, all alive, with table `ks.t` on all of them.

@@ -294,8 +294,13 @@ fn pages_go_on_exactly_when_nodes_have_joined_in_between() {
 fn a_scan_under_way_is_cut_anew_when_the_placement_changes() {
     for moment in 0..40 {
         let (mut cluster, expected) = filled(&[1, 2, 3, 4, 5, 6, 7], 7, 20, 2);
-        let placed =
-            |epoch, nodes: &[u128]| view(epoch, nodes, crate::test_cluster::schema(2, &[crate::test_cluster::TABLE, crate::test_cluster::LISTS]));
+        let placed = |epoch, nodes: &[u128]| {
+            view(
+                epoch,
+                nodes,
+                crate::test_cluster::schema(2, &[crate::test_cluster::TABLE, crate::test_cluster::LISTS]),
+            )
+        };
         cluster.publish(placed(11, &[1, 2, 3]));
         let request = cluster.read_page(1, SCAN, QUORUM, 5_000, None);
         for _ in 0..moment {

@@ -204,7 +204,12 @@ impl Function {
         });
         parsed.and_then(|json| json.to_wire(&self.returns)).map_err(|reason| {
             let (name, parameters) = (&self.name, self.parameter_names().join(", "));
-            invalid(format!("execution of 'system.{name}[{parameters}]' failed: {reason}"))
+            RequestError::FunctionFailure {
+                keyspace: "system".to_owned(),
+                function: name.clone(),
+                argument_types: self.parameter_names(),
+                message: format!("execution of 'system.{name}[{parameters}]' failed: {reason}"),
+            }
         })
     }
 
