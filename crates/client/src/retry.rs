@@ -67,9 +67,9 @@ pub(crate) fn decide(failure: &Failure, repeatable: bool, retries: u32, retries_
             RequestError::Syntax { .. }
             | RequestError::Invalid(_)
             | RequestError::NotFound(_)
+            | RequestError::Unauthorized(_)
             | RequestError::AlreadyExists { .. }
             | RequestError::Config(_)
-            | RequestError::Unauthorized(_)
             | RequestError::FunctionFailure { .. }
             | RequestError::Unprepared { .. }
             | RequestError::SchemaTimeout(_) => Decision::GiveUp,

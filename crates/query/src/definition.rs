@@ -13,15 +13,15 @@ use crate::ast::{
     AlterKeyspace, ColumnDefinition, CreateKeyspace, CreateTable, Literal, Name, Property, PropertyValue, QualifiedName,
 };
 use crate::source::{Position, Source, shortened};
+use crate::system;
 use crate::table_options::{Given, check_kept, table_options};
 use crate::type_name::Types;
-use model::id::parse_uuid;
 use model::limits::{KEYSPACE_NAME_BYTES_MAX, NAME_BYTES_MAX};
 use model::schema::{
     ClusteringOrder, Column, ColumnKind, REPLICATION_FACTOR, Replication, Schema, SchemaChange, Table, TableAlteration,
 };
 use model::table_options::TableOptions;
-use model::{ColumnId, CqlType, RequestError, TableId, WallMicros};
+use model::{ColumnId, CqlType, RequestError, TableId, Value, WallMicros};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A change of the schema that a statement asks for.
@@ -33,11 +33,13 @@ pub struct SchemaRequest {
     drops_now: bool,
     /// What the client should know of it.
     warnings: Vec<String>,
+    /// The id that the statement gives to a new table.
+    table_id: Option<TableId>,
 }
 
 impl SchemaRequest {
     pub(crate) fn new(change: SchemaChange) -> SchemaRequest {
-        SchemaRequest { change, drops_now: false, warnings: Vec::new() }
+        SchemaRequest { change, drops_now: false, warnings: Vec::new(), table_id: None }
     }
 
     /// What the client should know of the statement.
@@ -46,13 +48,13 @@ impl SchemaRequest {
         &self.warnings
     }
 
-    /// The change, in which a table to create has the id `new_table_id`, which the caller has drawn, unless the
-    /// statement says which, and columns are dropped as of `now` unless the statement says when.
+    /// The change, in which a table to create has the id `new_table_id`, which the caller has drawn, and columns
+    /// are dropped as of `now`, unless the statement says which and when.
     #[must_use]
     pub fn change(&self, new_table_id: TableId, now: WallMicros) -> SchemaChange {
         let mut change = self.change.clone();
         match &mut change {
-            SchemaChange::CreateTable { table, .. } if table.id == TableId(0) => table.id = new_table_id,
+            SchemaChange::CreateTable { table, .. } => table.id = self.table_id.unwrap_or(new_table_id),
             SchemaChange::AlterTable { alteration: TableAlteration::Drop { dropped_at, .. }, .. } if self.drops_now => {
                 *dropped_at = now.0;
             }
@@ -62,19 +64,8 @@ impl SchemaRequest {
     }
 }
 
-/// Keyspaces that are the cluster's own.
-const SYSTEM_KEYSPACES: [&str; 7] = [
-    "system",
-    "system_auth",
-    "system_distributed",
-    "system_schema",
-    "system_traces",
-    "system_views",
-    "system_virtual_schema",
-];
-
 fn check_not_system(source: Source<'_>, at: Position, keyspace: &str) -> Result<(), RequestError> {
-    if SYSTEM_KEYSPACES.contains(&keyspace) {
+    if system::is_reserved(keyspace) {
         return Err(source.unauthorized(at, format!("{keyspace} keyspace is not user-modifiable.")));
     }
     Ok(())
@@ -164,7 +155,7 @@ pub(crate) fn create_keyspace(
     create: &CreateKeyspace,
 ) -> Result<SchemaRequest, RequestError> {
     let (at, name, if_not_exists) = (create.name.at, create.name.text.clone(), create.if_not_exists);
-    if SYSTEM_KEYSPACES.contains(&name.as_str()) {
+    if system::is_reserved(&name) {
         return Err(source.invalid(at, format!("System keyspace '{name}' is not user-modifiable")));
     }
     check_keyspace_name(source, &create.name)?;
@@ -310,11 +301,14 @@ pub(crate) fn create_table(types: Types<'_>, create: &CreateTable) -> Result<Sch
     check_table_name(source, keyspace, name)?;
     let columns = table_columns(types, create)?;
     let mut options = TableOptions::default();
+    check_distinct(source, &create.properties)?;
+    let table_id = create.properties.iter().find(|property| property.name.text == "id");
+    let table_id = table_id.map(|property| table_id_of(source, property)).transpose()?;
     let (given, warnings) = table_options(source, &create.properties)?;
     given.apply_to(&mut options);
     check_kept(source, name.at, &options)?;
     let table = Table {
-        id: table_id(source, &create.properties)?,
+        id: TableId(0),
         generation: 0,
         keyspace: keyspace.to_owned(),
         name: name.text.clone(),
@@ -328,19 +322,20 @@ pub(crate) fn create_table(types: Types<'_>, create: &CreateTable) -> Result<Sch
     }
     table.check_options().map_err(|error| source.place(name.at, error))?;
     let if_not_exists = create.if_not_exists;
-    let change = SchemaChange::CreateTable { table, if_not_exists };
-    Ok(SchemaRequest { warnings, ..SchemaRequest::new(change) })
+    Ok(SchemaRequest { table_id, warnings, ..SchemaRequest::new(SchemaChange::CreateTable { table, if_not_exists }) })
 }
 
-/// `WITH id`; 0 when the statement does not say it.
-fn table_id(source: Source<'_>, properties: &[Property]) -> Result<TableId, RequestError> {
-    let Some(property) = properties.iter().find(|property| property.name.text == "id") else { return Ok(TableId(0)) };
+/// The id that a statement gives to a table: that of an earlier one, whose snapshots the new one is to read. The
+/// smallest are those of the system's own tables.
+fn table_id_of(source: Source<'_>, property: &Property) -> Result<TableId, RequestError> {
     let id = match &property.value {
-        PropertyValue::Literal(literal) => parse_uuid(&literal.text),
+        PropertyValue::Literal(literal) => Value::parse(&CqlType::Uuid, &literal.text).ok(),
         PropertyValue::Map(_) => None,
     };
-    let id = id.filter(|id| *id != 0).ok_or_else(|| source.config(property.at, "Invalid table id"))?;
-    Ok(TableId(id))
+    match id {
+        Some(Value::Uuid(id)) if id > u128::from(u64::MAX) => Ok(TableId(id)),
+        _ => Err(source.config(property.at, "Invalid table id")),
+    }
 }
 
 /// The columns in the order of [`Table::columns`], with ids from 0 in that order.
