@@ -64,6 +64,8 @@ pub(crate) struct Agreed {
     pub(crate) end: Option<ScanPosition>,
     /// About what it takes in memory.
     pub(crate) bytes: usize,
+    /// Tombstones that were passed for it, on the replica that passed the most.
+    pub(crate) tombstones: u32,
 }
 
 /// What a replica has said in this round.
@@ -75,6 +77,19 @@ enum Answer {
     Failed(FailureReason),
     Data(Held),
     Digest(u128),
+}
+
+impl Answer {
+    /// Those that the replica has passed, as far as it says.
+    fn tombstones(&self) -> u32 {
+        match self {
+            Answer::Data(Held::Partition(data)) => data.tombstones,
+            Answer::Data(Held::Range(data)) => {
+                data.partitions.iter().fold(0, |sum, (_, data)| sum.saturating_add(data.tombstones))
+            }
+            Answer::Waiting | Answer::Retry | Answer::Failed(_) | Answer::Digest(_) => 0,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -475,7 +490,7 @@ impl Round {
 
     /// The replicas agree, or one is enough: the data of one is the answer of all.
     fn take(&mut self) -> RoundStep {
-        let bytes = self.bytes_of_one();
+        let (bytes, tombstones) = (self.bytes_of_one(), self.tombstones());
         let taken = self.contacts.iter_mut().find(|contact| matches!(contact.answer, Answer::Data(_)));
         let Some(contact) = taken else { return RoundStep::Wait };
         let node = contact.node;
@@ -484,7 +499,7 @@ impl Round {
         };
         match self.agreed(held) {
             Err(_) => self.distrust(node),
-            Ok(agreed) => self.end(Agreed { bytes, ..agreed }),
+            Ok(agreed) => self.end(Agreed { bytes, tombstones, ..agreed }),
         }
     }
 
@@ -500,11 +515,11 @@ impl Round {
             (Question::Partition(command), Held::Partition(data)) => {
                 let end = if data.more { data.rows.last().map(|(last, _)| last.clone()) } else { None };
                 let partitions = vec![partition(command.partition.clone(), data)?];
-                Ok(Agreed { partitions, end: end.map(|last| within(command, last)), bytes: 0 })
+                Ok(Agreed { partitions, end: end.map(|last| within(command, last)), ..Agreed::default() })
             }
             (_, Held::Range(data)) => {
                 let partitions = data.partitions.into_iter().map(|(key, data)| partition(key, data));
-                Ok(Agreed { partitions: partitions.collect::<Result<_, _>>()?, end: data.next, bytes: 0 })
+                Ok(Agreed { partitions: partitions.collect::<Result<_, _>>()?, end: data.next, ..Agreed::default() })
             }
             // An answer of the other kind is not well formed and was not kept.
             (Question::Range(_), Held::Partition(_)) => Err(CodecError::Invalid("answer")),
@@ -513,7 +528,7 @@ impl Round {
 
     /// All data is there: merge it, find what each replica lacks, and repair.
     fn reconcile(&mut self) -> RoundStep {
-        let bytes = self.bytes_of_one();
+        let (bytes, tombstones) = (self.bytes_of_one(), self.tombstones());
         let mut nodes = Vec::with_capacity(self.contacts.len());
         let (mut partitions, mut ranges) = (Vec::new(), Vec::new());
         for contact in &self.contacts {
@@ -531,7 +546,7 @@ impl Round {
                     let key = &command.partition;
                     let end = reconciled.end.map(|last| within(command, last));
                     let partitions = vec![AgreedPartition::of(key, &reconciled.static_row, &reconciled.rows)];
-                    let agreed = Agreed { partitions, end, bytes };
+                    let agreed = Agreed { partitions, end, bytes, tombstones };
                     let lacking = reconciled.repairs.into_iter().map(|records| self.mutations(key, records));
                     (agreed, lacking.collect::<Vec<_>>())
                 })
@@ -539,7 +554,7 @@ impl Round {
             Question::Range(command) => {
                 let reconciled = reconcile_scan(command, &self.purge, &ranges, self.broken.coverage_ignored);
                 reconciled.map(|scan| {
-                    let agreed = Agreed { partitions: scan.partitions, end: scan.next, bytes };
+                    let agreed = Agreed { partitions: scan.partitions, end: scan.next, bytes, tombstones };
                     let of_replica = |lacking: Vec<(PartitionKey, Vec<Record>)>| {
                         lacking.into_iter().flat_map(|(key, records)| self.mutations(&key, records)).collect()
                     };
@@ -605,6 +620,11 @@ impl Round {
     fn end(&mut self, agreed: Agreed) -> RoundStep {
         self.contacts.clear();
         RoundStep::End(Ok(agreed))
+    }
+
+    /// Those that were passed on the replica that passed the most.
+    fn tombstones(&self) -> u32 {
+        self.contacts.iter().map(|contact| contact.answer.tombstones()).max().unwrap_or(0)
     }
 
     /// About what the answer of one replica takes in memory.

@@ -20,6 +20,7 @@ use membership::ClusterView;
 use model::codec::CodecError;
 use model::limits::MESSAGE_BYTES_MAX;
 use model::scan::{PositionWithin, ScanPosition};
+use model::schema::Table;
 use model::{Consistency, Instant, PartitionKey, RequestError, RowView, Token, TokenRange, WallMicros};
 use query::{BoundRead, CommandLimits, Progress, ReadPosition, ReadSource, ResultBuilder};
 use std::collections::VecDeque;
@@ -49,6 +50,13 @@ pub(crate) struct PieceId {
     pub(crate) request: RequestId,
     /// The piece, by the order in which pieces were cut.
     number: u32,
+}
+
+impl PieceId {
+    /// For the one round that a write asks for.
+    pub(crate) fn of_write(request: RequestId) -> PieceId {
+        PieceId { request, number: 0 }
+    }
 }
 
 /// What one round at a time asks for.
@@ -125,6 +133,10 @@ pub(crate) struct Select {
     now: WallMicros,
     /// Tombstones that a replica may pass in one round.
     tombstones: u32,
+    /// More than these that a page has passed its client is told of.
+    tombstones_warned: u32,
+    /// Those that were passed for this page.
+    tombstones_passed: u32,
     /// Pieces asked for at a time, at most: one read does not take all that a replica like this one takes on.
     at_once_max: usize,
     builder: ResultBuilder,
@@ -233,6 +245,8 @@ impl Select {
             begun_at,
             now,
             tombstones: config.tombstone_fail,
+            tombstones_warned: config.tombstone_warn,
+            tombstones_passed: 0,
             at_once_max: (config.replica_ops_max / 2).max(1),
             builder,
             view: RowView::default(),
@@ -307,6 +321,7 @@ impl Select {
                     break;
                 }
             };
+            self.tombstones_passed = self.tombstones_passed.saturating_add(agreed.tombstones);
             match self.take(&agreed) {
                 Err(error) => return SelectStep::Fail(error),
                 Ok(Taken::Full) => return SelectStep::Finish { exhausted: false },
@@ -468,9 +483,22 @@ impl Select {
     /// # Errors
     /// As the builder.
     pub(crate) fn finish(self, exhausted: bool) -> Result<Response, RequestError> {
+        let (read, passed, warned) = (self.read.clone(), self.tombstones_passed, self.tombstones_warned);
         let page = self.builder.finish(exhausted)?;
-        Ok(Response::Rows { rows: page.rows, paging_state: page.saved })
+        let warnings = tombstones_told(read.table(), page.rows.len(), passed, warned);
+        Ok(Response::Rows { rows: page.rows, paging_state: page.saved, warnings })
     }
+}
+
+/// What the client should know of a page.
+fn tombstones_told(table: &Table, rows: usize, passed: u32, warned: u32) -> Vec<String> {
+    if passed <= warned {
+        return Vec::new();
+    }
+    let (keyspace, name) = (&table.keyspace, &table.name);
+    vec![format!(
+        "Read {rows} live rows and {passed} tombstone cells for a query of {keyspace}.{name} (see tombstone_warn)"
+    )]
 }
 
 /// Rows are checked when they come.

@@ -1,7 +1,7 @@
 //! CREATE INDEX: everything is checked that can be wrong with one, and then it is refused, since nothing builds
 //! indexes yet.
 
-use super::{check_distinct, check_name, check_not_system, invalid_value};
+use super::{check_distinct, check_index_name, check_not_system, not_a_map, unknown_property};
 use crate::ast::{CreateIndex, IndexTarget, IndexTargetKind, PropertyValue};
 use crate::source::Source;
 use model::RequestError;
@@ -26,7 +26,7 @@ pub(crate) fn create_index(
 fn index(source: Source<'_>, keyspace: &Keyspace, table: &Table, create: &CreateIndex) -> Result<Index, RequestError> {
     check_not_system(source, create.table.at(), &table.keyspace)?;
     if let Some(name) = &create.name {
-        check_name(source, "Index", name)?;
+        check_index_name(source, name)?;
     }
     let (class, options) = class_and_options(source, create)?;
     let target = match create.targets.as_slice() {
@@ -64,9 +64,9 @@ fn class_and_options(
     check_distinct(source, &create.properties)?;
     let mut options = BTreeMap::new();
     for property in &create.properties {
-        let PropertyValue::Map(entries) = &property.value else { return Err(invalid_value(source, property)) };
+        let PropertyValue::Map(entries) = &property.value else { return Err(not_a_map(source, property)) };
         if property.name.text != "options" {
-            return Err(source.invalid(property.name.at, format!("Unknown property '{}'", property.name.text)));
+            return Err(unknown_property(source, property));
         }
         if create.class.is_none() {
             return Err(source.invalid(property.name.at, "Cannot specify options for a non-CUSTOM index"));
