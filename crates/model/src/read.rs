@@ -77,6 +77,13 @@ impl Slice {
         Slice { start: Bytes::from_static(&[0x20]), end: Bytes::from_static(&[0x60]) }
     }
 
+    /// No row.
+    #[must_use]
+    pub fn nowhere() -> Slice {
+        // Every encoded clustering key starts above that.
+        Slice { start: Bytes::from_static(&[0x20]), end: Bytes::from_static(&[0x21]) }
+    }
+
     /// True when `clustering` is in it.
     #[must_use]
     pub fn contains(&self, clustering: &[u8]) -> bool {

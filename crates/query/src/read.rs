@@ -273,9 +273,7 @@ impl BoundRead {
 
     /// The rows wanted of each partition.
     fn slices(&self) -> Vec<Slice> {
-        // Every encoded clustering key starts above 0x21.
-        let nowhere = || Slice { start: Bytes::from_static(&[0x20]), end: Bytes::from_static(&[0x21]) };
-        if self.slices.is_empty() { vec![nowhere()] } else { self.slices.clone() }
+        if self.slices.is_empty() { vec![Slice::nowhere()] } else { self.slices.clone() }
     }
 
     /// The columns of the result.
