@@ -78,7 +78,8 @@ pub struct IndexCommand {
     /// The rows wanted of each partition: not empty, ascending, disjoint. Of an index that names partitions they
     /// are not asked for.
     pub slices: Vec<Slice>,
-    /// Where an earlier answer ended.
+    /// Where an earlier answer ended. Within a partition, for an index that names partitions: that one is named again,
+    /// since rows of it are left.
     pub resume: Option<IndexedRow>,
     /// Stop after this many candidates; at least 1.
     pub limit: u32,
@@ -316,9 +317,7 @@ impl<'t> TableIndex<'t> {
             return None;
         }
         let slice = match &row.clustering {
-            Some(clustering) => {
-                Slice { start: clustering.clone(), end: Bytes::from([clustering.as_ref(), &[0]].concat()) }
-            }
+            Some(clustering) => Slice::of_row(clustering),
             None => Slice::nowhere(),
         };
         Some(ReadCommand {
@@ -497,10 +496,16 @@ impl IndexCommand {
             ColumnKind::PartitionKey(_) => vec![Slice::all()],
             ColumnKind::Clustering(..) | ColumnKind::Regular => self.slices.clone(),
         };
+        let mut range = self.range;
+        let mut resume = self.resume.as_ref().map(ScanPosition::from);
+        if let Some(begun) = self.resume.as_ref().filter(|row| index.names_partitions() && row.clustering.is_some()) {
+            // The partition is named again, and perhaps others with its token that are not wanted.
+            (range.start, resume) = (Token(begun.partition.token.0 - 1), None);
+        }
         ScanCommand {
             table: self.table,
-            range: self.range,
-            resume: self.resume.as_ref().map(ScanPosition::from),
+            range,
+            resume,
             slices,
             static_row: index.names_partitions(),
             row_limit: u32::MAX,

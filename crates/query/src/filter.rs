@@ -132,6 +132,17 @@ impl FilterPlan {
 }
 
 impl Filter {
+    /// What an index is looked up by for rows that meet the condition, in wire form; `None` when none can be.
+    pub(crate) fn indexed_parts(&self) -> Option<Vec<&[u8]>> {
+        match &self.test {
+            BoundTest::Compare(Operator::Equal, value) | BoundTest::Contains { value, negated: false, .. } => {
+                Some(vec![value])
+            }
+            BoundTest::Entry { key, value } => Some(vec![key, value]),
+            _ => None,
+        }
+    }
+
     /// True for a value of `cql_type` that the condition admits; null meets none but that of not containing.
     ///
     /// # Errors

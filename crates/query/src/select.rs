@@ -210,6 +210,10 @@ impl Binder<'_> {
                 return Err(self.source.unsupported(term.at, "ANN ordering is"));
             }
             let column = self.column(table, name)?;
+            if read.uses_index {
+                let message = "ORDER BY with 2ndary indexes is not supported, except for ANN queries.";
+                return Err(self.source.invalid(name.at, message));
+            }
             if read.is_range() {
                 let message = "ORDER BY is only supported when the partition key is restricted by an EQ or an IN.";
                 return Err(self.source.invalid(name.at, message));

@@ -78,6 +78,7 @@ impl AdminService {
         add("replica_writes", |shard| shard.replica_writes);
         add("replica_reads", |shard| shard.replica_reads);
         add("replica_scans", |shard| shard.replica_scans);
+        add("replica_look_ups", |shard| shard.replica_look_ups);
         add("read_repairs", |shard| shard.read_repairs);
         add("replica_refusals", |shard| shard.not_replica);
         add("hints_dropped", |shard| shard.hints_dropped);
