@@ -87,12 +87,36 @@ impl Reader {
         self.source.len() - self.position
     }
 
+    /// Bytes read.
+    #[inline(always)]
+    pub(crate) fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Passes the next `length` bytes.
+    ///
+    /// # Errors
+    /// When fewer are left.
+    #[inline(always)]
+    pub(crate) fn skip(&mut self, length: usize) -> Result<(), CodecError> {
+        if length > self.remaining() {
+            return Err(CodecError::Truncated);
+        }
+        self.position += length;
+        Ok(())
+    }
+
     /// Ends the reading.
     ///
     /// # Errors
     /// When bytes are left.
     pub fn finish(self) -> Result<(), CodecError> {
-        if self.remaining() == 0 { Ok(()) } else { Err(CodecError::Trailing(self.remaining())) }
+        self.finish_source().map(|_| ())
+    }
+
+    /// Ends the reading; what was read.
+    pub(crate) fn finish_source(self) -> Result<Bytes, CodecError> {
+        if self.remaining() == 0 { Ok(self.source) } else { Err(CodecError::Trailing(self.remaining())) }
     }
 
     /// The next `length` bytes.
@@ -101,11 +125,8 @@ impl Reader {
     /// When fewer are left.
     #[inline(always)]
     pub fn take(&mut self, length: usize) -> Result<Bytes, CodecError> {
-        if length > self.remaining() {
-            return Err(CodecError::Truncated);
-        }
         let start = self.position;
-        self.position += length;
+        self.skip(length)?;
         Ok(self.source.slice(start..self.position))
     }
 

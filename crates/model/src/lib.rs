@@ -56,7 +56,7 @@ pub use key::PartitionKey;
 pub use mutation::{Mutation, Record, RecordKey};
 pub use read::{ReadCommand, ReadData};
 pub use rng::Rng;
-pub use row::{Cell, CellState, Liveness, Row};
+pub use row::{Cell, CellState, Liveness, Row, RowView};
 pub use scan::{ScanCommand, ScanData};
 pub use time::{Instant, Now, WallMicros};
 pub use token::{Token, TokenRange};

@@ -5,7 +5,6 @@ use crate::deletion::PartitionDeletions;
 use crate::garbage::Purge;
 use crate::id::{ColumnId, TableId};
 use crate::key::PartitionKey;
-use crate::row::Row;
 use bytes::Bytes;
 
 /// Rows whose encoded clustering key is in `start..end`.
@@ -130,19 +129,7 @@ pub fn slices_after(slices: &[Slice], reversed: bool, last: &Bytes) -> Vec<Slice
     slices.iter().filter_map(rest).collect()
 }
 
-impl ReadData {
-    /// The rows, each with its encoded clustering key.
-    ///
-    /// # Errors
-    /// When one is not a row.
-    pub fn decoded_rows(&self) -> Result<Vec<(Bytes, Row)>, CodecError> {
-        let mut rows = Vec::with_capacity(self.rows.len());
-        for (clustering, row) in &self.rows {
-            rows.push((clustering.clone(), Row::from_bytes(row)?));
-        }
-        Ok(rows)
-    }
-}
+impl ReadData {}
 
 impl ReadCommand {
     /// Checks that it is a command that a replica can serve.

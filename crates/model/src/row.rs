@@ -50,25 +50,25 @@ impl Expiry {
     }
 }
 
-/// What a cell holds.
+/// What a cell holds; the value may be named by its place instead of being held.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum CellState {
+pub enum CellState<V = Bytes> {
     /// A value that stays until overwritten, in its type's wire form.
-    Live(Bytes),
+    Live(V),
     /// A value with a time to live. The value is dropped, never the rest, once it has expired: it
     /// must go on winning against what it won against before.
-    Expiring(Expiry, Option<Bytes>),
+    Expiring(Expiry, Option<V>),
     /// A deletion of the column, made at this second since 1970.
     Tombstone(u32),
 }
 
 /// One column's value in one row, with its write timestamp in microseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Cell {
+pub struct Cell<V = Bytes> {
     /// Write timestamp in microseconds.
     pub timestamp: i64,
     /// Value or deletion.
-    pub state: CellState,
+    pub state: CellState<V>,
 }
 
 /// The mark that INSERT leaves: the row exists even when every other column is null.
@@ -83,10 +83,10 @@ pub struct Liveness {
 /// A row, or a change of one: they are the same thing and merge alike. Nothing in it is at or below
 /// its own deletion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Row {
+pub struct Row<V = Bytes> {
     liveness: Option<Liveness>,
     deletion: Option<Deletion>,
-    cells: Vec<(ColumnId, Cell)>,
+    cells: Vec<(ColumnId, Cell<V>)>,
     /// None of them empty.
     complex: Vec<(ColumnId, ComplexColumn)>,
 }
@@ -108,16 +108,6 @@ impl Cell {
     #[must_use]
     pub fn tombstone(timestamp: i64, local_seconds: u32) -> Cell {
         Cell { timestamp, state: CellState::Tombstone(local_seconds) }
-    }
-
-    /// The value that a reader at `now_seconds` sees.
-    #[must_use]
-    pub fn value(&self, now_seconds: i64) -> Option<&Bytes> {
-        match &self.state {
-            CellState::Live(value) => Some(value),
-            CellState::Expiring(expiry, value) if !expiry.is_past(now_seconds) => value.as_ref(),
-            CellState::Expiring(..) | CellState::Tombstone(_) => None,
-        }
     }
 
     /// Drops the value if it has expired at `now_seconds`, keeping that it was there.
@@ -156,6 +146,18 @@ impl Cell {
     }
 }
 
+impl<V> Cell<V> {
+    /// The value that a reader at `now_seconds` sees.
+    #[must_use]
+    pub fn value(&self, now_seconds: i64) -> Option<&V> {
+        match &self.state {
+            CellState::Live(value) => Some(value),
+            CellState::Expiring(expiry, value) if !expiry.is_past(now_seconds) => value.as_ref(),
+            CellState::Expiring(..) | CellState::Tombstone(_) => None,
+        }
+    }
+}
+
 impl Liveness {
     /// True while a reader at `now_seconds` sees the row by this mark.
     #[must_use]
@@ -168,6 +170,60 @@ impl Liveness {
     pub fn reconcile(&self, other: &Liveness) -> Ordering {
         let rank = |liveness: &Liveness| (liveness.timestamp, liveness.expiry.map(Expiry::rank));
         rank(self).cmp(&rank(other))
+    }
+}
+
+impl<V> Row<V> {
+    /// The mark of INSERT, if one is left.
+    #[must_use]
+    pub fn liveness(&self) -> Option<Liveness> {
+        self.liveness
+    }
+
+    /// The deletion of the row.
+    #[must_use]
+    pub fn deletion(&self) -> Option<Deletion> {
+        self.deletion
+    }
+
+    /// The cells by ascending column id, tombstones and expired ones included.
+    #[must_use]
+    pub fn cells(&self) -> &[(ColumnId, Cell<V>)] {
+        &self.cells
+    }
+
+    /// The cell of `column`.
+    #[must_use]
+    pub fn cell(&self, column: ColumnId) -> Option<&Cell<V>> {
+        let found = self.cells.binary_search_by_key(&column, |(id, _)| *id);
+        found.ok().map(|index| &self.cells[index].1)
+    }
+
+    /// The complex columns by ascending column id; none of them is empty.
+    #[must_use]
+    pub fn complex(&self) -> &[(ColumnId, ComplexColumn)] {
+        &self.complex
+    }
+
+    /// The complex column `column`.
+    #[must_use]
+    pub fn complex_column(&self, column: ColumnId) -> Option<&ComplexColumn> {
+        let found = self.complex.binary_search_by_key(&column, |(id, _)| *id);
+        found.ok().map(|index| &self.complex[index].1)
+    }
+
+    /// True when there is nothing in it: it says nothing about the row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.liveness.is_none() && self.deletion.is_none() && self.cells.is_empty() && self.complex.is_empty()
+    }
+
+    /// True when a reader at `now_seconds` sees the row.
+    #[must_use]
+    pub fn is_live(&self, now_seconds: i64) -> bool {
+        self.liveness.is_some_and(|liveness| liveness.is_live(now_seconds))
+            || self.cells.iter().any(|(_, cell)| cell.value(now_seconds).is_some())
+            || self.complex.iter().any(|(_, column)| column.is_live(now_seconds))
     }
 }
 
@@ -204,58 +260,6 @@ impl Row {
     #[must_use]
     pub fn deleted(deletion: Deletion) -> Row {
         Row::new(None, Some(deletion), Vec::new())
-    }
-
-    /// The mark of INSERT, if one is left.
-    #[must_use]
-    pub fn liveness(&self) -> Option<Liveness> {
-        self.liveness
-    }
-
-    /// The deletion of the row.
-    #[must_use]
-    pub fn deletion(&self) -> Option<Deletion> {
-        self.deletion
-    }
-
-    /// The cells by ascending column id, tombstones and expired ones included.
-    #[must_use]
-    pub fn cells(&self) -> &[(ColumnId, Cell)] {
-        &self.cells
-    }
-
-    /// The cell of `column`.
-    #[must_use]
-    pub fn cell(&self, column: ColumnId) -> Option<&Cell> {
-        let found = self.cells.binary_search_by_key(&column, |(id, _)| *id);
-        found.ok().map(|index| &self.cells[index].1)
-    }
-
-    /// The complex columns by ascending column id; none of them is empty.
-    #[must_use]
-    pub fn complex(&self) -> &[(ColumnId, ComplexColumn)] {
-        &self.complex
-    }
-
-    /// The complex column `column`.
-    #[must_use]
-    pub fn complex_column(&self, column: ColumnId) -> Option<&ComplexColumn> {
-        let found = self.complex.binary_search_by_key(&column, |(id, _)| *id);
-        found.ok().map(|index| &self.complex[index].1)
-    }
-
-    /// True when there is nothing in it: it says nothing about the row.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.liveness.is_none() && self.deletion.is_none() && self.cells.is_empty() && self.complex.is_empty()
-    }
-
-    /// True when a reader at `now_seconds` sees the row.
-    #[must_use]
-    pub fn is_live(&self, now_seconds: i64) -> bool {
-        self.liveness.is_some_and(|liveness| liveness.is_live(now_seconds))
-            || self.cells.iter().any(|(_, cell)| cell.value(now_seconds).is_some())
-            || self.complex.iter().any(|(_, column)| column.is_live(now_seconds))
     }
 
     /// Removes what `deletion`, of the partition, a range or the row, covers; a row deletion that it
@@ -469,16 +473,33 @@ pub(crate) fn encode_cell(cell: &Cell, out: &mut Vec<u8>, base: i64) {
     }
 }
 
+/// How the values of cells are read.
+pub(crate) trait Stored: Sized {
+    /// The next `length` bytes.
+    fn take(reader: &mut Reader, length: usize) -> Result<Self, CodecError>;
+}
+
+impl Stored for Bytes {
+    #[inline(always)]
+    fn take(reader: &mut Reader, length: usize) -> Result<Bytes, CodecError> {
+        reader.take(length)
+    }
+}
+
 #[inline(always)]
-pub(crate) fn decode_cell(reader: &mut Reader, base: i64) -> Result<Cell, CodecError> {
+pub(crate) fn decode_cell<V: Stored>(reader: &mut Reader, base: i64) -> Result<Cell<V>, CodecError> {
     let kind = reader.u8()?;
     let timestamp = read_timestamp(reader, base)?;
+    let value = |reader: &mut Reader| {
+        let length = reader.count()?;
+        V::take(reader, length)
+    };
     let state = match kind {
-        CELL_LIVE => CellState::Live(reader.bytes()?),
+        CELL_LIVE => CellState::Live(value(reader)?),
         CELL_TOMBSTONE => CellState::Tombstone(reader.varint_u32()?),
         CELL_EXPIRING => {
             let expiry = read_expiry(reader)?;
-            CellState::Expiring(expiry, Some(reader.bytes()?))
+            CellState::Expiring(expiry, Some(value(reader)?))
         }
         CELL_EXPIRED => CellState::Expiring(read_expiry(reader)?, None),
         _ => return Err(CodecError::Invalid("cell kind")),
@@ -488,62 +509,71 @@ pub(crate) fn decode_cell(reader: &mut Reader, base: i64) -> Result<Cell, CodecE
 
 impl Decode for Row {
     fn decode(reader: &mut Reader) -> Result<Row, CodecError> {
-        match reader.u8()? {
-            FORMAT => {}
-            version => return Err(CodecError::Version(version)),
-        }
-        let flags = reader.u8()?;
-        if flags & !FLAGS_KNOWN != 0 || flags & (FLAG_LIVENESS | FLAG_LIVENESS_EXPIRING) == FLAG_LIVENESS_EXPIRING {
-            return Err(CodecError::Invalid("row flags"));
-        }
-        let base = reader.i64()?;
         let mut row = Row::default();
-        // Of everything but the deletion.
-        let (mut newest, mut oldest) = (None::<i64>, i64::MAX);
-        if flags & FLAG_LIVENESS != 0 {
-            let timestamp = read_timestamp(reader, base)?;
-            let expiring = flags & FLAG_LIVENESS_EXPIRING != 0;
-            let expiry = if expiring { Some(read_expiry(reader)?) } else { None };
-            row.liveness = Some(Liveness { timestamp, expiry });
-            (newest, oldest) = (Some(timestamp), timestamp);
-        }
-        if flags & FLAG_DELETION != 0 {
-            let timestamp = read_timestamp(reader, base)?;
-            row.deletion = Some(Deletion { timestamp, local_seconds: reader.varint_u32()? });
-        }
-        let mut ids = ColumnIds::default();
-        let count = reader.count()?;
-        let mut cells = Vec::with_capacity(count.min(CELLS_RESERVED));
-        for _ in 0..count {
-            let (step, cell) = match PlainCell::at(reader.rest()) {
-                Some(plain) => {
-                    reader.pass(PlainCell::HEADER_BYTES);
-                    (plain.step, Cell::live(base, reader.take(plain.value_bytes)?))
-                }
-                None => (reader.varint_u32()?, decode_cell(reader, base)?),
-            };
-            (newest, oldest) = (newest.max(Some(cell.timestamp)), oldest.min(cell.timestamp));
-            cells.push((ids.next(step)?, cell));
-        }
-        row.cells = cells;
-        if flags & FLAG_COMPLEX != 0 {
-            let mut ids = ColumnIds::default();
-            for _ in 0..reader.count()? {
-                row.complex.push((ids.next(reader.varint_u32()?)?, ComplexColumn::decode(reader, base)?));
-            }
-            if row.complex.is_empty() {
-                return Err(CodecError::Invalid("row flags"));
-            }
-        }
-        // Only the one encoding of a state is accepted.
-        let shadowed = newest.is_some() && row.deletion.is_some_and(|deletion| oldest <= deletion.timestamp)
-            || row.complex.iter().any(|(_, column)| column.is_shadowed(row.deletion));
-        newest = row.complex.iter().filter_map(|(_, column)| column.newest()).max().max(newest);
-        if shadowed || base != newest.or(row.deletion.map(|deletion| deletion.timestamp)).unwrap_or(0) {
-            return Err(CodecError::Invalid("row"));
-        }
+        read_row(&mut row, reader)?;
         Ok(row)
     }
+}
+
+/// Makes `row` the one that `reader` gives, in the memory that it has. After an error it is no row.
+fn read_row<V: Stored>(row: &mut Row<V>, reader: &mut Reader) -> Result<(), CodecError> {
+    match reader.u8()? {
+        FORMAT => {}
+        version => return Err(CodecError::Version(version)),
+    }
+    let flags = reader.u8()?;
+    if flags & !FLAGS_KNOWN != 0 || flags & (FLAG_LIVENESS | FLAG_LIVENESS_EXPIRING) == FLAG_LIVENESS_EXPIRING {
+        return Err(CodecError::Invalid("row flags"));
+    }
+    let base = reader.i64()?;
+    (row.liveness, row.deletion) = (None, None);
+    row.cells.clear();
+    row.complex.clear();
+    // Of everything but the deletion.
+    let (mut newest, mut oldest) = (None::<i64>, i64::MAX);
+    if flags & FLAG_LIVENESS != 0 {
+        let timestamp = read_timestamp(reader, base)?;
+        let expiring = flags & FLAG_LIVENESS_EXPIRING != 0;
+        let expiry = if expiring { Some(read_expiry(reader)?) } else { None };
+        row.liveness = Some(Liveness { timestamp, expiry });
+        (newest, oldest) = (Some(timestamp), timestamp);
+    }
+    if flags & FLAG_DELETION != 0 {
+        let timestamp = read_timestamp(reader, base)?;
+        row.deletion = Some(Deletion { timestamp, local_seconds: reader.varint_u32()? });
+    }
+    let mut ids = ColumnIds::default();
+    let count = reader.count()?;
+    row.cells.reserve(count.min(CELLS_RESERVED));
+    for _ in 0..count {
+        let (step, cell) = match PlainCell::at(reader.rest()) {
+            Some(plain) => {
+                reader.pass(PlainCell::HEADER_BYTES);
+                let state = CellState::Live(V::take(reader, plain.value_bytes)?);
+                (plain.step, Cell { timestamp: base, state })
+            }
+            None => (reader.varint_u32()?, decode_cell(reader, base)?),
+        };
+        (newest, oldest) = (newest.max(Some(cell.timestamp)), oldest.min(cell.timestamp));
+        row.cells.push((ids.next(step)?, cell));
+    }
+    if flags & FLAG_COMPLEX != 0 {
+        let mut ids = ColumnIds::default();
+        for _ in 0..reader.count()? {
+            row.complex.push((ids.next(reader.varint_u32()?)?, ComplexColumn::decode(reader, base)?));
+        }
+        if row.complex.is_empty() {
+            return Err(CodecError::Invalid("row flags"));
+        }
+    }
+    // Only the one encoding of a state is accepted.
+    let shadowed = newest.is_some() && row.deletion.is_some_and(|deletion| oldest <= deletion.timestamp)
+        || row.complex.iter().any(|(_, column)| column.is_shadowed(row.deletion));
+    newest = row.complex.iter().filter_map(|(_, column)| column.newest()).max().max(newest);
+    if shadowed || base != newest.or(row.deletion.map(|deletion| deletion.timestamp)).unwrap_or(0) {
+        return Err(CodecError::Invalid("row"));
+    }
+    Ok(())
 }
 
 /// The head of a cell as nearly all are: a value without time to live, written with the newest of the row, whose
@@ -712,6 +742,74 @@ pub(crate) fn walk_cell(
     summary.tombstones += u32::from(!shown);
     summary.oldest = summary.oldest.min(timestamp);
     Ok(timestamp)
+}
+
+/// Where in its encoded row the value of a cell lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    start: usize,
+    end: usize,
+}
+
+impl Stored for Span {
+    #[inline(always)]
+    fn take(reader: &mut Reader, length: usize) -> Result<Span, CodecError> {
+        let start = reader.position();
+        reader.skip(length)?;
+        Ok(Span { start, end: start + length })
+    }
+}
+
+/// An encoded row and what is in it, values left where they are: reading one row after the other into the same view
+/// allocates nothing and counts no references but of the values that are taken. The one way in which rows of
+/// answers become results.
+#[derive(Clone, Debug, Default)]
+pub struct RowView {
+    encoded: Bytes,
+    row: Row<Span>,
+}
+
+impl RowView {
+    /// The view of a row that is not encoded.
+    #[must_use]
+    pub fn of(row: &Row) -> RowView {
+        let mut view = RowView::default();
+        let is_read = view.read(&row.to_bytes());
+        debug_assert_eq!(is_read, Ok(()), "what is encoded can be read");
+        view
+    }
+
+    /// Becomes the view of this row.
+    ///
+    /// # Errors
+    /// When it is not the encoding of a row; the view is then that of an empty one.
+    pub fn read(&mut self, encoded: &Bytes) -> Result<(), CodecError> {
+        let mut reader = Reader::new(encoded.clone());
+        let outcome = read_row(&mut self.row, &mut reader).and_then(|()| reader.finish_source());
+        match outcome {
+            Ok(encoded) => {
+                self.encoded = encoded;
+                Ok(())
+            }
+            Err(error) => {
+                *self = RowView::default();
+                Err(error)
+            }
+        }
+    }
+
+    /// What is in the row.
+    #[must_use]
+    pub fn row(&self) -> &Row<Span> {
+        &self.row
+    }
+
+    /// The value of the cell of `column` that a reader at `now_seconds` sees.
+    #[must_use]
+    pub fn value(&self, column: ColumnId, now_seconds: i64) -> Option<Bytes> {
+        let span = self.row.cell(column)?.value(now_seconds)?;
+        Some(self.encoded.slice(span.start..span.end))
+    }
 }
 
 #[cfg(test)]

@@ -140,6 +140,25 @@ proptest! {
     }
 
     #[test]
+    fn a_view_shows_what_the_row_holds(a in row(), b in row()) {
+        // Read over another row: nothing of that is left.
+        let mut view = RowView::of(&a);
+        prop_assert_eq!(view.read(&b.to_bytes()), Ok(()));
+        prop_assert_eq!((view.row().liveness(), view.row().deletion()), (b.liveness(), b.deletion()));
+        prop_assert_eq!(view.row().complex(), b.complex());
+        prop_assert_eq!(view.row().cells().len(), b.cells().len());
+        for now in [0, 10, i64::from(u32::MAX)] {
+            prop_assert_eq!(view.row().is_live(now), b.is_live(now));
+            for (id, cell) in b.cells() {
+                prop_assert_eq!(view.value(*id, now), cell.value(now).cloned());
+                prop_assert_eq!(view.row().cell(*id).map(|cell| cell.timestamp), Some(cell.timestamp));
+            }
+        }
+        prop_assert!(view.read(&Bytes::from_static(b"\x01")).is_err());
+        prop_assert!(view.row().is_empty() && view.value(ColumnId(0), 0).is_none());
+    }
+
+    #[test]
     fn damaged_encodings_are_refused_alike_by_both_readers(a in row(), at: prop::sample::Index, byte: u8) {
         let mut bytes = a.to_bytes().to_vec();
         let at = at.index(bytes.len());

@@ -13,7 +13,7 @@ use model::key::encode_clustering;
 use model::row::Liveness;
 use model::schema::{ClusteringOrder, Column, ColumnKind, Keyspace, Replication, Schema, Table};
 use model::types::UserType;
-use model::{Cell, CqlType, NodeId, PartitionKey, RequestError, Row, Value, WallMicros};
+use model::{Cell, CqlType, NodeId, PartitionKey, RequestError, Row, RowView, Value, WallMicros};
 use query::{
     BoundRead, CommandLimits, OptionValue, PageLimits, Progress, ReadSource, ResultBuilder, ResultPage, system,
 };
@@ -99,7 +99,7 @@ fn add_partition(
         if progress != Progress::Continue {
             break;
         }
-        progress = builder.row(clustering, row)?;
+        progress = builder.row(clustering, &RowView::of(row))?;
     }
     match progress {
         Progress::Continue | Progress::SkipPartition => builder.end_partition(),

@@ -11,7 +11,8 @@ use model::key::encode_clustering;
 use model::row::Expiry;
 use model::schema::{ColumnKind, Schema, Table};
 use model::{
-    Cell, ComplexColumn, Liveness, PartitionKey, ReadCommand, RequestError, Row, TokenRange, Value, WallMicros, element,
+    Cell, ComplexColumn, Liveness, PartitionKey, ReadCommand, RequestError, Row, RowView, TokenRange, Value,
+    WallMicros, element,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -129,7 +130,7 @@ impl<'s> Memory<'s> {
             let (command, wanted) = self.wanted(read, &key, position.as_ref());
             let mut progress = builder.begin_partition(&key)?;
             if let (Progress::Continue, Some(static_row), true) = (progress, static_row, command.static_row) {
-                progress = builder.static_row(static_row)?;
+                progress = builder.static_row(&RowView::of(static_row))?;
             }
             for (at, row) in wanted {
                 if progress != Progress::Continue {
@@ -138,7 +139,7 @@ impl<'s> Memory<'s> {
                 if given == after {
                     return builder.finish(false).map(|page| (page.rows, page.saved));
                 }
-                progress = builder.row(at, row)?;
+                progress = builder.row(at, &RowView::of(row))?;
                 given += 1;
             }
             if matches!(progress, Progress::Continue | Progress::SkipPartition) {
@@ -180,11 +181,11 @@ impl<'s> Memory<'s> {
         let (command, wanted) = self.wanted(read, key, position);
         let mut progress = builder.begin_partition(key)?;
         if let (Progress::Continue, Some(static_row), true) = (progress, static_row, command.static_row) {
-            progress = builder.static_row(static_row)?;
+            progress = builder.static_row(&RowView::of(static_row))?;
         }
         for (at, row) in wanted {
             match progress {
-                Progress::Continue => progress = builder.row(at, row)?,
+                Progress::Continue => progress = builder.row(at, &RowView::of(row))?,
                 Progress::SkipPartition => break,
                 Progress::PageFull | Progress::Complete => return Ok(progress),
             }

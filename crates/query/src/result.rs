@@ -21,7 +21,7 @@ use model::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, pu
 use model::key::decode_clustering;
 use model::schema::ColumnKind;
 use model::value::{compare, validate};
-use model::{CqlType, PartitionKey, RequestError, Row, TableId, Value};
+use model::{CqlType, PartitionKey, RequestError, RowView, TableId, Value};
 use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ struct State {
 struct Open {
     key: PartitionKey,
     components: Vec<Bytes>,
-    static_row: Option<Row>,
+    static_row: Option<RowView>,
     /// False when it does not pass the filters of the partition key and of static columns; `None` while nobody asked.
     admitted: Option<bool>,
     /// True when no more rows of it are wanted.
@@ -264,7 +264,7 @@ impl Group {
 #[derive(Clone, Copy)]
 struct Taken<'a> {
     clustering: Option<&'a Bytes>,
-    row: Option<&'a Row>,
+    row: Option<&'a RowView>,
 }
 
 impl ResultBuilder {
@@ -395,7 +395,7 @@ impl ResultBuilder {
     ///
     /// # Errors
     /// `Server`, when what is stored cannot be read.
-    pub fn static_row(&mut self, row: &Row) -> Result<Progress, RequestError> {
+    pub fn static_row(&mut self, row: &RowView) -> Result<Progress, RequestError> {
         if let Some(open) = &mut self.open {
             open.static_row = Some(row.clone());
         }
@@ -420,7 +420,7 @@ impl ResultBuilder {
             .map_err(|error| RequestError::Server(format!("a stored clustering key cannot be read: {error}")))
     }
 
-    fn source<'a>(&self, open: &'a Open, clustering: &'a [Bytes], row: Option<&'a Row>) -> Source<'a> {
+    fn source<'a>(&self, open: &'a Open, clustering: &'a [Bytes], row: Option<&'a RowView>) -> Source<'a> {
         Source {
             partition: &open.components,
             clustering,
@@ -449,14 +449,14 @@ impl ResultBuilder {
     ///
     /// # Errors
     /// `Server`, when what is stored cannot be read; `Invalid` when a function has no value.
-    pub fn row(&mut self, clustering: &Bytes, row: &Row) -> Result<Progress, RequestError> {
+    pub fn row(&mut self, clustering: &Bytes, row: &RowView) -> Result<Progress, RequestError> {
         let Some(open) = &self.open else {
             return Err(RequestError::Server("a row came outside of a partition".to_owned()));
         };
         if open.skipped {
             return Ok(Progress::SkipPartition);
         }
-        if !row.is_live(i64::from(self.now_seconds)) {
+        if !row.row().is_live(i64::from(self.now_seconds)) {
             return Ok(Progress::Continue);
         }
         if !self.is_admitted()? {
@@ -667,7 +667,7 @@ impl ResultBuilder {
     /// True when the partition has no rows and counts by its static columns.
     fn counts_static(&mut self) -> Result<bool, RequestError> {
         let Some(open) = &self.open else { return Ok(false) };
-        let is_live = open.static_row.as_ref().is_some_and(|row| row.is_live(i64::from(self.now_seconds)));
+        let is_live = open.static_row.as_ref().is_some_and(|row| row.row().is_live(i64::from(self.now_seconds)));
         let counts = self.read.plan().counts_static && is_live && !open.skipped && !self.state.rows_seen;
         Ok(counts && self.is_admitted()?)
     }

@@ -11,10 +11,11 @@ use crate::operand::{Arguments, BoundValue, ColumnSpec, Operand};
 use crate::term::{Receiver, TimeOfCells, text, time_of_cells};
 use bytes::Bytes;
 use model::limits::COLUMNS_MAX;
+use model::row::{Row, Span};
 use model::schema::{Column, ColumnKind, Table};
 use model::types::UserType;
 use model::value::join_parts;
-use model::{Cell, CellState, ComplexColumn, CqlType, RequestError, Row, element};
+use model::{Cell, CellState, ComplexColumn, CqlType, RequestError, RowView, element};
 
 /// What is read from a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,8 +159,8 @@ pub(crate) struct Source<'a> {
     pub(crate) partition: &'a [Bytes],
     /// The values of the clustering columns; empty for a partition without rows.
     pub(crate) clustering: &'a [Bytes],
-    pub(crate) static_row: Option<&'a Row>,
-    pub(crate) row: Option<&'a Row>,
+    pub(crate) static_row: Option<&'a RowView>,
+    pub(crate) row: Option<&'a RowView>,
     pub(crate) now_seconds: i64,
 }
 
@@ -178,15 +179,15 @@ impl Source<'_> {
         };
         let Some(row) = row else { return Ok(None) };
         if !column.cql_type.is_complex() {
-            return Ok(row.cell(column.id).and_then(|cell| cell.value(self.now_seconds).cloned()));
+            return Ok(row.value(column.id, self.now_seconds));
         }
-        match row.complex_column(column.id) {
+        match row.row().complex_column(column.id) {
             None => Ok(None),
             Some(complex) => element::value(&column.cql_type, complex, self.now_seconds).map_err(broken),
         }
     }
 
-    fn row_of(&self, column: &Column) -> Option<&Row> {
+    fn row_of(&self, column: &Column) -> Option<&RowView> {
         if column.kind == ColumnKind::Static { self.static_row } else { self.row }
     }
 
@@ -196,7 +197,7 @@ impl Source<'_> {
             Input::Column(index) => self.column(&table.columns[*index]),
             Input::Times { column, kind, cells } => {
                 let column = &table.columns[*column];
-                let Some(row) = self.row_of(column) else { return Ok(None) };
+                let Some(row) = self.row_of(column).map(RowView::row) else { return Ok(None) };
                 if !column.cql_type.is_complex() {
                     return Ok(row
                         .cell(column.id)
@@ -209,7 +210,7 @@ impl Source<'_> {
     }
 
     /// What `kind` asks of a cell that is seen; `None` of others, and for a cell that does not expire.
-    fn time(&self, kind: TimeOfCells, cell: &Cell) -> Option<i64> {
+    fn time<V>(&self, kind: TimeOfCells, cell: &Cell<V>) -> Option<i64> {
         cell.value(self.now_seconds)?;
         match (kind, &cell.state) {
             (TimeOfCells::TimeToLive, CellState::Expiring(expiry, _)) => {
@@ -223,7 +224,7 @@ impl Source<'_> {
     fn times(
         &self,
         column: &Column,
-        row: &Row,
+        row: &Row<Span>,
         kind: TimeOfCells,
         cells: &Cells,
     ) -> Result<Option<Bytes>, RequestError> {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use model::read::Slice;
 use model::row::Liveness;
 use model::table_options::TableOptions;
-use model::{Cell, ColumnId, Mutation, PartitionKey, ReadCommand, Record, RecordKey, Rng, Row, TableId};
+use model::{Cell, ColumnId, Mutation, PartitionKey, ReadCommand, Record, RecordKey, Rng, Row, RowView, TableId};
 use node::storage::{Storage, StorageError, Write};
 use rocksdb::perf::{PerfContext, PerfStatsLevel, set_perf_stats};
 use rocksdb::{BoundColumnFamily, ColumnFamilyDescriptor, DB, ReadOptions, WriteBatch, WriteOptions};
@@ -189,12 +189,16 @@ pub fn store_reads(store: &Store, commands: &[ReadCommand]) -> Result<Measured, 
 /// # Errors
 /// When a read fails or finds less.
 pub fn store_decoded_reads(store: &Store, commands: &[ReadCommand]) -> Result<Measured, StorageError> {
+    let mut view = RowView::default();
     measure(commands.len(), || {
         for command in commands {
             let data = store.read(command)?;
-            let rows = data.decoded_rows();
-            let rows = rows.map_err(|error| StorageError::Corrupt(error.to_string()))?;
-            found(rows.len() == command.row_limit as usize)?;
+            let mut cells = 0;
+            for (_, row) in &data.rows {
+                view.read(row).map_err(|error| StorageError::Corrupt(error.to_string()))?;
+                cells += view.row().cells().len();
+            }
+            found(data.rows.len() == command.row_limit as usize && std::hint::black_box(cells) > 0)?;
         }
         Ok(())
     })

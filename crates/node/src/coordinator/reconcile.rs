@@ -55,10 +55,21 @@ pub(crate) struct Reconciled {
 #[derive(Clone, Debug)]
 pub(crate) struct AgreedPartition {
     pub(crate) key: PartitionKey,
-    /// Live or not; empty when it was not asked for.
-    pub(crate) static_row: Row,
-    /// In reading order, live or not.
-    pub(crate) rows: Vec<(Bytes, Row)>,
+    /// Live or not; none when it is empty or was not asked for.
+    pub(crate) static_row: Option<Bytes>,
+    /// In reading order, live or not; each is the encoding of a row.
+    pub(crate) rows: Vec<(Bytes, Bytes)>,
+}
+
+impl AgreedPartition {
+    /// By rows that were merged.
+    pub(crate) fn of(key: &PartitionKey, static_row: &Row, rows: &[(Bytes, Row)]) -> AgreedPartition {
+        AgreedPartition {
+            key: key.clone(),
+            static_row: (!static_row.is_empty()).then(|| static_row.to_bytes()),
+            rows: rows.iter().map(|(clustering, row)| (clustering.clone(), row.to_bytes())).collect(),
+        }
+    }
 }
 
 /// The merged page of a scan.
@@ -208,7 +219,7 @@ pub(crate) fn reconcile_scan(
             all.push((key.clone(), records));
         }
         let live = cut(&mut rows, allowance, command.now_seconds);
-        scan.partitions.push(AgreedPartition { key: key.clone(), static_row, rows });
+        scan.partitions.push(AgreedPartition::of(key, &static_row, &rows));
         let ends_within = live < allowance && (!trusting || stop == Some(key));
         let within = end.filter(|_| ends_within).map(|last| PositionWithin { last, rows_left: allowance - live });
         if within.is_some() || stop == Some(key) {

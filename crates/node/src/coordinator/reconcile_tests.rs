@@ -103,7 +103,11 @@ fn visible(rows: &[(Bytes, Row)], now_seconds: u32) -> Vec<(Bytes, Vec<(ColumnId
 }
 
 fn decoded(data: &ReadData) -> Vec<(Bytes, Row)> {
-    data.rows.iter().map(|(key, row)| (key.clone(), Row::from_bytes(row).unwrap())).collect()
+    decoded_rows(&data.rows)
+}
+
+fn decoded_rows(rows: &[(Bytes, Bytes)]) -> Vec<(Bytes, Row)> {
+    rows.iter().map(|(key, row)| (key.clone(), Row::from_bytes(row).unwrap())).collect()
 }
 
 fn is_covered(command: &ReadCommand, end: Option<&Bytes>, key: &Bytes) -> bool {
@@ -293,7 +297,10 @@ type VisibleRow = (PartitionKey, Bytes, Vec<(ColumnId, Bytes)>);
 /// The visible rows of each partition, at most so many.
 fn visible_table(partitions: &[AgreedPartition], most: u32) -> Vec<VisibleRow> {
     let rows = partitions.iter().flat_map(|AgreedPartition { key, rows, .. }| {
-        visible(rows, 10).into_iter().take(most as usize).map(move |(row, values)| (key.clone(), row, values))
+        visible(&decoded_rows(rows), 10)
+            .into_iter()
+            .take(most as usize)
+            .map(move |(row, values)| (key.clone(), row, values))
     });
     rows.collect()
 }
@@ -345,7 +352,7 @@ proptest! {
         let expected: Vec<AgreedPartition> = page_of(&whole, &keys, &all)
             .partitions
             .iter()
-            .map(|(key, data)| AgreedPartition { key: key.clone(), static_row: Row::default(), rows: decoded(data) })
+            .map(|(key, data)| AgreedPartition { key: key.clone(), static_row: None, rows: data.rows.clone() })
             .collect();
         let expected = visible_table(&expected, command.per_partition_limit);
         prop_assert_eq!(scanned(&command, &keys, &mut replicas), expected.clone());

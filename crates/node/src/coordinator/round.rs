@@ -19,16 +19,17 @@
 //!   later read at QUORUM never goes back behind an earlier one.
 
 use bytes::Bytes;
-use model::codec::{CodecError, Decode};
+use model::codec::CodecError;
 use model::digest::digest;
 use model::error::FailureReason;
 use model::garbage::Purge;
 use model::limits::MUTATION_BYTES_MAX;
+use model::row::summarize;
 use model::scan::{PositionWithin, ScanPosition};
 use model::schema::Table;
 use model::{
     Consistency, IndexCommand, IndexData, IndexedRow, Instant, Mutation, NodeId, PartitionKey, ReadCommand, ReadData,
-    Record, RecordKey, RequestError, Row, ScanCommand, ScanData, Token, TokenRange,
+    Record, RecordKey, RequestError, ScanCommand, ScanData, Token, TokenRange,
 };
 use std::sync::Arc;
 
@@ -518,34 +519,39 @@ impl Round {
 
     /// The replicas agree, or one is enough: the data of one is the answer of all.
     fn take(&mut self) -> RoundStep {
-        let taken = self.contacts.iter().find_map(|contact| match &contact.answer {
-            Answer::Data(held) => Some((contact.node, held)),
-            _ => None,
-        });
-        let Some((node, held)) = taken else { return RoundStep::Wait };
-        match self.decoded(held) {
+        let bytes = self.bytes_of_one();
+        let taken = self.contacts.iter_mut().find(|contact| matches!(contact.answer, Answer::Data(_)));
+        let Some(contact) = taken else { return RoundStep::Wait };
+        let node = contact.node;
+        let Answer::Data(held) = std::mem::replace(&mut contact.answer, Answer::Waiting) else {
+            return RoundStep::Wait;
+        };
+        match self.agreed(held) {
             Err(_) => self.distrust(node),
-            Ok(agreed) => self.end(agreed),
+            Ok(agreed) => self.end(Agreed { bytes, ..agreed }),
         }
     }
 
-    fn decoded(&self, held: &Held) -> Result<Agreed, CodecError> {
-        let decode = |key: &PartitionKey, data: &ReadData| -> Result<_, CodecError> {
-            let static_row = data.static_row.as_ref().map(Row::from_bytes).transpose()?.unwrap_or_default();
-            Ok(AgreedPartition { key: key.clone(), static_row, rows: data.decoded_rows()? })
+    /// What one replica holds, once its rows are known to be rows.
+    fn agreed(&self, held: Held) -> Result<Agreed, CodecError> {
+        let partition = |key: PartitionKey, data: ReadData| -> Result<_, CodecError> {
+            for row in data.static_row.iter().chain(data.rows.iter().map(|(_, row)| row)) {
+                summarize(row, 0)?;
+            }
+            Ok(AgreedPartition { key, static_row: data.static_row, rows: data.rows })
         };
         match (&self.question, held) {
             (Question::Partition(command), Held::Partition(data)) => {
                 let end = if data.more { data.rows.last().map(|(last, _)| last.clone()) } else { None };
-                let partitions = vec![decode(&command.partition, data)?];
+                let partitions = vec![partition(command.partition.clone(), data)?];
                 Ok(Agreed { partitions, end: end.map(|last| within(command, last)), ..Agreed::default() })
             }
             (_, Held::Range(data)) => {
-                let partitions =
-                    data.partitions.iter().map(|(key, data)| decode(key, data)).collect::<Result<_, _>>()?;
-                Ok(Agreed { partitions, end: data.next.clone(), ..Agreed::default() })
+                let partitions = data.partitions.into_iter().map(|(key, data)| partition(key, data));
+                let partitions = partitions.collect::<Result<_, _>>()?;
+                Ok(Agreed { partitions, end: data.next, ..Agreed::default() })
             }
-            (_, Held::Rows(data)) => Ok(Agreed::of_look_up(data.clone())),
+            (_, Held::Rows(data)) => Ok(Agreed::of_look_up(data)),
             // An answer of the other kind is not well formed and was not kept.
             (Question::Range(_) | Question::Index(_), Held::Partition(_)) => Err(CodecError::Invalid("answer")),
         }
@@ -553,6 +559,7 @@ impl Round {
 
     /// All data is there: merge it, find what each replica lacks, and repair.
     fn reconcile(&mut self) -> RoundStep {
+        let bytes = self.bytes_of_one();
         let mut nodes = Vec::with_capacity(self.contacts.len());
         let (mut partitions, mut ranges, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         for contact in &self.contacts {
@@ -570,9 +577,8 @@ impl Round {
                 reconciled.map(|reconciled| {
                     let key = &command.partition;
                     let end = reconciled.end.map(|last| within(command, last));
-                    let (static_row, rows) = (reconciled.static_row, reconciled.rows);
-                    let partitions = vec![AgreedPartition { key: key.clone(), static_row, rows }];
-                    let agreed = Agreed { partitions, end, ..Agreed::default() };
+                    let partitions = vec![AgreedPartition::of(key, &reconciled.static_row, &reconciled.rows)];
+                    let agreed = Agreed { partitions, end, bytes, ..Agreed::default() };
                     let lacking = reconciled.repairs.into_iter().map(|records| self.mutations(key, records));
                     (agreed, lacking.collect::<Vec<_>>())
                 })
@@ -580,7 +586,8 @@ impl Round {
             Question::Range(command) => {
                 let reconciled = reconcile_scan(command, &self.purge, &ranges, self.broken.coverage_ignored);
                 reconciled.map(|scan| {
-                    let agreed = Agreed { partitions: scan.partitions, end: scan.next, ..Agreed::default() };
+                    let agreed =
+                        Agreed { partitions: scan.partitions, end: scan.next, bytes, ..Agreed::default() };
                     let of_replica = |lacking: Vec<(PartitionKey, Vec<Record>)>| {
                         lacking.into_iter().flat_map(|(key, records)| self.mutations(&key, records)).collect()
                     };
@@ -648,10 +655,14 @@ impl Round {
         }
     }
 
-    fn end(&mut self, mut agreed: Agreed) -> RoundStep {
-        agreed.bytes = self.held_bytes() / self.contacts.len().max(1);
+    fn end(&mut self, agreed: Agreed) -> RoundStep {
         self.contacts.clear();
         RoundStep::End(Ok(agreed))
+    }
+
+    /// About what the answer of one replica takes in memory.
+    fn bytes_of_one(&self) -> usize {
+        self.held_bytes() / self.contacts.len().max(1)
     }
 
     /// `node` has the repair sent as `op`.

@@ -17,11 +17,12 @@
 //!   that changes: no token is left out, and none is read twice, whatever the epochs of two pages or pieces.
 
 use membership::ClusterView;
+use model::codec::CodecError;
 use model::limits::MESSAGE_BYTES_MAX;
 use model::read::{Slice, slices_after};
 use model::scan::{PositionWithin, ScanPosition};
 use model::{
-    Consistency, IndexedRow, Instant, PartitionKey, ReadCommand, RequestError, Token, TokenRange, WallMicros,
+    Consistency, IndexedRow, Instant, PartitionKey, ReadCommand, RequestError, RowView, Token, TokenRange, WallMicros,
 };
 use query::{BoundRead, CommandLimits, Progress, ReadPosition, ReadSource, ResultBuilder};
 use std::collections::VecDeque;
@@ -135,6 +136,8 @@ pub(crate) struct Select {
     /// Pieces asked for at a time, at most: one read does not take all that a replica like this one takes on.
     at_once_max: usize,
     builder: ResultBuilder,
+    /// The row that the builder is given.
+    view: RowView,
     /// The partition that the builder was given last and may be given more of.
     open: Option<PartitionKey>,
     /// True when no more rows of the open partition are wanted.
@@ -240,6 +243,7 @@ impl Select {
             tombstones: config.tombstone_fail,
             at_once_max: (config.replica_ops_max / 2).max(1),
             builder,
+            view: RowView::default(),
             open: None,
             skipping: false,
             rest,
@@ -489,8 +493,9 @@ impl Select {
                     return Ok(taken);
                 }
                 let mut begun = self.builder.begin_partition(key)?;
-                if begun == Progress::Continue && !static_row.is_empty() {
-                    begun = self.builder.static_row(static_row)?;
+                if let (Progress::Continue, Some(row)) = (begun, static_row) {
+                    self.view.read(row).map_err(unreadable)?;
+                    begun = self.builder.static_row(&self.view)?;
                 }
                 if let Some(taken) = ended(begun) {
                     return Ok(taken);
@@ -503,7 +508,8 @@ impl Select {
                     break;
                 }
                 self.rows_taken += 1;
-                let progress = self.builder.row(clustering, row)?;
+                self.view.read(row).map_err(unreadable)?;
+                let progress = self.builder.row(clustering, &self.view)?;
                 if let Some(taken) = ended(progress) {
                     return Ok(taken);
                 }
@@ -530,6 +536,11 @@ impl Select {
         let page = self.builder.finish(exhausted)?;
         Ok(Response::Rows { rows: page.rows, paging_state: page.saved })
     }
+}
+
+/// Rows are checked when they come.
+fn unreadable(error: CodecError) -> RequestError {
+    RequestError::Server(format!("a row cannot be read: {error}"))
 }
 
 fn too_large() -> RequestError {
