@@ -29,8 +29,8 @@ use model::local::LocalWrite;
 use model::scan::{ExportCommand, ExportData, PartitionRecord};
 use model::schema::Table;
 use model::{
-    IndexCommand, IndexData, IndexTarget, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, ScanCommand, ScanData, TableId,
-    Token,
+    IndexCommand, IndexData, IndexTarget, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, ScanCommand, ScanData,
+    TableId, Token,
 };
 use std::ops::RangeInclusive;
 use std::sync::Arc;

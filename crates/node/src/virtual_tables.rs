@@ -11,15 +11,17 @@ use model::codec::Encode;
 use model::digest::digest_of_bytes;
 use model::key::encode_clustering;
 use model::row::Liveness;
-use model::schema::{ClusteringOrder, Column, ColumnKind, Keyspace, Replication, Schema, Table};
+use model::schema::{ClusteringOrder, Column, ColumnKind, Index, Keyspace, Replication, Schema, Table};
 use model::types::UserType;
-use model::{Cell, CqlType, NodeId, PartitionKey, RequestError, Row, RowView, Value, WallMicros};
+use model::{Cell, CqlType, IndexTarget, NodeId, PartitionKey, RequestError, Row, RowView, Value, WallMicros};
 use query::{
     BoundRead, CommandLimits, OptionValue, PageLimits, Progress, ReadSource, ResultBuilder, ResultPage, system,
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+use crate::storage::IndexBuild;
 
 /// What a node knows of itself and the cluster.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,8 @@ pub struct Facts<'a> {
     pub cql_version: &'a str,
     /// The highest version of the native protocol.
     pub native_version: &'a str,
+    /// How far the indexes that this node stores are built.
+    pub index_builds: &'a [IndexBuild],
 }
 
 /// A row: the values of some columns by their names. A column that is not named is null.
@@ -134,6 +138,7 @@ fn rows(facts: &Facts<'_>, table: &Table) -> Vec<Values> {
                 "local" => own.map(|member| local(facts, member, of_node(member))).into_iter().collect(),
                 "peers" => others.map(|member| peer(member, of_node(member))).collect(),
                 "peers_v2" => others.map(|member| peer_v2(member, of_node(member))).collect(),
+                "IndexInfo" => built_rows(facts),
                 _ => Vec::new(),
             }
         }
@@ -244,6 +249,7 @@ fn schema_rows(name: &str, keyspace: &Arc<Keyspace>) -> Vec<Values> {
         "tables" => tables.map(|table| table_row(table)).collect(),
         "columns" => tables.flat_map(|table| table.columns.iter().map(|column| column_row(table, column))).collect(),
         "dropped_columns" => tables.flat_map(|table| dropped_rows(table)).collect(),
+        "indexes" => tables.flat_map(|table| table.indexes.iter().map(|index| index_row(table, index))).collect(),
         "types" => keyspace.types.values().map(|definition| type_row(definition)).collect(),
         _ => Vec::new(),
     }
@@ -325,6 +331,40 @@ fn dropped_rows(table: &Table) -> Vec<Values> {
         ])
     };
     table.dropped_columns.iter().map(row).collect()
+}
+
+fn index_row(table: &Table, index: &Index) -> Values {
+    let mut options = index.options.clone();
+    options.insert("target".to_owned(), query::index_target(table, index));
+    let is_custom = !index.class.is_empty();
+    if is_custom {
+        options.insert("class_name".to_owned(), index.class.clone());
+    }
+    BTreeMap::from([
+        ("keyspace_name", text(&table.keyspace)),
+        ("table_name", text(&table.name)),
+        ("index_name", text(&index.name)),
+        ("kind", text(if is_custom { "CUSTOM" } else { "COMPOSITES" })),
+        ("options", text_map(options)),
+    ])
+}
+
+/// The indexes that are built on this node. What Cassandra calls `table_name` is the keyspace.
+fn built_rows(facts: &Facts<'_>) -> Vec<Values> {
+    let is_built = |table: &Table, index: &Index| {
+        let target = IndexTarget::of(index);
+        let of_index = |build: &&IndexBuild| build.table == table.id && build.target == target;
+        facts.index_builds.iter().find(of_index).is_some_and(|build| build.built_to.is_none())
+    };
+    let tables = facts.view.schema.tables().values();
+    let built = tables.flat_map(|table| {
+        table
+            .indexes
+            .iter()
+            .filter(|index| is_built(table, index))
+            .map(|index| BTreeMap::from([("table_name", text(&table.keyspace)), ("index_name", text(&index.name))]))
+    });
+    built.collect()
 }
 
 fn type_row(definition: &UserType) -> Values {

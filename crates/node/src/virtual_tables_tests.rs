@@ -48,7 +48,8 @@ fn view(members: u128) -> ClusterView {
 
 /// All rows of a SELECT, read in pages of `page` rows, as texts by the columns' names.
 fn select(view: &ClusterView, text: &str, values: &[BoundValue], page: u32) -> Vec<BTreeMap<String, String>> {
-    let facts = Facts { view, own: NodeId(1), release: "5.0.0", cql_version: "3.4.7", native_version: "5" };
+    let (own, release, cql_version, native_version) = (NodeId(1), "5.0.0", "3.4.7", "5");
+    let facts = Facts { view, own, release, cql_version, native_version, index_builds: &[] };
     let prepared = query::prepare(text, &view.schema, None).unwrap();
     let Bound::Read(bound) = prepared.bind(values, context()).unwrap() else { panic!("{text} reads") };
     let (bound, mut saved, mut all) = (Arc::new(bound), None, Vec::new());

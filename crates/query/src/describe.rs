@@ -58,15 +58,21 @@ pub fn describe_type(definition: &UserType) -> String {
     format!("CREATE TYPE {keyspace}.{name} (\n{}\n);", fields.join(",\n"))
 }
 
+/// What of `table` the index is on, as CREATE INDEX has it between its parentheses.
+#[must_use]
+pub fn index_target(table: &Table, index: &Index) -> String {
+    let column = table.columns.iter().find(|column| column.id == index.column);
+    let column = quote_name(column.map_or("", |column| &column.name));
+    match index.part {
+        IndexedPart::Value => column.into_owned(),
+        part => format!("{part}({column})"),
+    }
+}
+
 /// The statement that creates `index`, which is one of `table`.
 #[must_use]
 pub fn describe_index(table: &Table, index: &Index) -> String {
-    let column = table.columns.iter().find(|column| column.id == index.column);
-    let column = quote_name(column.map_or("", |column| &column.name));
-    let target = match index.part {
-        IndexedPart::Value => column.into_owned(),
-        part => format!("{part}({column})"),
-    };
+    let target = index_target(table, index);
     let custom = if index.class.is_empty() { "" } else { "CUSTOM " };
     let (name, keyspace, of) = (quote_name(&index.name), quote_name(&table.keyspace), quote_name(&table.name));
     let mut text = format!("CREATE {custom}INDEX {name} ON {keyspace}.{of} ({target})");

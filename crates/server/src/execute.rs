@@ -16,9 +16,9 @@ use model::error::Applied;
 use model::limits::{PAGE_BYTES_MAX, TABLES_MAX, TABLES_WARNED};
 use model::schema::{Schema, SchemaChange};
 use model::{Consistency, Epoch, NodeId, RequestError, TableId};
-use node::Shard;
 use node::io::{Request, Response};
 use node::virtual_tables::{self, Facts};
+use node::{Shard, Storage, StorageError};
 use parking_lot::Mutex;
 use query::{Bound, BoundValue, EvaluationContext, PageLimits};
 use std::sync::Arc;
@@ -266,7 +266,10 @@ impl Executor {
         paging_state: Option<&Bytes>,
     ) -> Result<Response, RequestError> {
         let view = self.published.view.load();
+        let failed = |error: StorageError| RequestError::Server(error.to_string());
+        let index_builds = self.store.index_builds().map_err(failed)?;
         let facts = Facts {
+            index_builds: &index_builds,
             view: &view,
             own: self.own,
             release: CASSANDRA_RELEASE,

@@ -39,6 +39,7 @@ mod execute;
 mod execute_stream;
 mod exit;
 mod garbage_collector;
+mod index_builder;
 mod logging;
 mod member_loop;
 mod metrics;

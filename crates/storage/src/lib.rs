@@ -51,6 +51,7 @@ mod garbage;
 mod hints;
 mod hot;
 mod identity;
+mod index;
 mod ingest;
 pub mod inspect;
 mod large;

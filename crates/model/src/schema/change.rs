@@ -575,7 +575,7 @@ impl Table {
             return invalid(format!("Column '{}' doesn't exist", index.column.0));
         };
         let (name, part, cql_type) = (&column.name, index.part, &column.cql_type);
-        let is_collection = matches!(cql_type, CqlType::List { .. } | CqlType::Set { .. } | CqlType::Map { .. });
+        let is_collection = cql_type.is_collection();
         if cql_type.has_duration() {
             let what = match cql_type {
                 CqlType::Tuple(_) => "tuples containing durations",

@@ -255,7 +255,8 @@ impl Held {
             Held::Partition(data) => rows(data),
             Held::Range(data) => data.partitions.iter().map(|(key, data)| key.bytes.len() + rows(data)).sum(),
             Held::Rows(data) => {
-                let bytes = |row: &IndexedRow| row.partition.bytes.len() + row.clustering.as_ref().map_or(0, Bytes::len);
+                let bytes =
+                    |row: &IndexedRow| row.partition.bytes.len() + row.clustering.as_ref().map_or(0, Bytes::len);
                 data.rows.iter().map(bytes).sum()
             }
         }
@@ -586,8 +587,7 @@ impl Round {
             Question::Range(command) => {
                 let reconciled = reconcile_scan(command, &self.purge, &ranges, self.broken.coverage_ignored);
                 reconciled.map(|scan| {
-                    let agreed =
-                        Agreed { partitions: scan.partitions, end: scan.next, bytes, ..Agreed::default() };
+                    let agreed = Agreed { partitions: scan.partitions, end: scan.next, bytes, ..Agreed::default() };
                     let of_replica = |lacking: Vec<(PartitionKey, Vec<Record>)>| {
                         lacking.into_iter().flat_map(|(key, records)| self.mutations(&key, records)).collect()
                     };

@@ -464,7 +464,8 @@ impl Select {
             None => self.pieces_taken += 1,
         }
         for rows in agreed.candidates.chunk_by(|a, b| a.partition == b.partition).rev() {
-            let mut slices: Vec<Slice> = rows.iter().filter_map(|row| row.clustering.as_ref()).map(Slice::of_row).collect();
+            let mut slices: Vec<Slice> =
+                rows.iter().filter_map(|row| row.clustering.as_ref()).map(Slice::of_row).collect();
             if slices.is_empty() {
                 slices = self.read.slices();
             }
