@@ -1267,3 +1267,7 @@ fn partition_keys<'a>(
     keys.dedup();
     keys.iter().map(|components| PartitionKey::from_components(components)).collect()
 }
+
+#[cfg(test)]
+#[path = "index_tests.rs"]
+mod index_tests;

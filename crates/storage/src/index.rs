@@ -37,7 +37,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Bytes of rows that one step of a build, or one page of a scan in place of a look-up, reads.
 const PAGE_BYTES: u32 = 1 << 20;
 /// Entries that are looked at between two looks at their rows.
-const ENTRIES_AT_ONCE: usize = 128;
+pub(crate) const ENTRIES_AT_ONCE: usize = 128;
 /// Entries that one look-up looks at, at most: many of them may be stale.
 const ENTRIES_MAX: usize = 4_096;
 /// Stale entries that wait to be removed; those beyond are found again.

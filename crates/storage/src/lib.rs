@@ -82,6 +82,8 @@ pub use status::{GarbageStatus, LevelStatus, StoreStatus, TableStatus};
 pub use store::Store;
 
 #[cfg(test)]
+mod index_tests;
+#[cfg(test)]
 mod range_tests;
 #[cfg(test)]
 mod resurrection_tests;

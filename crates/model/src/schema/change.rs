@@ -279,10 +279,11 @@ impl Schema {
     }
 
     fn drop_index(&self, keyspace: &str, name: &str, if_exists: bool) -> Result<Option<Schema>, RequestError> {
-        let tables = &self.find_keyspace(keyspace)?.tables;
+        let tables = self.keyspaces.get(keyspace).into_iter().flat_map(|keyspace| keyspace.tables.values());
         let has = |table: &&Arc<Table>| table.indexes.iter().any(|index| index.name == name);
-        let Some(table) = tables.values().find(has) else {
-            let missing = format!("Index '{keyspace}.{name}' doesn't exist");
+        let Some(table) = { tables }.find(has) else {
+            // The quotation mark too many is Cassandra's.
+            let missing = format!("Index '{keyspace}.{name}' doesn't exist'");
             return unless(if_exists, RequestError::Invalid(missing));
         };
         let mut table = Table::clone(table);

@@ -292,3 +292,7 @@ mod tests;
 #[cfg(test)]
 #[path = "scans_tests.rs"]
 mod scans_tests;
+
+#[cfg(test)]
+#[path = "indexes_tests.rs"]
+mod indexes_tests;

@@ -54,7 +54,9 @@ fn index(source: Source<'_>, keyspace: &Keyspace, table: &Table, create: &Create
     };
     let at = target.column.at;
     let Some(column) = table.column(&target.column.text) else {
-        return Err(source.invalid(at, format!("Column '{}' doesn't exist", target.column.text)));
+        let message =
+            format!("Undefined column name {} in table {}.{}", target.column.text, table.keyspace, table.name);
+        return Err(source.invalid(at, message));
     };
     let part = indexed_part(target, &column.cql_type);
     let name = match &create.name {
