@@ -81,7 +81,7 @@ pub struct IndexCommand {
     /// Where an earlier answer ended. Within a partition, for an index that names partitions: that one is named again,
     /// since rows of it are left.
     pub resume: Option<IndexedRow>,
-    /// Stop after this many candidates; at least 1.
+    /// Stop after this many candidates, at least 1, or sooner.
     pub limit: u32,
     /// As [`ReadCommand::now_seconds`].
     pub now_seconds: u32,
@@ -559,6 +559,13 @@ impl IndexCommand {
 }
 
 impl IndexData {
+    /// What it takes in memory and in messages, about, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let of_row = |row: &IndexedRow| row.partition.bytes.len() + row.clustering.as_ref().map_or(0, Bytes::len) + 16;
+        self.rows.iter().map(of_row).sum()
+    }
+
     /// Merges well-formed answers of replicas: every row that one of them has the value for, up to where all are
     /// complete. With `trusting_one`, a planted bug, the first one's answer.
     #[must_use]

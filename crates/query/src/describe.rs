@@ -93,11 +93,15 @@ pub fn describe_index(table: &Table, index: &Index) -> String {
 pub fn describe_whole_keyspace(keyspace: &Keyspace) -> Vec<String> {
     let mut statements = vec![describe_keyspace(keyspace)];
     statements.extend(types_in_order(keyspace).into_iter().map(|definition| describe_type(definition)));
-    for table in keyspace.tables.values() {
-        statements.push(describe_table(table));
-        statements.extend(table.indexes.iter().map(|index| describe_index(table, index)));
-    }
+    statements.extend(keyspace.tables.values().flat_map(|table| describe_whole_table(table)));
     statements
+}
+
+/// The statements that create `table` with its indexes.
+#[must_use]
+pub fn describe_whole_table(table: &Table) -> Vec<String> {
+    let indexes = table.indexes.iter().map(|index| describe_index(table, index));
+    std::iter::once(describe_table(table)).chain(indexes).collect()
 }
 
 /// The statements that create the whole schema.

@@ -68,7 +68,7 @@ mod write;
 pub use definition::SchemaRequest;
 pub use describe::{
     describe_index, describe_keyspace, describe_schema, describe_table, describe_type, describe_whole_keyspace,
-    index_target,
+    describe_whole_table, index_target,
 };
 pub use evaluation::EvaluationContext;
 pub use model::name::quote_name;

@@ -22,6 +22,7 @@ use crate::tables::{Table, Tables, unknown_table};
 use bytes::Bytes;
 use model::codec::{CodecError, Decode, Encode, Reader, put_option};
 use model::index::{EntryState, IndexEntry, TableIndex};
+use model::limits::PAGE_BYTES_MAX;
 use model::read::Slice;
 use model::scan::{ScanCommand, ScanPosition};
 use model::{
@@ -42,6 +43,9 @@ pub(crate) const ENTRIES_AT_ONCE: usize = 128;
 const ENTRIES_MAX: usize = 4_096;
 /// Stale entries that wait to be removed; those beyond are found again.
 const STALE_MAX: usize = 10_000;
+
+/// How often [`ENTRIES_AT_ONCE`] of them are removed at a time.
+const STALE_ROUNDS: usize = 8;
 
 /// The indexes of a table as they are stored.
 pub(crate) type Indexes = BTreeMap<IndexTarget, Arc<StoredIndex>>;
@@ -193,11 +197,12 @@ impl Inner {
         loop {
             let room = (command.limit as usize).saturating_sub(found.rows.len()).min(ENTRIES_AT_ONCE);
             let mut rows = Vec::with_capacity(room);
-            let mut last = None;
-            while looked_at < ENTRIES_MAX && rows.len() < room {
+            let (mut bytes, mut last) = (0, None);
+            while looked_at < ENTRIES_MAX && rows.len() < room && bytes < PAGE_BYTES_MAX {
                 let Some(key) = entries.key() else { break };
                 let row = layout::parse_indexed_row(&key[prefix.len()..]).map_err(StorageError::of_damage)?;
                 looked_at += 1;
+                bytes += key.len();
                 if command.wants(&row) {
                     rows.push(row.clone());
                 }
@@ -207,8 +212,10 @@ impl Inner {
             entries.status().map_err(|error| rocksdb_error("look up in an index", &error))?;
             self.judge(&table, &index, command, stored, rows, &mut found)?;
             let is_over = !entries.valid();
-            if is_over || looked_at >= ENTRIES_MAX || found.rows.len() >= command.limit as usize {
-                found.next = last.filter(|_| !is_over).or_else(|| found.rows.last().filter(|_| !is_over).cloned());
+            let is_full = found.rows.len() >= command.limit as usize || found.bytes() >= PAGE_BYTES_MAX;
+            if is_over || is_full || looked_at >= ENTRIES_MAX {
+                // Something was looked at since the page had room.
+                found.next = last.filter(|_| !is_over);
                 return Ok(found);
             }
         }
@@ -250,13 +257,14 @@ impl Inner {
         Ok(())
     }
 
-    /// Removes the entries that look-ups have found to be stale, and that still are.
+    /// Removes entries that look-ups have found to be stale, and that still are: some of each index, since who calls
+    /// has other work.
     pub(crate) fn remove_stale_entries(&self) -> Result<(), StorageError> {
         for table in self.tables.load_full().values() {
             for (target, stored) in &table.indexes {
-                let mut stale = std::mem::take(&mut *stored.stale.lock()).into_iter();
-                loop {
-                    let keys: Vec<Vec<u8>> = stale.by_ref().take(ENTRIES_AT_ONCE).collect();
+                for _ in 0..STALE_ROUNDS {
+                    let next = || stored.stale.lock().pop_first();
+                    let keys: Vec<Vec<u8>> = std::iter::from_fn(next).take(ENTRIES_AT_ONCE).collect();
                     if keys.is_empty() {
                         break;
                     }
@@ -286,9 +294,18 @@ impl Inner {
     /// True when nothing that is stored has the value of an entry.
     fn is_stale(&self, table: &Table, index: &TableIndex<'_>, key: &[u8]) -> Result<bool, StorageError> {
         let rest = key.get(layout::index_prefix(index.target()).len()..).unwrap_or_default();
-        let length = index.value_length(rest).map_err(StorageError::of_damage)?;
-        let (value, row) = rest.split_at(length);
-        let row = layout::parse_indexed_row(row).map_err(StorageError::of_damage)?;
+        let parsed = index.value_length(rest).and_then(|length| {
+            let (value, row) = rest.split_at(length);
+            Ok((value, layout::parse_indexed_row(row)?))
+        });
+        let (value, row) = match parsed {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                // Of a record that was not one of its table: nobody can look it up.
+                tracing::warn!(%error, ?key, table = %table.id, "an entry of an index cannot be decoded and is removed");
+                return Ok(true);
+            }
+        };
         let Some(read) = index.read_of(&row, 0) else { return self.is_without_rows(table, &row) };
         let data = self.read_many(std::slice::from_ref(&read)).pop().transpose()?.unwrap_or_default();
         let state = index.state_of(&row, &Bytes::copy_from_slice(value), &data, 0);

@@ -254,11 +254,7 @@ impl Held {
         match self {
             Held::Partition(data) => rows(data),
             Held::Range(data) => data.partitions.iter().map(|(key, data)| key.bytes.len() + rows(data)).sum(),
-            Held::Rows(data) => {
-                let bytes =
-                    |row: &IndexedRow| row.partition.bytes.len() + row.clustering.as_ref().map_or(0, Bytes::len);
-                data.rows.iter().map(bytes).sum()
-            }
+            Held::Rows(data) => data.bytes(),
         }
     }
 }
