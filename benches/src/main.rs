@@ -14,6 +14,7 @@ mod bare;
 mod memory;
 mod nodes;
 mod resident;
+mod statements;
 mod stores;
 
 use anyhow::{Context, Result};
@@ -29,6 +30,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 enum Name {
     Storage,
     Memory,
+    Query,
     Node,
     Cluster,
     All,
@@ -81,6 +83,9 @@ fn main() -> Result<()> {
     let mut figures = Map::new();
     if wanted(Name::Storage) {
         stores::measure(options.seconds, &mut figures)?;
+    }
+    if wanted(Name::Query) {
+        statements::measure(options.seconds, &mut figures)?;
     }
     // Alone: what other benchmarks leave in memory would count.
     if options.name == Name::Memory {

@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod clients;
+mod copy;
 mod corpus;
 mod damage;
 mod documentation;

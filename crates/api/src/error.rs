@@ -129,18 +129,16 @@ impl From<&RequestError> for proto::Error {
                 let details = proto::ReplicaDetails { data_present: *data_present, ..counts };
                 (ErrorCode::ReadTimeout, Some(Details::Replicas(details)))
             }
-            RequestError::WriteFailure { consistency, received, required, failures } => {
+            RequestError::WriteFailure { consistency, received, required, failures, reason } => {
                 let counts = replicas(*consistency, *required, *received);
-                let details = proto::ReplicaDetails { failures: *failures, ..counts };
+                let reason = reason_to_proto(*reason).into();
+                let details = proto::ReplicaDetails { failures: *failures, reason, ..counts };
                 (ErrorCode::WriteFailure, Some(Details::Replicas(details)))
             }
             RequestError::ReadFailure { consistency, received, required, failures, reason } => {
                 let counts = replicas(*consistency, *required, *received);
-                let reason = match reason {
-                    FailureReason::Unknown => proto::FailureReason::Unspecified,
-                    FailureReason::TooManyTombstones => proto::FailureReason::TooManyTombstones,
-                };
-                let details = proto::ReplicaDetails { failures: *failures, reason: reason.into(), ..counts };
+                let reason = reason_to_proto(*reason).into();
+                let details = proto::ReplicaDetails { failures: *failures, reason, ..counts };
                 (ErrorCode::ReadFailure, Some(Details::Replicas(details)))
             }
             RequestError::SchemaTimeout(why) => (ErrorCode::SchemaTimeout, reason(why)),
@@ -180,23 +178,30 @@ impl TryFrom<proto::Error> for RequestError {
     }
 }
 
+fn reason_to_proto(reason: FailureReason) -> proto::FailureReason {
+    match reason {
+        FailureReason::Unknown => proto::FailureReason::Unspecified,
+        FailureReason::TooManyTombstones => proto::FailureReason::TooManyTombstones,
+        FailureReason::DiskFull => proto::FailureReason::DiskFull,
+    }
+}
+
 /// The error with counts of replicas; `None` when `code` has none.
 fn from_replicas(code: ErrorCode, details: &proto::ReplicaDetails) -> Result<Option<RequestError>, InvalidMessage> {
     let consistency = consistency_from_proto(details.consistency)?;
     let proto::ReplicaDetails { required, received, alive, failures, data_present, .. } = *details;
+    let reason = match proto::FailureReason::try_from(details.reason) {
+        Ok(proto::FailureReason::TooManyTombstones) => FailureReason::TooManyTombstones,
+        Ok(proto::FailureReason::DiskFull) => FailureReason::DiskFull,
+        // Of a newer version: that it failed is known all the same.
+        Ok(proto::FailureReason::Unspecified) | Err(_) => FailureReason::Unknown,
+    };
     Ok(Some(match code {
         ErrorCode::Unavailable => RequestError::Unavailable { consistency, required, alive },
         ErrorCode::WriteTimeout => RequestError::WriteTimeout { consistency, received, required },
         ErrorCode::ReadTimeout => RequestError::ReadTimeout { consistency, received, required, data_present },
-        ErrorCode::WriteFailure => RequestError::WriteFailure { consistency, received, required, failures },
-        ErrorCode::ReadFailure => {
-            let reason = match proto::FailureReason::try_from(details.reason) {
-                Ok(proto::FailureReason::TooManyTombstones) => FailureReason::TooManyTombstones,
-                // Of a newer version: that it failed is known all the same.
-                Ok(proto::FailureReason::Unspecified) | Err(_) => FailureReason::Unknown,
-            };
-            RequestError::ReadFailure { consistency, received, required, failures, reason }
-        }
+        ErrorCode::WriteFailure => RequestError::WriteFailure { consistency, received, required, failures, reason },
+        ErrorCode::ReadFailure => RequestError::ReadFailure { consistency, received, required, failures, reason },
         _ => return Ok(None),
     }))
 }
@@ -236,14 +241,10 @@ mod tests {
             (counts(), any::<bool>()).prop_map(|((consistency, received, required, _), data_present)| {
                 RequestError::ReadTimeout { consistency, received, required, data_present }
             }),
-            counts().prop_map(|(consistency, received, required, failures)| RequestError::WriteFailure {
-                consistency,
-                received,
-                required,
-                failures
+            (counts(), any_reason()).prop_map(|((consistency, received, required, failures), reason)| {
+                RequestError::WriteFailure { consistency, received, required, failures, reason }
             }),
-            (counts(), any::<bool>()).prop_map(|((consistency, received, required, failures), known)| {
-                let reason = if known { FailureReason::TooManyTombstones } else { FailureReason::Unknown };
+            (counts(), any_reason()).prop_map(|((consistency, received, required, failures), reason)| {
                 RequestError::ReadFailure { consistency, received, required, failures, reason }
             }),
             any::<String>().prop_map(RequestError::SchemaTimeout),
@@ -251,6 +252,11 @@ mod tests {
             any::<String>().prop_map(RequestError::NotServing),
             any::<String>().prop_map(RequestError::Server),
         ]
+    }
+
+    fn any_reason() -> impl Strategy<Value = FailureReason> {
+        use FailureReason::{DiskFull, TooManyTombstones, Unknown};
+        prop_oneof![Just(Unknown), Just(TooManyTombstones), Just(DiskFull)]
     }
 
     /// How often each variant occurs in `any_error`: a new variant does not compile here until it is added.

@@ -101,7 +101,11 @@ mod tests {
                 GiveUp,
                 NextNode,
             ),
-            (request(RequestError::WriteFailure { consistency, received, required, failures }), GiveUp, NextNode),
+            (
+                request(RequestError::WriteFailure { consistency, received, required, failures, reason }),
+                GiveUp,
+                NextNode,
+            ),
             (
                 request(RequestError::ReadFailure { consistency, received, required, failures, reason }),
                 GiveUp,

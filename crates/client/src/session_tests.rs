@@ -185,7 +185,10 @@ async fn a_failed_attempt_is_repeated_only_where_that_is_safe() {
         (RequestError::Overloaded("full".to_owned()), [true, true, true]),
         (write_timeout(), [false, true, true]),
         (RequestError::ReadTimeout { consistency, received, required, data_present: false }, [false, true, true]),
-        (RequestError::WriteFailure { consistency, received, required, failures: 1 }, [false, true, true]),
+        (
+            RequestError::WriteFailure { consistency, received, required, failures: 1, reason: FailureReason::Unknown },
+            [false, true, true],
+        ),
         (
             RequestError::ReadFailure { consistency, received, required, failures: 1, reason: FailureReason::Unknown },
             [false, true, true],

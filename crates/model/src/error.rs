@@ -6,7 +6,7 @@ use crate::consistency::Consistency;
 use std::fmt;
 use thiserror::Error;
 
-/// Why replicas failed a read (the failure codes of Cassandra's protocol).
+/// Why replicas failed a read or a write (the failure codes of Cassandra's protocol, and one of our own).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FailureReason {
     /// The replicas' logs say more.
@@ -15,6 +15,8 @@ pub enum FailureReason {
     /// They met more tombstones than one read may: the data model deletes what it then reads over
     /// (READ_TOO_MANY_TOMBSTONES).
     TooManyTombstones,
+    /// Their disks are full: they refuse writes until there is space, and accept them then by themselves.
+    DiskFull,
 }
 
 impl fmt::Display for FailureReason {
@@ -23,6 +25,10 @@ impl fmt::Display for FailureReason {
             FailureReason::Unknown => Ok(()),
             FailureReason::TooManyTombstones => f.write_str(
                 "; the read passed more tombstones of deleted or expired data than the limit: read less at once",
+            ),
+            FailureReason::DiskFull => f.write_str(
+                "; their disks are full, and writes are refused until there is space: add disks or nodes, or drop \
+                 snapshots or data",
             ),
         }
     }
@@ -92,7 +98,9 @@ pub enum RequestError {
         data_present: bool,
     },
     /// Replicas refused or failed a write; it may be applied on others.
-    #[error("write failed at {consistency}: {failures} replicas failed, {received} of {required} acknowledged it")]
+    #[error(
+        "write failed at {consistency}: {failures} replicas failed, {received} of {required} acknowledged it{reason}"
+    )]
     WriteFailure {
         /// The level asked for.
         consistency: Consistency,
@@ -102,6 +110,8 @@ pub enum RequestError {
         required: u32,
         /// Replicas that failed.
         failures: u32,
+        /// Why they failed, if one of them said so.
+        reason: FailureReason,
     },
     /// Replicas refused or failed a read.
     #[error("read failed at {consistency}: {failures} replicas failed, {received} of {required} answered{reason}")]

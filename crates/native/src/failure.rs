@@ -215,9 +215,9 @@ impl ErrorResponse {
                 replies: replies(*consistency, *received, *required),
                 data_present: *data_present,
             },
-            RequestError::WriteFailure { consistency, received, required, failures } => Failure::WriteFailure {
+            RequestError::WriteFailure { consistency, received, required, failures, reason } => Failure::WriteFailure {
                 replies: replies(*consistency, *received, *required),
-                failures: unnamed(*failures, FailureReason::Unknown),
+                failures: unnamed(*failures, *reason),
                 write_type,
             },
             RequestError::ReadFailure { consistency, received, required, failures, reason } => Failure::ReadFailure {
@@ -242,7 +242,8 @@ impl ErrorResponse {
 /// Failures of which only the number and the reason are known.
 fn unnamed(count: u32, reason: FailureReason) -> Failures {
     let code = match reason {
-        FailureReason::Unknown => 0x0000,
+        // There is no code for the second: the message says it.
+        FailureReason::Unknown | FailureReason::DiskFull => 0x0000,
         FailureReason::TooManyTombstones => 0x0001,
     };
     let reasons = if count == 0 { Vec::new() } else { vec![(IpAddr::V4(Ipv4Addr::UNSPECIFIED), code)] };

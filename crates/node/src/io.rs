@@ -291,6 +291,8 @@ pub enum Refusal {
     Overloaded,
     /// Its storage failed or refuses writes.
     Storage,
+    /// Its disk is full: it refuses writes until there is space.
+    DiskFull,
     /// The request is not valid: a defect of the sender.
     Invalid,
     /// The read met more tombstones than one read may.

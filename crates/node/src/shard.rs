@@ -534,6 +534,7 @@ impl Shard {
             }
             Refusal::Overloaded | Refusal::Storage | Refusal::Invalid => Refused::Failed(FailureReason::Unknown),
             Refusal::TooManyTombstones => Refused::Failed(FailureReason::TooManyTombstones),
+            Refusal::DiskFull => Refused::Failed(FailureReason::DiskFull),
         };
         if let Some(write) = self.writes.get_mut(&op) {
             match reason {
@@ -543,6 +544,10 @@ impl Shard {
                         self.timers.reset(Timer::Write(op), write.timer, at);
                         write.timer = at;
                     }
+                }
+                Refusal::DiskFull => {
+                    write.note_reason(FailureReason::DiskFull);
+                    self.on_write_missed(out, op, from);
                 }
                 Refusal::Overloaded | Refusal::Storage => self.on_write_missed(out, op, from),
                 // The latter belongs to reads: who says it of a write is not to be understood.
@@ -601,7 +606,7 @@ impl Shard {
         match reason {
             Refusal::Overloaded => self.counters.overloads += 1,
             Refusal::NotReplica(_) => self.counters.not_replica += 1,
-            Refusal::Storage | Refusal::Invalid | Refusal::TooManyTombstones => {}
+            Refusal::Storage | Refusal::DiskFull | Refusal::Invalid | Refusal::TooManyTombstones => {}
         }
         if let Message::Write { op, .. }
         | Message::Read { op, .. }
@@ -696,6 +701,7 @@ impl Shard {
         let reason = match error {
             StorageError::Overloaded => Refusal::Overloaded,
             StorageError::TooManyTombstones { .. } => Refusal::TooManyTombstones,
+            StorageError::Full(_) => Refusal::DiskFull,
             // The mutation was found valid before: storage does not know its table yet, or not any more.
             _ => Refusal::Storage,
         };

@@ -5,6 +5,7 @@ use crate::test_cluster::Flight;
 use crate::test_cluster::{ALL, Cluster, ONE, QUORUM, TABLE, TIMEOUT, node, schema, schema_with_ids, view};
 use bytes::Bytes;
 use model::PartitionKey;
+use model::error::FailureReason;
 use model::read::{ReadCommand, Slice};
 use model::{ReadData, Record as MutationRecord, RecordKey, WallMicros};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_oneof, proptest};
@@ -113,7 +114,13 @@ fn an_unreachable_replica_fails_fast_and_is_hinted() {
     assert_eq!(cluster.reply(one), Some(Ok(Response::Written)));
     cluster.step(node(1), Input::Unreachable(node(3)));
     cluster.run();
-    let failure = RequestError::WriteFailure { consistency: QUORUM, received: 1, required: 2, failures: 2 };
+    let failure = RequestError::WriteFailure {
+        consistency: QUORUM,
+        received: 1,
+        required: 2,
+        failures: 2,
+        reason: FailureReason::Unknown,
+    };
     assert_eq!(cluster.reply(quorum), Some(Err(failure)));
     assert_eq!(cluster.nodes[&node(1)].store.hints.values().map(BTreeMap::len).sum::<usize>(), 4);
     cluster.assert_idle();
@@ -328,7 +335,13 @@ fn a_failing_store_fails_its_replica_only() {
         cluster.step(node(2), Input::Stored(Stored::Failed { op, error }));
     }
     cluster.run();
-    let failure = RequestError::WriteFailure { consistency: ALL, received: 2, required: 3, failures: 1 };
+    let failure = RequestError::WriteFailure {
+        consistency: ALL,
+        received: 2,
+        required: 3,
+        failures: 1,
+        reason: FailureReason::DiskFull,
+    };
     assert_eq!(cluster.reply(all), Some(Err(failure)));
     assert_eq!(cluster.nodes[&node(1)].store.hints[&node(2)].len(), 2);
     cluster.assert_idle();
@@ -635,6 +648,7 @@ fn any_message(ops: Vec<OpId>) -> impl Strategy<Value = Message> {
         (0u64..20).prop_map(|epoch| Refusal::NotReplica(Epoch(epoch))),
         Just(Refusal::Overloaded),
         Just(Refusal::Storage),
+        Just(Refusal::DiskFull),
         Just(Refusal::Invalid),
         Just(Refusal::TooManyTombstones)
     ];

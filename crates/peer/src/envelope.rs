@@ -72,6 +72,7 @@ pub fn encode_node(envelope: &Envelope) -> proto::Envelope {
                 Refusal::Storage => (Reason::Storage, 0),
                 Refusal::Invalid => (Reason::Invalid, 0),
                 Refusal::TooManyTombstones => (Reason::TooManyTombstones, 0),
+                Refusal::DiskFull => (Reason::DiskFull, 0),
             };
             Body::Refused(proto::Refused { op: op.0, reason: reason.into(), epoch })
         }
@@ -150,6 +151,7 @@ fn refusal(number: i32, epoch: u64) -> Result<Refusal, InvalidMessage> {
         Ok(Reason::Storage) => Ok(Refusal::Storage),
         Ok(Reason::Invalid) => Ok(Refusal::Invalid),
         Ok(Reason::TooManyTombstones) => Ok(Refusal::TooManyTombstones),
+        Ok(Reason::DiskFull) => Ok(Refusal::DiskFull),
         Ok(Reason::Unspecified) => Err(InvalidMessage::Missing("Refused.reason")),
         Err(_) => Err(InvalidMessage::Unknown { field: "Refused.reason", number }),
     }

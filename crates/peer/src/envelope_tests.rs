@@ -133,6 +133,7 @@ fn any_message() -> impl Strategy<Value = Message> {
         Just(Refusal::Storage),
         Just(Refusal::Invalid),
         Just(Refusal::TooManyTombstones),
+        Just(Refusal::DiskFull),
     ];
     prop_oneof![
         (op(), mutation(), prop::sample::select(purposes.to_vec()))

@@ -13,11 +13,13 @@ pub(crate) enum Name {
     Storage,
     /// Resident memory of a store with 200 tables and 10 million rows, against its budget; not part of `all`
     Memory,
+    /// Statements in process: what parsing, binding and executing again cost
+    Query,
     /// One node: gRPC end to end, with the server's CPU per operation
     Node,
     /// Three nodes at QUORUM with replication factor 3 on this machine, with the CPU of all nodes per operation
     Cluster,
-    /// Storage, node and cluster in one run
+    /// Storage, query, node and cluster in one run
     All,
 }
 

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// The ledger, from the root of the checkout.
 const LEDGER: &str = "tests/ledger.jsonl";
+/// Statements in a cycle of `statements`.
+const STATEMENTS_PER_CYCLE: u64 = 100_000;
 /// Lines of a failed run that are shown.
 const SHOWN_LINES: usize = 60;
 
@@ -34,6 +36,8 @@ pub(crate) enum Name {
     Corruption,
     /// Random histories of 20,000 operations on a store, compared with a naive reference; 50 are a million
     Differential,
+    /// Generated and mutated statements through parse, bind and plan, 100,000 in a cycle; 100 cycles are ten million
+    Statements,
     /// The fuzz targets, or one of them
     Fuzz,
 }
@@ -62,7 +66,7 @@ pub(crate) struct SoakOptions {
 }
 
 /// How a run of cycles is carried out: by a test that reads `HELENUS_CYCLES` and `HELENUS_SEED`, or the same as a range
-/// in `HELENUS_HISTORIES`.
+/// in `HELENUS_HISTORIES` and, times the statements of a cycle, `HELENUS_STATEMENTS`.
 struct Loop {
     /// How Cargo finds its program. The product is named with it: a package alone asks for other features of
     /// RocksDB's build, which would take long.
@@ -79,6 +83,7 @@ impl Name {
             Name::Power => "power",
             Name::Corruption => "corruption",
             Name::Differential => "differential",
+            Name::Statements => "statements",
             Name::Fuzz => "fuzz",
         }
     }
@@ -102,6 +107,11 @@ impl Name {
                 program: &["--package", "storage", "--package", "helenus", "--lib"],
                 test: "tests::a_million_operations_agree_with_the_reference",
                 cycles_per_slice: 5,
+            }),
+            Name::Statements => Some(Loop {
+                program: &["--package", "query", "--package", "helenus", "--lib"],
+                test: "fuzz_tests::no_statement_panics",
+                cycles_per_slice: 10,
             }),
             Name::Fuzz => None,
         }
@@ -136,6 +146,8 @@ fn run_loop(name: Name, a_loop: &Loop, cycles: u64, ledger: &Ledger) -> Result<(
         command.arg(a_loop.test).arg("--nocapture");
         command.env("HELENUS_CYCLES", slice.to_string()).env("HELENUS_SEED", seed.to_string());
         command.env("HELENUS_HISTORIES", format!("{seed}..{}", seed + slice));
+        let statements = (seed - 1) * STATEMENTS_PER_CYCLE..(seed - 1 + slice) * STATEMENTS_PER_CYCLE;
+        command.env("HELENUS_STATEMENTS", format!("{}..{}", statements.start, statements.end));
         let output = command.output().context("start cargo test")?;
         let (failed, said) = (!output.status.success(), text(&output));
         ensure!(failed || said.contains("test result: ok. 1 passed"), "the test did not run:\n{said}");

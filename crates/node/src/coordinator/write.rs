@@ -15,6 +15,7 @@
 //! * W3: when the write ends, each replica of the view at that time has acknowledged it, was given a hint, or
 //!   refused it as invalid.
 
+use model::error::FailureReason;
 use model::{Consistency, Instant, Mutation, NodeId, RequestError};
 use std::sync::Arc;
 
@@ -52,6 +53,8 @@ pub(crate) struct WriteOp {
     pub(crate) bytes: usize,
     consistency: Consistency,
     tracker: Tracker,
+    /// What a replica that failed said of it.
+    reason: FailureReason,
     replicas: Vec<Replica>,
     pub(crate) deadline: Instant,
     /// When its timer is set.
@@ -85,6 +88,7 @@ impl WriteOp {
             bytes,
             consistency,
             tracker: Tracker::of(replicas, required),
+            reason: FailureReason::Unknown,
             replicas: replicas.iter().map(sent).collect(),
             deadline,
             timer: deadline,
@@ -111,6 +115,7 @@ impl WriteOp {
             received: count.acknowledged as u32,
             required: count.required as u32,
             failures: asked.saturating_sub(count.acknowledged) as u32,
+            reason: self.reason,
         };
         self.request.take().map(|request| (request, failure))
     }
@@ -149,6 +154,11 @@ impl WriteOp {
             self.tracker.fail(node);
         }
         missed
+    }
+
+    /// A replica fails it for this reason.
+    pub(crate) fn note_reason(&mut self, reason: FailureReason) {
+        self.reason = reason;
     }
 
     /// `node` says that the write is not valid: no hint would change that.
@@ -217,6 +227,7 @@ impl WriteOp {
                     received: count.acknowledged as u32,
                     required: count.required as u32,
                     failures: count.failed as u32,
+                    reason: self.reason,
                 }))
             } else {
                 None
@@ -288,8 +299,8 @@ mod tests {
         op.refuse(NodeId(1));
         assert!(op.miss(NodeId(3)));
         let verdict = op.verdict();
-        let failure =
-            RequestError::WriteFailure { consistency: Consistency::Quorum, received: 0, required: 2, failures: 2 };
+        let (consistency, reason) = (Consistency::Quorum, FailureReason::Unknown);
+        let failure = RequestError::WriteFailure { consistency, received: 0, required: 2, failures: 2, reason };
         assert_eq!(verdict, Verdict { answer: Some((RequestId(9), Err(failure))), done: false });
         assert_eq!(op.end(), (None, nodes(&[2])));
     }
