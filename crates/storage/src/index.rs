@@ -302,7 +302,7 @@ impl Inner {
             Ok(parsed) => parsed,
             Err(error) => {
                 // Of a record that was not one of its table: nobody can look it up.
-                tracing::warn!(%error, ?key, table = %table.id, "an entry of an index cannot be decoded and is removed");
+                tracing::warn!(%error, ?key, table = %table.id, "an entry of an index is not one and is removed");
                 return Ok(true);
             }
         };

@@ -6,8 +6,8 @@
 //!
 //! 1. `TABLES` lists what exists and what is wanted ([`definitions`]).
 //! 2. New column families are made, changed options are set.
-//! 3. Commits and reads find the new set, and no dropped table, from here on; new indexes begin to be built, dropped ones
-//!    lose their entries ([`crate::index`]).
+//! 3. Commits and reads find the new set, and no dropped table, from here on; new indexes begin to be built, dropped
+//!    ones lose their entries ([`crate::index`]).
 //! 4. A snapshot of each dropped table is kept, where its options ask for it; then it is dropped.
 //! 5. `TABLES` lists what is wanted.
 
