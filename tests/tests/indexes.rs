@@ -70,6 +70,17 @@ async fn rows_with(session: &Session, value: i32, page_size: u32, mut after_page
     rows
 }
 
+/// The one number that a statement answers, perhaps after pages without rows.
+async fn count(session: &Session, text: &str) -> i64 {
+    let mut pager = session.pages_prepared(&session.prepare(text).await.unwrap(), ()).unwrap();
+    let mut counts = Vec::new();
+    while let Some(page) = pager.next_page().await.unwrap() {
+        counts.extend(page.rows().iter().map(|row| row.get::<i64>("count").unwrap()));
+    }
+    let [count] = counts.as_slice() else { panic!("{counts:?}") };
+    *count
+}
+
 fn expected(value: i32, value_of: impl Fn(i32) -> i32) -> Vec<i32> {
     (0..ROWS).filter(|row| value_of(*row) == value).collect()
 }
@@ -131,8 +142,7 @@ fn an_index_is_right_while_it_is_built_while_rows_change_and_while_nodes_are_kil
         for value in 0..VALUES {
             assert_eq!(rows_with(&session, value, 37, |_| {}).await, expected(value, second), "value {value}");
         }
-        let tagged = session.execute("SELECT count(*) FROM k.t WHERE tags CONTAINS 'some'", ()).await.unwrap();
-        assert_eq!(tagged.first().unwrap().get::<i64>("count").unwrap(), i64::from(ROWS));
+        assert_eq!(count(&session, "SELECT count(*) FROM k.t WHERE tags CONTAINS 'some'").await, i64::from(ROWS));
     });
 }
 
@@ -170,7 +180,7 @@ fn pages_by_an_index_go_on_while_a_node_dies_and_everything_is_there_after_all_r
         session.execute("DROP INDEX k.by_value", ()).await.unwrap();
         let refused = session.execute("SELECT id FROM k.t WHERE v = 5", ()).await.unwrap_err().to_string();
         assert!(refused.contains("ALLOW FILTERING"), "{refused}");
-        let filtered = session.execute("SELECT count(*) FROM k.t WHERE v = 5 ALLOW FILTERING", ()).await.unwrap();
-        assert_eq!(filtered.first().unwrap().get::<i64>("count").unwrap(), i64::from(ROWS / VALUES));
+        let filtered = count(&session, "SELECT count(*) FROM k.t WHERE v = 5 ALLOW FILTERING").await;
+        assert_eq!(filtered, i64::from(ROWS / VALUES));
     });
 }
