@@ -94,7 +94,8 @@ fn expected(storage: &dyn Storage, command: &IndexCommand) -> Vec<IndexedRow> {
     let table = table(&[]);
     let page = storage.scan(&everything()).unwrap();
     let index = TableIndex::new(&table, command.target).unwrap();
-    command.found_in(&index, &page).unwrap().rows
+    let whole = IndexCommand { limit: u32::MAX, ..command.clone() };
+    whole.found_in(&index, &page).unwrap().rows
 }
 
 fn build_all(storage: &dyn Storage) {

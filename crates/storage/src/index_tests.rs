@@ -12,9 +12,10 @@ use model::schema::{Index, IndexedPart, Table};
 use model::{
     Cell, ColumnId, IndexCommand, IndexTarget, Mutation, PartitionKey, Record, Row, TableId, Token, TokenRange,
 };
-use node::storage::{GarbageSweep, Storage, Write};
+use node::storage::{GarbageSweep, Storage, StorageError, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 const TABLE: TableId = TableId(1);
 const TARGET: IndexTarget = IndexTarget { column: ColumnId(2), part: IndexedPart::Value };
@@ -41,7 +42,18 @@ fn write(store: &Store, partition: u32, timestamp: i64, value: u8, more: usize) 
     let record = Record::row(Bytes::from_static(&[0x40, 1, 0, 0x38]), &Row::new(None, None, cells));
     let partition = PartitionKey::new(Bytes::copy_from_slice(&partition.to_be_bytes()));
     let mutation = Mutation { table: TABLE, partition, records: vec![record] };
-    store.commit(&[Write::Apply(Arc::new(mutation))], false).unwrap().remove(0).unwrap();
+    let group = [Write::Apply(Arc::new(mutation))];
+    patiently(|| store.commit(&group, false).unwrap().remove(0));
+}
+
+/// Waits for as long as the store, whose write buffers are small, cannot keep up.
+fn patiently<T>(mut act: impl FnMut() -> Result<T, StorageError>) -> T {
+    loop {
+        match act() {
+            Err(StorageError::Overloaded) => std::thread::sleep(Duration::from_millis(5)),
+            done => return done.unwrap(),
+        }
+    }
 }
 
 /// How many rows have a value.
@@ -91,7 +103,7 @@ fn entries(store: &Store) -> usize {
 }
 
 fn build(store: &Store) -> usize {
-    (0..).take_while(|_| store.build_index().unwrap().is_some()).count()
+    (0..).take_while(|_| patiently(|| store.build_index()).is_some()).count()
 }
 
 #[test]
@@ -104,7 +116,7 @@ fn a_build_goes_on_after_restarts_and_does_no_page_twice() {
     store.set_tables(&[table(true)]).unwrap();
     assert_eq!(store.index_builds().unwrap()[0].built_to, Some(Token::MINIMUM));
     let (mut steps, mut last) = (0, Token::MINIMUM);
-    while let Some(progress) = store.build_index().unwrap() {
+    while let Some(progress) = patiently(|| store.build_index()) {
         steps += 1;
         assert_eq!(store.index_builds().unwrap(), [progress]);
         assert_eq!(found(&store, 7), rows as usize, "whatever is built");
