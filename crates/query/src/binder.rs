@@ -7,9 +7,10 @@ use crate::definition::{
     SchemaRequest, alter_keyspace, alter_table, alter_type, by_name, create_index, create_keyspace, create_table,
     create_type, drop_keyspace,
 };
+use crate::explain;
 use crate::operand::ColumnSpec;
 use crate::parser::Parsed;
-use crate::prepared::{Plan, Prepared};
+use crate::prepared::{ExplainPlan, Plan, Prepared};
 use crate::source::Source;
 use crate::system;
 use crate::type_name::Types;
@@ -67,11 +68,13 @@ pub(crate) fn bind(
             }
             Plan::Use(name.text.clone())
         }
-        Statement::Modification(statement) => Plan::Write(Arc::new(binder.modification(statement)?)),
-        Statement::Batch(batch) => Plan::Batch(Arc::new(binder.batch(batch)?)),
-        Statement::Select(select) => Plan::Read(Arc::new(binder.select(select)?)),
         Statement::Describe(Describe { at, .. }) => return Err(source.unsupported(*at, "DESCRIBE is")),
-        Statement::Explain { at, .. } => return Err(source.unsupported(*at, "EXPLAIN is")),
+        Statement::Explain { analyze: true, at, .. } => return Err(source.unsupported(*at, "EXPLAIN ANALYZE is")),
+        Statement::Explain { statement, .. } => {
+            let plan = binder.plan_of_data(statement)?;
+            Plan::Explain(Box::new(ExplainPlan { plan, columns: explain::columns() }))
+        }
+        statement => binder.plan_of_data(statement)?,
     };
     let parameters: Option<Vec<ColumnSpec>> = binder.parameters.into_iter().collect();
     Ok(Prepared::new(parameters.expect("every marker that was parsed stands in a term that was bound"), plan))
@@ -93,6 +96,16 @@ impl<'a> Binder<'a> {
     /// A binder for a statement with so many markers, in which every table is named with its keyspace.
     pub(crate) fn of(source: Source<'a>, schema: &'a Schema, markers: usize) -> Binder<'a> {
         Binder { source, schema, keyspace: None, parameters: vec![None; markers] }
+    }
+
+    /// The plan of a statement that reads or writes data.
+    fn plan_of_data(&mut self, statement: &Statement) -> Result<Plan, RequestError> {
+        match statement {
+            Statement::Modification(statement) => Ok(Plan::Write(Arc::new(self.modification(statement)?))),
+            Statement::Batch(batch) => Ok(Plan::Batch(Arc::new(self.batch(batch)?))),
+            Statement::Select(select) => Ok(Plan::Read(Arc::new(self.select(select)?))),
+            _ => Err(RequestError::Server("the statement does not read or write data".to_owned())),
+        }
     }
 
     /// The keyspace of a table: its own or that of `USE`.

@@ -3,10 +3,11 @@
 use crate::ast::Operator;
 use crate::operand::{Arguments, BoundValue, Operand};
 use crate::restriction::{Values, operands_of};
+use crate::source::shortened;
 use bytes::Bytes;
 use model::schema::Column;
 use model::value::{compare, parts};
-use model::{CqlType, RequestError};
+use model::{CqlType, RequestError, Value};
 
 /// A condition before values are bound.
 #[derive(Debug)]
@@ -97,13 +98,17 @@ impl FilterPlan {
     /// When one is null or unset.
     pub(crate) fn bind<'a>(&'a self, column: &Column, arguments: Arguments<'a>) -> Result<Filter, RequestError> {
         let name = &column.name;
-        let value = |operand: &'a Operand| match arguments.value(operand)?.into_owned() {
-            BoundValue::Value(value) => Ok(value),
-            BoundValue::Null => Err(RequestError::Invalid(format!("Unsupported null value for column {name}"))),
-            BoundValue::Unset => Err(RequestError::Invalid(format!("Unsupported unset value for column {name}"))),
+        let given = |operand: &'a Operand, what: &str| {
+            let nothing = match arguments.value(operand)?.into_owned() {
+                BoundValue::Value(value) => return Ok(value),
+                BoundValue::Null => "null",
+                BoundValue::Unset => "unset",
+            };
+            Err(RequestError::Invalid(format!("Unsupported {nothing} {what} for column {name}")))
         };
+        let value = |operand: &'a Operand| given(operand, "value");
         let test = match &self.test {
-            Test::Entry { key, value: entry } => BoundTest::Entry { key: value(key)?, value: value(entry)? },
+            Test::Entry { key, value: entry } => BoundTest::Entry { key: given(key, "map key")?, value: value(entry)? },
             Test::Compare { operator, values } => {
                 let mut values = operands_of(values, name, arguments, value)?;
                 match operator {
@@ -131,6 +136,12 @@ impl FilterPlan {
     }
 }
 
+/// A value as CQL writes it.
+fn shown(cql_type: &CqlType, wire: &[u8]) -> String {
+    let value = Value::from_wire(cql_type, wire).map(|value| value.to_cql_literal());
+    shortened(&value.unwrap_or_else(|error| error.to_string()))
+}
+
 impl Filter {
     /// What an index is looked up by for rows that meet the condition, in wire form; `None` when none can be.
     pub(crate) fn indexed_parts(&self) -> Option<Vec<&[u8]>> {
@@ -140,6 +151,38 @@ impl Filter {
             }
             BoundTest::Entry { key, value } => Some(vec![key, value]),
             _ => None,
+        }
+    }
+
+    /// The condition as CQL writes it.
+    pub(crate) fn described(&self, column: &Column) -> String {
+        let (name, own) = (&column.name, &column.cql_type);
+        let not = |negated: bool| if negated { "NOT " } else { "" };
+        match &self.test {
+            BoundTest::Compare(operator, value) => format!("{name} {} {}", operator.symbol(), shown(own, value)),
+            BoundTest::In { values, negated } => {
+                let values: Vec<String> = values.iter().map(|value| shown(own, value)).collect();
+                shortened(&format!("{name} {}IN ({})", not(*negated), values.join(", ")))
+            }
+            BoundTest::Contains { value, key, negated } => {
+                let element = match own {
+                    CqlType::Map { entry, .. } if *key => &entry.0,
+                    CqlType::Map { entry, .. } => &entry.1,
+                    CqlType::List { element, .. } | CqlType::Set { element, .. } => element.as_ref(),
+                    other => other,
+                };
+                let word = if *key { "CONTAINS KEY" } else { "CONTAINS" };
+                format!("{name} {}{word} {}", not(*negated), shown(element, value))
+            }
+            BoundTest::Entry { key, value } => match own {
+                CqlType::Map { entry, .. } => format!("{name}[{}] = {}", shown(&entry.0, key), shown(&entry.1, value)),
+                _ => name.clone(),
+            },
+            BoundTest::Like(Pattern { text, open_start, open_end }) => {
+                let open = |open: bool| if open { "%" } else { "" };
+                let text = String::from_utf8_lossy(text);
+                shortened(&format!("{name} LIKE '{}{text}{}'", open(*open_start), open(*open_end)))
+            }
         }
     }
 

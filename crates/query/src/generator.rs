@@ -68,7 +68,7 @@ fn composed(inner: BoxedStrategy<Term>) -> BoxedStrategy<TermKind> {
     let entry = (key, inner.clone());
     prop_oneof![
         (function_name(), terms.clone()).prop_map(|(function, arguments)| TermKind::Call { function, arguments }),
-        (inner.clone(), type_name()).prop_map(|(value, target)| TermKind::Cast { value: Box::new(value), target }),
+        (inner.clone(), native_type()).prop_map(|(value, target)| TermKind::Cast { value: Box::new(value), target }),
         (type_name(), terms.clone())
             .prop_map(|(target, terms)| { TermKind::Hint { target, value: Box::new(at(TermKind::List(terms))) } }),
         inner.clone().prop_map(|value| TermKind::Negation(operand(value))),
@@ -109,6 +109,12 @@ fn selection() -> BoxedStrategy<Term> {
     ];
     let leaf = prop_oneof![3 => leaf, 1 => part];
     leaf.prop_map(at).prop_recursive(3, 12, 3, |inner| composed(inner).prop_map(at)).boxed()
+}
+
+fn native_type() -> impl Strategy<Value = TypeName> {
+    let mut natives = CqlType::SCALARS.to_vec();
+    natives.push(CqlType::Counter);
+    prop::sample::select(natives).prop_map(|native| TypeName { kind: TypeNameKind::Native(native), at: AT })
 }
 
 fn type_name() -> BoxedStrategy<TypeName> {
@@ -191,12 +197,29 @@ fn part() -> BoxedStrategy<Subject> {
 }
 
 fn relations() -> impl Strategy<Value = Vec<Relation>> {
-    let subject = prop_oneof![
-        6 => part(),
-        1 => names(1).prop_map(Subject::Columns),
-        1 => names(1).prop_map(Subject::Token),
-    ];
-    prop::collection::vec(relation(subject.boxed()), 1..4)
+    let is_field = |subject: &Subject| matches!(subject, Subject::Field { .. });
+    let part = part().prop_filter("fields are no subjects of WHERE", move |subject| !is_field(subject)).boxed();
+    let order = prop::sample::select(vec![Operator::Equal, Operator::Less, Operator::GreaterOrEqual]);
+    let tuple = || prop::collection::vec(term(), 1..3).prop_map(|terms| at(TermKind::Tuple(terms)));
+    let tuples = (names(1), order.clone(), tuple()).prop_map(|(columns, operator, tuple)| Relation {
+        subject: Subject::Columns(columns),
+        operator,
+        comparand: Comparand::One(tuple),
+        at: AT,
+    });
+    let in_tuples = (names(1), prop::collection::vec(tuple(), 0..3)).prop_map(|(columns, tuples)| Relation {
+        subject: Subject::Columns(columns),
+        operator: Operator::In,
+        comparand: Comparand::Many(tuples),
+        at: AT,
+    });
+    let tokens = (names(1), order, term()).prop_map(|(columns, operator, value)| Relation {
+        subject: Subject::Token(columns),
+        operator,
+        comparand: Comparand::One(value),
+        at: AT,
+    });
+    prop::collection::vec(prop_oneof![6 => relation(part), 1 => tuples, 1 => in_tuples, 1 => tokens], 1..4)
 }
 
 fn condition() -> impl Strategy<Value = Option<(Condition, Position)>> {

@@ -74,6 +74,7 @@ impl Json {
     pub(crate) fn parse_columns(text: &str) -> Result<Vec<(String, Json)>, String> {
         match Json::parse(text) {
             Ok(Json::Object(members)) => Ok(folded(members)),
+            Ok(Json::Null) => Err("Got null for INSERT JSON values".to_owned()),
             Ok(_) => {
                 Err(format!("Could not decode JSON string as a map: it is none. (String was: {})", shortened(text)))
             }
@@ -121,7 +122,7 @@ impl Json {
             CqlType::Boolean => ("a boolean value", "boolean"),
             CqlType::Date => ("a string representation of a date value", ""),
             CqlType::Time => ("a string representation of a time value", ""),
-            CqlType::Timestamp => ("a long or a datestring representation of a date value", ""),
+            CqlType::Timestamp => ("a long or a datestring representation of a timestamp value", ""),
             CqlType::Duration => ("a string representation of a duration", ""),
             CqlType::Inet => ("a string representation of an inet value", ""),
             CqlType::Uuid => ("a string representation of a uuid", ""),
@@ -157,6 +158,14 @@ impl Json {
     }
 
     fn composite(&self, cql_type: &CqlType) -> Result<Bytes, String> {
+        // As in Cassandra the JSON of what has parts may itself be in a string.
+        if let Json::String(text) = self {
+            let json = Json::parse(text).map_err(|error| format!("Error decoding JSON string: {error}"))?;
+            return match json {
+                Json::String(_) | Json::Null => Err(self.expected("a value that has parts")),
+                json => json.composite(cql_type),
+            };
+        }
         let each = |element: &CqlType, items: &[Json], null: &str| {
             let part = |item: &Json| item.to_wire(element)?.ok_or_else(|| null.to_owned()).map(Some);
             items.iter().map(part).collect::<Result<Vec<_>, String>>()
@@ -171,7 +180,7 @@ impl Json {
             (CqlType::Vector { element, dimensions }, Json::Array(items)) => {
                 if items.len() != *dimensions as usize {
                     let given = items.len();
-                    return Err(format!("List had incorrect size: expected {dimensions} but given {given}: {self}"));
+                    return Err(format!("List had incorrect size: expected {dimensions} but given {given}; {self}"));
                 }
                 each(element, items, "Invalid null element in list")?
             }

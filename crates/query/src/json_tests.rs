@@ -79,7 +79,11 @@ fn values_are_made_of_the_forms_that_cassandra_takes() {
         (CqlType::Double, "\"NaN\"", "NaN"),
         (CqlType::Timestamp, "0", "1970-01-01 00:00:00.000000+0000"),
         (CqlType::Timestamp, "\"1970-01-02\"", "1970-01-02 00:00:00.000000+0000"),
-        (CqlType::Timestamp, "1.5", "Expected a long or a datestring representation of a date value, but got a Double"),
+        (
+            CqlType::Timestamp,
+            "1.5",
+            "Expected a long or a datestring representation of a timestamp value, but got a Double",
+        ),
         (CqlType::Date, "5", "Expected a string representation of a date value, but got a Integer: 5"),
         (CqlType::Duration, "\"1h\"", "1h"),
         (list(CqlType::Int), "[1, 2]", "[1, 2]"),
@@ -98,7 +102,7 @@ fn values_are_made_of_the_forms_that_cassandra_takes() {
         (user_type(), r#"{"b": "x"}"#, "Unknown field 'b' in value of user defined type udt"),
         (user_type(), "5", "Expected a map, but got a Integer: 5"),
         (vector.clone(), "[1, 2.5]", "[1, 2.5]"),
-        (vector, "[1]", "List had incorrect size: expected 2 but given 1: [1]"),
+        (vector, "[1]", "List had incorrect size: expected 2 but given 1; [1]"),
         (CqlType::Text, "null", "null"),
     ];
     for (cql_type, text, expected) in cases {

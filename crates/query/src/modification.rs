@@ -5,7 +5,7 @@
 
 use crate::ast::{
     Assignment, Batch, BatchKind, Delete, DeletedColumn, Insert, InsertedValues, Modification, Name, Operation,
-    QualifiedName, Term, Update, Using,
+    QualifiedName, Term, TermKind, Update, Using,
 };
 use crate::binder::Binder;
 use crate::change::{Change, key_type};
@@ -44,6 +44,10 @@ fn is_key(column: &Column) -> bool {
 
 fn is_user_defined(cql_type: &CqlType) -> bool {
     matches!(cql_type, CqlType::UserDefined { .. })
+}
+
+fn is_null(term: &Term) -> bool {
+    matches!(term.kind, TermKind::Null)
 }
 
 fn is_collection(cql_type: &CqlType) -> bool {
@@ -266,7 +270,7 @@ impl Binder<'_> {
             let same = |other: &&Assignment| other.column.text == name.text && !is_compatible(other, assignment);
             if before.clone().any(|other| same(&other)) {
                 let message = format!("Multiple incompatible setting of column {}", column.name);
-                return Err(self.source.invalid(name.at, message));
+                return Err(self.source.syntax(name.at, message));
             }
             if column.cql_type == CqlType::Counter {
                 self.check_counter(&table, column, assignment)?;
@@ -353,6 +357,20 @@ impl Binder<'_> {
         let is_multi_cell_collection = cql_type.is_multi_cell() && is_collection(cql_type);
         match operation {
             Operation::Set(value) => Ok(Change::Set(self.operand(table, value, name, cql_type)?)),
+            Operation::Add(value) if is_map => {
+                let has_null = match &value.kind {
+                    TermKind::Map(entries) => {
+                        entries.iter().any(|(key, value)| [key, value].iter().any(|part| is_null(part)))
+                    }
+                    _ => false,
+                };
+                let operand = self.operand(table, value, name, cql_type).ok().filter(|_| !has_null);
+                let refused = || {
+                    let message = format!("Value for a map addition has to be a map, but was: '{}'", text(value));
+                    self.source.invalid(value.at, message)
+                };
+                operand.map(Change::Add).ok_or_else(refused)
+            }
             Operation::Add(value) if is_multi_cell_collection => {
                 Ok(Change::Add(self.operand(table, value, name, cql_type)?))
             }
@@ -363,7 +381,14 @@ impl Binder<'_> {
             Operation::Subtract(value) if is_multi_cell_collection => {
                 // Of a map the keys are named.
                 let keys = CqlType::Set { element: Arc::new(key_type(cql_type).clone()), frozen: false };
-                Ok(Change::Remove(self.operand(table, value, name, &keys)?))
+                match self.operand(table, value, name, &keys) {
+                    Err(_) if is_map => {
+                        let shown = text(value);
+                        let message = format!("Value for a map substraction has to be a set, but was: '{shown}'");
+                        Err(self.source.invalid(value.at, message))
+                    }
+                    operand => operand.map(Change::Remove),
+                }
             }
             Operation::SetElement { .. } if is_list => {
                 Err(self.source.unsupported(at, "setting an element of a list by its index is"))

@@ -393,7 +393,8 @@ fn slice(
     };
     let chosen = found.chunks(step).filter(within).flatten();
     let chosen: Vec<Option<Bytes>> = chosen.map(|part| part.map(Bytes::copy_from_slice)).collect();
-    Ok(BoundValue::Value(join_parts(cql_type, &chosen)))
+    // As in Cassandra no elements are null, as they are in a column.
+    Ok(if chosen.is_empty() { BoundValue::Null } else { BoundValue::Value(join_parts(cql_type, &chosen)) })
 }
 
 /// The wire form of a constant for a receiver of `cql_type`.

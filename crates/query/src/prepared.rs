@@ -2,6 +2,7 @@
 
 use crate::definition::SchemaRequest;
 use crate::evaluation::EvaluationContext;
+use crate::explain::BoundExplain;
 use crate::operand::{Arguments, BoundValue, ColumnSpec};
 use crate::read::{BoundRead, ReadPlan};
 use crate::write::{BatchPlan, BoundWrite, MergedWrites, ModificationPlan};
@@ -18,6 +19,35 @@ pub(crate) enum Plan {
     Read(Arc<ReadPlan>),
     Schema(Box<SchemaRequest>),
     Use(KeyspaceName),
+    Explain(Box<ExplainPlan>),
+}
+
+/// EXPLAIN.
+#[derive(Debug)]
+pub(crate) struct ExplainPlan {
+    /// That of the statement, which is no EXPLAIN.
+    pub(crate) plan: Plan,
+    pub(crate) columns: Vec<ColumnSpec>,
+}
+
+impl Plan {
+    /// What is planned: of EXPLAIN the statement in it.
+    fn statement(&self) -> &Plan {
+        if let Plan::Explain(explain) = self { &explain.plan } else { self }
+    }
+
+    fn bind(&self, arguments: Arguments<'_>) -> Result<Bound, RequestError> {
+        Ok(match self {
+            Plan::Write(plan) => Bound::of_writes(plan.bind(arguments)?),
+            Plan::Batch(plan) => Bound::of_writes(plan.bind(arguments)?),
+            Plan::Read(plan) => Bound::Read(plan.bind(arguments)?),
+            Plan::Schema(request) => Bound::Schema(SchemaRequest::clone(request)),
+            Plan::Use(keyspace) => Bound::Use(keyspace.clone()),
+            Plan::Explain(explain) => {
+                Bound::Explain(BoundExplain { statement: Box::new(explain.plan.bind(arguments)?) })
+            }
+        })
+    }
 }
 
 /// A statement bound to a schema: immutable, to be shared and executed many times. It holds the table
@@ -56,6 +86,8 @@ pub enum Bound {
     Schema(SchemaRequest),
     /// USE: the keyspace, which existed when the statement was prepared.
     Use(KeyspaceName),
+    /// EXPLAIN.
+    Explain(BoundExplain),
 }
 
 impl Bound {
@@ -71,7 +103,7 @@ impl Bound {
             let writes = match statement {
                 Bound::Write(write) => vec![write],
                 Bound::Writes(writes) => writes,
-                Bound::Read(_) | Bound::Schema(_) | Bound::Use(_) => {
+                Bound::Read(_) | Bound::Schema(_) | Bound::Use(_) | Bound::Explain(_) => {
                     let message = "Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.";
                     return Err(RequestError::Invalid(message.to_owned()));
                 }
@@ -91,13 +123,13 @@ impl Bound {
 
 impl Prepared {
     pub(crate) fn new(parameters: Vec<ColumnSpec>, plan: Plan) -> Prepared {
-        let partition_key_indexes = match &plan {
+        let partition_key_indexes = match plan.statement() {
             Plan::Write(plan) => plan.partition_parameters(),
             Plan::Batch(plan) => {
                 plan.statements.first().map(ModificationPlan::partition_parameters).unwrap_or_default()
             }
             Plan::Read(plan) => plan.restrictions.partition_parameters(),
-            Plan::Schema(_) | Plan::Use(_) => Vec::new(),
+            Plan::Schema(_) | Plan::Use(_) | Plan::Explain(_) => Vec::new(),
         };
         Prepared { parameters, partition_key_indexes, plan }
     }
@@ -107,7 +139,7 @@ impl Prepared {
     pub fn kind(&self) -> PreparedKind {
         match &self.plan {
             Plan::Write(_) | Plan::Batch(_) => PreparedKind::Write,
-            Plan::Read(_) => PreparedKind::Read,
+            Plan::Read(_) | Plan::Explain(_) => PreparedKind::Read,
             Plan::Schema(_) => PreparedKind::Schema,
             Plan::Use(_) => PreparedKind::Use,
         }
@@ -123,11 +155,11 @@ impl Prepared {
     /// The tables that the statement reads or writes, as they were when it was prepared.
     #[must_use]
     pub fn tables(&self) -> Vec<&Arc<Table>> {
-        match &self.plan {
+        match self.plan.statement() {
             Plan::Write(plan) => vec![&plan.write().table],
             Plan::Batch(plan) => plan.statements.iter().map(|statement| &statement.write().table).collect(),
             Plan::Read(plan) => vec![&plan.table],
-            Plan::Schema(_) | Plan::Use(_) => Vec::new(),
+            Plan::Schema(_) | Plan::Use(_) | Plan::Explain(_) => Vec::new(),
         }
     }
 
@@ -144,7 +176,7 @@ impl Prepared {
         match &self.plan {
             Plan::Write(plan) => plan.write().is_idempotent(),
             Plan::Batch(plan) => plan.statements.iter().all(|statement| statement.write().is_idempotent()),
-            Plan::Read(_) | Plan::Use(_) => true,
+            Plan::Read(_) | Plan::Use(_) | Plan::Explain(_) => true,
             Plan::Schema(_) => false,
         }
     }
@@ -155,11 +187,12 @@ impl Prepared {
         &self.parameters
     }
 
-    /// The columns of the result; empty unless the statement is a SELECT.
+    /// The columns of the result; empty unless the statement is a SELECT or EXPLAIN.
     #[must_use]
     pub fn result_columns(&self) -> &[ColumnSpec] {
         match &self.plan {
             Plan::Read(plan) => &plan.columns,
+            Plan::Explain(explain) => &explain.columns,
             Plan::Write(_) | Plan::Batch(_) | Plan::Schema(_) | Plan::Use(_) => &[],
         }
     }
@@ -178,14 +211,7 @@ impl Prepared {
     /// or too large, or the key, TTL, timestamp or limit that they make is not allowed.
     pub fn bind(&self, values: &[BoundValue], context: EvaluationContext) -> Result<Bound, RequestError> {
         let context = RefCell::new(context);
-        let arguments = Arguments::new(&self.parameters, values, &context)?;
-        Ok(match &self.plan {
-            Plan::Write(plan) => Bound::of_writes(plan.bind(arguments)?),
-            Plan::Batch(plan) => Bound::of_writes(plan.bind(arguments)?),
-            Plan::Read(plan) => Bound::Read(plan.bind(arguments)?),
-            Plan::Schema(request) => Bound::Schema(SchemaRequest::clone(request)),
-            Plan::Use(keyspace) => Bound::Use(keyspace.clone()),
-        })
+        self.plan.bind(Arguments::new(&self.parameters, values, &context)?)
     }
 }
 

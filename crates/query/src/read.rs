@@ -142,7 +142,8 @@ fn limit<'a>(arguments: Arguments<'a>, operand: Option<&'a Operand>, name: &str)
         Some(None) => Err(RequestError::Invalid(format!("Invalid null value of {}", name.to_lowercase()))),
         Some(Some(limit)) => match u32::try_from(limit) {
             Ok(limit) if limit > 0 => Ok(Some(limit)),
-            _ => Err(RequestError::Invalid(format!("{name} must be strictly positive"))),
+            // As in Cassandra, whichever limit it is.
+            _ => Err(RequestError::Invalid("LIMIT must be strictly positive".to_owned())),
         },
     }
 }
@@ -247,6 +248,12 @@ impl BoundRead {
         vec![warning.to_owned()]
     }
 
+    /// True when the whole result has to be one page, since its rows are sorted all together.
+    #[must_use]
+    pub fn is_one_page(&self) -> bool {
+        !self.plan.sorting.is_empty()
+    }
+
     /// True when `position` is one that this read can come to.
     pub(crate) fn holds(&self, position: &ReadPosition) -> bool {
         let visits = match &self.source {
@@ -323,6 +330,13 @@ impl BoundRead {
         self.index.is_some()
     }
 
+    /// The name of the index by which rows are found.
+    pub(crate) fn index_name(&self) -> Option<&str> {
+        let target = self.index.as_ref()?.target;
+        let own = self.plan.table.indexes.iter().find(|index| IndexTarget::of(index) == target)?;
+        Some(&own.name)
+    }
+
     /// The command that finds candidates in `range`, from `resume` on, as of `now`; `None` for a read without index.
     #[must_use]
     pub fn index_command(
@@ -335,6 +349,11 @@ impl BoundRead {
         let BoundIndex { target, value, partition } = self.index.clone()?;
         let (table, slices, now_seconds) = (self.plan.table.id, self.slices(), now.clamped_seconds());
         Some(IndexCommand { table, target, value, range, partition, slices, resume, limit, now_seconds })
+    }
+
+    /// The rows selected of each partition: ascending and disjoint; empty for none.
+    pub(crate) fn selected_rows(&self) -> &[Slice] {
+        &self.slices
     }
 
     /// The rows wanted of each partition.

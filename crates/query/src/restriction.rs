@@ -11,7 +11,7 @@
 use crate::ast::{self, Comparand, Name, Operator, Relation, Term, TermKind};
 use crate::binder::Binder;
 use crate::filter::{FilterPlan, Test};
-use crate::operand::{Arguments, Operand};
+use crate::operand::{Arguments, BoundValue, Operand};
 use crate::slices::SliceSet;
 use crate::source::{Position, Source};
 use crate::term::{Receiver, text};
@@ -165,7 +165,9 @@ impl<'t> Restrictions<'t> {
         }
         for relation in relations {
             self.check_operator(binder.source, relation)?;
-            for restriction in self.bind(binder, relation)? {
+            let restrictions = self.bind(binder, relation)?;
+            self.check_like(binder.source, relation)?;
+            for restriction in restrictions {
                 self.add(binder.source, restriction)?;
             }
         }
@@ -185,12 +187,6 @@ impl<'t> Restrictions<'t> {
             Operator::IsNotNull => {
                 Err(source.invalid(at, format!("Unsupported restriction: {}", relation_text(relation))))
             }
-            Operator::Like if !self.allow_filtering => {
-                let shown = relation_text(relation);
-                let message =
-                    format!("LIKE restriction is only supported on properly indexed columns. {shown} is not valid.");
-                Err(source.invalid(at, message))
-            }
             Operator::NotEqual | Operator::NotIn if self.kind != StatementKind::Select => {
                 let symbol = relation.operator.symbol();
                 let message = format!("Unsupported \"{symbol}\" relation: {}", relation_text(relation));
@@ -198,6 +194,21 @@ impl<'t> Restrictions<'t> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Refuses LIKE of what is no text, and without ALLOW FILTERING.
+    fn check_like(&self, source: Source<'_>, relation: &Relation) -> Result<(), RequestError> {
+        let column = match &relation.subject {
+            ast::Subject::Column(name) => self.table.column(&name.text),
+            _ => None,
+        };
+        let is_text = column.is_some_and(|column| matches!(column.cql_type, CqlType::Ascii | CqlType::Text));
+        if relation.operator != Operator::Like || (self.allow_filtering && is_text) {
+            return Ok(());
+        }
+        let shown = relation_text(relation);
+        let message = format!("LIKE restriction is only supported on properly indexed columns. {shown} is not valid.");
+        Err(source.invalid(relation.subject.at(), message))
     }
 
     /// The restrictions that a relation is: BETWEEN is two.
@@ -208,12 +219,13 @@ impl<'t> Restrictions<'t> {
             |subject: Subject, operator: Operator, values: Values| Restriction { subject, operator, values, at };
         let (subject, name, cql_type) = self.bind_subject(binder, relation)?;
         let receiver = Receiver { name: &name, cql_type: &cql_type };
-        let width = if let Subject::Columns(columns) = &subject { Some(columns.len()) } else { None };
+        let several = if let Subject::Columns(columns) = &subject { Some(columns.clone()) } else { None };
+        let several = several.as_deref();
         Ok(match (&relation.comparand, relation.operator) {
             (Comparand::Many(ends), Operator::Between) => {
                 let mut both = Vec::with_capacity(2);
                 for (end, operator) in ends.iter().zip([Operator::GreaterOrEqual, Operator::LessOrEqual]) {
-                    let operand = tuple_of(binder, table, end, receiver, width)?;
+                    let operand = tuple_of(binder, table, end, receiver, several)?;
                     both.push(restriction(subject.clone(), operator, Values::One(operand)));
                 }
                 both
@@ -227,7 +239,7 @@ impl<'t> Restrictions<'t> {
             (Comparand::Many(terms), operator) => {
                 let mut operands = Vec::with_capacity(terms.len());
                 for term in terms {
-                    operands.push(tuple_of(binder, table, term, receiver, width)?);
+                    operands.push(tuple_of(binder, table, term, receiver, several)?);
                 }
                 // As in Cassandra IN with one value is an equality.
                 match (operator, <[Operand; 1]>::try_from(operands)) {
@@ -237,7 +249,7 @@ impl<'t> Restrictions<'t> {
                 }
             }
             (Comparand::One(term), operator) => {
-                let operand = tuple_of(binder, table, term, receiver, width)?;
+                let operand = tuple_of(binder, table, term, receiver, several)?;
                 vec![restriction(subject, operator, Values::One(operand))]
             }
             (Comparand::Nothing, operator) => {
@@ -282,18 +294,6 @@ impl<'t> Restrictions<'t> {
             }
             ast::Subject::Token(names) => {
                 self.check_token(binder, names)?;
-                if !matches!(
-                    relation.operator,
-                    Operator::Equal
-                        | Operator::Less
-                        | Operator::LessOrEqual
-                        | Operator::Greater
-                        | Operator::GreaterOrEqual
-                        | Operator::Between
-                ) {
-                    let message = format!("{} cannot be used with the token function", relation.operator.symbol());
-                    return Err(binder.source.invalid(relation.at, message));
-                }
                 Ok((Subject::Token, "partition key token".to_owned(), CqlType::BigInt))
             }
         }
@@ -318,12 +318,15 @@ impl<'t> Restrictions<'t> {
         if columns == key {
             return Ok(());
         }
-        let message = if columns.iter().any(|column| !key.contains(column)) {
-            "The token() function must contains only partition key components".to_owned()
-        } else if columns.len() == key.len() {
-            format!("The token function arguments must be in the partition key order: {}", named())
-        } else {
+        let appears_twice = |(index, column): (usize, &&Column)| columns[..index].contains(column);
+        let message = if key.iter().any(|column| !columns.contains(column)) {
             "The token() function must be applied to all partition key components or none of them".to_owned()
+        } else if columns.iter().enumerate().any(appears_twice) {
+            "The token() function contains duplicate partition key components".to_owned()
+        } else if columns.len() > key.len() {
+            "The token() function must contains only partition key components".to_owned()
+        } else {
+            format!("The token function arguments must be in the partition key order: {}", named())
         };
         Err(binder.source.invalid(at, message))
     }
@@ -360,19 +363,6 @@ impl<'t> Restrictions<'t> {
             }
             columns.push(index);
         }
-        if !matches!(
-            relation.operator,
-            Operator::Equal
-                | Operator::In
-                | Operator::Less
-                | Operator::LessOrEqual
-                | Operator::Greater
-                | Operator::GreaterOrEqual
-                | Operator::Between
-        ) {
-            let message = format!("{} cannot be used for multi-column relations", relation.operator.symbol());
-            return Err(binder.source.invalid(relation.at, message));
-        }
         Ok(columns)
     }
 
@@ -403,16 +393,14 @@ impl<'t> Restrictions<'t> {
 
     /// Whether two restrictions that share a column may stand together.
     fn check_together(&self, first: &Restriction, second: &Restriction) -> Result<(), String> {
-        let name = |restriction: &Restriction| match restriction.subject {
-            Subject::Token => {
-                let names: Vec<&str> = self.table.partition_key().map(|column| column.name.as_str()).collect();
-                format!("token({})", names.join(", "))
-            }
-            _ => {
-                let names = restriction.columns().iter().map(|index| self.column(*index).name.as_str());
-                names.collect::<Vec<_>>().join(", ")
-            }
+        let named = |restriction: &Restriction, separator: &str| {
+            let names: Vec<&str> = match restriction.subject {
+                Subject::Token => self.table.partition_key().map(|column| column.name.as_str()).collect(),
+                _ => restriction.columns().iter().map(|index| self.column(*index).name.as_str()).collect(),
+            };
+            names.join(separator)
         };
+        let name = |restriction: &Restriction| named(restriction, ", ");
         if first.is_contains() || second.is_contains() {
             if first.is_contains() == second.is_contains() {
                 return Ok(());
@@ -421,6 +409,14 @@ impl<'t> Restrictions<'t> {
                 "Collection column {} can only be restricted by CONTAINS, CONTAINS KEY, or map-entry equality if it \
                  already restricted by one of those",
                 name(first)
+            ));
+        }
+        if let (true, Subject::Columns(columns)) = (first.is_slice() && !second.is_slice(), &first.subject) {
+            let shared = columns.iter().filter(|index| second.columns().contains(index));
+            let shared: Vec<&str> = shared.map(|index| self.column(*index).name.as_str()).collect();
+            return Err(format!(
+                "Column \"{}\" cannot be restricted by both an equality and an inequality relation",
+                shared.join(" ,")
             ));
         }
         for restriction in [first, second] {
@@ -447,7 +443,10 @@ impl<'t> Restrictions<'t> {
             [(first.is_lower() && second.is_lower(), "start"), (first.is_upper() && second.is_upper(), "end")]
         {
             if both {
-                return Err(format!("More than one restriction was found for the {side} bound on {}", name(narrower)));
+                // Cassandra separates clustering columns in its own way here.
+                let separator = if matches!(narrower.subject, Subject::Columns(_)) { " ," } else { ", " };
+                let shown = named(narrower, separator);
+                return Err(format!("More than one restriction was found for the {side} bound on {shown}"));
             }
         }
         Ok(())
@@ -845,15 +844,24 @@ fn tuple_of(
     table: &Table,
     term: &Term,
     receiver: Receiver<'_>,
-    width: Option<usize>,
+    columns: Option<&[usize]>,
 ) -> Result<Operand, RequestError> {
-    if let (Some(width), TermKind::Tuple(terms)) = (width, &term.kind)
-        && terms.len() != width
-    {
+    let (Some(columns), TermKind::Tuple(terms), CqlType::Tuple(types)) = (columns, &term.kind, receiver.cql_type)
+    else {
+        return binder.prepare(table, term, receiver, None);
+    };
+    let width = columns.len();
+    if terms.len() != width {
         let message = format!("Expected {width} elements in value tuple, but got {}: {}", terms.len(), text(term));
         return Err(binder.source.invalid(term.at, message));
     }
-    binder.prepare(table, term, receiver, None)
+    // Each element goes to its column.
+    let mut parts = Vec::with_capacity(width);
+    for ((term, column), cql_type) in terms.iter().zip(columns).zip(types.iter()) {
+        let receiver = Receiver { name: &table.columns[*column].name, cql_type };
+        parts.push(binder.prepare(table, term, receiver, None)?);
+    }
+    Ok(Operand::Compose { cql_type: receiver.cql_type.clone(), parts })
 }
 
 /// The name and type of what a column is compared with.
@@ -903,9 +911,6 @@ fn compared(source: Source<'_>, column: &Column, relation: &Relation) -> Result<
             _ => "duration columns",
         };
         return refused(format!("Slice restrictions are not supported on {message}"));
-    }
-    if operator == Operator::Like && !matches!(cql_type, CqlType::Ascii | CqlType::Text) {
-        return refused(format!("LIKE is only supported on text columns, but {name} is of type {cql_type}"));
     }
     let compared = if *cql_type == CqlType::Counter { CqlType::BigInt } else { cql_type.clone() };
     Ok((name.clone(), compared))
@@ -1118,7 +1123,7 @@ impl ClusteringPlan {
         for step in &self.steps {
             match step {
                 Step::Values(values, width) => {
-                    let values = values_of(values, &columns[position..position + width], arguments)?;
+                    let values = values_of(values, &columns[position..position + width], arguments, "")?;
                     prefixes = product(prefixes, &values)?;
                     position += width;
                 }
@@ -1137,7 +1142,7 @@ impl ClusteringPlan {
         }
         let mut bounds = Vec::with_capacity(ranges.len());
         for (operator, values, width) in ranges {
-            let found = values_of(values, &columns[position..position + width], arguments)?;
+            let found = values_of(values, &columns[position..position + width], arguments, " in condition")?;
             bounds.extend(found.into_iter().map(|values| (*operator, values)));
         }
         let mut slices = Vec::new();
@@ -1185,18 +1190,24 @@ fn parameters_of(partition: &[Values]) -> Vec<u16> {
     parameters.unwrap_or_default()
 }
 
-/// The values of a restriction of `columns`: of each one for each column.
+/// The values of a restriction of `columns`: of each one for each column. `null_where` is what a message says of where a
+/// null in a tuple is.
 fn values_of<'a>(
     values: &'a Values,
     columns: &[&Column],
     arguments: Arguments<'a>,
+    null_where: &str,
 ) -> Result<Vec<Vec<Bytes>>, RequestError> {
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
     let name = names.join(", ");
-    let wires = operands_of(values, &name, arguments, |operand| arguments.key_value(operand, &name))?;
+    let value = |operand: &'a Operand| match (columns, arguments.value(operand)?.as_ref()) {
+        ([_, _, ..], BoundValue::Unset) => Err(invalid(format!("Invalid unset value for tuple ({})", names.join(",")))),
+        _ => arguments.key_value(operand, &name),
+    };
+    let wires = operands_of(values, &name, arguments, value)?;
     match columns {
         [_] => Ok(wires.into_iter().map(|wire| vec![wire]).collect()),
-        columns => wires.iter().map(|wire| elements_of(wire, columns)).collect(),
+        columns => wires.iter().map(|wire| elements_of(wire, columns, null_where)).collect(),
     }
 }
 
@@ -1220,13 +1231,13 @@ pub(crate) fn operands_of<'a>(
     }
 }
 
-fn elements_of(wire: &Bytes, columns: &[&Column]) -> Result<Vec<Bytes>, RequestError> {
+fn elements_of(wire: &Bytes, columns: &[&Column], null_where: &str) -> Result<Vec<Bytes>, RequestError> {
     let types = columns.iter().map(|column| column.cql_type.clone()).collect();
     let cql_type = CqlType::Tuple(Arc::new(types));
     let elements = parts(&cql_type, wire).map_err(|error| invalid(error.0))?;
     let element = |(index, column): (usize, &&Column)| {
         let found = elements.get(index).copied().flatten().map(Bytes::copy_from_slice);
-        found.ok_or_else(|| invalid(format!("Invalid null value in condition for column {}", column.name)))
+        found.ok_or_else(|| invalid(format!("Invalid null value{null_where} for column {}", column.name)))
     };
     columns.iter().enumerate().map(element).collect()
 }
@@ -1256,7 +1267,7 @@ fn partition_keys<'a>(
     let columns: Vec<&Column> = table.partition_key().collect();
     let mut keys: Vec<Vec<Bytes>> = vec![Vec::new()];
     for (values, column) in values.iter().zip(&columns) {
-        keys = product(keys, &values_of(values, std::slice::from_ref(column), arguments)?)?;
+        keys = product(keys, &values_of(values, std::slice::from_ref(column), arguments, "")?)?;
     }
     let order = |a: &Vec<Bytes>, b: &Vec<Bytes>| {
         let pairs = columns.iter().zip(a.iter().zip(b));

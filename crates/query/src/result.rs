@@ -282,7 +282,7 @@ impl ResultBuilder {
         if limits.rows == 0 || limits.bytes == 0 {
             return Err(RequestError::Invalid("the page size must be positive".to_owned()));
         }
-        if !read.plan().sorting.is_empty() && (limits.rows != u32::MAX || saved.is_some()) {
+        if read.is_one_page() && (limits.rows != u32::MAX || saved.is_some()) {
             let message = "Cannot page queries with both ORDER BY and a IN restriction on the partition key; you must \
                            either remove the ORDER BY or the IN and sort client side, or disable paging for this query";
             return Err(RequestError::Invalid(message.to_owned()));

@@ -103,6 +103,10 @@ impl Binder<'_> {
             let message = "Group by is not supported on only a part of the partition key";
             return Err(self.source.invalid(select.group_by[0].at, message));
         }
+        if next > partition_columns && select.distinct.is_some() {
+            let message = "Grouping on clustering columns is not allowed for SELECT DISTINCT queries";
+            return Err(self.source.invalid(select.group_by[0].at, message));
+        }
         Ok(Grouping::Rows { columns: next - partition_columns, last })
     }
 
@@ -115,16 +119,14 @@ impl Binder<'_> {
     ) -> Result<(&'t Column, Operand), RequestError> {
         let refuse = |binder: &Self, message: String| Err(binder.source.invalid(term.at, message));
         let shown = crate::term::text(term);
-        if !matches!(term.kind, TermKind::Call { .. }) {
-            return refuse(self, format!("Only columns and functions of them can be grouped by, got {shown}"));
-        }
+        self.check_selected(table, term)?;
         // What it reads is noted apart first, to see which columns these are.
         let mut own = Selection::default();
         self.selected(table, term, &mut own)?;
-        if !own.aggregates.is_empty() {
-            let message = "Aggregate functions are not supported within the GROUP BY clause. Only scalar functions are \
-                           supported.";
-            return refuse(self, message.to_owned());
+        if let Some(aggregation) = own.aggregates.first() {
+            let name = &aggregation.function.name;
+            let message = "Aggregate functions are not supported within the GROUP BY clause, got: system.";
+            return refuse(self, format!("{message}{name}"));
         }
         let mut columns: Vec<&Column> = own.columns_read().map(|index| &table.columns[index]).collect();
         columns.dedup_by_key(|column| column.id);
@@ -205,10 +207,19 @@ impl Binder<'_> {
         let mut sorting = Vec::new();
         let clustering: Vec<&Column> = table.clustering().collect();
         let mut next = 0;
-        for Ordering { column: name, nearest_to, descending } in order {
+        let mut seen: Vec<&str> = Vec::new();
+        for (index, Ordering { column: name, nearest_to, .. }) in order.iter().enumerate() {
             if let Some(term) = nearest_to {
-                return Err(self.source.unsupported(term.at, "ANN ordering is"));
+                let message = "ANN ordering by vector requires the column to be indexed, which it cannot be yet";
+                return Err(self.source.invalid(term.at, message));
             }
+            // Of a column that is named twice the last direction counts, at its first place.
+            if seen.contains(&name.text.as_str()) {
+                continue;
+            }
+            seen.push(&name.text);
+            let same = order[index..].iter().rev().find(|other| other.column.text == name.text);
+            let descending = same.is_some_and(|last| last.descending);
             let column = self.column(table, name)?;
             if read.uses_index {
                 let message = "ORDER BY with 2ndary indexes is not supported, except for ANN queries.";
@@ -234,11 +245,11 @@ impl Binder<'_> {
                 return Err(self.source.invalid(name.at, message));
             }
             next = position + 1;
-            let against = *descending != (declared == ClusteringOrder::Descending);
+            let against = descending != (declared == ClusteringOrder::Descending);
             if *reversed.get_or_insert(against) != against {
                 return Err(self.source.invalid(name.at, "Unsupported order by relation"));
             }
-            sorting.push((position, *descending));
+            sorting.push((position, descending));
         }
         if !read.is_in {
             sorting.clear();

@@ -8,7 +8,7 @@ use crate::ast::{Selector, Term, TermKind};
 use crate::binder::Binder;
 use crate::function::{Aggregate, Function, Kind};
 use crate::operand::{Arguments, BoundValue, ColumnSpec, Operand};
-use crate::term::{Receiver, TimeOfCells, text, time_of_cells};
+use crate::term::{Receiver, TimeOfCells, selected_text, text, time_of_cells};
 use bytes::Bytes;
 use model::limits::COLUMNS_MAX;
 use model::row::{Row, Span};
@@ -302,28 +302,6 @@ fn wire(kind: TimeOfCells, time: i64) -> Bytes {
     }
 }
 
-/// The name that Cassandra gives a column of a result.
-fn result_name(term: &Term) -> String {
-    match &term.kind {
-        TermKind::CountRows => "count".to_owned(),
-        TermKind::Call { function, .. } if time_of_cells(function).is_some() => text(term),
-        TermKind::Call { function, arguments } => {
-            let counts = function.name.text == "count";
-            if counts && matches!(arguments.as_slice(), [Term { kind: TermKind::Literal(_), .. }]) {
-                return "count".to_owned();
-            }
-            let names: Vec<String> = arguments.iter().map(result_name).collect();
-            format!("system.{}({})", function.name.text, names.join(", "))
-        }
-        TermKind::Tuple(terms) if terms.len() == 1 => result_name(&terms[0]),
-        TermKind::Arithmetic { operator, left, right } => {
-            format!("{} {} {}", result_name(left), operator.symbol(), result_name(right))
-        }
-        TermKind::Negation(value) => format!("-{}", result_name(value)),
-        _ => text(term),
-    }
-}
-
 /// The columns in the order of `*`: the primary key, then static, then regular ones.
 fn all_columns(table: &Table) -> Vec<usize> {
     let rank = |index: &usize| match table.columns[*index].kind {
@@ -360,12 +338,25 @@ impl Binder<'_> {
             }
         }
         for Selector { term, alias } in selectors {
+            self.check_selected(table, term)?;
             let (operand, cql_type) = self.selected(table, term, &mut selection)?;
-            let name = alias.as_ref().map_or_else(|| result_name(term), |alias| alias.text.clone());
+            let name = alias.as_ref().map_or_else(|| self.result_name(table, term), |alias| alias.text.clone());
             selection.operands.push(operand);
             selection.columns.push(spec(name, cql_type));
         }
         Ok(selection)
+    }
+
+    /// The name that Cassandra gives a column of a result: a cast of a value to its own type is the value itself.
+    fn result_name(&self, table: &Table, term: &Term) -> String {
+        match &term.kind {
+            TermKind::Cast { value, target } => {
+                let target = self.types(table).resolve(target).ok();
+                let same = target.is_some() && self.exact_type(table, value) == target;
+                if same { self.result_name(table, value) } else { selected_text(term, &table.keyspace) }
+            }
+            _ => selected_text(term, &table.keyspace),
+        }
     }
 
     /// A term of a selection, and its type.
@@ -416,7 +407,11 @@ impl Binder<'_> {
             }
             TermKind::Cast { value, target } => {
                 let target = self.types(table).resolve(target)?;
-                Ok((self.cast(table, term, value, &target, Some(selection))?, target))
+                let Some(own) = self.exact_type(table, value) else { return Err(self.cannot_infer(value)) };
+                if own == target {
+                    return self.selected(table, value, selection);
+                }
+                Ok((self.cast(table, term, value, &target, None, Some(selection))?, target))
             }
             TermKind::Tuple(terms) if terms.len() == 1 => self.selected(table, &terms[0], selection),
             TermKind::Hint { target, .. } => {
@@ -425,17 +420,18 @@ impl Binder<'_> {
                 Ok((self.prepare(table, term, receiver, Some(selection))?, target.clone()))
             }
             _ => {
-                let Some(cql_type) = self.exact_type(table, term) else {
-                    let message = format!(
-                        "Cannot infer type for term {} in selection clause (try using a cast to force a type)",
-                        text(term)
-                    );
-                    return Err(self.source.invalid(term.at, message));
-                };
+                let Some(cql_type) = self.exact_type(table, term) else { return Err(self.cannot_infer(term)) };
                 let receiver = Receiver { name: "[selection]", cql_type: &cql_type };
                 Ok((self.prepare(table, term, receiver, Some(selection))?, cql_type.clone()))
             }
         }
+    }
+
+    fn cannot_infer(&self, term: &Term) -> RequestError {
+        let shown = text(term);
+        let message =
+            format!("Cannot infer type for term {shown} in selection clause (try using a cast to force a type)");
+        self.source.invalid(term.at, message)
     }
 
     /// The types of the keys and of the elements of a collection of which a part is selected.

@@ -3,10 +3,11 @@
 //! A term is prepared for a receiver: the column or parameter that its value goes to. Whether it can go there is
 //! asked first, as Cassandra asks it, since the functions of a call are chosen by the answer.
 
-use crate::ast::{ArithmeticOperator, FunctionName, Literal, LiteralKind, Name, Term, TermKind, TypeName};
+use crate::ast::{FunctionName, Literal, LiteralKind, Name, Term, TermKind, TypeName, TypeNameKind};
 use crate::binder::Binder;
 use crate::function::{
-    Argument, Assignment, Call, Function, Kind, resolve, resolve_arithmetic, resolve_cast, resolve_negation, same_type,
+    Argument, Assignment, Call, Function, Kind, cast_name, resolve, resolve_arithmetic, resolve_cast, resolve_negation,
+    same_type,
 };
 use crate::operand::{BoundValue, ColumnSpec, Operand, constant, is_assignable};
 use crate::selection::Selection;
@@ -37,6 +38,9 @@ struct TermArgument<'a> {
     term: &'a Term,
     types: Types<'a>,
     table: &'a Table,
+    /// True in a selection, where a call has the type of its function whatever it is an argument of; elsewhere
+    /// what receives its result decides too.
+    selecting: bool,
     resolved: Rc<Resolved>,
 }
 
@@ -53,14 +57,21 @@ impl Argument for TermArgument<'_> {
         matches!(self.term.kind, TermKind::Marker { .. })
     }
 
+    fn elements(&self) -> Option<usize> {
+        match &self.term.kind {
+            TermKind::List(terms) => Some(terms.len()),
+            _ => None,
+        }
+    }
+
     fn text(&self) -> String {
-        text(self.term)
+        if self.selecting { selected_text(self.term, &self.table.keyspace) } else { text(self.term) }
     }
 }
 
 impl<'a> TermArgument<'a> {
     fn of(&self, term: &'a Term) -> TermArgument<'a> {
-        TermArgument { term, types: self.types, table: self.table, resolved: Rc::clone(&self.resolved) }
+        TermArgument { term, resolved: Rc::clone(&self.resolved), ..*self }
     }
 
     fn resolve_type(&self, name: &TypeName) -> Option<CqlType> {
@@ -94,7 +105,50 @@ impl<'a> TermArgument<'a> {
             TermKind::Arithmetic { operator, left, right } => {
                 resolve_arithmetic(*operator, &self.of(left), &self.of(right), receiver).map(Some)
             }
+            TermKind::Cast { value, target } => match self.resolve_type(target) {
+                Some(target) => resolve_cast(&self.of(value), &target, receiver, self.table),
+                None => Ok(None),
+            },
             _ => Ok(None),
+        }
+    }
+
+    /// Whether every column in the term exists and every call in it means a function, as Cassandra asks it: what is
+    /// inside comes first.
+    fn check(&self, binder: &Binder<'_>) -> Result<(), RequestError> {
+        match &self.term.kind {
+            TermKind::Column(name) => binder.column(self.table, name).map(|_| ()),
+            TermKind::Call { function, arguments } => {
+                for argument in arguments {
+                    self.of(argument).check(binder)?;
+                }
+                if time_of_cells(function).is_some() { Ok(()) } else { self.check_function(binder) }
+            }
+            TermKind::Negation(value) => {
+                self.of(value).check(binder)?;
+                self.check_function(binder)
+            }
+            TermKind::Arithmetic { left, right, .. } => {
+                self.of(left).check(binder)?;
+                self.of(right).check(binder)?;
+                self.check_function(binder)
+            }
+            TermKind::Tuple(terms) | TermKind::List(terms) | TermKind::Set(terms) => {
+                terms.iter().try_for_each(|term| self.of(term).check(binder))
+            }
+            TermKind::Cast { value, .. }
+            | TermKind::Element { collection: value, .. }
+            | TermKind::Slice { collection: value, .. }
+            | TermKind::Field { value, .. } => self.of(value).check(binder),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_function(&self, binder: &Binder<'_>) -> Result<(), RequestError> {
+        match (self.function(None), &self.term.kind) {
+            (Err(message), _) => Err(binder.source.invalid(self.term.at, message)),
+            (Ok(None), TermKind::Call { function, .. }) => Err(binder.unknown_function(self.term, function, true)),
+            _ => Ok(()),
         }
     }
 
@@ -120,8 +174,9 @@ impl<'a> TermArgument<'a> {
                 first(terms).map(|element| CqlType::Set { element: Arc::new(element.freeze()), frozen: true })
             }
             TermKind::Map(entries) => {
-                let key = entries.iter().find_map(|(key, _)| self.of(key).type_of(exact))?;
-                let value = entries.iter().find_map(|(_, value)| self.of(value).type_of(exact))?;
+                // Of constants Cassandra infers no map.
+                let key = entries.iter().find_map(|(key, _)| self.of(key).type_of(true))?;
+                let value = entries.iter().find_map(|(_, value)| self.of(value).type_of(true))?;
                 Some(CqlType::Map { entry: Arc::new((key.freeze(), value.freeze())), frozen: true })
             }
             TermKind::Tuple(terms) => match terms.as_slice() {
@@ -161,6 +216,7 @@ impl<'a> TermArgument<'a> {
                 _ if is_assignable(literal.kind, to) => Assignment::Weak,
                 _ => Assignment::No,
             },
+            TermKind::Null if *to == CqlType::Counter => Assignment::No,
             TermKind::Null | TermKind::Marker { .. } => Assignment::Weak,
             TermKind::List(terms) => match to {
                 CqlType::List { element, .. } => all(terms, element),
@@ -180,6 +236,14 @@ impl<'a> TermArgument<'a> {
             },
             TermKind::UserType(fields) => match to {
                 CqlType::UserDefined { definition, .. } => self.to_user_type(fields, definition),
+                // In a selection names before colons may be columns.
+                CqlType::Map { entry, .. } if self.selecting => {
+                    fields.iter().fold(Assignment::Exact, |all, (key, value)| {
+                        let column = self.table.column(&key.text);
+                        let key = column.map_or(Assignment::No, |key| Assignment::of_types(&key.cql_type, &entry.0));
+                        all.and(key).and(self.of(value).to(&entry.1))
+                    })
+                }
                 _ => Assignment::No,
             },
             TermKind::Tuple(terms) => match (to, terms.as_slice()) {
@@ -190,8 +254,11 @@ impl<'a> TermArgument<'a> {
                 (_, [only]) => self.of(only).to(to),
                 _ => Assignment::No,
             },
-            TermKind::Call { function, .. } if time_of_cells(function).is_none() => self.result_to(to),
-            TermKind::Negation(_) | TermKind::Arithmetic { .. } => self.result_to(to),
+            TermKind::Call { .. } | TermKind::Negation(_) | TermKind::Arithmetic { .. } | TermKind::Cast { .. }
+                if !self.selecting =>
+            {
+                self.result_to(to)
+            }
             _ => match self.type_of(true) {
                 Some(from) => Assignment::of_types(&from, to),
                 None => Assignment::No,
@@ -199,19 +266,11 @@ impl<'a> TermArgument<'a> {
         }
     }
 
-    /// Whether the result of the call that the term is can go to something of type `to`.
+    /// Whether the result of the call that the term is can go to something of type `to`, which may choose the
+    /// function.
     fn result_to(&self, to: &CqlType) -> Assignment {
-        let own = self.function(None);
-        if let Ok(Some(function)) = &own {
-            let direct = Assignment::of_types(&function.returns, to);
-            if direct != Assignment::No {
-                return direct;
-            }
-        }
-        // What receives the result may choose another function.
-        match (own, self.function(Some(to))) {
-            (_, Ok(Some(function))) => Assignment::of_types(&function.returns, to),
-            (Ok(Some(_)), _) => Assignment::No,
+        match self.function(Some(to)) {
+            Ok(Some(function)) => Assignment::of_types(&function.returns, to),
             // What is wrong with the call is said better when it is prepared.
             _ => Assignment::Weak,
         }
@@ -297,7 +356,8 @@ fn preferred_float(text: &str) -> CqlType {
 pub(crate) fn text(term: &Term) -> String {
     let list = |terms: &[Term]| terms.iter().map(text).collect::<Vec<_>>().join(", ");
     match &term.kind {
-        TermKind::Literal(Literal { kind: LiteralKind::String, text }) => quote_text(text),
+        // As in Cassandra quotes inside are not doubled.
+        TermKind::Literal(Literal { kind: LiteralKind::String, text }) => format!("'{text}'"),
         TermKind::Literal(literal) => literal.text.clone(),
         TermKind::Null => "NULL".to_owned(),
         TermKind::Marker { name: None, .. } => "?".to_owned(),
@@ -309,7 +369,9 @@ pub(crate) fn text(term: &Term) -> String {
         TermKind::Cast { value, target } => format!("cast({} as {})", text(value), type_text(target)),
         TermKind::Hint { target, value } => format!("({}){}", type_text(target), text(value)),
         TermKind::Negation(value) => format!("-{}", text(value)),
-        TermKind::Arithmetic { operator, left, right } => arithmetic_text(*operator, left, right),
+        TermKind::Arithmetic { operator, left, right } => {
+            format!("{} {} {}", text(left), operator.symbol(), text(right))
+        }
         TermKind::List(terms) => format!("[{}]", list(terms)),
         TermKind::Set(terms) => format!("{{{}}}", list(terms)),
         TermKind::Map(entries) => {
@@ -320,10 +382,7 @@ pub(crate) fn text(term: &Term) -> String {
             let fields = fields.iter().map(|(name, value)| format!("{}: {}", name.text, text(value)));
             format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
         }
-        TermKind::Tuple(terms) => match terms.as_slice() {
-            [only] => text(only),
-            terms => format!("({})", list(terms)),
-        },
+        TermKind::Tuple(terms) => format!("({})", list(terms)),
         TermKind::Column(name) => name.text.clone(),
         TermKind::Element { collection, key } => format!("{}[{}]", text(collection), text(key)),
         TermKind::Slice { collection, from, to } => {
@@ -335,13 +394,38 @@ pub(crate) fn text(term: &Term) -> String {
     }
 }
 
-fn arithmetic_text(operator: ArithmeticOperator, left: &Term, right: &Term) -> String {
-    format!("{} {} {}", text(left), operator.symbol(), text(right))
+/// A term of a selection from a table of `keyspace`, as messages repeat it and as Cassandra names its column of a
+/// result: functions with their keyspace, by their own names.
+pub(crate) fn selected_text(term: &Term, keyspace: &str) -> String {
+    let part = |term: &Term| selected_text(term, keyspace);
+    let list = |terms: &[Term]| terms.iter().map(part).collect::<Vec<_>>().join(", ");
+    match &term.kind {
+        TermKind::CountRows => "count".to_owned(),
+        TermKind::Call { function, .. } if time_of_cells(function).is_some() => text(term),
+        TermKind::Call { function, arguments } => {
+            let name = match function.name.text.as_str() {
+                "tojson" => "to_json",
+                name => name,
+            };
+            format!("system.{name}({})", list(arguments))
+        }
+        TermKind::Cast { value, target } => format!("cast({} as {})", part(value), type_text(target)),
+        TermKind::Hint { target, value } => match &target.kind {
+            TypeNameKind::UserDefined { name, .. } => format!("({keyspace}.{}){}", name.text, part(value)),
+            _ => format!("({}){}", type_text(target), part(value)),
+        },
+        TermKind::Tuple(terms) => format!("({})", list(terms)),
+        TermKind::Arithmetic { operator, left, right } => {
+            format!("{} {} {}", part(left), operator.symbol(), part(right))
+        }
+        TermKind::Negation(value) => format!("-{}", part(value)),
+        _ => text(term),
+    }
 }
 
 /// The name of a type, as it is written.
 fn type_text(name: &TypeName) -> String {
-    use crate::ast::TypeNameKind as Kind;
+    use TypeNameKind as Kind;
     match &name.kind {
         Kind::Native(native) => native.to_string(),
         Kind::List(element) => format!("list<{}>", type_text(element)),
@@ -361,8 +445,21 @@ impl Binder<'_> {
         Types { source: self.source, schema: self.schema(), keyspace: &table.keyspace }
     }
 
-    fn argument<'t>(&'t self, table: &'t Table, term: &'t Term) -> TermArgument<'t> {
-        TermArgument { term, types: self.types(table), table, resolved: Rc::default() }
+    fn argument<'t>(&'t self, table: &'t Table, term: &'t Term, selecting: bool) -> TermArgument<'t> {
+        TermArgument { term, types: self.types(table), table, selecting, resolved: Rc::default() }
+    }
+
+    /// Whether every column in a term of a selection exists, and every call in it means a function.
+    pub(crate) fn check_selected(&self, table: &Table, term: &Term) -> Result<(), RequestError> {
+        self.argument(table, term, true).check(self)
+    }
+
+    fn unknown_function(&self, term: &Term, function: &FunctionName, selecting: bool) -> RequestError {
+        let keyspace = function.keyspace.as_ref().map(|keyspace| format!("{}.", keyspace.text)).unwrap_or_default();
+        let name = crate::source::shortened(&format!("{keyspace}{}", function.name.text));
+        let message =
+            if selecting { format!("Unknown function '{name}'") } else { format!("Unknown function {name} called") };
+        self.source.invalid(term.at, message)
     }
 
     /// The operand for a term whose value goes to `receiver`, a column or something in brackets.
@@ -413,16 +510,21 @@ impl Binder<'_> {
             TermKind::Hint { target, value } => self.hinted(table, term, target, value, receiver, selection),
             TermKind::Cast { value, target } => {
                 let target = self.types(table).resolve(target)?;
+                let operand = self.cast(table, term, value, &target, Some(receiver), selection)?;
                 self.check_assignable(term, &target, receiver)?;
-                self.cast(table, term, value, &target, selection)
+                Ok(operand)
             }
             TermKind::Call { .. } | TermKind::Negation(_) | TermKind::Arithmetic { .. } | TermKind::CountRows => {
                 let (operand, returns) = self.call(table, term, Some(receiver), selection.as_deref_mut())?;
                 if Assignment::of_types(&returns, cql_type) == Assignment::No {
-                    let shown = text(term);
+                    let what = match &term.kind {
+                        TermKind::Arithmetic { operator, .. } => format!("operation {}", operator.symbol()),
+                        TermKind::Negation(_) => "function system._negate".to_owned(),
+                        TermKind::Call { function, .. } => format!("function system.{}", function.name.text),
+                        _ => "function system.count".to_owned(),
+                    };
                     let message = format!(
-                        "Type error: cannot assign result of function {shown} (type {returns}) to {name} (type \
-                         {cql_type})"
+                        "Type error: cannot assign result of {what} (type {returns}) to {name} (type {cql_type})"
                     );
                     return Err(self.source.invalid(term.at, message));
                 }
@@ -454,7 +556,7 @@ impl Binder<'_> {
         selection: Option<&mut Selection>,
     ) -> Result<Operand, RequestError> {
         let target = self.types(table).resolve(target)?;
-        if self.argument(table, value).to(&target) == Assignment::No {
+        if self.argument(table, value, selection.is_some()).to(&target) == Assignment::No {
             let message = format!("Cannot cast value {} to type {target}", text(value));
             return Err(self.source.invalid(term.at, message));
         }
@@ -473,7 +575,7 @@ impl Binder<'_> {
 
     /// The type of a term without a receiver, if it has exactly one.
     pub(crate) fn exact_type(&self, table: &Table, term: &Term) -> Option<CqlType> {
-        self.argument(table, term).type_of(true)
+        self.argument(table, term, true).type_of(true)
     }
 
     /// `CAST(value AS target)`.
@@ -483,16 +585,32 @@ impl Binder<'_> {
         term: &Term,
         value: &Term,
         target: &CqlType,
+        receiver: Option<Receiver<'_>>,
         selection: Option<&mut Selection>,
     ) -> Result<Operand, RequestError> {
-        let argument = self.argument(table, value);
-        let function = resolve_cast(&argument, target).map_err(|message| self.source.invalid(term.at, message))?;
-        let from = function.as_ref().and_then(|function| function.parameters.first()).unwrap_or(target).clone();
-        let operand = self.prepare(table, value, Receiver { name: "arg0(cast)", cql_type: &from }, selection)?;
-        Ok(match function {
-            None => operand,
-            Some(function) => Operand::Call { function: Arc::new(function), arguments: vec![operand] },
-        })
+        let argument = self.argument(table, value, selection.is_some());
+        let receiver = receiver.map(|receiver| receiver.cql_type).filter(|_| selection.is_none());
+        let function = match resolve_cast(&argument, target, receiver, table) {
+            Ok(Some(function)) => function,
+            Ok(None) if selection.is_none() => {
+                let message = format!("Unknown function {} called", cast_name(target));
+                return Err(self.source.invalid(term.at, message));
+            }
+            Ok(None) => {
+                let (shown, of) = (argument.text(), argument.type_of(true));
+                let of = of.map_or_else(String::new, |of| format!(" of type {of}"));
+                // As in Cassandra it is the first column of the selection that is named.
+                let first = selection.and_then(|selection| selection.columns_read().next());
+                let first = first.map_or(shown.as_str(), |index| table.columns[index].name.as_str());
+                let message = format!("{first} cannot be cast to {target}: there is no cast of {shown}{of} to it");
+                return Err(self.source.invalid(term.at, message));
+            }
+            Err(message) => return Err(self.source.invalid(term.at, message)),
+        };
+        let from = function.parameters.first().unwrap_or(target).clone();
+        let name = format!("arg0(system.{})", function.name);
+        let operand = self.prepare(table, value, Receiver { name: &name, cql_type: &from }, selection)?;
+        Ok(Operand::Call { function: Arc::new(function), arguments: vec![operand] })
     }
 
     /// A call of a function, an operator, or an aggregate; with the type of its result.
@@ -515,9 +633,10 @@ impl Binder<'_> {
                 return self.selected(table, term, selection);
             }
             _ => {
-                let argument = self.argument(table, term);
-                let found = argument.function(receiver.map(|receiver| receiver.cql_type));
-                found.map_err(|message| self.source.invalid(term.at, message))?
+                let argument = self.argument(table, term, selection.is_some());
+                // In a selection what receives the result chooses no function.
+                let receiver = receiver.map(|receiver| receiver.cql_type).filter(|_| selection.is_none());
+                argument.function(receiver).map_err(|message| self.source.invalid(term.at, message))?
             }
         };
         let operands: Vec<&Term> = match &term.kind {
@@ -530,18 +649,10 @@ impl Binder<'_> {
             let TermKind::Call { function, .. } = &term.kind else {
                 return Err(RequestError::Server(format!("{} is not a call", text(term))));
             };
-            let message = format!("Unknown function {} called", crate::source::shortened(&function.name.text));
-            return Err(self.source.invalid(term.at, message));
+            return Err(self.unknown_function(term, function, selection.is_some()));
         };
         if function.is_aggregate() && selection.is_none() {
             return Err(self.source.invalid(term.at, "aggregation function are not supported in the where clause"));
-        }
-        // As in Cassandra `count(1)` counts rows.
-        let counts_rows = function.kind == Kind::Aggregate(crate::function::Aggregate::Count)
-            && matches!(operands.as_slice(), [Term { kind: TermKind::Literal(_), .. }]);
-        if counts_rows {
-            let count = Term { kind: TermKind::CountRows, at: term.at };
-            return self.call(table, &count, receiver, selection);
         }
         if let (Kind::Aggregate(_), Some(selection)) = (&function.kind, selection.as_deref_mut()) {
             selection.enter_aggregate().map_err(|message| self.source.invalid(term.at, message))?;
@@ -574,6 +685,12 @@ impl Binder<'_> {
             (TermKind::UserType(fields), CqlType::UserDefined { definition, .. }) => {
                 return self.user_type(table, fields, receiver, definition, selection);
             }
+            (TermKind::UserType(fields), CqlType::Map { .. }) if selection.is_some() => {
+                let key = |name: &Name| Term { kind: TermKind::Column(name.clone()), at: name.at };
+                let entries: Vec<(Term, Term)> =
+                    fields.iter().map(|(name, value)| (key(name), value.clone())).collect();
+                return self.map(table, &entries, receiver, selection);
+            }
             _ => {}
         }
         let parts = parts_of(term, name, cql_type).map_err(|message| self.source.invalid(term.at, message))?;
@@ -594,7 +711,7 @@ impl Binder<'_> {
         refused: &str,
         selection: Option<&mut Selection>,
     ) -> Result<Operand, RequestError> {
-        let argument = self.argument(table, term);
+        let argument = self.argument(table, term, selection.is_some());
         if argument.to(receiver.cql_type) == Assignment::No {
             let cql_type = receiver.cql_type;
             let shown = if refused.ends_with("value") || refused.ends_with("key") {

@@ -339,7 +339,40 @@ impl Changed {
     }
 }
 
+impl Part {
+    fn described(&self) -> String {
+        let what = match self.kind {
+            WriteKind::Insert => "inserts",
+            WriteKind::Update => "updates",
+            WriteKind::DeleteRows => "deletes",
+        };
+        let of = |wanted: fn(&Rows) -> bool| self.rows.iter().filter(|rows| wanted(rows)).count();
+        let (one, ranges) = (of(|rows| matches!(rows, Rows::One(_))), of(|rows| matches!(rows, Rows::Slice(_))));
+        let mut objects = Vec::new();
+        if !self.static_changes.is_empty() {
+            objects.push("static columns".to_owned());
+        }
+        let writes_rows = self.kind != WriteKind::Update || !self.changes.is_empty();
+        for (count, what) in [(one, "row"), (ranges, "row range"), (of(|rows| *rows == Rows::All), "partition")] {
+            if count > 0 && writes_rows {
+                objects.push(format!("{what}s: {count}"));
+            }
+        }
+        format!("{what} {}", if objects.is_empty() { "nothing".to_owned() } else { objects.join(", ") })
+    }
+}
+
 impl BoundWrite {
+    /// What it does to its partition, for people.
+    pub(crate) fn described(&self) -> String {
+        const SHOWN_MAX: usize = 10;
+        let mut parts: Vec<String> = self.parts.iter().take(SHOWN_MAX).map(Part::described).collect();
+        if self.parts.len() > SHOWN_MAX {
+            parts.push(format!("and {} more statements", self.parts.len() - SHOWN_MAX));
+        }
+        format!("{}, as a whole", parts.join("; "))
+    }
+
     /// The table written to.
     #[must_use]
     pub fn table(&self) -> &Arc<Table> {

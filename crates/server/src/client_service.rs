@@ -11,7 +11,6 @@ use ::api::convert::{Bound as ApiBound, requested_consistency};
 use ::api::error::{status_code, status_details};
 use ::api::proto::client::v1 as proto;
 use ::api::rows::encode_row;
-use model::limits::PAGE_ROWS_DEFAULT;
 use model::{NodeId, RequestError, Token};
 use node::io::Response as ShardResponse;
 use query::BoundValue;
@@ -58,7 +57,7 @@ pub(crate) fn plan(executor: &Executor, request: proto::ExecuteRequest) -> Resul
         consistency: requested_consistency(request.consistency)?,
         timestamp: request.timestamp_micros,
         timeout: (request.timeout_millis > 0).then(|| Duration::from_millis(request.timeout_millis.into())),
-        page_rows: if request.page_rows == 0 { PAGE_ROWS_DEFAULT } else { request.page_rows },
+        page_rows: request.page_rows,
         paging_state: Some(request.paging_state).filter(|state| !state.is_empty()),
     };
     let plan = executor.plan(&statement, &values, options)?;

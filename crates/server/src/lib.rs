@@ -38,6 +38,7 @@ mod entropy;
 mod execute;
 mod execute_stream;
 mod exit;
+mod explain;
 mod garbage_collector;
 mod index_builder;
 mod logging;

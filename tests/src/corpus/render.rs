@@ -89,11 +89,33 @@ fn value_text(cql_type: &CqlType, wire: &[u8]) -> String {
     match Value::from_wire(cql_type, wire) {
         Ok(value) => value.to_cql_literal(),
         Err(_) if wire.is_empty() => "empty".to_owned(),
-        Err(_) => {
-            let digits: String = wire.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("bytes 0x{digits}")
-        }
+        Err(_) => match elements_with_nulls(cql_type, wire) {
+            Some(elements) => format!("[{}]", elements.join(", ")),
+            None => {
+                let digits: String = wire.iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("bytes 0x{digits}")
+            }
+        },
     }
+}
+
+/// The elements of a list with nulls in it, which only functions of times make.
+fn elements_with_nulls(cql_type: &CqlType, wire: &[u8]) -> Option<Vec<String>> {
+    let CqlType::List { element, .. } = cql_type else { return None };
+    let (count, mut rest) = wire.split_first_chunk()?;
+    let mut elements = Vec::new();
+    for _ in 0..i32::from_be_bytes(*count) {
+        let (length, tail) = rest.split_first_chunk()?;
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            elements.push("null".to_owned());
+            rest = tail;
+            continue;
+        };
+        let (wire, tail) = tail.split_at_checked(length)?;
+        elements.push(Value::from_wire(element, wire).ok()?.to_cql_literal());
+        rest = tail;
+    }
+    rest.is_empty().then_some(elements)
 }
 
 /// The type as CQL writes it but without `frozen`, which the native protocol does not say.
@@ -180,6 +202,10 @@ mod tests {
         let lines = result_lines(Some(&columns[..1]), &[], &[], &[]);
         assert_eq!(lines, ["--| \"count(*)\" bigint", "--| (no rows)"]);
         assert_eq!(result_lines(None, &[], &[], &[]), Vec::<String>::new());
+        let times = CqlType::List { element: Arc::new(CqlType::Int), frozen: false };
+        let nulls = [0, 0, 0, 2, 255, 255, 255, 255, 0, 0, 0, 4, 0, 0, 0, 7];
+        let lines = result_lines(Some(&[column("t", times)]), &[vec![Some(Bytes::copy_from_slice(&nulls))]], &[], &[]);
+        assert_eq!(lines, ["--| t list<int>", "--| [null, 7]"]);
     }
 
     #[test]

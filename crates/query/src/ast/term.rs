@@ -59,6 +59,17 @@ impl ArithmeticOperator {
             ArithmeticOperator::Remainder => "%",
         }
     }
+
+    /// The name that Cassandra's function has for it, as parameters and messages show it.
+    pub(crate) fn function_name(self) -> &'static str {
+        match self {
+            ArithmeticOperator::Add => "_add",
+            ArithmeticOperator::Subtract => "_substract",
+            ArithmeticOperator::Multiply => "_multiply",
+            ArithmeticOperator::Divide => "_divide",
+            ArithmeticOperator::Remainder => "_modulo",
+        }
+    }
 }
 
 /// What stands where a value is expected. The kinds from `Column` on stand in selections only (the SELECT

@@ -52,12 +52,13 @@ pub(crate) enum Accumulator {
         count: i64,
     },
     /// The sum of floats or doubles after Kahan, the error that it corrects, and the plain sum, which alone knows
-    /// what infinities add up to.
+    /// what infinities add up to. Of an average that no double can add up the sum goes on as a decimal.
     Floating {
         average: bool,
         sum: f64,
         error: f64,
         plain: f64,
+        large: Option<Decimal>,
         count: i64,
     },
     /// The sum and the number of decimals.
@@ -78,7 +79,7 @@ impl Accumulator {
                 Accumulator::Extreme { greatest: aggregate == Aggregate::Max, value: None }
             }
             (Aggregate::Sum | Aggregate::Average, Some(CqlType::Float | CqlType::Double)) => {
-                Accumulator::Floating { average, sum: 0.0, error: 0.0, plain: 0.0, count: 0 }
+                Accumulator::Floating { average, sum: 0.0, error: 0.0, plain: 0.0, large: None, count: 0 }
             }
             (Aggregate::Sum | Aggregate::Average, Some(CqlType::Decimal)) => {
                 Accumulator::Decimals { average, sum: Decimal::integer(BigInt::ZERO), count: 0 }
@@ -116,12 +117,20 @@ impl Accumulator {
                     *sum = BigInt::from(super::decimal::low_bits(sum));
                 }
             }
-            Accumulator::Floating { sum, error, plain, count, .. } => {
+            Accumulator::Floating { average, sum, error, plain, large, count } => {
                 let number = number()?.to_double();
                 *count += 1;
                 *plain += number;
                 let corrected = number - *error;
                 let next = *sum + corrected;
+                // With what is not finite the plain sum says it.
+                let overflows = *average && next.is_infinite() && sum.is_finite();
+                *large = match large.take() {
+                    _ if !number.is_finite() => None,
+                    Some(own) => Some(own.add(&Decimal::from_double(number)?)?),
+                    None if overflows => Some(Decimal::from_double(*sum)?.add(&Decimal::from_double(number)?)?),
+                    None => None,
+                };
                 *error = (next - *sum) - corrected;
                 *sum = next;
             }
@@ -148,9 +157,16 @@ impl Accumulator {
                     other => wrapped(super::decimal::low_bits(&result), other),
                 }
             }
-            Accumulator::Floating { average, sum, plain, count, .. } => {
+            Accumulator::Floating { average, sum, plain, large, count, .. } => {
                 let sum = if sum.is_nan() && plain.is_infinite() { *plain } else { *sum };
-                let result = if *average && *count > 0 { sum / *count as f64 } else { sum };
+                let result = match large {
+                    Some(large) => {
+                        let count = Decimal::integer(BigInt::from(*count));
+                        large.divide_to_scale(&count, i64::from(large.scale), Rounding::HalfEven)?.to_double()
+                    }
+                    None if *average && *count > 0 => sum / *count as f64,
+                    None => sum,
+                };
                 if *returns == CqlType::Float { Value::Float(result as f32) } else { Value::Double(result) }
             }
             Accumulator::Decimals { average, sum, count } => match (*average, *count) {
@@ -179,15 +195,18 @@ impl Accumulator {
                 put_bytes(out, &sum.to_signed_bytes_be());
                 put_count(out, count);
             }
-            Accumulator::Floating { sum, error, plain, count, .. } => {
+            Accumulator::Floating { sum, error, plain, large, count, .. } => {
                 for number in [sum, error, plain] {
                     out.extend_from_slice(&number.to_bits().to_be_bytes());
+                }
+                out.push(u8::from(large.is_some()));
+                if let Some(large) = large {
+                    put_decimal(out, large);
                 }
                 put_count(out, count);
             }
             Accumulator::Decimals { sum, count, .. } => {
-                put_bytes(out, &sum.unscaled.to_signed_bytes_be());
-                put_varint(out, u64::from(sum.scale as u32));
+                put_decimal(out, sum);
                 put_count(out, count);
             }
         }
@@ -208,6 +227,10 @@ impl Accumulator {
             let bytes = reader.bytes()?;
             if bytes.is_empty() { Err(INVALID) } else { Ok(BigInt::from_signed_bytes_be(&bytes)) }
         };
+        let decimal = |reader: &mut Reader| {
+            let unscaled = integer(reader)?;
+            Ok::<Decimal, CodecError>(Decimal { unscaled, scale: reader.varint_u32()? as i32 })
+        };
         Ok(match self {
             Accumulator::Count(_) => Accumulator::Count(count(reader)?),
             Accumulator::Extreme { greatest, .. } => {
@@ -223,14 +246,19 @@ impl Accumulator {
             Accumulator::Floating { average, .. } => {
                 let mut float = || fixed(reader).map(f64::from_bits);
                 let (sum, error, plain) = (float()?, float()?, float()?);
-                Accumulator::Floating { average, sum, error, plain, count: count(reader)? }
+                let large = if reader.bool()? { Some(decimal(reader)?) } else { None };
+                Accumulator::Floating { average, sum, error, plain, large, count: count(reader)? }
             }
             Accumulator::Decimals { average, .. } => {
-                let (unscaled, scale) = (integer(reader)?, reader.varint_u32()? as i32);
-                Accumulator::Decimals { average, sum: Decimal { unscaled, scale }, count: count(reader)? }
+                Accumulator::Decimals { average, sum: decimal(reader)?, count: count(reader)? }
             }
         })
     }
+}
+
+fn put_decimal(out: &mut Vec<u8>, decimal: &Decimal) {
+    put_bytes(out, &decimal.unscaled.to_signed_bytes_be());
+    put_varint(out, u64::from(decimal.scale as u32));
 }
 
 fn not_negative(count: i64) -> Result<i64, CodecError> {
@@ -302,6 +330,8 @@ mod tests {
             (Sum, CqlType::Double, &["0.1", "0.2", "0.3"], "0.6"),
             (Sum, CqlType::Double, &["Infinity", "1"], "Infinity"),
             (Average, CqlType::Float, &["1.5", "2.5"], "2"),
+            (Average, CqlType::Double, &["1.7e308", "1.7e308", "1.4e308"], "1.6e+308"),
+            (Average, CqlType::Double, &["1.7e308", "1.7e308", "Infinity"], "Infinity"),
         ];
         for (aggregate, cql_type, values, expected) in cases {
             assert_eq!(aggregated(*aggregate, cql_type, values), *expected, "{aggregate:?} {cql_type} {values:?}");

@@ -41,6 +41,12 @@ fn digits(integer: &BigInt) -> i64 {
     if integer.sign() == Sign::NoSign { 1 } else { integer.magnitude().to_string().len() as i64 }
 }
 
+/// How many zeros the decimal digits of an integer that is not zero end in.
+fn trailing_zeros(integer: &BigInt) -> i64 {
+    let text = integer.magnitude().to_string();
+    (text.len() - text.trim_end_matches('0').len()) as i64
+}
+
 /// `dividend / divisor`, rounded; the divisor is not zero.
 fn divide_rounded(dividend: &BigInt, divisor: &BigInt, rounding: Rounding) -> BigInt {
     let quotient = dividend / divisor;
@@ -140,10 +146,9 @@ impl Decimal {
         if self.is_zero() {
             return Decimal { unscaled: BigInt::ZERO, scale: 0 };
         }
-        let text = self.unscaled.magnitude().to_string();
-        let zeros = text.len() - text.trim_end_matches('0').len();
-        if let Ok(scale) = i32::try_from(i64::from(self.scale) - zeros as i64) {
-            self.unscaled /= power_of_ten(zeros as i64);
+        let zeros = trailing_zeros(&self.unscaled);
+        if let Ok(scale) = i32::try_from(i64::from(self.scale) - zeros) {
+            self.unscaled /= power_of_ten(zeros);
             self.scale = scale;
         }
         self
@@ -196,7 +201,7 @@ impl Decimal {
     /// For a divisor of zero.
     pub(super) fn divide(&self, other: &Decimal) -> Result<Decimal, String> {
         if other.is_zero() {
-            return Err("Division by zero".to_owned());
+            return Err("BigInteger divide by zero".to_owned());
         }
         let first_digit = self.exponent() - other.exponent();
         let scale = (DIGITS_MIN - first_digit).max(i64::from(self.scale)).max(i64::from(other.scale)).max(DIGITS_MIN);
@@ -233,12 +238,22 @@ impl Decimal {
         if self.is_zero() || self.exponent() < other.exponent() {
             return Ok(self.clone());
         }
-        let scale = i64::from(self.scale).max(i64::from(other.scale));
-        if scale - i64::from(self.scale.min(other.scale)) > 2 * DIGITS_MAX {
+        let (own, divisor) = (i64::from(self.scale), i64::from(other.scale));
+        let scale = own.max(divisor);
+        if scale - own.min(divisor) > 2 * DIGITS_MAX {
             return Err("Division impossible".to_owned());
         }
         let aligned = |number: &Decimal| &number.unscaled * power_of_ten(scale - i64::from(number.scale));
-        Decimal::of(aligned(self) % aligned(other), scale)
+        let (dividend, divisor_aligned) = (aligned(self), aligned(other));
+        let quotient = &dividend / &divisor_aligned;
+        if quotient.sign() == Sign::NoSign {
+            return Ok(self.clone());
+        }
+        // In Java the quotient has no zeros at its end that the scales do not ask for, and the remainder the places
+        // of its product with the divisor.
+        let zeros = trailing_zeros(&quotient).min((divisor - own).max(0));
+        let places = own.max(divisor - zeros);
+        Decimal::of((dividend % divisor_aligned) / power_of_ten(scale - places), places)
     }
 
     /// The integer before the point.
@@ -410,8 +425,13 @@ mod tests {
         assert_eq!(text(decimal("1").divide(&decimal("3"))), format!("0.{}", "3".repeat(32)));
         assert_eq!(text(decimal("2").divide(&decimal("3"))), format!("0.{}7", "6".repeat(31)));
         assert_eq!(text(decimal("10").divide(&decimal("4"))), "2.5");
-        assert_eq!(text(decimal("1").divide(&decimal("0.0"))), "Division by zero");
+        assert_eq!(text(decimal("1").divide(&decimal("0.0"))), "BigInteger divide by zero");
+        assert_eq!(text(decimal("1").remainder(&decimal("0.0"))), "Division by zero");
         assert_eq!(text(decimal("-7.5").remainder(&decimal("2"))), "-1.5");
+        assert_eq!(text(decimal("7").remainder(&decimal("-7.25"))), "7");
+        assert_eq!(text(decimal("7").remainder(&decimal("0.25"))), "0.00");
+        assert_eq!(text(decimal("5").remainder(&decimal("0.25"))), "0.0");
+        assert_eq!(text(decimal("10.0").remainder(&decimal("3"))), "1.0");
         assert_eq!(text(decimal("1E+100000").remainder(&decimal("1E-100000"))), "Division impossible");
         assert_eq!(decimal("12345678901234567890.9").low_bits(), -6101065172474983726);
         assert_eq!(decimal("1E+70").low_bits(), 0);

@@ -28,6 +28,10 @@ impl Argument for Given {
         false
     }
 
+    fn elements(&self) -> Option<usize> {
+        None
+    }
+
     fn text(&self) -> String {
         self.1.unwrap_or("null").to_owned()
     }
@@ -47,6 +51,10 @@ impl Argument for Marker {
 
     fn is_marker(&self) -> bool {
         true
+    }
+
+    fn elements(&self) -> Option<usize> {
+        None
     }
 
     fn text(&self) -> String {
@@ -238,7 +246,7 @@ fn cases_of_floors() -> Vec<Case> {
         ("floor", vec![given(T::TimeUuid, UUID), given(T::Duration, "1h")], "2015-07-14 00:00:00.000000+0000"),
         (
             "floor",
-            vec![given(T::Int, "1"), given(T::Duration, "1h")],
+            vec![given(T::SmallInt, "1"), given(T::Duration, "1h")],
             "Invalid call to function floor, none of its type \
             signatures match (known type signatures: system.floor : (timeuuid, duration) -> timestamp, ",
         ),
@@ -266,8 +274,33 @@ fn cases_of_texts_and_vectors() -> Vec<Case> {
         (
             "similarity_cosine",
             vec![given(T::Int, "1"), given(T::Int, "1")],
-            "Only float vectors are supported by system.similarity_cosine",
+            "Function system.similarity_cosine requires a float vector argument, but found argument 1 of type int",
         ),
+        (
+            "similarity_cosine",
+            vec![given(floats(2), "[0, 0]"), given(floats(1), "[0]")],
+            "All arguments must have the same vector dimensions",
+        ),
+        ("length", vec![given(T::Text, "aé😀")], "4"),
+        ("octet_length", vec![given(T::Text, "aé")], "3"),
+        ("octet_length", vec![given(T::Int, "1")], "4"),
+        ("format_bytes", vec![given(T::Int, "2097152")], "2 MiB"),
+        ("format_time", vec![given(T::BigInt, "7200000"), given(T::Text, "m")], "120 m"),
+        ("format_time", vec![given(T::BigInt, "1"), Given(T::Text, None)], "none of the arguments may be null"),
+        (
+            "uuid",
+            vec![given(T::Int, "1")],
+            "Invalid number of arguments in call to function system.uuid: 0 required but 1 provided",
+        ),
+        ("length", vec![], "Invalid number of arguments for function system.length([text|varchar|ascii])"),
+        ("nothing", vec![], "unknown"),
+        ("blobasblob", vec![given(T::Blob, "0x")], "unknown"),
+    ]
+}
+
+fn cases_of_masks() -> Vec<Case> {
+    use CqlType as T;
+    vec![
         ("mask_null", vec![given(T::Int, "5")], "null"),
         ("mask_default", vec![given(T::Text, "x")], "****"),
         ("mask_default", vec![Given(T::Date, None)], "1970-01-01"),
@@ -289,28 +322,26 @@ fn cases_of_texts_and_vectors() -> Vec<Case> {
             vec![given(T::Text, "abc")],
             "0xba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
         ),
-        ("mask_hash", vec![given(T::Text, "abc"), given(T::Text, "x")], "Hash algorithm not found: X"),
-        ("length", vec![given(T::Text, "aé😀")], "4"),
-        ("octet_length", vec![given(T::Text, "aé")], "3"),
-        ("octet_length", vec![given(T::Int, "1")], "4"),
-        ("format_bytes", vec![given(T::Int, "2097152")], "2 MiB"),
-        ("format_time", vec![given(T::BigInt, "7200000"), given(T::Text, "m")], "120 m"),
-        ("format_time", vec![given(T::BigInt, "1"), Given(T::Text, None)], "none of the arguments may be null"),
+        ("mask_hash", vec![given(T::Text, "abc"), given(T::Text, "x")], "Hash algorithm not found: x"),
+        ("mask_hash", vec![given(T::Text, "abc"), given(T::Text, "md5")], "0x900150983cd24fb0d6963f7d28e17f72"),
         (
-            "uuid",
-            vec![given(T::Int, "1")],
-            "Invalid number of arguments in call to function system.uuid: 0 required but 1 provided",
+            "mask_hash",
+            vec![given(T::Text, "abc"), given(T::Text, "SHA-1")],
+            "0xa9993e364706816aba3e25717850c26c9cd0d89d",
         ),
-        ("length", vec![], "Invalid number of arguments for function system.length([text|varchar|ascii])"),
-        ("nothing", vec![], "unknown"),
-        ("blobasblob", vec![given(T::Blob, "0x")], "unknown"),
     ]
 }
 
 #[test]
 fn functions_give_what_cassandra_gives() {
-    let cases = [cases_of_times(), cases_of_numbers_and_collections(), cases_of_floors(), cases_of_texts_and_vectors()]
-        .concat();
+    let cases = [
+        cases_of_times(),
+        cases_of_numbers_and_collections(),
+        cases_of_floors(),
+        cases_of_texts_and_vectors(),
+        cases_of_masks(),
+    ]
+    .concat();
     let wrong: Vec<String> = cases
         .iter()
         .map(|(name, arguments, expected)| (name, expected, call(name, arguments)))
@@ -360,6 +391,13 @@ fn arithmetic_has_the_types_and_the_overflow_of_cassandra() {
         (Remainder, (T::Double, "7.5"), (T::Int, "2"), "double 1.5"),
         (Divide, (T::Decimal, "1"), (T::Decimal, "8"), "decimal 0.125"),
         (
+            Subtract,
+            (T::Timestamp, "5"),
+            (T::Timestamp, "2"),
+            "Ambiguous '-' operation with args 5 and 2: use type hint \
+         to disambiguate, example '(int) ?'",
+        ),
+        (
             Add,
             (T::Decimal, "1"),
             (T::Double, "NaN"),
@@ -399,11 +437,21 @@ fn arithmetic_has_the_types_and_the_overflow_of_cassandra() {
 }
 
 #[test]
+fn integers_become_decimals_as_doubles_do_where_no_digit_is_lost() {
+    use crate::ast::ArithmeticOperator::{Add, Multiply};
+    let price = || (CqlType::Decimal, "10.30");
+    assert_eq!(operation(Multiply, (CqlType::Int, "7"), price()), "decimal 72.100");
+    assert_eq!(operation(Multiply, (CqlType::VarInt, "7"), price()), "decimal 72.10");
+    let long = operation(Add, (CqlType::BigInt, "9007199254740993"), (CqlType::Decimal, "0.5"));
+    assert_eq!(long, "decimal 9007199254740993.5");
+}
+
+#[test]
 fn markers_make_calls_ambiguous_unless_the_receiver_tells() {
     use crate::ast::ArithmeticOperator::Add;
     let int = Given(CqlType::Int, Some("1"));
     let error = resolve_arithmetic(Add, &Marker, &int, None).unwrap_err();
-    assert!(error.starts_with("Ambiguous '+' operation with args ? and 1: use type casts"), "{error}");
+    assert!(error.starts_with("Ambiguous '+' operation with args ? and 1: use type hint"), "{error}");
     let error = resolve_negation(&Marker, None).unwrap_err();
     assert_eq!(error, "Ambiguous negation: use type casts to disambiguate");
     let schema = sample();
@@ -452,19 +500,36 @@ fn casts_convert_as_java_does() {
         (T::TimeUuid, "50554d6e-29bb-11e5-b345-feff819cdc9f", T::Date, "2015-07-14"),
         (T::Time, "11:03:02", T::Text, "11:03:02.000000000"),
         (T::Ascii, "a", T::Text, "a"),
-        (T::Text, "a", T::Ascii, "a cannot be cast to ascii"),
-        (T::Text, "1", T::Int, "1 cannot be cast to int"),
-        (T::Int, "1", T::Counter, "1 cannot be cast to counter"),
+        (T::BigInt, "86400000", T::Date, "1970-01-02"),
+        (T::Timestamp, "5", T::BigInt, "5"),
+        (
+            T::Text,
+            "a",
+            T::Timestamp,
+            "Invalid call to function system.cast_as_timestamp, none of its type signatures match (known type \
+             signatures: system.cast_as_timestamp : (timeuuid) -> timestamp, system.cast_as_timestamp : (date) -> \
+             timestamp)",
+        ),
+        (
+            T::Timestamp,
+            "5",
+            T::Int,
+            "Ambiguous call to function system.cast_as_int (can be matched by following signatures: \
+             system.cast_as_int : (bigint) -> int, system.cast_as_int : (varint) -> int): use type casts to \
+             disambiguate",
+        ),
+        (T::Int, "1", T::Counter, "no cast"),
         (T::Double, "Infinity", T::Decimal, "An infinite number cannot be converted into a decimal"),
     ];
+    let schema = sample();
+    let table = table(&schema, "t");
     for (from, text, to, expected) in cases {
         let given = Given(from.clone(), Some(text));
-        let found = match resolve_cast(&given, &to) {
+        let found = match resolve_cast(&given, &to, None, table) {
             Ok(Some(function)) => evaluated(&function, &[given]),
-            Ok(None) => "the same".to_owned(),
+            Ok(None) => "no cast".to_owned(),
             Err(error) => error,
         };
         assert_eq!(found, expected, "{from} {text} as {to}");
     }
-    assert_eq!(resolve_cast(&Given(CqlType::Int, Some("1")), &CqlType::Int), Ok(None));
 }

@@ -17,7 +17,7 @@ mod text;
 
 pub(crate) use aggregate::{Accumulator, Aggregate};
 use resolve::element_of as resolve_element;
-pub(crate) use resolve::{Call, resolve, resolve_arithmetic, resolve_cast, resolve_negation};
+pub(crate) use resolve::{Call, cast_name, resolve, resolve_arithmetic, resolve_cast, resolve_negation};
 pub(crate) use scalar::Scalar;
 
 use model::CqlType;
@@ -66,10 +66,11 @@ fn holds_values_of(to: &CqlType, from: &CqlType) -> bool {
     match (to, from) {
         (CqlType::Blob, _) => true,
         (CqlType::Text, CqlType::Ascii)
-        | (CqlType::VarInt, CqlType::Int | CqlType::BigInt)
+        | (CqlType::VarInt, CqlType::Int | CqlType::BigInt | CqlType::Timestamp)
         | (CqlType::Uuid, CqlType::TimeUuid)
         | (CqlType::BigInt, CqlType::Timestamp)
         | (CqlType::Timestamp, CqlType::BigInt)
+        | (CqlType::Date, CqlType::Int)
         | (CqlType::Time, CqlType::BigInt) => true,
         (CqlType::List { element: to, .. }, CqlType::List { element: from, .. })
         | (CqlType::Set { element: to, .. }, CqlType::Set { element: from, .. }) => {
@@ -97,6 +98,9 @@ pub(crate) trait Argument {
 
     /// True for a bind marker.
     fn is_marker(&self) -> bool;
+
+    /// How many elements a list that is written out has.
+    fn elements(&self) -> Option<usize>;
 
     /// As messages repeat it.
     fn text(&self) -> String;
@@ -137,7 +141,9 @@ impl Function {
 impl fmt::Display for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parameters: Vec<String> = self.parameters.iter().map(CqlType::to_string).collect();
-        write!(f, "system.{} : ({}) -> {}", self.name, parameters.join(", "), self.returns)
+        // Names that begin with an underscore are no identifiers.
+        let quote = if self.name.starts_with('_') { "\"" } else { "" };
+        write!(f, "system.{quote}{}{quote} : ({}) -> {}", self.name, parameters.join(", "), self.returns)
     }
 }
 

@@ -118,7 +118,7 @@ impl Number {
         }
     }
 
-    /// The decimal of the same value, as arithmetic makes it.
+    /// The decimal of the same value.
     ///
     /// # Errors
     /// For NaN and the infinities.
@@ -128,6 +128,16 @@ impl Number {
             Number::VarInt(value) => Ok(Decimal::integer(value.clone())),
             Number::Decimal(value) => Ok(value.clone()),
             floating => Decimal::from_double(floating.to_double()),
+        }
+    }
+
+    /// The decimal that arithmetic with a decimal makes of it: Java's of an integer has a place behind the point,
+    /// since it comes of a double. One that no double expresses stays as it is.
+    fn as_decimal(&self) -> Result<Decimal, String> {
+        const EXACT_MAX: u64 = 1 << 53;
+        match self {
+            Number::Integer(value) if value.unsigned_abs() <= EXACT_MAX => Decimal::from_double(*value as f64),
+            other => other.to_decimal(),
         }
     }
 
@@ -170,7 +180,7 @@ impl Number {
             CqlType::Float => Value::Float(floating(operator, self.to_float(), other.to_float())),
             CqlType::Double => Value::Double(floating(operator, self.to_double(), other.to_double())),
             CqlType::VarInt => Value::VarInt(varints(operator, &self.to_varint(), &other.to_varint())?),
-            CqlType::Decimal => decimals(operator, &self.to_decimal()?, &other.to_decimal()?)?.into_value(),
+            CqlType::Decimal => decimals(operator, &self.as_decimal()?, &other.as_decimal()?)?.into_value(),
             integer => wrapped(longs(operator, self.to_long(), other.to_long())?, integer),
         })
     }

@@ -81,7 +81,7 @@ pub(crate) fn resolve_arithmetic(
             }
         }
         return Err(format!(
-            "Ambiguous '{}' operation with args {} and {}: use type casts to disambiguate",
+            "Ambiguous '{}' operation with args {} and {}: use type hint to disambiguate, example '(int) ?'",
             operator.symbol(),
             left.text(),
             right.text()
@@ -102,34 +102,64 @@ pub(crate) fn resolve_negation(value: &dyn Argument, receiver: Option<&CqlType>)
         Matching::Exact(function) => Ok(function),
         Matching::Weak(compatible) => match <[Function; 1]>::try_from(compatible) {
             Ok([only]) => Ok(only),
-            Err(several) if several.is_empty() => {
-                Err(format!("the '-' operation is not supported on {}", value.text()))
-            }
+            Err(several) if several.is_empty() => Err(none_matches("system._negate", &functions)),
             Err(_) => Err("Ambiguous negation: use type casts to disambiguate".to_owned()),
         },
     }
 }
 
-/// The function of `CAST(value AS target)`; `None` when the value is of that type already.
+/// The name of the functions that cast to `target`.
+pub(crate) fn cast_name(target: &CqlType) -> String {
+    format!("cast_as_{target}")
+}
+
+/// The function of `CAST(value AS target)`; `None` when nothing can be cast to that type.
 ///
 /// # Errors
-/// When the one cannot be cast to the other.
-pub(crate) fn resolve_cast(value: &dyn Argument, target: &CqlType) -> Result<Option<Function>, String> {
-    let from = value.own_type();
-    if from.as_ref().is_some_and(|from| super::same_type(from, target)) {
+/// In Cassandra's words, when the value cannot, or in more than one way.
+pub(crate) fn resolve_cast(
+    value: &dyn Argument,
+    target: &CqlType,
+    receiver: Option<&CqlType>,
+    table: &Table,
+) -> Result<Option<Function>, String> {
+    let name = cast_name(target);
+    let cast = |from: &CqlType| Function::scalar(&name, vec![from.clone()], target.clone(), Scalar::Cast);
+    let functions: Vec<Function> = CASTS.iter().filter(|from| can_cast(from, target)).map(cast).collect();
+    if functions.is_empty() {
         return Ok(None);
     }
-    let cast = |from: CqlType| Function::scalar("cast", vec![from], target.clone(), Scalar::Cast);
-    match from {
-        Some(from) if can_cast(&from, target) => Ok(Some(cast(from))),
-        _ => Err(format!("{} cannot be cast to {target}", value.text())),
-    }
+    let call = Call { keyspace: Some("system"), name: &name, arguments: vec![value], receiver, table };
+    best_of(&call, functions, &call.shown()).map(Some)
 }
+
+/// The types that something can be cast from.
+const CASTS: [CqlType; 17] = [
+    CqlType::TinyInt,
+    CqlType::SmallInt,
+    CqlType::Int,
+    CqlType::BigInt,
+    CqlType::Float,
+    CqlType::Double,
+    CqlType::Decimal,
+    CqlType::VarInt,
+    CqlType::Counter,
+    CqlType::Ascii,
+    CqlType::Boolean,
+    CqlType::Inet,
+    CqlType::Uuid,
+    CqlType::TimeUuid,
+    CqlType::Timestamp,
+    CqlType::Date,
+    CqlType::Time,
+];
 
 fn can_cast(from: &CqlType, to: &CqlType) -> bool {
     let is_text = matches!(to, CqlType::Ascii | CqlType::Text);
     match from {
-        number if NUMBERS.contains(number) => is_text || (NUMBERS.contains(to) && *to != CqlType::Counter),
+        number if NUMBERS.contains(number) => {
+            is_text || (NUMBERS.contains(to) && *to != CqlType::Counter && number != to)
+        }
         CqlType::Ascii => *to == CqlType::Text,
         CqlType::Boolean | CqlType::Inet | CqlType::Time | CqlType::Uuid => is_text,
         CqlType::TimeUuid => is_text || matches!(to, CqlType::Date | CqlType::Timestamp),
@@ -145,7 +175,7 @@ enum Matching {
 }
 
 fn matching(functions: &[Function], arguments: &[&dyn Argument], receiver: Option<&CqlType>) -> Matching {
-    let mut compatible = Vec::new();
+    let (mut exact, mut compatible) = (Vec::new(), Vec::new());
     for function in functions {
         let returns = receiver.map_or(Assignment::Exact, |receiver| Assignment::of_types(&function.returns, receiver));
         if returns == Assignment::No || function.parameters.len() != arguments.len() {
@@ -153,24 +183,34 @@ fn matching(functions: &[Function], arguments: &[&dyn Argument], receiver: Optio
         }
         let pairs = function.parameters.iter().zip(arguments);
         match pairs.fold(Assignment::Exact, |all, (parameter, argument)| all.and(argument.assignment(parameter))) {
-            Assignment::Exact => return Matching::Exact(function.clone()),
+            Assignment::Exact => exact.push(function),
             Assignment::Weak => compatible.push(function.clone()),
             Assignment::No => {}
         }
     }
-    Matching::Weak(compatible)
+    // An operator in an operator may match more than one exactly: that of the receiver's type loses nothing.
+    let of_receiver = |function: &&&Function| function.parameters.iter().all(|own| Some(own) == receiver);
+    match exact.iter().find(of_receiver).or(exact.first()) {
+        Some(function) => Matching::Exact(Function::clone(function)),
+        None => Matching::Weak(compatible),
+    }
+}
+
+fn listed(functions: &[Function]) -> String {
+    functions.iter().map(Function::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn none_matches(name: &str, functions: &[Function]) -> String {
+    let listed = listed(functions);
+    format!("Invalid call to function {name}, none of its type signatures match (known type signatures: {listed})")
 }
 
 fn best_of(call: &Call<'_>, functions: Vec<Function>, name: &str) -> Result<Function, String> {
-    let listed = |functions: &[Function]| functions.iter().map(Function::to_string).collect::<Vec<_>>().join(", ");
     match matching(&functions, &call.arguments, call.receiver) {
         Matching::Exact(function) => Ok(function),
         Matching::Weak(compatible) => match <[Function; 1]>::try_from(compatible) {
             Ok([only]) => Ok(only),
-            Err(several) if several.is_empty() => Err(format!(
-                "Invalid call to function {name}, none of its type signatures match (known type signatures: {})",
-                listed(&functions)
-            )),
+            Err(several) if several.is_empty() => Err(none_matches(name, &functions)),
             Err(several) => Err(format!(
                 "Ambiguous call to function {name} (can be matched by following signatures: {}): use type casts to \
                  disambiguate",
@@ -220,7 +260,8 @@ fn operations(operator: ArithmeticOperator) -> &'static [Function] {
 fn make_operations(operator: ArithmeticOperator) -> Vec<Function> {
     let mut functions = Vec::new();
     let mut add = |left: &CqlType, right: &CqlType, returns: CqlType, scalar: Scalar| {
-        functions.push(Function::scalar("_operation", vec![left.clone(), right.clone()], returns, scalar));
+        let parameters = vec![left.clone(), right.clone()];
+        functions.push(Function::scalar(operator.function_name(), parameters, returns, scalar));
     };
     for left in &NUMBERS {
         for right in &NUMBERS {
@@ -270,6 +311,7 @@ fn candidates(call: &Call<'_>) -> Result<Option<Candidates>, String> {
         "current_time" | "currenttime" => one(vec![], Time, Scalar::Current),
         "min_timeuuid" | "mintimeuuid" => one(vec![Timestamp], TimeUuid, Scalar::BoundOfTimeUuids { greatest: false }),
         "max_timeuuid" | "maxtimeuuid" => one(vec![Timestamp], TimeUuid, Scalar::BoundOfTimeUuids { greatest: true }),
+        // Of Cassandra 4.
         "dateof" => one(vec![TimeUuid], Timestamp, Scalar::ToMoment),
         "unixtimestampof" => one(vec![TimeUuid], BigInt, Scalar::ToMilliseconds),
         "to_date" | "todate" => each(&[TimeUuid, Timestamp], &|_| Date, Scalar::ToMoment),
@@ -285,6 +327,8 @@ fn candidates(call: &Call<'_>) -> Result<Option<Candidates>, String> {
         "round" => each(&NUMBERS, &Clone::clone, Scalar::Mathematics(Mathematics::Round)),
         "sum" => Candidates::Fixed(of_numbers(Aggregate::Sum)),
         "avg" => Candidates::Fixed(of_numbers(Aggregate::Average)),
+        // A parameter of type blob takes values of all types.
+        "count" => Candidates::Fixed(vec![Function::aggregate(vec![Blob], BigInt, Aggregate::Count)]),
         "countrows" => Candidates::Fixed(vec![Function::aggregate(vec![], BigInt, Aggregate::CountRows)]),
         "length" => Candidates::Made(made(call, &[Parameter::Texts], |types| (types, CqlType::Int, Scalar::Length))?),
         "octet_length" => {
@@ -314,8 +358,7 @@ fn floors() -> Vec<Function> {
 }
 
 fn of_numbers(aggregate: Aggregate) -> Vec<Function> {
-    let returns = |cql_type: &CqlType| if *cql_type == CqlType::Counter { CqlType::BigInt } else { cql_type.clone() };
-    NUMBERS.iter().map(|number| Function::aggregate(vec![number.clone()], returns(number), aggregate)).collect()
+    NUMBERS.iter().map(|number| Function::aggregate(vec![number.clone()], number.clone(), aggregate)).collect()
 }
 
 /// The types of a conversion such as `int_as_blob`, `intasblob`, `blob_as_int` and `blobasint`.
@@ -340,6 +383,7 @@ enum Parameter {
     AnyOrReceiver,
     SameAsFirst,
     Texts,
+    Text,
     Collection,
     SetOrList,
     NumericSetOrList,
@@ -347,6 +391,7 @@ enum Parameter {
     Int,
     OptionalText,
     Amount,
+    FloatVector,
 }
 
 impl Parameter {
@@ -360,12 +405,14 @@ impl Parameter {
             Parameter::Any | Parameter::AnyOrReceiver => "any",
             Parameter::SameAsFirst => "same",
             Parameter::Texts => "[text|varchar|ascii]",
+            Parameter::Text => "text",
             Parameter::Collection => "collection",
             Parameter::SetOrList | Parameter::NumericSetOrList => "numeric_set_or_list",
             Parameter::Map => "map",
             Parameter::Int => "int",
             Parameter::OptionalText => "[text]",
             Parameter::Amount => "[int|tinyint|smallint|bigint|varint|ascii|text]",
+            Parameter::FloatVector => "vector<float, n>",
         }
     }
 
@@ -374,8 +421,15 @@ impl Parameter {
         match self {
             Parameter::SameAsFirst => first.cloned().or(own),
             Parameter::AnyOrReceiver => own.or_else(|| receiver.cloned()),
-            Parameter::Texts | Parameter::OptionalText => own.or(Some(CqlType::Text)),
+            Parameter::Texts | Parameter::Text | Parameter::OptionalText => own.or(Some(CqlType::Text)),
             Parameter::Int | Parameter::Amount => own.or(Some(CqlType::Int)),
+            Parameter::FloatVector => argument
+                .elements()
+                .map_or(own, |elements| {
+                    let dimensions = u32::try_from(elements).ok()?;
+                    Some(CqlType::Vector { element: std::sync::Arc::new(CqlType::Float), dimensions })
+                })
+                .or_else(|| first.cloned()),
             _ => own,
         }
     }
@@ -398,7 +452,11 @@ impl Parameter {
             }
             Parameter::Map => (matches!(cql_type, T::Map { .. }), "a map argument".to_owned()),
             Parameter::Texts => (fixed(&[T::Text, T::Ascii]), format!("an argument of type {}", self.name())),
-            Parameter::OptionalText => (fixed(&[T::Text]), "an argument of type text".to_owned()),
+            Parameter::Text | Parameter::OptionalText => (fixed(&[T::Text]), "an argument of type text".to_owned()),
+            Parameter::FloatVector => {
+                let is_float = matches!(cql_type, T::Vector { element, .. } if **element == T::Float);
+                (is_float, "a float vector argument".to_owned())
+            }
             Parameter::Int => (fixed(&[T::Int]), format!("an argument of type {}", self.name())),
             Parameter::Amount => (
                 fixed(&[T::Int, T::TinyInt, T::SmallInt, T::BigInt, T::VarInt, T::Ascii, T::Text]),
@@ -466,11 +524,7 @@ pub(super) fn element_of(cql_type: &CqlType) -> CqlType {
 fn made_for_types(call: &Call<'_>) -> Result<Option<Function>, String> {
     let aggregate = |aggregate: Aggregate, parameter: Parameter| -> Result<Function, String> {
         let types = infer(call, &[parameter])?;
-        let own = types.first().cloned().unwrap_or(CqlType::BigInt);
-        let returns = match (aggregate, own) {
-            (Aggregate::Count, _) | (_, CqlType::Counter) => CqlType::BigInt,
-            (_, own) => own,
-        };
+        let returns = types.first().cloned().unwrap_or(CqlType::BigInt);
         Ok(Function::aggregate(types, returns, aggregate))
     };
     let of_elements = |aggregate: Aggregate, parameter: Parameter| {
@@ -480,16 +534,13 @@ fn made_for_types(call: &Call<'_>) -> Result<Option<Function>, String> {
         })
     };
     let similarity = |kind: Similarity| -> Result<Function, String> {
-        let types = infer(call, &[Parameter::AnyOrReceiver, Parameter::SameAsFirst])?;
-        let is_vector =
-            |cql_type: &CqlType| matches!(cql_type, CqlType::Vector { element, .. } if **element == CqlType::Float);
-        if !types.iter().all(is_vector) {
-            return Err(format!("Only float vectors are supported by system.{}", call.name));
+        let types = infer(call, &[Parameter::FloatVector, Parameter::FloatVector])?;
+        if types.windows(2).any(|pair| pair[0] != pair[1]) {
+            return Err("All arguments must have the same vector dimensions".to_owned());
         }
         Ok(Function::scalar(call.name, types, CqlType::Float, Scalar::Similarity(kind)))
     };
     let function = match call.name {
-        "count" => aggregate(Aggregate::Count, Parameter::Any)?,
         "min" => aggregate(Aggregate::Min, Parameter::AnyOrReceiver)?,
         "max" => aggregate(Aggregate::Max, Parameter::AnyOrReceiver)?,
         "map_keys" => made(call, &[Parameter::Map], |types| {
@@ -507,12 +558,16 @@ fn made_for_types(call: &Call<'_>) -> Result<Option<Function>, String> {
         "collection_max" => of_elements(Aggregate::Max, Parameter::SetOrList)?,
         "collection_sum" => of_elements(Aggregate::Sum, Parameter::NumericSetOrList)?,
         "collection_avg" => of_elements(Aggregate::Average, Parameter::NumericSetOrList)?,
-        "to_json" | "tojson" => made(call, &[Parameter::Any], |types| (types, CqlType::Text, Scalar::ToJson))?,
+        "to_json" | "tojson" => {
+            let function = made(call, &[Parameter::Any], |types| (types, CqlType::Text, Scalar::ToJson))?;
+            Function { name: "to_json".to_owned(), ..function }
+        }
         "from_json" | "fromjson" => {
             let Some(receiver) = call.receiver else {
                 return Err(format!("{}() cannot be used in the selection clause of a SELECT statement", call.name));
             };
-            Function::scalar(call.name, vec![CqlType::Text], receiver.clone(), Scalar::FromJson)
+            infer(call, &[Parameter::Text])?;
+            Function::scalar("from_json", vec![CqlType::Text], receiver.clone(), Scalar::FromJson)
         }
         "similarity_cosine" => similarity(Similarity::Cosine)?,
         "similarity_euclidean" => similarity(Similarity::Euclidean)?,

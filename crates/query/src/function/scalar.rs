@@ -7,11 +7,13 @@ use crate::ast::ArithmeticOperator;
 use crate::evaluation::EvaluationContext;
 use crate::json::Json;
 use bytes::Bytes;
+use md5::Md5;
 use model::limits::VALUE_BYTES_MAX;
 use model::value::{join_parts, parts, validate};
 use model::{CqlType, PartitionKey, RequestError, Value};
 use num_bigint::BigInt;
-use sha2::{Digest as _, Sha224, Sha256, Sha384, Sha512};
+use sha1::Sha1;
+use sha2::{Digest as _, Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The value of an argument.
@@ -128,8 +130,8 @@ impl Function {
             values.push(self.value(index, wire)?);
         }
         let operation_failed = |operator: ArithmeticOperator| {
-            let types: Vec<String> = self.parameters.iter().map(CqlType::to_string).collect();
-            let operation = types.join(&format!(" {} ", operator.symbol()));
+            let symbol = operator.symbol();
+            let operation = self.parameter_names().join(&format!(" {symbol} "));
             move |reason: String| invalid(format!("the operation '{operation}' failed: {reason}"))
         };
         match (scalar, values.as_slice()) {
@@ -191,9 +193,16 @@ impl Function {
         let text = wires.first().map(|wire| String::from_utf8_lossy(wire).into_owned()).unwrap_or_default();
         let parsed = Json::parse(&text).map_err(|error| {
             let shown = crate::source::shortened(&text);
-            invalid(format!("Could not decode JSON string '{shown}': {error}"))
-        })?;
-        parsed.to_wire(&self.returns).map_err(invalid)
+            format!("Could not decode JSON string '{shown}': {error}")
+        });
+        parsed.and_then(|json| json.to_wire(&self.returns)).map_err(|reason| {
+            let (name, parameters) = (&self.name, self.parameter_names().join(", "));
+            invalid(format!("execution of 'system.{name}[{parameters}]' failed: {reason}"))
+        })
+    }
+
+    fn parameter_names(&self) -> Vec<String> {
+        self.parameters.iter().map(CqlType::to_string).collect()
     }
 
     fn to_json(&self, arguments: &[Operand]) -> Result<Operand, RequestError> {
@@ -263,19 +272,28 @@ impl Function {
                 Ok(Some(Bytes::from(text::mask(&text, int(1), int(2), padding, mask == Mask::Inner))))
             }
             Mask::Hash => {
-                let algorithm = argument(1).map(|name| String::from_utf8_lossy(name).to_uppercase());
+                let algorithm = argument(1).map(|name| String::from_utf8_lossy(name));
                 let Some(value) = argument(0) else { return Ok(None) };
-                let hash = match algorithm.as_deref() {
-                    None | Some("SHA-256") => Sha256::digest(value).to_vec(),
-                    Some("SHA-224") => Sha224::digest(value).to_vec(),
-                    Some("SHA-384") => Sha384::digest(value).to_vec(),
-                    Some("SHA-512") => Sha512::digest(value).to_vec(),
-                    Some(other) => return Err(invalid(format!("Hash algorithm not found: {other}"))),
-                };
-                Ok(Some(Bytes::from(hash)))
+                hash(algorithm.as_deref().unwrap_or("SHA-256"), value).map(Some)
             }
         }
     }
+}
+
+/// The hash of `value`; the algorithm has the name that Java knows it by, in any case.
+fn hash(algorithm: &str, value: &[u8]) -> Result<Bytes, RequestError> {
+    let hash = match algorithm.to_uppercase().as_str() {
+        "MD5" => Md5::digest(value).to_vec(),
+        "SHA" | "SHA1" | "SHA-1" => Sha1::digest(value).to_vec(),
+        "SHA-224" => Sha224::digest(value).to_vec(),
+        "SHA-256" => Sha256::digest(value).to_vec(),
+        "SHA-384" => Sha384::digest(value).to_vec(),
+        "SHA-512" => Sha512::digest(value).to_vec(),
+        "SHA-512/224" => Sha512_224::digest(value).to_vec(),
+        "SHA-512/256" => Sha512_256::digest(value).to_vec(),
+        _ => return Err(invalid(format!("Hash algorithm not found: {}", crate::source::shortened(algorithm)))),
+    };
+    Ok(Bytes::from(hash))
 }
 
 fn token(components: &[&Bytes]) -> Result<Bytes, RequestError> {

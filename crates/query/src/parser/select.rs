@@ -1,7 +1,7 @@
 //! SELECT, and the relations of WHERE and IF.
 
 use super::Parser;
-use crate::ast::{Comparand, Name, Operator, Ordering, Relation, Select, Selector, Subject};
+use crate::ast::{Comparand, Name, Operator, Ordering, Relation, Select, Selector, Subject, Term, TermKind};
 use crate::lexer::TokenKind;
 use crate::source::Position;
 use model::RequestError;
@@ -136,7 +136,36 @@ impl Parser<'_> {
             return Ok(relation);
         }
         let subject = self.subject()?;
-        self.comparison(subject)
+        let at = self.here();
+        let (operator, ahead) = (self.operator()?, self.symbol());
+        // Several columns are compared with tuples, or markers of tuples, and tokens with one value.
+        let is_order = matches!(
+            operator,
+            Operator::Equal
+                | Operator::Less
+                | Operator::LessOrEqual
+                | Operator::Greater
+                | Operator::GreaterOrEqual
+                | Operator::Between
+        );
+        let fits = match &subject {
+            Subject::Columns(_) => (is_order || operator == Operator::In) && matches!(ahead, Some("(" | "?" | ":")),
+            Subject::Token(_) => is_order,
+            _ => true,
+        };
+        if !fits {
+            self.expected.push("a tuple");
+            return Err(self.unexpected());
+        }
+        let is_tuple = matches!(subject, Subject::Columns(_));
+        let relation = self.compared(subject, operator, at)?;
+        if let (true, Operator::In, Comparand::Many(terms)) = (is_tuple, operator, &relation.comparand) {
+            let others = |term: &&Term| !matches!(term.kind, TermKind::Tuple(_) | TermKind::Marker { .. });
+            if let Some(other) = terms.iter().find(others) {
+                return Err(self.source.syntax(other.at, "expected a tuple of values or a bind marker"));
+            }
+        }
+        Ok(relation)
     }
 
     /// True when the parenthesis in hand begins `(name, ...)` or `(name)`.
@@ -156,7 +185,8 @@ impl Parser<'_> {
             return Ok(Subject::Token(self.names_in_parentheses("a column name")?));
         }
         let column = self.name("a column name")?;
-        self.part_of_column(column)
+        // Fields are selected, and conditions of IF, but restrict nothing.
+        if self.symbol() == Some(".") { Err(self.unexpected()) } else { self.part_of_column(column) }
     }
 
     /// The column, or the element or field of it that is named behind it.
@@ -180,6 +210,10 @@ impl Parser<'_> {
     pub(super) fn comparison(&mut self, subject: Subject) -> Result<Relation, RequestError> {
         let at = self.here();
         let operator = self.operator()?;
+        self.compared(subject, operator, at)
+    }
+
+    fn compared(&mut self, subject: Subject, operator: Operator, at: Position) -> Result<Relation, RequestError> {
         let comparand = match operator {
             Operator::IsNotNull => Comparand::Nothing,
             Operator::In | Operator::NotIn => self.in_values()?,

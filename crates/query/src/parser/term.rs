@@ -4,6 +4,7 @@ use super::Parser;
 use crate::ast::{ArithmeticOperator, FunctionName, Name, Term, TermKind, TypeName, TypeNameKind};
 use crate::lexer::{Lexer, Token, TokenKind};
 use crate::source::Position;
+use crate::term::time_of_cells;
 use model::limits::NESTING_MAX;
 use model::name::is_reserved;
 use model::{CqlType, RequestError};
@@ -299,7 +300,7 @@ impl<'a> Parser<'a> {
                 let literal = ["true", "false", "null", "nan", "infinity", "token"];
                 let is_literal = literal.iter().any(|word| text.eq_ignore_ascii_case(word));
                 // The words that can follow a selection and are not reserved.
-                let follows = ["as", "per"].iter().any(|word| text.eq_ignore_ascii_case(word));
+                let follows = ["as", "group", "per"].iter().any(|word| text.eq_ignore_ascii_case(word));
                 is_literal || !(follows || is_reserved(text))
             }
             TokenKind::Symbol(_) | TokenKind::End | TokenKind::Bad(_) => false,
@@ -348,13 +349,35 @@ impl<'a> Parser<'a> {
     fn call(&mut self, scope: Scope, depth: usize, at: Position, function: FunctionName) -> Result<Tall, RequestError> {
         self.expect_symbol("(")?;
         let counts = function.keyspace.is_none() && function.name.text == "count";
-        if scope == Scope::Selection && counts && self.symbol() == Some("*") {
+        // As in Cassandra `count(1)`, or of another constant, counts rows.
+        let is_constant = !matches!(
+            self.token.kind,
+            TokenKind::Word | TokenKind::QuotedName | TokenKind::Symbol(_) | TokenKind::Bad(_) | TokenKind::End
+        );
+        let counts_rows = self.symbol() == Some("*") || (is_constant && self.is_followed_by(")"));
+        if scope == Scope::Selection && counts && counts_rows {
             self.advance();
             self.expect_symbol(")")?;
             return self.tall(TermKind::CountRows, at, 1);
         }
+        if scope == Scope::Selection && time_of_cells(&function).is_some() {
+            let Tall { term, height } = self.cells_of_column(depth + 1)?;
+            return self.tall(TermKind::Call { function, arguments: vec![term] }, at, height + 1);
+        }
         let (arguments, height) = self.items(scope, depth + 1, ")")?;
         self.tall(TermKind::Call { function, arguments }, at, height + 1)
+    }
+
+    /// What `writetime` and its like are of, and the parenthesis behind it: a column, or a part of one.
+    fn cells_of_column(&mut self, depth: usize) -> Result<Tall, RequestError> {
+        let at = self.here();
+        let name = self.name("a column name")?;
+        let mut found = self.tall(TermKind::Column(name), at, 1)?;
+        if matches!(self.symbol(), Some("." | "[")) {
+            found = self.part(found, depth)?;
+        }
+        self.expect_symbol(")")?;
+        Ok(found)
     }
 
     fn cast(&mut self, scope: Scope, depth: usize) -> Result<Tall, RequestError> {
@@ -363,7 +386,12 @@ impl<'a> Parser<'a> {
         self.expect_symbol("(")?;
         let Tall { term, height } = self.addition(scope.inner(), depth + 1)?;
         self.expect_word("AS")?;
-        let target = self.type_name()?;
+        let at_type = self.here();
+        let target = self.native_type().ok_or_else(|| {
+            self.expected.push("a native type");
+            self.unexpected()
+        })?;
+        let target = TypeName { kind: TypeNameKind::Native(target), at: at_type };
         self.expect_symbol(")")?;
         self.tall(TermKind::Cast { value: Box::new(term), target }, at, height + 1)
     }
@@ -403,6 +431,17 @@ impl<'a> Parser<'a> {
         self.type_name_at(1)
     }
 
+    /// Takes the name of a type that has a word of its own, if one stands here.
+    fn native_type(&mut self) -> Option<CqlType> {
+        let word = self.text().to_ascii_lowercase();
+        let native = if word == "counter" { Some(CqlType::Counter) } else { CqlType::scalar(&word) };
+        let native = native.filter(|_| self.token.kind == TokenKind::Word && !self.is_followed_by("."));
+        if native.is_some() {
+            self.advance();
+        }
+        native
+    }
+
     fn type_name_at(&mut self, depth: usize) -> Result<TypeName, RequestError> {
         let at = self.here();
         if depth > NESTING_MAX {
@@ -412,10 +451,7 @@ impl<'a> Parser<'a> {
         let kind = match self.token.kind {
             TokenKind::Word if self.is_followed_by("<") => self.parameterized_type(depth)?,
             TokenKind::Word | TokenKind::QuotedName => {
-                let word = self.text().to_ascii_lowercase();
-                let native = if word == "counter" { Some(CqlType::Counter) } else { CqlType::scalar(&word) };
-                if let Some(native) = native.filter(|_| !self.is_followed_by(".")) {
-                    self.advance();
+                if let Some(native) = self.native_type() {
                     TypeNameKind::Native(native)
                 } else {
                     let first = self.name("a type")?;

@@ -1,0 +1,82 @@
+//! EXPLAIN: which replicas a statement would touch, beside what the statement itself says.
+
+use membership::ClusterView;
+use model::{Consistency, Token, TokenRange};
+use query::{Bound, BoundExplain, ReadSource, Stage};
+
+/// Partitions and ranges that are shown one by one: the rows of EXPLAIN are one page.
+const PLACES_MAX: usize = 100;
+
+/// The rows of EXPLAIN for a statement that is executed at `consistency`.
+pub(crate) fn explained(explain: &BoundExplain, view: &ClusterView, consistency: Consistency) -> Vec<Stage> {
+    let mut stages = explain.stages();
+    let places = Places { view, consistency };
+    match explain.statement.as_ref() {
+        Bound::Read(read) if query::system::is_system(&read.table().keyspace) => {
+            stages.push(Stage::new("replicas", "none: each node answers by itself"));
+        }
+        Bound::Read(read) => match read.source() {
+            ReadSource::Partitions(keys) => {
+                places.of_tokens(&read.table().keyspace, keys.iter().map(|key| key.token), &mut stages);
+            }
+            ReadSource::Range(range) => places.of_range(&read.table().keyspace, range, &mut stages),
+        },
+        Bound::Write(write) => {
+            places.of_tokens(&write.table().keyspace, std::iter::once(write.partition().token), &mut stages);
+        }
+        Bound::Writes(writes) => {
+            for write in writes.iter().take(PLACES_MAX) {
+                places.of_tokens(&write.table().keyspace, std::iter::once(write.partition().token), &mut stages);
+            }
+        }
+        Bound::Schema(_) | Bound::Use(_) | Bound::Explain(_) => {}
+    }
+    stages
+}
+
+struct Places<'a> {
+    view: &'a ClusterView,
+    consistency: Consistency,
+}
+
+impl Places<'_> {
+    /// The replicas of a place, and how many of them must answer.
+    fn stage(&self, keyspace: &str, place: &str, nodes: &[model::NodeId]) -> Stage {
+        let factor = self.view.schema.keyspace(keyspace).map_or(1, |keyspace| keyspace.replication.factor());
+        let required = self.consistency.required(factor);
+        let address = |node: &model::NodeId| {
+            let member = self.view.members.get(node);
+            member.map_or_else(|| node.to_string(), |member| member.addresses.client.to_string())
+        };
+        let detail = format!("{place}: {required} of {} must answer at {}", nodes.len(), self.consistency);
+        Stage { replicas: Some(nodes.iter().map(address).collect()), ..Stage::new("replicas", detail) }
+    }
+
+    fn of_tokens(&self, keyspace: &str, tokens: impl ExactSizeIterator<Item = Token>, stages: &mut Vec<Stage>) {
+        let more = tokens.len().saturating_sub(PLACES_MAX);
+        for token in tokens.take(PLACES_MAX) {
+            let nodes = self.view.replicas(keyspace, token);
+            stages.push(self.stage(keyspace, &format!("token {}", token.0), nodes));
+        }
+        if more > 0 {
+            stages.push(Stage::new("replicas", format!("and those of {more} more partitions")));
+        }
+    }
+
+    /// The parts of the ring that a read of `range` asks, each by itself.
+    fn of_range(&self, keyspace: &str, range: TokenRange, stages: &mut Vec<Stage>) {
+        let mut rest = range;
+        for _ in 0..PLACES_MAX {
+            let Some((part, nodes)) = self.view.part(keyspace, rest) else {
+                return stages.push(Stage::new("replicas", "none: no node holds anything of the keyspace"));
+            };
+            let place = format!("tokens above {} up to {}", part.start.0, part.end.0);
+            stages.push(self.stage(keyspace, &place, nodes));
+            if part.end >= range.end {
+                return;
+            }
+            rest = TokenRange { start: part.end, end: range.end };
+        }
+        stages.push(Stage::new("replicas", "and those of the rest of the ring"));
+    }
+}
