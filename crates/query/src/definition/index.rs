@@ -40,13 +40,9 @@ fn index(source: Source<'_>, keyspace: &Keyspace, table: &Table, create: &Create
     let (class, options) = class_and_options(source, create)?;
     let target = match create.targets.as_slice() {
         [target] => target,
-        [] if create.is_custom => return Err(source.unsupported(create.at, "an index without a target column is")),
         [] => {
             let message = "Only CUSTOM indexes can be created without specifying a target column";
             return Err(source.invalid(create.at, message));
-        }
-        [_, second, ..] if create.is_custom => {
-            return Err(source.unsupported(second.column.at, "an index on several columns is"));
         }
         [_, second, ..] => {
             return Err(source.invalid(second.column.at, "Only CUSTOM indexes support multiple columns"));
