@@ -13,6 +13,7 @@
 
 pub mod corpus;
 pub mod power_cut;
+pub mod secured;
 mod shim;
 pub mod sick_disk;
 
@@ -79,6 +80,8 @@ pub struct Node {
     pub data: PathBuf,
     /// Its log, standard error of all its starts.
     pub log: PathBuf,
+    /// What `helenus admin` needs besides the address.
+    admin: Vec<String>,
     config: PathBuf,
     child: Option<Child>,
 }
@@ -102,7 +105,7 @@ impl Cluster {
         let node = |address: String| {
             let data = folder.path().join(&address);
             let log = folder.path().join(format!("{address}.log"));
-            Node { address, data, log, config: config.clone(), child: None }
+            Node { address, data, log, admin: Vec::new(), config: config.clone(), child: None }
         };
         let nodes = addresses.into_iter().map(node).collect();
         Cluster { folder, nodes }
@@ -268,7 +271,8 @@ impl Node {
     /// What the node says of the cluster; `None` while it does not answer.
     #[must_use]
     pub fn status(&self) -> Option<serde_json::Value> {
-        let output = output(&["admin", "status", "--host", &self.address, "--json"]);
+        let mut command = helenus(&["admin", "status", "--host", &self.address, "--json"]);
+        let output = command.args(&self.admin).output().expect("the binary starts");
         serde_json::from_slice(&output.stdout).ok().filter(|_| output.status.success())
     }
 

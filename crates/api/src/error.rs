@@ -26,6 +26,8 @@ pub enum StatusCode {
     NotFound = 5,
     /// Something to be created exists.
     AlreadyExists = 6,
+    /// Whoever calls may not do this.
+    PermissionDenied = 7,
     /// Overload.
     ResourceExhausted = 8,
     /// The system is not in the state that the request needs.
@@ -41,6 +43,7 @@ pub enum StatusCode {
 pub fn status_code(error: &RequestError) -> StatusCode {
     match error {
         RequestError::Syntax { .. } | RequestError::Invalid(_) => StatusCode::InvalidArgument,
+        RequestError::Unauthorized(_) => StatusCode::PermissionDenied,
         RequestError::NotFound(_) => StatusCode::NotFound,
         RequestError::AlreadyExists { .. } => StatusCode::AlreadyExists,
         RequestError::Unprepared { .. } => StatusCode::FailedPrecondition,
@@ -110,6 +113,7 @@ impl From<&RequestError> for proto::Error {
             // For these two the message is all that there is.
             RequestError::Invalid(_) => (ErrorCode::Invalid, None),
             RequestError::NotFound(_) => (ErrorCode::NotFound, None),
+            RequestError::Unauthorized(_) => (ErrorCode::Unauthorized, None),
             RequestError::AlreadyExists { what } => {
                 let details = proto::AlreadyExistsDetails { what: what.clone() };
                 (ErrorCode::AlreadyExists, Some(Details::AlreadyExists(details)))
@@ -163,6 +167,7 @@ impl TryFrom<proto::Error> for RequestError {
             }
             (ErrorCode::Invalid, None) => RequestError::Invalid(error.message),
             (ErrorCode::NotFound, None) => RequestError::NotFound(error.message),
+            (ErrorCode::Unauthorized, None) => RequestError::Unauthorized(error.message),
             (ErrorCode::AlreadyExists, Some(Details::AlreadyExists(details))) => {
                 RequestError::AlreadyExists { what: details.what }
             }
@@ -226,6 +231,7 @@ mod tests {
             }),
             any::<String>().prop_map(RequestError::Invalid),
             any::<String>().prop_map(RequestError::NotFound),
+            any::<String>().prop_map(RequestError::Unauthorized),
             any::<String>().prop_map(|what| RequestError::AlreadyExists { what }),
             any::<String>().prop_map(|id| RequestError::Unprepared { id }),
             counts().prop_map(|(consistency, required, alive, _)| RequestError::Unavailable {
@@ -276,6 +282,7 @@ mod tests {
             RequestError::Overloaded(_) => 11,
             RequestError::NotServing(_) => 12,
             RequestError::Server(_) => 13,
+            RequestError::Unauthorized(_) => 14,
         }
     }
 
@@ -283,12 +290,12 @@ mod tests {
     fn the_generator_makes_every_variant() {
         use proptest::strategy::ValueTree;
         let mut runner = proptest::test_runner::TestRunner::deterministic();
-        let mut seen = [false; 14];
+        let mut seen = [false; 15];
         for _ in 0..1_000 {
             let error = any_error().new_tree(&mut runner).unwrap().current();
             seen[variant(&error)] = true;
         }
-        assert_eq!(seen, [true; 14]);
+        assert_eq!(seen, [true; 15]);
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! What operators ask a single node: its members, its ring, itself. Unlike a session, this speaks to the one node
 //! that is named and to no other.
 
-use crate::connection::{describe, endpoint};
+use crate::connection::{channel, describe};
 use crate::error::ClientError;
 use crate::proto::admin_client::AdminClient;
+use crate::security::{NamedChannel, Security};
 use crate::session::with_port;
 use api::error::from_status_details;
 use api::proto::client::v1 as proto;
 use model::error::Applied;
 use std::time::Duration;
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 pub use proto::{
@@ -22,19 +22,19 @@ pub use proto::{
 pub struct Admin {
     address: String,
     timeout: Duration,
-    client: AdminClient<Channel>,
+    client: AdminClient<NamedChannel>,
 }
 
 impl Admin {
-    /// Connects to `host`: `HOST` or `HOST:PORT`. `timeout` is that of connecting and of each question.
+    /// Connects to `host`: `HOST` or `HOST:PORT`, with what `security` says. `timeout` is that of connecting and of
+    /// each question.
     ///
     /// # Errors
     /// `Connection` when the node cannot be reached.
-    pub async fn connect(host: &str, timeout: Duration) -> Result<Admin, ClientError> {
+    pub async fn connect(host: &str, timeout: Duration, security: &Security) -> Result<Admin, ClientError> {
         let address = with_port(host);
         let failed = |reason| ClientError::Connection { address: address.clone(), reason, applied: Applied::No };
-        let channel = endpoint(&address, timeout).map_err(failed)?.connect().await;
-        let channel = channel.map_err(|error| failed(describe(&error)))?;
+        let channel = channel(&address, timeout, security).await.map_err(failed)?;
         Ok(Admin { client: AdminClient::new(channel), address, timeout })
     }
 

@@ -1,6 +1,6 @@
 //! The cluster as a session sees it: its nodes, whom to ask, and how that is kept up to date.
 
-use crate::connection::{Connection, Settings, client, describe, endpoint, failure_of};
+use crate::connection::{Connection, Settings, channel, client, describe, failure_of};
 use crate::error::ClientError;
 use crate::node::{Events, Node, jittered};
 use crate::retry::Failure;
@@ -318,7 +318,7 @@ async fn ask_contact_points(settings: &ClusterSettings) -> Result<proto::Topolog
     let mut problems = Vec::new();
     for address in &settings.contact_points {
         let ask = async {
-            let channel = endpoint(address, connect_timeout)?.connect().await.map_err(|error| describe(&error))?;
+            let channel = channel(address, connect_timeout, &settings.connection.security).await?;
             let answer = client(channel).topology(proto::TopologyRequest { known_epoch: 0 }).await;
             answer.map(tonic::Response::into_inner).map_err(|status| match failure_of(&status) {
                 Failure::Request(error) => error.to_string(),

@@ -9,6 +9,7 @@
 
 use crate::proto::helenus_client::HelenusClient;
 use crate::retry::Failure;
+use crate::security::{NamedChannel, Security};
 use api::proto::client::v1 as proto;
 use model::RequestError;
 use model::limits::MESSAGE_BYTES_MAX;
@@ -20,13 +21,15 @@ use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
 
 /// A connection's settings; the session's.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
+    pub(crate) security: Security,
     /// Requests under way at once on one connection; at least 1.
     pub(crate) in_flight_max: usize,
 }
@@ -42,7 +45,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 pub(crate) struct Connection {
     shared: Arc<Shared>,
     requests: mpsc::Sender<proto::ExecuteStreamRequest>,
-    client: HelenusClient<Channel>,
+    client: HelenusClient<NamedChannel>,
     reader: AbortHandle,
 }
 
@@ -95,9 +98,26 @@ impl Pending {
     }
 }
 
-/// An endpoint with what all connections have in common.
-pub(crate) fn endpoint(address: &str, connect_timeout: Duration) -> Result<Endpoint, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
+/// A channel with what all connections have in common.
+///
+/// # Errors
+/// Why there is none, in words.
+pub(crate) async fn channel(
+    address: &str,
+    connect_timeout: Duration,
+    security: &Security,
+) -> Result<NamedChannel, String> {
+    let endpoint = endpoint(address, connect_timeout, security)?;
+    let channel = endpoint.connect().await.map_err(|error| describe(&error))?;
+    Ok(InterceptedService::new(channel, security.credentials.clone()))
+}
+
+fn endpoint(address: &str, connect_timeout: Duration, security: &Security) -> Result<Endpoint, String> {
+    let scheme = if security.tls.is_some() { "https" } else { "http" };
+    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}")).map_err(|error| error.to_string())?;
+    if let Some(tls) = &security.tls {
+        endpoint = endpoint.tls_config(tls.clone()).map_err(|error| describe(&error))?;
+    }
     Ok(endpoint
         .connect_timeout(connect_timeout)
         .tcp_nodelay(true)
@@ -136,13 +156,14 @@ pub(crate) fn failure_of(status: &Status) -> Failure {
     match status.code() {
         Code::DeadlineExceeded => Failure::TimedOut,
         Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Aborted => Failure::Lost(describe_status(status)),
+        Code::Unauthenticated => Failure::Request(RequestError::Unauthorized(status.message().to_owned())),
         Code::ResourceExhausted => Failure::Request(RequestError::Overloaded(status.message().to_owned())),
         _ => Failure::Request(RequestError::Server(describe_status(status))),
     }
 }
 
 /// A client for the calls beside the stream.
-pub(crate) fn client(channel: Channel) -> HelenusClient<Channel> {
+pub(crate) fn client(channel: NamedChannel) -> HelenusClient<NamedChannel> {
     HelenusClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
@@ -155,9 +176,7 @@ impl Connection {
     /// Why not, in words.
     pub(crate) async fn open(address: &str, settings: &Settings) -> Result<Connection, String> {
         let connect = async {
-            let endpoint = endpoint(address, settings.connect_timeout)?;
-            let channel = endpoint.connect().await.map_err(|error| describe(&error))?;
-            let mut client = client(channel);
+            let mut client = client(channel(address, settings.connect_timeout, &settings.security).await?);
             let (requests, receiver) = mpsc::channel(settings.in_flight_max);
             let answers = client.execute_stream(ReceiverStream::new(receiver)).await;
             let answers = answers.map_err(|status| describe_status(&status))?.into_inner();
@@ -176,7 +195,7 @@ impl Connection {
     }
 
     /// A client for the calls beside the stream.
-    pub(crate) fn client(&self) -> HelenusClient<Channel> {
+    pub(crate) fn client(&self) -> HelenusClient<NamedChannel> {
         self.client.clone()
     }
 

@@ -100,7 +100,7 @@ pub(crate) fn page(values: &[i64], paging_state: Option<&'static str>) -> proto:
 /// The answer with a page of rows.
 pub(crate) fn rows(page: proto::Rows) -> Answer {
     let result = Some(proto::execute_response::Result::Rows(page));
-    Answer::Response(proto::ExecuteResponse { result, warnings: vec![] })
+    Answer::Response(proto::ExecuteResponse { result, warnings: vec![], ..Default::default() })
 }
 
 /// The bigint that the first value of a request is.
@@ -277,7 +277,7 @@ impl Shared {
         let outcome = match answer {
             Answer::Done => {
                 let result = Some(proto::execute_response::Result::Void(proto::Void {}));
-                Some(Outcome::Response(proto::ExecuteResponse { result, warnings: vec![] }))
+                Some(Outcome::Response(proto::ExecuteResponse { result, warnings: vec![], ..Default::default() }))
             }
             Answer::Response(response) => Some(Outcome::Response(self.named(&request, response))),
             Answer::Error(error) => Some(Outcome::Error((&error).into())),

@@ -67,6 +67,7 @@ pub(crate) fn decide(failure: &Failure, repeatable: bool, retries: u32, retries_
             RequestError::Syntax { .. }
             | RequestError::Invalid(_)
             | RequestError::NotFound(_)
+            | RequestError::Unauthorized(_)
             | RequestError::AlreadyExists { .. }
             | RequestError::Unprepared { .. }
             | RequestError::SchemaTimeout(_) => Decision::GiveUp,

@@ -145,6 +145,8 @@ pub struct QueryResult {
     pub outcome: Outcome,
     /// Remarks of the server.
     pub warnings: Vec<String>,
+    /// The id of the trace that was asked for, in `system_traces`.
+    pub trace_id: Option<u128>,
     pub(crate) columns: Columns,
     pub(crate) rows: Vec<Row>,
     pub(crate) paging_state: Option<Bytes>,

@@ -9,6 +9,7 @@ use crate::node::Node;
 use crate::pager::{Pager, RowStream};
 use crate::retry::Failure;
 use crate::row::{Columns, Outcome, QueryResult, Row, SchemaChange, SchemaEffect, columns};
+use crate::security::Security;
 use crate::statement::{Facts, Options, Prepared, PreparedStatement, Statement, bind, class_of};
 use crate::timestamp::Timestamps;
 use crate::topology::Topology;
@@ -62,7 +63,11 @@ impl SessionBuilder {
             cluster: ClusterSettings {
                 contact_points,
                 connections_per_node: 1,
-                connection: Settings { connect_timeout: Duration::from_secs(5), in_flight_max: 4_096 },
+                connection: Settings {
+                    connect_timeout: Duration::from_secs(5),
+                    in_flight_max: 4_096,
+                    security: Security::default(),
+                },
                 data_center: None,
                 refresh_interval: Duration::from_secs(15),
             },
@@ -75,6 +80,13 @@ impl SessionBuilder {
             },
             keyspace: None,
         }
+    }
+
+    /// TLS and credentials. Default: neither.
+    #[must_use]
+    pub fn security(mut self, security: Security) -> SessionBuilder {
+        self.cluster.connection.security = security;
+        self
     }
 
     /// How many replicas must answer. Default: QUORUM.
@@ -221,6 +233,7 @@ pub(crate) struct Call {
     consistency: Consistency,
     timestamp: Option<i64>,
     page_rows: u32,
+    trace: bool,
     pub(crate) paging_state: Bytes,
     token: Option<Token>,
     terms: Terms,
@@ -402,6 +415,7 @@ impl Session {
             consistency: options.consistency.unwrap_or(defaults.consistency),
             timestamp,
             page_rows: options.page_rows.unwrap_or(defaults.page_rows),
+            trace: options.trace,
             paging_state: Bytes::new(),
             token,
             terms: Terms {
@@ -554,6 +568,7 @@ impl Call {
             page_rows: self.page_rows,
             paging_state: self.paging_state.clone(),
             result_metadata_id,
+            trace: self.trace,
         }
     }
 
@@ -562,6 +577,7 @@ impl Call {
         let empty = |outcome| QueryResult {
             outcome,
             warnings: response.warnings,
+            trace_id: <[u8; 16]>::try_from(&response.trace_id[..]).ok().map(u128::from_be_bytes),
             columns: Columns::from([]),
             rows: Vec::new(),
             paging_state: None,

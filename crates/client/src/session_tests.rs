@@ -507,7 +507,7 @@ async fn a_keyspace_in_use_goes_with_later_texts() {
         }
         let set = proto::SetKeyspace { keyspace: keyspace.trim_matches('"').replace("\"\"", "\"") };
         let result = Some(proto::execute_response::Result::SetKeyspace(set));
-        Answer::Response(proto::ExecuteResponse { result, warnings: vec!["a remark".to_owned()] })
+        Answer::Response(proto::ExecuteResponse { result, warnings: vec!["a remark".to_owned()], ..Default::default() })
     });
     let session = builder(&cluster).keyspace("first").connect().await.unwrap();
     assert_eq!(session.keyspace().as_deref(), Some("first"));
@@ -536,7 +536,7 @@ async fn a_schema_change_is_done_when_the_nodes_know_it() {
             epoch: 2,
         };
         let result = Some(proto::execute_response::Result::SchemaChange(change));
-        Answer::Response(proto::ExecuteResponse { result, warnings: vec![] })
+        Answer::Response(proto::ExecuteResponse { result, warnings: vec![], ..Default::default() })
     });
     cluster.set_epoch(0, 2);
     cluster.set_epoch(1, 2);

@@ -22,6 +22,7 @@ pub(crate) struct Options {
     pub(crate) timeout: Option<Duration>,
     pub(crate) page_rows: Option<u32>,
     pub(crate) idempotent: Option<bool>,
+    pub(crate) trace: bool,
 }
 
 /// The methods that set [`Options`], alike for both kinds of statement.
@@ -53,6 +54,13 @@ macro_rules! option_methods {
         #[must_use]
         pub fn page_size(mut self, rows: u32) -> Self {
             self.options.page_rows = Some(rows);
+            self
+        }
+
+        /// Whether what is done for the statement is written into `system_traces`.
+        #[must_use]
+        pub fn trace(mut self, trace: bool) -> Self {
+            self.options.trace = trace;
             self
         }
 

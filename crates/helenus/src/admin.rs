@@ -1,14 +1,15 @@
 //! `helenus admin`: what one node knows of itself and of its cluster.
 
 use clap::{Args, Subcommand};
-use client::ClientError;
 use client::admin::{
     Admin, DurabilityMode, IndexStorage, InfoResponse, LargeItem, LargeKind, LevelStorage, RingResponse, SnapshotInfo,
     StatusResponse, StorageResponse, TableStorage, WritePressure,
 };
+use client::{ClientError, Security};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +27,15 @@ pub(crate) struct AdminArguments {
     /// Node to ask: HOST or HOST:PORT
     #[arg(long, global = true, default_value = "127.0.0.1")]
     host: String,
+    /// Superuser to log in as, of a cluster where clients must; the password is read from a file
+    #[arg(long, global = true, value_name = "NAME", requires = "password_file")]
+    user: Option<String>,
+    /// File with the password
+    #[arg(long, global = true, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
+    /// Certificates of the authorities to trust, as PEM, of a node that speaks TLS
+    #[arg(long, global = true, value_name = "FILE")]
+    ssl_ca: Option<PathBuf>,
     /// One JSON object instead of a table
     #[arg(long, global = true)]
     json: bool,
@@ -71,7 +81,11 @@ pub(crate) fn run(arguments: &AdminArguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return crate::failed(&error),
     };
-    let answer = match runtime.block_on(ask(&arguments.host, &arguments.question)) {
+    let security = match security(arguments) {
+        Ok(security) => security,
+        Err(error) => return crate::failed(&error),
+    };
+    let answer = match runtime.block_on(ask(&arguments.host, &arguments.question, &security)) {
         Ok(answer) => answer,
         Err(error) => {
             crate::report(&error.to_string());
@@ -89,9 +103,21 @@ pub(crate) fn run(arguments: &AdminArguments) -> ExitCode {
     }
 }
 
-async fn ask(host: &str, question: &Question) -> Result<Answer, ClientError> {
+/// Whom to trust, and as whom to ask.
+fn security(arguments: &AdminArguments) -> std::io::Result<Security> {
+    let mut security = Security::default();
+    if let Some(path) = &arguments.ssl_ca {
+        security = security.trusting(&std::fs::read(path)?);
+    }
+    if let (Some(user), Some(path)) = (&arguments.user, &arguments.password_file) {
+        security = security.login(user, std::fs::read_to_string(path)?.trim_end_matches(['\r', '\n']));
+    }
+    Ok(security)
+}
+
+async fn ask(host: &str, question: &Question, security: &Security) -> Result<Answer, ClientError> {
     let timeout = if matches!(question, Question::Snapshot { .. }) { SNAPSHOT_TIMEOUT } else { TIMEOUT };
-    let mut admin = Admin::connect(host, timeout).await?;
+    let mut admin = Admin::connect(host, timeout, security).await?;
     Ok(match question {
         Question::Status => show_status(&admin.status().await?),
         Question::Ring => show_ring(&admin.ring().await?),

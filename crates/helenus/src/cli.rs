@@ -213,15 +213,18 @@ pub(crate) struct ShellArguments {
     /// Show errors with all their parts
     #[arg(long)]
     debug: bool,
-    /// User to log in as: not supported by the server yet
+    /// User to log in as
     #[arg(short = 'u', long, value_name = "NAME")]
     username: Option<String>,
-    /// Password to log in with: not supported by the server yet
+    /// Password to log in with; a file of settings shows it to fewer eyes
     #[arg(short = 'p', long)]
     password: Option<String>,
-    /// Connect over TLS: not supported by the server yet
+    /// Connect over TLS
     #[arg(long)]
     ssl: bool,
+    /// Certificates of the authorities that TLS trusts, as PEM
+    #[arg(long, value_name = "FILE")]
+    ssl_ca: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -260,6 +263,7 @@ impl From<ShellArguments> for shell::ShellOptions {
             username: arguments.username,
             password: arguments.password,
             tls: arguments.ssl,
+            tls_ca: arguments.ssl_ca,
         }
     }
 }

@@ -59,6 +59,9 @@ pub enum RequestError {
         /// `keyspace 'k'` or `table 'k.t'`.
         what: String,
     },
+    /// The user may not do this; or nobody may, since it is the cluster's own.
+    #[error("{0}")]
+    Unauthorized(String),
     /// No such prepared statement on this node: prepare it again.
     #[error("prepared statement {id} is not known to this node; prepare it again")]
     Unprepared {
@@ -159,6 +162,7 @@ impl RequestError {
             | RequestError::Invalid(_)
             | RequestError::NotFound(_)
             | RequestError::AlreadyExists { .. }
+            | RequestError::Unauthorized(_)
             | RequestError::Unprepared { .. }
             | RequestError::Unavailable { .. }
             | RequestError::ReadTimeout { .. }

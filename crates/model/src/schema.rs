@@ -4,9 +4,11 @@
 
 mod change;
 mod codec;
+mod role;
 
 pub use crate::table_options::TableOptionsChange;
 pub use change::{NewColumn, SchemaChange, TableAlteration, TypeAlteration};
+pub use role::{Role, RoleChange};
 
 use crate::error::RequestError;
 use crate::id::{ColumnId, KeyspaceName, TableId};
@@ -177,11 +179,12 @@ pub struct DroppedColumn {
     pub dropped_at: i64,
 }
 
-/// All keyspaces and tables at one epoch.
+/// All keyspaces, tables and roles at one epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schema {
     keyspaces: BTreeMap<KeyspaceName, Arc<Keyspace>>,
     tables: BTreeMap<TableId, Arc<Table>>,
+    roles: BTreeMap<String, Arc<Role>>,
 }
 
 impl DroppedColumn {

@@ -199,6 +199,7 @@ impl ErrorResponse {
         let failure = match error {
             RequestError::Syntax { .. } => Failure::Syntax,
             RequestError::Invalid(_) | RequestError::NotFound(_) => Failure::Invalid,
+            RequestError::Unauthorized(_) => Failure::Unauthorized,
             RequestError::AlreadyExists { what } => already_exists(what),
             RequestError::Unprepared { id } => Failure::Unprepared { id: of_hexadecimal(id) },
             RequestError::Unavailable { consistency, required, alive } => Failure::Unavailable {

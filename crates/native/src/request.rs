@@ -30,7 +30,8 @@ impl Startup {
             return refused("Missing value CQL_VERSION in STARTUP message".to_owned());
         };
         let major = language.split('.').next().and_then(|major| major.parse::<u32>().ok());
-        if major != Some(3) {
+        // As in Cassandra: a driver of ScyllaDB asks for 4.0.0.
+        if major.is_none_or(|major| major < 3) {
             return refused(format!(
                 "CQL version {language} is not supported by the binary protocol (supported version are >= 3.0.0)"
             ));
@@ -342,7 +343,8 @@ mod tests {
         assert_eq!(check(&lz4, Version::V5), Ok(Some(Compression::Lz4)));
         let missing = "Missing value CQL_VERSION in STARTUP message".to_owned();
         assert_eq!(check(&[], Version::V4), Err(missing));
-        for old in ["2.0.0", "", "x", "4"] {
+        assert_eq!(check(&[("CQL_VERSION", "4.0.0")], Version::V4), Ok(None));
+        for old in ["2.0.0", "", "x"] {
             assert!(check(&[("CQL_VERSION", old)], Version::V4).unwrap_err().contains("is not supported"));
         }
     }

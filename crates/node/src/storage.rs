@@ -227,10 +227,7 @@ pub trait Storage: Send + Sync {
     fn build_index(&self) -> Result<Option<IndexBuild>, StorageError>;
 
     /// The indexes of the tables that are listed, with how far each is built.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    fn index_builds(&self) -> Result<Vec<IndexBuild>, StorageError>;
+    fn index_builds(&self) -> Vec<IndexBuild>;
 
     /// A page of the records of a range of tokens as they are stored, at one consistent view, for
     /// [`Storage::ingest`] on another node.

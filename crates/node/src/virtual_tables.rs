@@ -5,23 +5,56 @@
 //! * Drivers find every other member in `system.peers` and `system.peers_v2`, and this node in `system.local`.
 //! * All nodes of one epoch show the same `schema_version`; nodes of different schemas show different ones.
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use membership::{ClusterView, MemberInfo};
 use model::codec::Encode;
 use model::digest::digest_of_bytes;
 use model::key::encode_clustering;
 use model::row::Liveness;
-use model::schema::{ClusteringOrder, Column, ColumnKind, Index, Keyspace, Replication, Schema, Table};
+use model::schema::{ClusteringOrder, Column, ColumnKind, Index, Keyspace, Replication, Role, Schema, Table};
 use model::types::UserType;
-use model::{Cell, CqlType, IndexTarget, NodeId, PartitionKey, RequestError, Row, RowView, Value, WallMicros};
+use model::{Cell, CqlType, IndexTarget, NodeId, PartitionKey, RequestError, Row, RowView, Token, Value, WallMicros};
 use query::{
-    BoundRead, CommandLimits, OptionValue, PageLimits, Progress, ReadSource, ResultBuilder, ResultPage, system,
+    BoundRead, ClusterDescription, CommandLimits, Description, OptionValue, PageLimits, Progress, ReadSource,
+    ResultBuilder, ResultPage, system,
 };
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::storage::IndexBuild;
+
+/// What only the node's driver knows: asked for when it is read.
+pub trait Live: fmt::Debug {
+    /// The connections of the CQL native protocol.
+    fn clients(&self) -> Vec<Client>;
+    /// Prepared statements: id, keyspace of USE, text.
+    fn prepared(&self) -> Vec<(Bytes, Option<String>, String)>;
+    /// How far the indexes that the node stores are built.
+    fn index_builds(&self) -> Vec<IndexBuild>;
+}
+
+/// A connection of the CQL native protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// What it has said of itself when it began.
+    pub options: BTreeMap<String, String>,
+    /// How far it has come: `startup`, `authenticating` or `ready`.
+    pub stage: &'static str,
+    /// The version of the protocol; 0 before it has said one.
+    pub version: u8,
+    /// The keyspace chosen by USE.
+    pub keyspace: Option<String>,
+    /// As whom it has logged in.
+    pub user: Option<String>,
+    /// It speaks TLS.
+    pub tls: bool,
+    /// Requests so far.
+    pub requests: u64,
+}
 
 /// What a node knows of itself and the cluster.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +69,8 @@ pub struct Facts<'a> {
     pub cql_version: &'a str,
     /// The highest version of the native protocol.
     pub native_version: &'a str,
-    /// How far the indexes that this node stores are built.
-    pub index_builds: &'a [IndexBuild],
+    /// What else it knows.
+    pub live: &'a dyn Live,
 }
 
 /// A row: the values of some columns by their names. A column that is not named is null.
@@ -111,6 +144,63 @@ fn add_partition(
     }
 }
 
+/// A page of the rows of DESCRIBE.
+///
+/// # Errors
+/// `NotFound` or `Invalid` when what it names does not exist; `Invalid` for a paging state that is not of this schema.
+pub fn describe(
+    facts: &Facts<'_>,
+    description: &Description,
+    saved: Option<&Bytes>,
+    page_rows: u32,
+) -> Result<ResultPage, RequestError> {
+    let version = schema_bits(&facts.view.schema);
+    let offset = saved.map_or(Ok(0), |saved| described_offset(saved, version))?;
+    let mut rows = description.rows(&facts.view.schema, |keyspace| describe_cluster(facts, keyspace))?;
+    let mut rows = rows.split_off(offset.min(rows.len()));
+    let page = usize::try_from(page_rows).unwrap_or(usize::MAX);
+    let saved = (rows.len() > page).then(|| {
+        let mut state = BytesMut::with_capacity(24);
+        state.put_u128(version);
+        state.put_u64((offset + page) as u64);
+        state.freeze()
+    });
+    rows.truncate(page);
+    Ok(ResultPage { rows, saved })
+}
+
+/// How many rows of DESCRIBE the pages before had.
+fn described_offset(saved: &Bytes, version: u128) -> Result<usize, RequestError> {
+    let invalid = |message: &str| Err(RequestError::Invalid(message.to_owned()));
+    let mut saved = saved.clone();
+    if saved.len() != 24 {
+        return invalid("Invalid value for the paging state");
+    }
+    if saved.get_u128() != version {
+        return invalid(
+            "The schema has changed since the previous page of the DESCRIBE statement result. Please retry the \
+             DESCRIBE statement.",
+        );
+    }
+    Ok(usize::try_from(saved.get_u64()).unwrap_or(usize::MAX))
+}
+
+fn describe_cluster(facts: &Facts<'_>, keyspace: Option<&str>) -> ClusterDescription {
+    let address = |node: &NodeId| facts.view.members.get(node).map(|member| member.addresses.internode.to_string());
+    let range = |keyspace: &str, token: Token| {
+        let replicas = facts.view.replicas(keyspace, token);
+        (token.to_string(), replicas.iter().filter_map(address).collect())
+    };
+    let ranges = |keyspace| facts.view.ring().iter().map(|(token, _)| range(keyspace, *token)).collect();
+    ClusterDescription {
+        name: CLUSTER_NAME.to_owned(),
+        partitioner: PARTITIONER.trim_start_matches("org.apache.cassandra.dht.").to_owned(),
+        // Data centre and rack of a node are settings of its own and told to the others, as with this class.
+        snitch: "GossipingPropertyFileSnitch".to_owned(),
+        range_ownership: keyspace.map(ranges).unwrap_or_default(),
+    }
+}
+
 /// The rows as they would be stored.
 fn sorted(table: &Table, rows: Vec<Values>) -> Result<Sorted, RequestError> {
     let mut sorted = Sorted::new();
@@ -139,21 +229,55 @@ fn rows(facts: &Facts<'_>, table: &Table) -> Vec<Values> {
                 "peers" => others.map(|member| peer(member, of_node(member))).collect(),
                 "peers_v2" => others.map(|member| peer_v2(member, of_node(member))).collect(),
                 "IndexInfo" => built_rows(facts),
+                "prepared_statements" => facts.live.prepared().into_iter().map(prepared).collect(),
                 _ => Vec::new(),
             }
         }
         ("system_schema", name) => described(facts.view).flat_map(|keyspace| schema_rows(name, keyspace)).collect(),
         (system::VIRTUAL_SCHEMA, name) => {
-            let own = system::schema().keyspace(system::VIRTUAL_SCHEMA);
-            own.into_iter().flat_map(|keyspace| schema_rows(name, keyspace)).collect()
+            let own = system::schema().keyspaces().values().filter(|keyspace| system::is_virtual(&keyspace.name));
+            own.flat_map(|keyspace| schema_rows(name, keyspace)).collect()
         }
+        ("system_auth", "roles") => facts.view.schema.roles().map(|role| role_row(role)).collect(),
+        (system::VIEWS, "clients") => facts.live.clients().into_iter().map(client).collect(),
         _ => Vec::new(),
     }
 }
 
-/// The keyspaces that `system_schema` describes: the cluster's, and the system's own but for the virtual one.
+fn role_row(role: &Role) -> Values {
+    BTreeMap::from([
+        ("role", text(&role.name)),
+        ("can_login", Value::Boolean(role.login)),
+        ("is_superuser", Value::Boolean(role.superuser)),
+    ])
+}
+
+fn prepared((id, keyspace, statement): (Bytes, Option<String>, String)) -> Values {
+    let mut values = BTreeMap::from([("prepared_id", Value::Blob(id)), ("query_string", text(statement))]);
+    values.extend(keyspace.map(|keyspace| ("logged_keyspace", text(keyspace))));
+    values
+}
+
+fn client(client: Client) -> Values {
+    let mut values = BTreeMap::from([
+        ("address", Value::Inet(client.address.ip())),
+        ("port", port(&client.address)),
+        ("connection_stage", text(client.stage)),
+        ("protocol_version", Value::Int(client.version.into())),
+        ("request_count", Value::BigInt(i64::try_from(client.requests).unwrap_or(i64::MAX))),
+        ("ssl_enabled", Value::Boolean(client.tls)),
+    ]);
+    let named = [("driver_name", "DRIVER_NAME"), ("driver_version", "DRIVER_VERSION")];
+    values.extend(named.into_iter().filter_map(|(column, option)| Some((column, text(client.options.get(option)?)))));
+    values.extend(client.keyspace.map(|keyspace| ("keyspace_name", text(keyspace))));
+    values.extend(client.user.map(|user| ("username", text(user))));
+    values.insert("client_options", text_map(client.options));
+    values
+}
+
+/// The keyspaces that `system_schema` describes: the cluster's, and the system's own but for the virtual ones.
 fn described(view: &ClusterView) -> impl Iterator<Item = &Arc<Keyspace>> {
-    let own = system::schema().keyspaces().values().filter(|keyspace| keyspace.name != system::VIRTUAL_SCHEMA);
+    let own = system::schema().keyspaces().values().filter(|keyspace| !system::is_virtual(&keyspace.name));
     own.chain(view.schema.keyspaces().values())
 }
 
@@ -177,6 +301,10 @@ fn text_map(entries: impl IntoIterator<Item = (String, String)>) -> Value {
 
 /// One version for each schema, in the form of a random UUID.
 fn schema_version(schema: &Schema) -> Value {
+    Value::Uuid(schema_bits(schema))
+}
+
+fn schema_bits(schema: &Schema) -> u128 {
     let mut bytes = Vec::new();
     for keyspace in schema.keyspaces().values() {
         keyspace.name.encode(&mut bytes);
@@ -185,7 +313,7 @@ fn schema_version(schema: &Schema) -> Value {
         keyspace.types.values().for_each(|definition| definition.encode(&mut bytes));
     }
     let bits = digest_of_bytes(&bytes);
-    Value::Uuid(bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62)
+    bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62
 }
 
 /// What `system.local` and the tables of peers both have.
@@ -204,6 +332,8 @@ fn of_node(facts: &Facts<'_>, member: &MemberInfo, schema_version: &Value) -> Va
 
 /// The name of every cluster: what tells clusters apart is an id, which clients do not ask for.
 const CLUSTER_NAME: &str = "Helenus";
+/// The class whose tokens are computed as those here.
+const PARTITIONER: &str = "org.apache.cassandra.dht.Murmur3Partitioner";
 
 fn local(facts: &Facts<'_>, member: &MemberInfo, mut values: Values) -> Values {
     let (internode, native) = (&member.addresses.internode, &member.addresses.native);
@@ -217,7 +347,7 @@ fn local(facts: &Facts<'_>, member: &MemberInfo, mut values: Values) -> Values {
         ("listen_address", Value::Inet(internode.ip())),
         ("listen_port", port(internode)),
         ("native_protocol_version", text(facts.native_version)),
-        ("partitioner", text("org.apache.cassandra.dht.Murmur3Partitioner")),
+        ("partitioner", text(PARTITIONER)),
         ("rpc_address", Value::Inet(native.ip())),
         ("rpc_port", port(native)),
     ]);
@@ -351,10 +481,11 @@ fn index_row(table: &Table, index: &Index) -> Values {
 
 /// The indexes that are built on this node. What Cassandra calls `table_name` is the keyspace.
 fn built_rows(facts: &Facts<'_>) -> Vec<Values> {
+    let builds = facts.live.index_builds();
     let is_built = |table: &Table, index: &Index| {
         let target = IndexTarget::of(index);
         let of_index = |build: &&IndexBuild| build.table == table.id && build.target == target;
-        facts.index_builds.iter().find(of_index).is_some_and(|build| build.built_to.is_none())
+        builds.iter().find(of_index).is_some_and(|build| build.built_to.is_none())
     };
     let tables = facts.view.schema.tables().values();
     let built = tables.flat_map(|table| {

@@ -18,6 +18,39 @@ fn member(id: u128) -> MemberInfo {
     }
 }
 
+#[derive(Debug)]
+struct Alive;
+
+impl Live for Alive {
+    fn clients(&self) -> Vec<Client> {
+        let options = BTreeMap::from([("DRIVER_NAME".to_owned(), "test".to_owned())]);
+        let address = SocketAddr::from(([127, 0, 0, 9], 4_000));
+        let (keyspace, user) = (Some("k".to_owned()), None);
+        vec![Client { address, options, stage: "ready", version: 5, keyspace, user, tls: true, requests: 7 }]
+    }
+
+    fn prepared(&self) -> Vec<(Bytes, Option<String>, String)> {
+        vec![(Bytes::from_static(&[1; 16]), None, "SELECT 1".to_owned())]
+    }
+
+    fn index_builds(&self) -> Vec<IndexBuild> {
+        Vec::new()
+    }
+}
+
+#[test]
+fn clients_and_prepared_statements_are_those_of_the_driver() {
+    let clients = select(&view(1), "SELECT * FROM system_views.clients", &[], u32::MAX);
+    let shown = ["address", "port", "driver_name", "protocol_version", "request_count", "ssl_enabled", "keyspace_name"];
+    let shown: Vec<&str> = shown.iter().map(|column| clients[0][*column].as_str()).collect();
+    assert_eq!(shown, ["127.0.0.9", "4000", "test", "5", "7", "true", "k"]);
+    assert!(!clients[0].contains_key("username"));
+    let prepared = select(&view(1), "SELECT * FROM system.prepared_statements", &[], u32::MAX);
+    assert_eq!(prepared[0]["query_string"], "SELECT 1");
+    let views = select(&view(1), "SELECT * FROM system_virtual_schema.tables", &[], u32::MAX);
+    assert!(views.iter().any(|table| table["table_name"] == "clients"));
+}
+
 fn context() -> query::EvaluationContext {
     query::EvaluationContext::new(WallMicros(0), 0)
 }
@@ -48,8 +81,8 @@ fn view(members: u128) -> ClusterView {
 
 /// All rows of a SELECT, read in pages of `page` rows, as texts by the columns' names.
 fn select(view: &ClusterView, text: &str, values: &[BoundValue], page: u32) -> Vec<BTreeMap<String, String>> {
-    let (own, release, cql_version, native_version) = (NodeId(1), "5.0.0", "3.4.7", "5");
-    let facts = Facts { view, own, release, cql_version, native_version, index_builds: &[] };
+    let facts =
+        Facts { view, own: NodeId(1), release: "5.0.0", cql_version: "3.4.7", native_version: "5", live: &Alive };
     let prepared = query::prepare(text, &view.schema, None).unwrap();
     let Bound::Read(bound) = prepared.bind(values, context()).unwrap() else { panic!("{text} reads") };
     let (bound, mut saved, mut all) = (Arc::new(bound), None, Vec::new());
@@ -101,7 +134,7 @@ fn the_schema_is_described_with_the_systems_own_tables() {
     let view = view(1);
     let keyspaces = select(&view, "SELECT * FROM system_schema.keyspaces", &[], u32::MAX);
     let names: BTreeSet<&str> = keyspaces.iter().map(|keyspace| keyspace["keyspace_name"].as_str()).collect();
-    assert_eq!(names, BTreeSet::from(["k", "system", "system_schema"]));
+    assert_eq!(names, BTreeSet::from(["k", "system", "system_auth", "system_schema"]));
     let tables = select(&view, "SELECT * FROM system_schema.tables WHERE keyspace_name = 'k'", &[], u32::MAX);
     assert_eq!(tables.len(), 2);
     assert_eq!((tables[0]["table_name"].as_str(), tables[0]["comment"].as_str()), ("t", "it's"));
@@ -153,4 +186,43 @@ fn nodes_of_other_schemas_have_other_versions() {
     let versions = [Schema::default(), schema()].map(|schema| schema_version(&schema));
     assert_ne!(versions[0], versions[1]);
     assert_eq!(schema_version(&schema()), versions[1]);
+}
+
+#[test]
+fn a_description_is_read_in_pages_of_one_schema() {
+    let mut view = view(2);
+    let describe = |view: &ClusterView, text: &str, saved: Option<&Bytes>, page| {
+        let facts =
+            Facts { view, own: NodeId(1), release: "5.0.0", cql_version: "3.4.7", native_version: "5", live: &Alive };
+        let prepared = query::prepare(text, &view.schema, Some("k")).unwrap();
+        let Bound::Describe(description) = prepared.bind(&[], context()).unwrap() else { panic!("{text} describes") };
+        super::describe(&facts, &description, saved, page)
+    };
+    let whole = describe(&view, "DESCRIBE KEYSPACE k", None, u32::MAX).unwrap();
+    assert_eq!((whole.rows.len(), &whole.saved), (4, &None));
+    let (mut rows, mut saved) = (Vec::new(), None);
+    loop {
+        let page = describe(&view, "DESCRIBE KEYSPACE k", saved.as_ref(), 2).unwrap();
+        rows.extend(page.rows);
+        match page.saved {
+            Some(next) => saved = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(rows, whole.rows);
+    let short = describe(&view, "DESCRIBE KEYSPACE k", Some(&Bytes::from_static(b"short")), 2);
+    assert_eq!(short.unwrap_err().to_string(), "Invalid value for the paging state");
+    let cluster = describe(&view, "DESCRIBE CLUSTER", None, 2).unwrap();
+    let ranges = Value::from_wire(
+        &CqlType::Map {
+            entry: Arc::new((CqlType::Text, CqlType::List { element: Arc::new(CqlType::Text), frozen: true })),
+            frozen: true,
+        },
+        cluster.rows[0][3].as_ref().unwrap(),
+    );
+    let Value::Map(ranges) = ranges.unwrap() else { panic!("it is a map") };
+    assert_eq!(ranges.len(), view.ring().len());
+    view.schema = Arc::new(Schema::default());
+    let changed = describe(&view, "DESCRIBE KEYSPACES", saved.as_ref(), 2).unwrap_err().to_string();
+    assert!(changed.starts_with("The schema has changed since the previous page of the DESCRIBE"), "{changed}");
 }

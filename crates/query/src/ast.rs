@@ -21,6 +21,7 @@ pub(crate) use schema::{
 };
 pub(crate) use term::{ArithmeticOperator, FunctionName, Literal, LiteralKind, Term, TermKind, TypeName, TypeNameKind};
 
+use crate::role::RoleRequest;
 use crate::source::Position;
 
 /// A name of a keyspace, table, column or marker: folded to lower case unless it was quoted.
@@ -77,6 +78,7 @@ pub(crate) enum Statement {
     Batch(Batch),
     Select(Select),
     Describe(Describe),
+    Role(RoleRequest),
     /// `EXPLAIN [ANALYZE]` of a SELECT, a modification or a batch.
     Explain {
         analyze: bool,

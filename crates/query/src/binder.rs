@@ -2,15 +2,17 @@
 //! their column's type, and every bind marker gets its type. What the schema alone can decide is
 //! decided here, once; binding values to the plan looks nothing up.
 
-use crate::ast::{Describe, Name, QualifiedName, Statement};
+use crate::ast::{Name, QualifiedName, Statement};
 use crate::definition::{
     SchemaRequest, alter_keyspace, alter_table, alter_type, by_name, create_index, create_keyspace, create_table,
     create_type, drop_keyspace,
 };
+use crate::description::Description;
 use crate::explain;
 use crate::operand::ColumnSpec;
 use crate::parser::Parsed;
 use crate::prepared::{ExplainPlan, Plan, Prepared};
+use crate::role::RoleStatement;
 use crate::source::Source;
 use crate::system;
 use crate::type_name::Types;
@@ -68,7 +70,8 @@ pub(crate) fn bind(
             }
             Plan::Use(name.text.clone())
         }
-        Statement::Describe(Describe { at, .. }) => return Err(source.unsupported(*at, "DESCRIBE is")),
+        Statement::Describe(describe) => Plan::Describe(Box::new(Description::new(describe, keyspace))),
+        Statement::Role(request) => Plan::Role(Box::new(RoleStatement::new(request.clone()))),
         Statement::Explain { analyze: true, at, .. } => return Err(source.unsupported(*at, "EXPLAIN ANALYZE is")),
         Statement::Explain { statement, .. } => {
             let plan = binder.plan_of_data(statement)?;

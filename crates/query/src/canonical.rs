@@ -1,6 +1,8 @@
 //! A syntax tree as text in one canonical form of CQL: equal texts are equal statements but for positions.
 
 use crate::ast::*;
+use crate::role::{Password, RoleOptions, RoleRequest};
+use model::name::quote_text;
 
 /// The statement in its canonical form.
 pub(crate) fn print(statement: &Statement) -> String {
@@ -52,9 +54,40 @@ pub(crate) fn print(statement: &Statement) -> String {
         Statement::Describe(Describe { described, internals, .. }) => {
             format!("DESCRIBE {}{}", self::described(described), if *internals { " WITH INTERNALS" } else { "" })
         }
+        Statement::Role(request) => role(request),
         Statement::Explain { analyze, statement, .. } => {
             format!("EXPLAIN {}{}", if *analyze { "ANALYZE " } else { "" }, print(statement))
         }
+    }
+}
+
+fn role(request: &RoleRequest) -> String {
+    let name = quote_text;
+    let options = |options: &RoleOptions| {
+        let mut all = Vec::new();
+        match &options.password {
+            Some(Password::Plain(password)) => all.push(format!("PASSWORD = {}", quote_text(password))),
+            Some(Password::Hashed(hash)) => all.push(format!("HASHED PASSWORD = {}", quote_text(hash))),
+            None => {}
+        }
+        all.extend(options.login.map(|login| format!("LOGIN = {login}")));
+        all.extend(options.superuser.map(|superuser| format!("SUPERUSER = {superuser}")));
+        if all.is_empty() { String::new() } else { format!(" WITH {}", all.join(" AND ")) }
+    };
+    let if_exists = |exists: bool| if exists { "IF EXISTS " } else { "" };
+    match request {
+        RoleRequest::Create { name: role, options: all, if_not_exists } => {
+            format!("CREATE ROLE {}{}{}", not_exists(*if_not_exists), name(role), options(all))
+        }
+        RoleRequest::Alter { name: role, options: all, if_exists: exists } => {
+            format!("ALTER ROLE {}{}{}", if_exists(*exists), name(role), options(all))
+        }
+        RoleRequest::Drop { name: role, if_exists: exists } => {
+            format!("DROP ROLE {}{}", if_exists(*exists), name(role))
+        }
+        RoleRequest::ListRoles { of: None } => "LIST ROLES".to_owned(),
+        RoleRequest::ListRoles { of: Some(role) } => format!("LIST ROLES OF {}", name(role)),
+        RoleRequest::ListUsers => "LIST USERS".to_owned(),
     }
 }
 

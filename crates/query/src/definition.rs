@@ -13,12 +13,13 @@ use crate::ast::{
     AlterKeyspace, ColumnDefinition, CreateKeyspace, CreateTable, Literal, Name, Property, PropertyValue, QualifiedName,
 };
 use crate::source::{Position, Source, shortened};
+use crate::system;
 use crate::table_options::table_options;
 use crate::type_name::Types;
 use model::limits::NAME_BYTES_MAX;
 use model::schema::{ClusteringOrder, Column, ColumnKind, Replication, SchemaChange, Table, TableAlteration};
 use model::table_options::TableOptions;
-use model::{ColumnId, CqlType, RequestError, TableId, WallMicros};
+use model::{ColumnId, CqlType, RequestError, TableId, Value, WallMicros};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A change of the schema that a statement asks for.
@@ -28,20 +29,22 @@ pub struct SchemaRequest {
     change: SchemaChange,
     /// True when columns are dropped as of the time of execution.
     drops_now: bool,
+    /// The id that the statement gives to a new table.
+    table_id: Option<TableId>,
 }
 
 impl SchemaRequest {
     pub(crate) fn new(change: SchemaChange) -> SchemaRequest {
-        SchemaRequest { change, drops_now: false }
+        SchemaRequest { change, drops_now: false, table_id: None }
     }
 
     /// The change, in which a table to create has the id `new_table_id`, which the caller has drawn, and columns
-    /// are dropped as of `now` unless the statement says when.
+    /// are dropped as of `now`, unless the statement says which and when.
     #[must_use]
     pub fn change(&self, new_table_id: TableId, now: WallMicros) -> SchemaChange {
         let mut change = self.change.clone();
         match &mut change {
-            SchemaChange::CreateTable { table, .. } => table.id = new_table_id,
+            SchemaChange::CreateTable { table, .. } => table.id = self.table_id.unwrap_or(new_table_id),
             SchemaChange::AlterTable { alteration: TableAlteration::Drop { dropped_at, .. }, .. } if self.drops_now => {
                 *dropped_at = now.0;
             }
@@ -51,19 +54,8 @@ impl SchemaRequest {
     }
 }
 
-/// Keyspaces that are the cluster's own.
-const SYSTEM_KEYSPACES: [&str; 7] = [
-    "system",
-    "system_auth",
-    "system_distributed",
-    "system_schema",
-    "system_traces",
-    "system_views",
-    "system_virtual_schema",
-];
-
 fn check_not_system(source: Source<'_>, at: Position, keyspace: &str) -> Result<(), RequestError> {
-    if SYSTEM_KEYSPACES.contains(&keyspace) {
+    if system::is_reserved(keyspace) {
         return Err(source.invalid(at, format!("{keyspace} keyspace is not user-modifiable.")));
     }
     Ok(())
@@ -236,7 +228,11 @@ pub(crate) fn create_table(types: Types<'_>, create: &CreateTable) -> Result<Sch
     check_name(source, "Table", name)?;
     let columns = table_columns(types, create)?;
     let mut options = TableOptions::default();
-    table_options(source, &create.properties)?.apply_to(&mut options);
+    check_distinct(source, &create.properties)?;
+    let (ids, properties): (Vec<Property>, _) =
+        create.properties.iter().cloned().partition(|property| property.name.text == "id");
+    let table_id = ids.first().map(|property| table_id(source, property)).transpose()?;
+    table_options(source, &properties)?.apply_to(&mut options);
     let table = Table {
         id: TableId(0),
         generation: 0,
@@ -252,7 +248,20 @@ pub(crate) fn create_table(types: Types<'_>, create: &CreateTable) -> Result<Sch
     }
     table.check_options().map_err(|error| source.place(name.at, error))?;
     let if_not_exists = create.if_not_exists;
-    Ok(SchemaRequest::new(SchemaChange::CreateTable { table, if_not_exists }))
+    Ok(SchemaRequest { table_id, ..SchemaRequest::new(SchemaChange::CreateTable { table, if_not_exists }) })
+}
+
+/// The id that a statement gives to a table: that of an earlier one, whose snapshots the new one is to read. The
+/// smallest are those of the system's own tables.
+fn table_id(source: Source<'_>, property: &Property) -> Result<TableId, RequestError> {
+    let id = match &property.value {
+        PropertyValue::Literal(literal) => Value::parse(&CqlType::Uuid, &literal.text).ok(),
+        PropertyValue::Map(_) => None,
+    };
+    match id {
+        Some(Value::Uuid(id)) if id > u128::from(u64::MAX) => Ok(TableId(id)),
+        _ => Err(source.invalid(property.at, "Invalid table id")),
+    }
 }
 
 /// The columns in the order of [`Table::columns`], with ids from 0 in that order.

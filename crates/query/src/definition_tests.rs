@@ -116,15 +116,16 @@ fn descriptions_are_as_cqlsh_prints_them() {
                     AND comment = 'x'\n    \
                     AND compaction = {'class': 'org.apache.cassandra.db.compaction.LeveledCompactionStrategy', \
                     'fanout_size': '10', 'sstable_size_in_mb': '64'}\n    \
-                    AND compression = {'class': 'org.apache.cassandra.io.compress.LZ4Compressor', \
-                    'chunk_length_in_kb': '8'}\n    AND crc_check_chance = 1.0\n    \
+                    AND compression = {'chunk_length_in_kb': '8', \
+                    'class': 'org.apache.cassandra.io.compress.LZ4Compressor'}\n    \
+                    AND memtable = 'default'\n    AND crc_check_chance = 1.0\n    \
                     AND default_time_to_live = 0\n    AND extensions = {}\n    AND gc_grace_seconds = 864000\n    \
                     AND incremental_backups = true\n    AND max_index_interval = 2048\n    \
-                    AND memtable = 'default'\n    AND memtable_flush_period_in_ms = 0\n    \
+                    AND memtable_flush_period_in_ms = 0\n    \
                     AND min_index_interval = 128\n    AND read_repair = 'BLOCKING'\n    \
                     AND speculative_retry = '99p';";
     assert_eq!(describe_table(&created(text)), expected);
-    let text = "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': '3'} \
+    let text = "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': '3'}  \
                 AND durable_writes = true;";
     assert_eq!(describe_keyspace(schema(&[text]).keyspace("k").unwrap()), text);
 }

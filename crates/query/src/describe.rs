@@ -1,17 +1,26 @@
 //! DESCRIBE: CREATE statements that make the same keyspaces, types, tables and indexes when they are executed, in an
 //! order in which they can be.
 
+use crate::system::{is_system, is_virtual};
 use crate::table_options::describe_options;
+use model::Value;
 use model::name::{quote_name, quote_text};
-use model::schema::{ClusteringOrder, Column, ColumnKind, Index, IndexedPart, Keyspace, Replication, Schema, Table};
+use model::schema::{
+    ClusteringOrder, Column, ColumnKind, DroppedColumn, Index, IndexedPart, Keyspace, Replication, Schema, Table,
+};
 use model::types::UserType;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The statement that creates `keyspace`, without its tables.
+/// The statement that creates `keyspace`, without its tables; of a keyspace that cannot be created a comment.
 #[must_use]
 pub fn describe_keyspace(keyspace: &Keyspace) -> String {
+    let name = quote_name(&keyspace.name);
+    if is_virtual(&keyspace.name) {
+        return virtual_text(&format!("Keyspace {name}"), "keyspace", &format!("VIRTUAL KEYSPACE {name};"));
+    }
     let (class, factors): (&str, Vec<(&str, u32)>) = match &keyspace.replication {
+        _ if is_system(&keyspace.name) => ("LocalStrategy", Vec::new()),
         Replication::Simple { factor } => ("SimpleStrategy", vec![("replication_factor", *factor)]),
         Replication::NetworkTopology { factors } => {
             ("NetworkTopologyStrategy", factors.iter().map(|(name, factor)| (name.as_str(), *factor)).collect())
@@ -21,32 +30,101 @@ pub fn describe_keyspace(keyspace: &Keyspace) -> String {
     for (name, factor) in factors {
         replication.push_str(&format!(", {}: '{factor}'", quote_text(name)));
     }
-    let name = quote_name(&keyspace.name);
-    format!("CREATE KEYSPACE {name} WITH replication = {{{replication}}} AND durable_writes = true;")
+    // Two spaces, as in Cassandra: tools compare the texts.
+    format!("CREATE KEYSPACE {name} WITH replication = {{{replication}}}  AND durable_writes = true;")
 }
 
-/// The statement that creates `table`.
+/// The statement that creates `table`; of a table that cannot be created a comment.
 #[must_use]
 pub fn describe_table(table: &Table) -> String {
-    let mut text = format!("CREATE TABLE {}.{} (\n", quote_name(&table.keyspace), quote_name(&table.name));
-    for column in &table.columns {
-        let suffix = if column.kind == ColumnKind::Static { " static" } else { "" };
-        text.push_str(&format!("    {} {}{suffix},\n", quote_name(&column.name), column.cql_type));
-    }
-    let partition: Vec<_> = table.partition_key().map(|column| quote_name(&column.name)).collect();
-    let mut key = if partition.len() == 1 { partition.join(", ") } else { format!("({})", partition.join(", ")) };
-    for column in table.clustering() {
-        key.push_str(&format!(", {}", quote_name(&column.name)));
-    }
-    text.push_str(&format!("    PRIMARY KEY ({key})\n)"));
+    table_text(table, false)
+}
+
+/// As [`describe_table`], with the table's id and the columns that were dropped, so that what a snapshot holds can
+/// be read by the table that the statements create.
+pub(crate) fn table_text(table: &Table, internals: bool) -> String {
+    let qualified = format!("{}.{}", quote_name(&table.keyspace), quote_name(&table.name));
+    let create = if is_virtual(&table.keyspace) { "VIRTUAL TABLE" } else { "CREATE TABLE" };
+    let mut text = format!("{create} {qualified} (\n{}\n) WITH ", column_definitions(table, internals).join(",\n"));
     let mut options = Vec::new();
+    if internals && !is_system(&table.keyspace) {
+        options.push(format!("ID = {}", Value::Uuid(table.created_id().0)));
+    }
     let orders: Vec<String> = table.clustering().map(clustering_order).collect();
     if !orders.is_empty() {
         options.push(format!("CLUSTERING ORDER BY ({})", orders.join(", ")));
     }
+    if is_virtual(&table.keyspace) {
+        options.push(format!("comment = {}", quote_text(&table.options.comment)));
+        text.push_str(&format!("{};", options.join("\n    AND ")));
+        return virtual_text(&format!("Table {qualified}"), "table", &text);
+    }
     options.extend(describe_options(&table.options));
-    text.push_str(&format!(" WITH {};", options.join("\n    AND ")));
+    text.push_str(&format!("{};", options.join("\n    AND ")));
+    if internals {
+        for (name, dropped) in dropped_columns(table) {
+            let name = quote_name(name);
+            text.push_str(&format!("\nALTER TABLE {qualified} DROP {name} USING TIMESTAMP {};", dropped.dropped_at));
+            if let Some(column) = table.column(&dropped.name) {
+                text.push_str(&format!("\nALTER TABLE {qualified} ADD {};", column_text(column)));
+            }
+        }
+    }
     text
+}
+
+/// The columns, each on a line, and the primary key.
+fn column_definitions(table: &Table, internals: bool) -> Vec<String> {
+    let is_key = |column: &Column| matches!(column.kind, ColumnKind::PartitionKey(_) | ColumnKind::Clustering(..));
+    let partition: Vec<_> = table.partition_key().map(|column| quote_name(&column.name)).collect();
+    let clustering: Vec<_> = table.clustering().map(|column| quote_name(&column.name)).collect();
+    let is_single = partition.len() == 1 && clustering.is_empty();
+    let dropped = if internals { dropped_columns(table) } else { BTreeMap::new() };
+    // A column that was dropped and added again is first created as it was dropped.
+    let mut columns: Vec<&Column> =
+        table.columns.iter().filter(|column| is_key(column) || !dropped.contains_key(column.name.as_str())).collect();
+    // As Cassandra has them: static columns first, and those of one value before collections. The sort is stable.
+    columns.sort_by_key(|column| match column.kind {
+        ColumnKind::PartitionKey(_) => (0, false),
+        ColumnKind::Clustering(..) => (1, false),
+        ColumnKind::Static => (2, column.cql_type.is_multi_cell()),
+        ColumnKind::Regular => (3, column.cql_type.is_multi_cell()),
+    });
+    let key = if is_single { " PRIMARY KEY" } else { "" };
+    let definition = |column: &Column| match column.kind {
+        ColumnKind::PartitionKey(_) => format!("    {}{key}", column_text(column)),
+        _ => format!("    {}", column_text(column)),
+    };
+    let mut lines: Vec<String> = columns.into_iter().map(definition).collect();
+    lines.extend(dropped.into_values().map(|column| {
+        let suffix = if column.is_static { " static" } else { "" };
+        format!("    {} {}{suffix}", quote_name(&column.name), column.cql_type)
+    }));
+    if !is_single {
+        let first = if partition.len() == 1 { partition.join(", ") } else { format!("({})", partition.join(", ")) };
+        let key: Vec<_> = std::iter::once(first.into()).chain(clustering).collect();
+        lines.push(format!("    PRIMARY KEY ({})", key.join(", ")));
+    }
+    lines
+}
+
+fn column_text(column: &Column) -> String {
+    let suffix = if column.kind == ColumnKind::Static { " static" } else { "" };
+    format!("{} {}{suffix}", quote_name(&column.name), column.cql_type)
+}
+
+/// The columns that were dropped, each as it was when it was dropped last.
+fn dropped_columns(table: &Table) -> BTreeMap<&str, &DroppedColumn> {
+    let mut dropped: Vec<&DroppedColumn> = table.dropped_columns.iter().collect();
+    dropped.sort_by_key(|column| column.dropped_at);
+    dropped.into_iter().map(|column| (column.name.as_str(), column)).collect()
+}
+
+fn virtual_text(subject: &str, kind: &str, structure: &str) -> String {
+    format!(
+        "/*\nWarning: {subject} is a virtual {kind} and cannot be recreated with CQL.\nStructure, for reference:\n\
+         {structure}\n*/"
+    )
 }
 
 /// The statement that creates a user-defined type.
@@ -111,7 +189,7 @@ pub fn describe_schema(schema: &Schema) -> Vec<String> {
 }
 
 /// The types, each behind those that it uses; else by name.
-fn types_in_order(keyspace: &Keyspace) -> Vec<&Arc<UserType>> {
+pub(crate) fn types_in_order(keyspace: &Keyspace) -> Vec<&Arc<UserType>> {
     let mut placed: BTreeSet<&str> = BTreeSet::new();
     let mut ordered = Vec::with_capacity(keyspace.types.len());
     while ordered.len() < keyspace.types.len() {

@@ -82,7 +82,7 @@ impl BoundExplain {
                 }
                 stages
             }
-            Bound::Schema(_) | Bound::Use(_) | Bound::Explain(_) => Vec::new(),
+            Bound::Schema(_) | Bound::Use(_) | Bound::Describe(_) | Bound::Role(_) | Bound::Explain(_) => Vec::new(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Statements drawn at random from the grammar, as syntax trees.
 
 use crate::ast::*;
+use crate::role::{Password, RoleOptions, RoleRequest};
 use crate::source::Position;
 use model::CqlType;
 use proptest::prelude::*;
@@ -412,6 +413,32 @@ fn describe() -> impl Strategy<Value = Statement> {
         .prop_map(|(described, internals)| Statement::Describe(Describe { described, internals, at: AT }))
 }
 
+fn role_statement() -> impl Strategy<Value = Statement> {
+    let password = prop::option::of(
+        ("[a-z']{0,5}", any::<bool>())
+            .prop_map(|(text, is_hashed)| if is_hashed { Password::Hashed(text) } else { Password::Plain(text) }),
+    );
+    let options = (password, prop::option::of(any::<bool>()), prop::option::of(any::<bool>()))
+        .prop_map(|(password, login, superuser)| RoleOptions { password, login, superuser });
+    let role = || "[a-zA-Z' ]{1,6}";
+    let request = prop_oneof![
+        (role(), options.clone(), any::<bool>()).prop_map(|(name, options, if_not_exists)| RoleRequest::Create {
+            name,
+            options,
+            if_not_exists
+        }),
+        (role(), options, any::<bool>()).prop_map(|(name, options, if_exists)| RoleRequest::Alter {
+            name,
+            options,
+            if_exists
+        }),
+        (role(), any::<bool>()).prop_map(|(name, if_exists)| RoleRequest::Drop { name, if_exists }),
+        prop::option::of(role()).prop_map(|of| RoleRequest::ListRoles { of }),
+        Just(RoleRequest::ListUsers),
+    ];
+    request.prop_map(Statement::Role)
+}
+
 /// A statement that reads or writes.
 fn data_statement() -> BoxedStrategy<Statement> {
     let kind = prop::sample::select(vec![BatchKind::Logged, BatchKind::Unlogged, BatchKind::Counter]);
@@ -444,6 +471,7 @@ pub(crate) fn statement() -> impl Strategy<Value = Statement> {
         1 => qualified_name().prop_map(Statement::Truncate),
         1 => name().prop_map(Statement::Use),
         1 => describe(),
+        1 => role_statement(),
         1 => explain,
     ]
 }

@@ -22,7 +22,8 @@
 //! `condition` (INSERT, UPDATE, DELETE, BATCH), `definition` (CREATE, ALTER, DROP) and `type_name`. `function` has the
 //! native functions, `operand` evaluates terms, `filter` conditions, in an `evaluation` context; `json` reads JSON.
 //! `prepared`, `write`, `change` and `read` are the plans, `result` makes pages of rows. `describe` and `name` write
-//! CQL, `explain` says what a statement does, `split` separates statements, [`system`] has the tables that each node answers by itself.
+//! CQL, `description` is the statement DESCRIBE, `explain` says what a statement does, `split` separates statements,
+//! [`system`] has the tables that each node answers by itself.
 
 #[allow(dead_code, reason = "what nothing looks at yet is refused by name")]
 mod ast;
@@ -34,6 +35,7 @@ mod change;
 mod condition;
 mod definition;
 mod describe;
+mod description;
 mod evaluation;
 mod explain;
 mod filter;
@@ -55,6 +57,7 @@ mod prepared;
 mod read;
 mod restriction;
 mod result;
+mod role;
 mod select;
 mod selection;
 mod slices;
@@ -71,6 +74,7 @@ pub use describe::{
     describe_index, describe_keyspace, describe_schema, describe_table, describe_type, describe_whole_keyspace,
     describe_whole_table, index_target,
 };
+pub use description::{ClusterDescription, Description};
 pub use evaluation::EvaluationContext;
 pub use explain::{BoundExplain, Stage};
 pub use model::name::quote_name;
@@ -78,6 +82,7 @@ pub use operand::{BoundValue, ColumnSpec};
 pub use prepared::{Bound, Prepared, PreparedKind};
 pub use read::{BoundRead, CommandLimits, ReadSource};
 pub use result::{PageLimits, Progress, ReadPosition, ResultBuilder, ResultPage};
+pub use role::{Password, RoleOptions, RoleRequest, RoleStatement};
 pub use split::{StatementText, split_statements};
 pub use table_options::{OptionValue, option_values};
 pub use write::BoundWrite;

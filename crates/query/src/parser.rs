@@ -7,6 +7,7 @@
 //! * What was tried at the current token is remembered, so that a syntax error can say what was
 //!   expected.
 
+mod role;
 mod schema;
 mod select;
 mod term;
@@ -51,15 +52,14 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, RequestError> {
 
 /// Statements that are refused by their first words.
 #[rustfmt::skip]
-const REFUSED_STATEMENTS: [&[&str]; 36] = [
-    &["ALTER", "MATERIALIZED", "VIEW"], &["ALTER", "ROLE"], &["ALTER", "USER"],
+const REFUSED_STATEMENTS: [&[&str]; 28] = [
+    &["ALTER", "MATERIALIZED", "VIEW"],
     &["CREATE", "MATERIALIZED", "VIEW"], &["CREATE", "FUNCTION"], &["CREATE", "AGGREGATE"],
     &["CREATE", "OR", "REPLACE", "FUNCTION"], &["CREATE", "OR", "REPLACE", "AGGREGATE"], &["CREATE", "TRIGGER"],
-    &["CREATE", "ROLE"], &["CREATE", "USER"],
     &["DROP", "MATERIALIZED", "VIEW"], &["DROP", "FUNCTION"], &["DROP", "AGGREGATE"], &["DROP", "TRIGGER"],
-    &["DROP", "ROLE"], &["DROP", "USER"], &["DROP", "IDENTITY"],
+    &["DROP", "IDENTITY"],
     &["ADD", "IDENTITY"], &["GRANT"], &["REVOKE"],
-    &["LIST", "ROLES"], &["LIST", "USERS"], &["LIST", "SUPERUSERS"], &["LIST", "ALL"], &["LIST", "CREATE"],
+    &["LIST", "SUPERUSERS"], &["LIST", "ALL"], &["LIST", "CREATE"],
     &["LIST", "ALTER"], &["LIST", "DROP"], &["LIST", "SELECT"], &["LIST", "MODIFY"], &["LIST", "AUTHORIZE"],
     &["LIST", "DESCRIBE"], &["LIST", "EXECUTE"], &["LIST", "UNMASK"], &["LIST", "SELECT_MASKED"],
     &["BEGIN", "TRANSACTION"],
@@ -102,6 +102,9 @@ impl<'a> Parser<'a> {
         if self.looking_at(&["DESCRIBE"]) || self.looking_at(&["DESC"]) {
             self.advance();
             return Ok(Statement::Describe(self.describe(at)?));
+        }
+        if let Some(statement) = self.role_statement()? {
+            return Ok(statement);
         }
         if self.looking_at(&["ALTER"]) {
             self.advance();

@@ -1,10 +1,12 @@
 //! A prepared statement, and what it becomes when values are bound to it.
 
 use crate::definition::SchemaRequest;
+use crate::description::Description;
 use crate::evaluation::EvaluationContext;
 use crate::explain::BoundExplain;
 use crate::operand::{Arguments, BoundValue, ColumnSpec};
 use crate::read::{BoundRead, ReadPlan};
+use crate::role::RoleStatement;
 use crate::write::{BatchPlan, BoundWrite, MergedWrites, ModificationPlan};
 use model::schema::{Schema, Table};
 use model::{KeyspaceName, RequestError};
@@ -19,6 +21,8 @@ pub(crate) enum Plan {
     Read(Arc<ReadPlan>),
     Schema(Box<SchemaRequest>),
     Use(KeyspaceName),
+    Describe(Box<Description>),
+    Role(Box<RoleStatement>),
     Explain(Box<ExplainPlan>),
 }
 
@@ -43,6 +47,8 @@ impl Plan {
             Plan::Read(plan) => Bound::Read(plan.bind(arguments)?),
             Plan::Schema(request) => Bound::Schema(SchemaRequest::clone(request)),
             Plan::Use(keyspace) => Bound::Use(keyspace.clone()),
+            Plan::Describe(description) => Bound::Describe(Description::clone(description)),
+            Plan::Role(statement) => Bound::Role(RoleStatement::clone(statement)),
             Plan::Explain(explain) => {
                 Bound::Explain(BoundExplain { statement: Box::new(explain.plan.bind(arguments)?) })
             }
@@ -63,7 +69,7 @@ pub struct Prepared {
 /// What a prepared statement does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PreparedKind {
-    /// SELECT.
+    /// SELECT, DESCRIBE, LIST.
     Read,
     /// INSERT, UPDATE, DELETE, BATCH.
     Write,
@@ -86,6 +92,10 @@ pub enum Bound {
     Schema(SchemaRequest),
     /// USE: the keyspace, which existed when the statement was prepared.
     Use(KeyspaceName),
+    /// DESCRIBE.
+    Describe(Description),
+    /// CREATE, ALTER, DROP and LIST of roles.
+    Role(RoleStatement),
     /// EXPLAIN.
     Explain(BoundExplain),
 }
@@ -103,7 +113,12 @@ impl Bound {
             let writes = match statement {
                 Bound::Write(write) => vec![write],
                 Bound::Writes(writes) => writes,
-                Bound::Read(_) | Bound::Schema(_) | Bound::Use(_) | Bound::Explain(_) => {
+                Bound::Read(_)
+                | Bound::Schema(_)
+                | Bound::Use(_)
+                | Bound::Describe(_)
+                | Bound::Role(_)
+                | Bound::Explain(_) => {
                     let message = "Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.";
                     return Err(RequestError::Invalid(message.to_owned()));
                 }
@@ -129,7 +144,7 @@ impl Prepared {
                 plan.statements.first().map(ModificationPlan::partition_parameters).unwrap_or_default()
             }
             Plan::Read(plan) => plan.restrictions.partition_parameters(),
-            Plan::Schema(_) | Plan::Use(_) | Plan::Explain(_) => Vec::new(),
+            Plan::Schema(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Role(_) | Plan::Explain(_) => Vec::new(),
         };
         Prepared { parameters, partition_key_indexes, plan }
     }
@@ -139,8 +154,9 @@ impl Prepared {
     pub fn kind(&self) -> PreparedKind {
         match &self.plan {
             Plan::Write(_) | Plan::Batch(_) => PreparedKind::Write,
-            Plan::Read(_) | Plan::Explain(_) => PreparedKind::Read,
-            Plan::Schema(_) => PreparedKind::Schema,
+            Plan::Read(_) | Plan::Describe(_) | Plan::Explain(_) => PreparedKind::Read,
+            Plan::Role(statement) if !statement.columns().is_empty() => PreparedKind::Read,
+            Plan::Schema(_) | Plan::Role(_) => PreparedKind::Schema,
             Plan::Use(_) => PreparedKind::Use,
         }
     }
@@ -159,7 +175,7 @@ impl Prepared {
             Plan::Write(plan) => vec![&plan.write().table],
             Plan::Batch(plan) => plan.statements.iter().map(|statement| &statement.write().table).collect(),
             Plan::Read(plan) => vec![&plan.table],
-            Plan::Schema(_) | Plan::Use(_) | Plan::Explain(_) => Vec::new(),
+            Plan::Schema(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Role(_) | Plan::Explain(_) => Vec::new(),
         }
     }
 
@@ -176,7 +192,8 @@ impl Prepared {
         match &self.plan {
             Plan::Write(plan) => plan.write().is_idempotent(),
             Plan::Batch(plan) => plan.statements.iter().all(|statement| statement.write().is_idempotent()),
-            Plan::Read(_) | Plan::Use(_) | Plan::Explain(_) => true,
+            Plan::Read(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Explain(_) => true,
+            Plan::Role(statement) => !statement.columns().is_empty(),
             Plan::Schema(_) => false,
         }
     }
@@ -187,11 +204,13 @@ impl Prepared {
         &self.parameters
     }
 
-    /// The columns of the result; empty unless the statement is a SELECT or EXPLAIN.
+    /// The columns of the result; empty unless the statement is a SELECT, DESCRIBE, EXPLAIN or LIST.
     #[must_use]
     pub fn result_columns(&self) -> &[ColumnSpec] {
         match &self.plan {
             Plan::Read(plan) => &plan.columns,
+            Plan::Describe(description) => description.columns(),
+            Plan::Role(statement) => statement.columns(),
             Plan::Explain(explain) => &explain.columns,
             Plan::Write(_) | Plan::Batch(_) | Plan::Schema(_) | Plan::Use(_) => &[],
         }

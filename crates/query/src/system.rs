@@ -9,10 +9,12 @@ use model::table_options::TableOptions;
 use model::{ColumnId, CqlType, TableId};
 use std::sync::{Arc, LazyLock};
 
-/// The keyspaces, with their tables. Cassandra stores the first two; the third it answers as it is done here.
-const KEYSPACES: [&str; 3] = ["system", "system_schema", VIRTUAL_SCHEMA];
-/// The keyspace that describes what is not in `system_schema`: itself.
+/// The keyspaces, with their tables. Cassandra stores the first three; the others it answers as it is done here.
+const KEYSPACES: [&str; 5] = ["system", "system_schema", "system_auth", VIEWS, VIRTUAL_SCHEMA];
+/// The keyspace that describes what is not in `system_schema`: itself and [`VIEWS`].
 pub const VIRTUAL_SCHEMA: &str = "system_virtual_schema";
+/// The keyspace of what a node knows of itself only.
+pub const VIEWS: &str = "system_views";
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
     let replication = Replication::Simple { factor: 1 };
@@ -37,6 +39,68 @@ pub fn schema() -> &'static Schema {
 #[must_use]
 pub fn is_system(keyspace: &str) -> bool {
     KEYSPACES.contains(&keyspace)
+}
+
+/// True for a keyspace whose tables Cassandra too makes when they are read: they cannot be created.
+#[must_use]
+pub fn is_virtual(keyspace: &str) -> bool {
+    [VIEWS, VIRTUAL_SCHEMA].contains(&keyspace)
+}
+
+/// Keyspaces that are the cluster's own: nobody creates, changes or drops them.
+const RESERVED: [&str; 7] =
+    ["system", "system_auth", "system_distributed", "system_schema", TRACES, VIEWS, VIRTUAL_SCHEMA];
+
+/// True for the name of a keyspace that is the cluster's own, whether its tables are stored or not.
+#[must_use]
+pub fn is_reserved(keyspace: &str) -> bool {
+    RESERVED.contains(&keyspace)
+}
+
+/// The keyspace of traces. It is stored and replicated, since a client may ask any node for its trace.
+pub const TRACES: &str = "system_traces";
+/// For how long a trace is kept.
+const TRACE_SECONDS: u32 = 24 * 60 * 60;
+
+/// The changes of the schema that make the tables of traces, each without effect when it was made before. The ids are
+/// those of Cassandra: the same on whichever node a trace is asked for first.
+#[must_use]
+pub fn create_traces(factor: u32) -> [SchemaChange; 3] {
+    use CqlType::{Inet, Int, Text, Timestamp, Uuid};
+    let sessions = vec![
+        ("client", Inet),
+        ("command", Text),
+        ("coordinator", Inet),
+        ("coordinator_port", Int),
+        ("duration", Int),
+        ("parameters", CqlType::Map { entry: Arc::new((Text, Text)), frozen: false }),
+        ("request", Text),
+        ("started_at", Timestamp),
+    ];
+    let events =
+        vec![("activity", Text), ("source", Inet), ("source_elapsed", Int), ("source_port", Int), ("thread", Text)];
+    let key = || vec![("session_id", Uuid)];
+    let create = |mut table: Table, id, comment: &str| {
+        table.id = TableId(id);
+        table.options.comment = comment.to_owned();
+        table.options.default_time_to_live = TRACE_SECONDS;
+        table.options.gc_grace_seconds = 0;
+        SchemaChange::CreateTable { table, if_not_exists: true }
+    };
+    let (replication, name) = (Replication::Simple { factor }, TRACES.to_owned());
+    [
+        SchemaChange::CreateKeyspace { name, replication, if_not_exists: true },
+        create(
+            table(TRACES, "sessions", key(), vec![], sessions),
+            0xc5e9_9f16_8677_3914_b17e_9606_1351_2345,
+            "tracing sessions",
+        ),
+        create(
+            table(TRACES, "events", key(), vec![("event_id", CqlType::TimeUuid)], events),
+            0x8826_e8e9_e16a_3728_8753_3bc1_fc71_3c25,
+            "tracing events",
+        ),
+    ]
 }
 
 type Columns = Vec<(&'static str, CqlType)>;
@@ -83,6 +147,7 @@ fn definitions() -> Vec<Table> {
     let mut tables = of_the_cluster();
     tables.extend(of_the_schema());
     tables.extend(of_the_virtual_schema());
+    tables.push(clients());
     for (table, id) in tables.iter_mut().zip(1..) {
         table.id = TableId(id);
     }
@@ -126,6 +191,26 @@ fn of_the_cluster() -> Vec<Table> {
         table("system", "peers", vec![("peer", Inet)], vec![], peers),
         table("system", "peers_v2", vec![("peer", Inet)], vec![("peer_port", Int)], peers_v2),
         table("system", "IndexInfo", vec![("table_name", Text)], vec![("index_name", Text)], vec![("value", Blob)]),
+        // Without it cqlsh does not show what LIST answers. No hash of a password is in it.
+        table(
+            "system_auth",
+            "roles",
+            vec![("role", Text)],
+            vec![],
+            vec![
+                ("can_login", CqlType::Boolean),
+                ("is_superuser", CqlType::Boolean),
+                ("member_of", set(Text)),
+                ("salted_hash", Text),
+            ],
+        ),
+        table(
+            "system",
+            "prepared_statements",
+            vec![("prepared_id", Blob)],
+            vec![],
+            vec![("logged_keyspace", Text), ("query_string", Text)],
+        ),
     ]
 }
 
@@ -227,6 +312,26 @@ fn columns(blob: CqlType, int: CqlType) -> Columns {
     ]
 }
 
+/// Connections of the CQL native protocol.
+fn clients() -> Table {
+    use CqlType::{BigInt, Boolean, Inet, Int, Text};
+    let texts = || map(Text, Text);
+    let others = vec![
+        ("client_options", texts()),
+        ("connection_stage", Text),
+        ("driver_name", Text),
+        ("driver_version", Text),
+        ("keyspace_name", Text),
+        ("protocol_version", Int),
+        ("request_count", BigInt),
+        ("ssl_enabled", Boolean),
+        ("username", Text),
+    ];
+    let mut clients = table(VIEWS, "clients", vec![("address", Inet)], vec![("port", Int)], others);
+    clients.options.comment = "currently connected clients".to_owned();
+    clients
+}
+
 fn of_the_virtual_schema() -> Vec<Table> {
     use CqlType::Text;
     let in_keyspace = |name: &str, clustering: Columns, others: Columns| {
@@ -242,6 +347,20 @@ fn of_the_virtual_schema() -> Vec<Table> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_tables_of_traces_are_made_once_and_are_nobodys_to_change() {
+        let apply = |schema: Schema, change: &SchemaChange| schema.apply(change).unwrap().unwrap_or(schema);
+        let schema = create_traces(2).iter().fold(Schema::default(), apply);
+        let again = create_traces(1).iter().fold(schema.clone(), apply);
+        assert_eq!(again, schema);
+        let prepare = |text: &str| crate::prepare(text, &schema, None);
+        assert!(prepare("INSERT INTO system_traces.events (session_id, event_id) VALUES (?, ?)").is_ok());
+        assert!(prepare("SELECT * FROM system_traces.sessions WHERE session_id = ?").is_ok());
+        for text in ["DROP KEYSPACE system_traces", "ALTER TABLE system_traces.events ADD a int"] {
+            assert!(prepare(text).unwrap_err().to_string().contains("user-modifiable"), "{text}");
+        }
+    }
 
     #[test]
     fn every_table_can_be_read_and_none_written() {

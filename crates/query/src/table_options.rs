@@ -90,7 +90,7 @@ pub(crate) fn table_options(source: Source<'_>, properties: &[Property]) -> Resu
             "caching" => given.caching()?,
             name => match FIXED.iter().find(|(fixed, ..)| *fixed == name) {
                 Some((_, only, reason)) => given.must_be(only, reason)?,
-                None if name == "id" => return Err(source.unsupported(property.name.at, "table option 'id' is")),
+                None if name == "id" => return Err(source.invalid(property.name.at, "Cannot alter table id.")),
                 None => return Err(source.invalid(property.name.at, format!("Unknown property '{}'", shortened(name)))),
             },
         }
@@ -409,12 +409,16 @@ pub(crate) fn describe_options(options: &TableOptions) -> Vec<String> {
     let text = |value: OptionValue| match value {
         OptionValue::Text(text) => quote_text(&text),
         OptionValue::Bare(text) => text,
-        OptionValue::Map(entries) => {
+        OptionValue::Map(mut entries) => {
+            entries.sort();
             let entries: Vec<String> = entries.iter().map(|(name, value)| format!("'{name}': '{value}'")).collect();
             format!("{{{}}}", entries.join(", "))
         }
     };
-    option_values(options).into_iter().map(|(name, value)| format!("{name} = {}", text(value))).collect()
+    let mut values: Vec<_> = option_values(options).into_iter().collect();
+    // By name, but for one that Cassandra has behind another.
+    values.sort_by_key(|&(name, _)| if name == "memtable" { ("compression", 1) } else { (name, 0) });
+    values.into_iter().map(|(name, value)| format!("{name} = {}", text(value))).collect()
 }
 
 /// True for a value that is written without quotes.

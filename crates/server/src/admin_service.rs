@@ -313,7 +313,7 @@ impl admin_server::Admin for AdminService {
         let now_seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let now_seconds = u32::try_from(now_seconds).unwrap_or(u32::MAX);
         let asked = self.with_store(move |store| {
-            let (garbage, builds) = (store.garbage_status(now_seconds)?, store.index_builds()?);
+            let (garbage, builds) = (store.garbage_status(now_seconds)?, store.index_builds());
             Ok((store.status(), store.pending_hints(), garbage, store.all_largest(), builds))
         });
         let (storage, hints, garbage, largest, builds) = asked.await?;

@@ -9,6 +9,7 @@
 //! taken from them is answered; the servers and loops stop; what waits is written and synced.
 
 use crate::admin_service::AdminService;
+use crate::auth;
 use crate::client_service::{ClientService, status};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Durability};
@@ -16,6 +17,7 @@ use crate::entropy::{random_u64, random_u128};
 use crate::execute::{Executor, Phase};
 use crate::exit::{Exit, ServerError};
 use crate::garbage_collector::{self, GarbageCollector};
+use crate::grpc_login::LoggedIn;
 use crate::index_builder;
 use crate::member_loop::{self, MemberInput, MemberLoop, Published, exit_of};
 use crate::metrics::Metrics;
@@ -28,6 +30,7 @@ use crate::peers::{LinkEvents, Local, Peers};
 use crate::read_pool::ReadPool;
 use crate::shard_loop::{self, ShardInput, ShardLoop};
 use crate::storage_writer::{StorageWriter, WriteQueue};
+use crate::tls::Tls;
 use crate::wire::{admin_server::AdminServer, helenus_server::HelenusServer, peer_server::PeerServer};
 use arc_swap::ArcSwap;
 use membership::{ClusterView, Member, MemberConfig, NodeAddresses};
@@ -129,8 +132,13 @@ fn incoming(listener: TcpListener) -> TcpIncoming {
 }
 
 /// Answers on `listener` while `opening` lasts: to the health service with `NOT_SERVING`, to everything else that
-/// the node is recovering. Gives the listener back for the services themselves.
-async fn answer_recovering<T>(listener: TcpListener, opening: impl Future<Output = T>) -> (TcpListener, T) {
+/// the node is recovering. `clients` is a server as clients expect it. Gives the listener back for the services
+/// themselves.
+async fn answer_recovering<T>(
+    listener: TcpListener,
+    clients: Server,
+    opening: impl Future<Output = T>,
+) -> (TcpListener, T) {
     // Two handles of one socket: who connects in between waits for the second.
     let split = listener.into_std().and_then(|own| Ok((own.try_clone()?, own)));
     let (shared, own) = split.expect("a socket that listens can be duplicated");
@@ -143,7 +151,8 @@ async fn answer_recovering<T>(listener: TcpListener, opening: impl Future<Output
     };
     let routes = tonic::service::Routes::new(health_service).into_axum_router().fallback(recovering);
     let (stop, stopped) = oneshot::channel::<()>();
-    let routes = server().add_routes(tonic::service::Routes::from(routes));
+    let mut clients = clients;
+    let routes = clients.add_routes(tonic::service::Routes::from(routes));
     let serving = tokio::spawn(routes.serve_with_incoming_shutdown(incoming(shared), async { drop(stopped.await) }));
     let opened = opening.await;
     let _ = stop.send(());
@@ -233,7 +242,7 @@ fn random_seed() -> Result<u64, ServerError> {
 }
 
 impl Parts {
-    fn new(config: Config, store: Store) -> Result<(Parts, Receivers), ServerError> {
+    fn new(config: Config, store: Store, first_password: Option<String>) -> Result<(Parts, Receivers), ServerError> {
         let own = store.identity().node;
         let channels = (0..config.shards).map(|_| mpsc::channel(shard_loop::INBOX_INPUTS_MAX));
         let (shards, shard_receivers): (Vec<_>, Vec<_>) = channels.unzip();
@@ -262,6 +271,7 @@ impl Parts {
             metrics.clone(),
             store.clone(),
             config.request_timeout,
+            first_password,
             random_seed()?,
         ));
         let started = std::time::Instant::now();
@@ -281,8 +291,14 @@ impl Node {
         let client_listener = bind(config.grpc_listen, "clients (gRPC)").await?;
         let native_listener = bind(config.native_listen, "clients (CQL)").await?;
         let internode_listener = bind(config.internode_listen, "other nodes").await?;
-        let (client_listener, store) = answer_recovering(client_listener, open_store(&config, options)).await;
-        let (parts, receivers) = Parts::new(config, store?)?;
+        let tls = config.tls.as_ref().map(Tls::load).transpose();
+        let tls = tls.map_err(|error| ServerError::Config(vec![error]))?;
+        let first_password = config.superuser_password_file.as_deref().map(auth::read_password).transpose();
+        let first_password = first_password.map_err(|error| ServerError::Config(vec![error]))?;
+        let mut clients = client_server(tls.as_ref())?;
+        let opening = open_store(&config, options);
+        let (client_listener, store) = answer_recovering(client_listener, clients.clone(), opening).await;
+        let (parts, receivers) = Parts::new(config, store?, first_password)?;
         tracing::info!(
             node = %parts.own, client = %parts.config.grpc_advertise, native = %parts.config.native_advertise,
             internode = %parts.config.internode_advertise,
@@ -308,15 +324,16 @@ impl Node {
         let peer_server = PeerServer::new(PeerService { parts: node.parts.clone() });
         let peer_server = peer_server.max_decoding_message_size(2 * MESSAGE_BYTES_MAX);
         node.serve(incoming(internode_listener), server().add_service(peer_server));
-        node.serve_native(native_listener, draining.clone());
+        node.serve_native(native_listener, draining.clone(), tls.map(|tls| tls.native));
         let client_service =
             ClientService { executor: node.parts.executor.clone(), own: node.parts.own, drain: draining };
         let client_server = HelenusServer::new(client_service)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(usize::MAX);
-        let routes = server()
-            .add_service(client_server)
-            .add_service(AdminServer::new(AdminService { parts: node.parts.clone() }))
+        let admin_server = AdminServer::new(AdminService { parts: node.parts.clone() });
+        let routes = clients
+            .add_service(logged_in(client_server, &node.parts, false))
+            .add_service(logged_in(admin_server, &node.parts, true))
             .add_service(health_service)
             .add_service(reflection()?);
         node.serve(incoming(client_listener), routes);
@@ -397,10 +414,15 @@ impl Node {
     }
 
     /// Serves clients of the CQL native protocol from now on; their requests are refused until the node has joined.
-    fn serve_native(&mut self, listener: TcpListener, drain: watch::Receiver<bool>) {
+    fn serve_native(
+        &mut self,
+        listener: TcpListener,
+        drain: watch::Receiver<bool>,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) {
         let Parts { config, executor, published, metrics, .. } = &*self.parts;
         let (events, frame_bytes_max) = (Arc::new(Events::new()), config.native_frame_bytes);
-        let door = Arc::new(Door { executor: executor.clone(), events, frame_bytes_max, drain });
+        let door = Arc::new(Door { executor: executor.clone(), events, tls, frame_bytes_max, drain });
         let (published, metrics) = (published.clone(), metrics.clone());
         let serving = native_service::serve(listener, door, published, config.native_connections_max, metrics);
         self.servers.push(tokio::spawn(serving));
@@ -510,6 +532,18 @@ fn server() -> Server {
         .initial_connection_window_size(2 * STREAM_WINDOW_BYTES)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+}
+
+/// The service, for those who have logged in.
+fn logged_in<S>(inner: S, parts: &Parts, superusers: bool) -> LoggedIn<S> {
+    LoggedIn { inner, executor: parts.executor.clone(), superusers }
+}
+
+/// A server as clients expect it: with TLS if it is configured.
+fn client_server(tls: Option<&Tls>) -> Result<Server, ServerError> {
+    let Some(tls) = tls else { return Ok(server()) };
+    let configured = server().tls_config(tls.grpc.clone());
+    configured.map_err(|cause| ServerError::Failure(format!("no TLS for gRPC: {cause}")))
 }
 
 fn reflection() -> Result<

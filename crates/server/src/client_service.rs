@@ -3,18 +3,22 @@
 //! Invariant: a failure is an `Error` message on a stream and a status with the same `Error` in its details
 //! on a unary call; nothing of it is lost either way.
 
+use crate::auth::Login;
 use crate::execute::{Answer, Effect, Executor, Options, Plan, SchemaChanged};
 use crate::execute_stream::{Answers, Columns};
 use crate::statements::{Statement, column_message};
+use crate::trace::Traced;
 use crate::wire::helenus_server;
 use ::api::convert::{Bound as ApiBound, requested_consistency};
 use ::api::error::{status_code, status_details};
 use ::api::proto::client::v1 as proto;
 use ::api::rows::encode_row;
+use bytes::Bytes;
 use model::{NodeId, RequestError, Token};
 use node::io::Response as ShardResponse;
 use query::BoundValue;
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -43,7 +47,11 @@ pub(crate) fn status(error: &RequestError) -> Status {
 ///
 /// # Errors
 /// When it cannot be executed.
-pub(crate) fn plan(executor: &Executor, request: proto::ExecuteRequest) -> Result<(Plan, Columns), RequestError> {
+pub(crate) fn plan(
+    executor: &Executor,
+    request: proto::ExecuteRequest,
+    login: Login,
+) -> Result<(Plan, Columns), RequestError> {
     use proto::execute_request::Statement as Text;
     let view = executor.view()?;
     let keyspace = Some(request.keyspace.as_str()).filter(|keyspace| !keyspace.is_empty());
@@ -59,10 +67,90 @@ pub(crate) fn plan(executor: &Executor, request: proto::ExecuteRequest) -> Resul
         timeout: (request.timeout_millis > 0).then(|| Duration::from_millis(request.timeout_millis.into())),
         page_rows: request.page_rows,
         paging_state: Some(request.paging_state).filter(|state| !state.is_empty()),
+        login,
     };
     let plan = executor.plan(&statement, &values, options)?;
     let columns = columns_of(&statement, is_prepared, &request.result_metadata_id);
     Ok((plan, columns))
+}
+
+/// Who calls.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    /// As whom.
+    pub(crate) login: Login,
+    /// From where.
+    client: IpAddr,
+}
+
+impl Caller {
+    fn of<T>(request: &Request<T>) -> Caller {
+        let client = request.remote_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
+        Caller { login: request.extensions().get::<Login>().cloned().flatten(), client }
+    }
+}
+
+/// What an answer says of its trace.
+#[derive(Default)]
+pub(crate) struct TraceTold {
+    id: Bytes,
+    warning: Option<String>,
+}
+
+impl TraceTold {
+    /// The message, with it.
+    pub(crate) fn told(self, mut message: proto::ExecuteResponse) -> proto::ExecuteResponse {
+        message.trace_id = self.id;
+        message.warnings.extend(self.warning);
+        message
+    }
+}
+
+/// Executes a statement and waits for what comes of it; writes its trace if the client asks for one.
+///
+/// # Errors
+/// As the statement's.
+pub(crate) async fn execute(
+    executor: &Arc<Executor>,
+    request: proto::ExecuteRequest,
+    caller: Caller,
+) -> Result<(Answer, Columns, TraceTold), RequestError> {
+    let traced = request.trace.then(|| traced(executor, &request, caller.client));
+    let (plan, columns) = plan(executor, request, caller.login)?;
+    let Some(traced) = traced else {
+        return Ok((executor.wait(plan, None).await?, columns, TraceTold::default()));
+    };
+    match executor.begin_trace(traced).await {
+        Err(error) => {
+            let warning = Some(format!("The request was not traced: {error}"));
+            Ok((executor.wait(plan, None).await?, columns, TraceTold { warning, ..TraceTold::default() }))
+        }
+        Ok(trace) => {
+            let result = executor.wait(plan, Some(&trace)).await;
+            let id = Bytes::copy_from_slice(&trace.id.to_be_bytes());
+            let executor = executor.clone();
+            tokio::spawn(async move { executor.finish_trace(&trace).await });
+            Ok((result?, columns, TraceTold { id, warning: None }))
+        }
+    }
+}
+
+/// What the trace of a request tells of it.
+fn traced(executor: &Executor, request: &proto::ExecuteRequest, client: IpAddr) -> Traced {
+    use proto::execute_request::Statement as Text;
+    let (kind, text) = match &request.statement {
+        Some(Text::Text(text)) => ("Execute CQL3 query", Some(text.clone())),
+        Some(Text::PreparedId(id)) => {
+            let statement = executor.view().and_then(|view| executor.statements.find(id, &view));
+            ("Execute CQL3 prepared query", statement.ok().map(|statement| statement.text().to_owned()))
+        }
+        None => ("Not a statement", None),
+    };
+    let mut parameters = BTreeMap::new();
+    parameters.extend(text.map(|text| ("query", text)));
+    let consistency = requested_consistency(request.consistency);
+    parameters.extend(consistency.ok().map(|level| ("consistency_level", level.to_string())));
+    Traced { client, request: kind, parameters }
 }
 
 fn columns_of(statement: &Statement, is_prepared: bool, known: &[u8]) -> Columns {
@@ -115,7 +203,7 @@ pub(crate) fn answer_message(answer: Answer, columns: &Columns) -> proto::Execut
             Kind::SchemaChange(proto::SchemaChange { effect, keyspace, table, epoch, user_type })
         }
     };
-    proto::ExecuteResponse { result: Some(kind), warnings }
+    proto::ExecuteResponse { result: Some(kind), warnings, trace_id: Bytes::new() }
 }
 
 fn statement_message(statement: &Statement) -> proto::PrepareResponse {
@@ -193,16 +281,19 @@ impl helenus_server::Helenus for ClientService {
         request: Request<proto::ExecuteRequest>,
     ) -> Result<Response<proto::ExecuteResponse>, Status> {
         let _call = self.executor.call();
-        let (plan, columns) = plan(&self.executor, request.into_inner()).map_err(|error| status(&error))?;
-        let answer = self.executor.wait(plan).await.map_err(|error| status(&error))?;
-        Ok(Response::new(answer_message(answer, &columns)))
+        let caller = Caller::of(&request);
+        let executed = execute(&self.executor, request.into_inner(), caller).await;
+        let (answer, columns, traced) = executed.map_err(|error| status(&error))?;
+        Ok(Response::new(traced.told(answer_message(answer, &columns))))
     }
 
     async fn execute_stream(
         &self,
         request: Request<Streaming<proto::ExecuteStreamRequest>>,
     ) -> Result<Response<Answers>, Status> {
-        let answers = crate::execute_stream::start(self.executor.clone(), request.into_inner(), self.drain.clone());
+        let caller = Caller::of(&request);
+        let requests = request.into_inner();
+        let answers = crate::execute_stream::start(self.executor.clone(), requests, self.drain.clone(), caller);
         Ok(Response::new(answers))
     }
 

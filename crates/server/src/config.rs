@@ -73,6 +73,16 @@ pub struct RawConfig {
     pub native_connections_max: Option<u32>,
     /// Longest message of a client of the CQL native protocol, in MiB. Default: 16.
     pub native_frame_mb: Option<u32>,
+    /// File with the certificate of the node, and those between it and an authority, as PEM. With it clients, of both
+    /// protocols, must speak TLS. Default: none.
+    pub tls_certificate: Option<PathBuf>,
+    /// File with the key of the certificate, as PEM.
+    pub tls_key: Option<PathBuf>,
+    /// File with the certificates of authorities, as PEM, by one of which clients must be certified. Default: none.
+    pub tls_client_ca: Option<PathBuf>,
+    /// File with the password of `cassandra`, the superuser of a cluster that has no other. With it clients, of both
+    /// protocols, must log in; all nodes have the same. Default: none.
+    pub superuser_password_file: Option<PathBuf>,
     /// Minutes for which writes for an unreachable node are kept. Default: 180.
     pub hint_window_minutes: Option<u64>,
     /// Form of the log on standard error. Default: `text`.
@@ -181,12 +191,27 @@ pub struct Config {
     pub native_connections_max: usize,
     /// Bytes of the longest message of one.
     pub native_frame_bytes: usize,
+    /// TLS towards clients.
+    pub tls: Option<TlsFiles>,
+    /// The password of the first superuser, if clients must log in.
+    pub superuser_password_file: Option<PathBuf>,
     /// For how long hints are kept.
     pub hint_window: Duration,
     /// Form of the log.
     pub log_format: LogFormat,
     /// Directives of the log.
     pub log_level: String,
+}
+
+/// The files by which a node speaks TLS; what is in them is checked when it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain of certificates, from the node's own on.
+    pub certificate: PathBuf,
+    /// The key of the first.
+    pub key: PathBuf,
+    /// The authorities of clients that must have certificates.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// One thing that is wrong with the configuration.
@@ -280,6 +305,7 @@ impl Config {
         if tombstone_fail < tombstone_warn {
             check.problem("tombstone_fail", format!("{tombstone_fail} is less than tombstone_warn, {tombstone_warn}"));
         }
+        let tls = check.tls(raw.tls_certificate, raw.tls_key, raw.tls_client_ca);
         let megabytes = |count: u64| usize::try_from(count << 20).unwrap_or(usize::MAX);
         let config = Config {
             grpc_listen: SocketAddr::new(listen, grpc_port),
@@ -329,6 +355,8 @@ impl Config {
                 16,
                 limit::FRAME_MB,
             ))),
+            tls,
+            superuser_password_file: raw.superuser_password_file,
             hint_window: Duration::from_secs(
                 60 * check.within("hint_window_minutes", raw.hint_window_minutes, 180, limit::HINT_MINUTES),
             ),
@@ -434,6 +462,26 @@ impl Check {
         }
     }
 
+    fn tls(
+        &mut self,
+        certificate: Option<PathBuf>,
+        key: Option<PathBuf>,
+        client_ca: Option<PathBuf>,
+    ) -> Option<TlsFiles> {
+        match (certificate, key, client_ca) {
+            (None, None, None) => None,
+            (Some(certificate), Some(key), client_ca) => Some(TlsFiles { certificate, key, client_ca }),
+            (None, ..) => {
+                self.problem("tls_certificate", "is needed for TLS: tls_key and tls_client_ca belong to it");
+                None
+            }
+            (Some(_), None, _) => {
+                self.problem("tls_key", "is needed for TLS: it belongs to tls_certificate");
+                None
+            }
+        }
+    }
+
     fn data_dir(&mut self, path: Option<PathBuf>) -> PathBuf {
         let path = path.unwrap_or_else(|| PathBuf::from("/var/lib/helenus"));
         if path.as_os_str().is_empty() {
@@ -495,6 +543,20 @@ mod tests {
         assert_eq!(config.grpc_listen.to_string(), "127.0.0.1:7042");
         assert_eq!(config.seeds, [config.internode_listen]);
         assert_eq!(config.durability, Durability::Group(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_certificate_needs_its_key_and_a_client_ca_both() {
+        assert_eq!(parse("").unwrap().tls, None);
+        let tls = parse("tls_certificate = 'a'\ntls_key = 'b'").unwrap().tls.unwrap();
+        assert_eq!((tls.certificate.to_str(), tls.client_ca), (Some("a"), None));
+        for (text, subject) in [
+            ("tls_certificate = 'a'", "tls_key"),
+            ("tls_key = 'b'", "tls_certificate"),
+            ("tls_client_ca = 'c'", "tls_certificate"),
+        ] {
+            assert_eq!(parse(text).unwrap_err()[0].subject, subject, "{text}");
+        }
     }
 
     #[test]

@@ -5,12 +5,15 @@
 //! * Nothing is executed before the node is a member of a cluster, nor once it is stopping.
 //! * Every request that is started is answered exactly once, through its [`ReplyTo`] or its future.
 
+use crate::auth::{Authenticator, Login};
 use crate::clock::Clock;
 use crate::explain::explained;
 use crate::member_loop::{MemberInput, Published};
 use crate::metrics::Metrics;
+use crate::native_clients::Clients;
 use crate::shard_loop::{Outcome, ReplyTo, ShardInput};
 use crate::statements::{Statement, Statements};
+use crate::trace::{Trace, Tracer};
 use bytes::Bytes;
 use membership::ClusterView;
 use model::error::Applied;
@@ -19,9 +22,10 @@ use model::schema::{Schema, SchemaChange};
 use model::{Consistency, Epoch, NodeId, RequestError, TableId};
 use node::io::{Request, Response};
 use node::virtual_tables::{self, Facts};
-use node::{Shard, Storage, StorageError};
+use node::{IndexBuild, Shard, Storage};
 use parking_lot::Mutex;
-use query::{Bound, BoundValue, EvaluationContext, PageLimits};
+use query::{Bound, BoundValue, EvaluationContext, PageLimits, RoleStatement};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -61,6 +65,8 @@ pub(crate) struct Options {
     pub(crate) page_rows: u32,
     /// Where to go on.
     pub(crate) paging_state: Option<Bytes>,
+    /// Who asks.
+    pub(crate) login: Login,
 }
 
 /// What became of that which a schema statement names.
@@ -114,6 +120,8 @@ pub(crate) enum Plan {
     Writes(Vec<Request>),
     /// To membership.
     Schema(SchemaChange),
+    /// To membership or nowhere, by who asks for it.
+    Role(RoleStatement, Login),
     /// Nowhere: it is answered.
     Done(Answer),
 }
@@ -126,8 +134,16 @@ pub(crate) struct Executor {
     pub(crate) statements: Statements,
     /// What is counted.
     pub(crate) metrics: Arc<Metrics>,
-    own: NodeId,
-    clock: Clock,
+    /// Who may log in.
+    pub(crate) authenticator: Authenticator,
+    /// The connections of the CQL native protocol.
+    pub(crate) clients: Arc<Clients>,
+    /// The traces of requests.
+    pub(crate) tracer: Tracer,
+    /// This node.
+    pub(crate) own: NodeId,
+    /// Every clock is read here.
+    pub(crate) clock: Clock,
     shards: Vec<mpsc::Sender<ShardInput>>,
     member: mpsc::Sender<MemberInput>,
     store: Arc<Store>,
@@ -140,8 +156,29 @@ pub(crate) struct Executor {
 /// Held by a call while it is in work.
 pub(crate) type CallGuard = Option<mpsc::Sender<()>>;
 
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Executor of {}", self.own)
+    }
+}
+
+impl virtual_tables::Live for Executor {
+    fn clients(&self) -> Vec<virtual_tables::Client> {
+        self.clients.list()
+    }
+
+    fn prepared(&self) -> Vec<(Bytes, Option<String>, String)> {
+        self.statements.list()
+    }
+
+    fn index_builds(&self) -> Vec<IndexBuild> {
+        self.store.index_builds()
+    }
+}
+
 impl Executor {
-    /// A desk that refuses everything until it is told to serve. `seed` is for the ids of new tables.
+    /// A desk that refuses everything until it is told to serve. `first_password` is that of the first superuser, if
+    /// clients must log in; `seed` is for what is random.
     #[allow(clippy::too_many_arguments, reason = "each is a part of the node, given once")]
     pub(crate) fn new(
         own: NodeId,
@@ -151,9 +188,12 @@ impl Executor {
         metrics: Arc<Metrics>,
         store: Arc<Store>,
         timeout: Duration,
+        first_password: Option<String>,
         seed: u64,
     ) -> Executor {
-        let table_ids = Mutex::new(model::Rng::new(seed));
+        let mut random = model::Rng::new(seed);
+        let authenticator = Authenticator::new(first_password, random.next_u128());
+        let table_ids = Mutex::new(random);
         let phase = AtomicU8::new(Phase::Starting as u8);
         let statements = Statements::default();
         let calls = Mutex::new(None);
@@ -161,6 +201,9 @@ impl Executor {
             published,
             statements,
             metrics,
+            authenticator,
+            clients: Arc::default(),
+            tracer: Tracer::default(),
             own,
             clock: Clock::new(),
             shards,
@@ -221,12 +264,17 @@ impl Executor {
         self.plan_bound(self.bind(statement, values)?, options)
     }
 
+    /// A random number.
+    pub(crate) fn random_u64(&self) -> u64 {
+        self.table_ids.lock().next_u64()
+    }
+
     /// Binds the values.
     ///
     /// # Errors
     /// When they do not fit the statement.
     pub(crate) fn bind(&self, statement: &Statement, values: &[BoundValue]) -> Result<Bound, RequestError> {
-        let context = EvaluationContext::new(self.clock.now().wall, self.table_ids.lock().next_u64());
+        let context = EvaluationContext::new(self.clock.now().wall, self.random_u64());
         statement.prepared.bind(values, context)
     }
 
@@ -236,7 +284,7 @@ impl Executor {
     /// When a table that the node answers by itself cannot be read so.
     pub(crate) fn plan_bound(&self, bound: Bound, options: Options) -> Result<Plan, RequestError> {
         let timeout = options.timeout.unwrap_or(self.timeout).min(TIMEOUT_MAX);
-        let Options { consistency, timestamp, page_rows, paging_state, .. } = options;
+        let Options { consistency, timestamp, page_rows, paging_state, login, .. } = options;
         let page_rows = match (&bound, page_rows) {
             (Bound::Read(read), 0) if read.is_one_page() => u32::MAX,
             (_, 0) => PAGE_ROWS_DEFAULT,
@@ -256,6 +304,13 @@ impl Executor {
                 let read = Arc::new(read);
                 Plan::Shard(Request::Read { read, consistency, page_rows, paging_state, timeout })
             }
+            Bound::Describe(description) => {
+                let view = self.published.view.load();
+                let state = paging_state.as_ref();
+                let page = virtual_tables::describe(&self.facts(&view), &description, state, page_rows)?;
+                Plan::Done(Answer::Data(Response::Rows { rows: page.rows, paging_state: page.saved }))
+            }
+            Bound::Role(statement) => Plan::Role(statement, login),
             Bound::Explain(explain) => {
                 let stages = explained(&explain, &self.published.view.load(), consistency);
                 let rows = stages.iter().map(query::Stage::values).collect();
@@ -269,6 +324,11 @@ impl Executor {
         })
     }
 
+    fn facts<'a>(&'a self, view: &'a ClusterView) -> Facts<'a> {
+        let (release, cql_version) = (CASSANDRA_RELEASE, CQL_VERSION);
+        Facts { view, own: self.own, release, cql_version, native_version: "5", live: self }
+    }
+
     /// Reads a table that the node answers by itself.
     fn read_virtual(
         &self,
@@ -277,16 +337,7 @@ impl Executor {
         paging_state: Option<&Bytes>,
     ) -> Result<Response, RequestError> {
         let view = self.published.view.load();
-        let failed = |error: StorageError| RequestError::Server(error.to_string());
-        let index_builds = self.store.index_builds().map_err(failed)?;
-        let facts = Facts {
-            index_builds: &index_builds,
-            view: &view,
-            own: self.own,
-            release: CASSANDRA_RELEASE,
-            cql_version: CQL_VERSION,
-            native_version: "5",
-        };
+        let facts = self.facts(&view);
         // A client that takes no pages gets everything: it is all in memory anyway.
         let bytes = if page_rows == u32::MAX { u32::MAX } else { PAGE_BYTES_MAX as u32 };
         let limits = PageLimits { rows: page_rows, bytes };
@@ -296,13 +347,13 @@ impl Executor {
 
     /// Gives a request to the shard that takes it; a full inbox is an answer, and so is storage that
     /// does not keep up with writes.
-    pub(crate) fn submit(&self, request: Request, reply: ReplyTo) {
+    pub(crate) fn submit(&self, request: Request, reply: ReplyTo, trace: Option<Arc<Trace>>) {
         if matches!(request, Request::Write { .. }) && self.store.pressure() == Pressure::Refusing {
             self.metrics.requests_overloaded.add(1);
             return reply.send(Err(RequestError::Overloaded("compaction does not keep up with writes".to_owned())));
         }
         let shard = Shard::shard_of(request.token(), self.shards.len() as u16);
-        let input = ShardInput::Request { request, reply };
+        let input = ShardInput::Request { request, reply, trace };
         let (error, input) = match self.shards[usize::from(shard)].try_send(input) {
             Ok(()) => return,
             Err(mpsc::error::TrySendError::Full(input)) => {
@@ -322,14 +373,15 @@ impl Executor {
     ///
     /// # Errors
     /// As the statement's.
-    pub(crate) async fn wait(&self, plan: Plan) -> Result<Answer, RequestError> {
+    pub(crate) async fn wait(&self, plan: Plan, trace: Option<&Arc<Trace>>) -> Result<Answer, RequestError> {
         match plan {
             Plan::Done(answer) => Ok(answer),
-            Plan::Writes(requests) => self.write_all(requests).await.map(Answer::Data),
+            Plan::Writes(requests) => self.write_all(requests, trace).await.map(Answer::Data),
             Plan::Schema(change) => self.change_schema(change).await.map(Answer::Schema),
+            Plan::Role(statement, login) => self.execute_role_statement(statement, login).await,
             Plan::Shard(request) => {
                 let (sender, receiver) = oneshot::channel();
-                self.submit(request, ReplyTo::One(sender));
+                self.submit(request, ReplyTo::One(sender), trace.cloned());
                 let stopped = || RequestError::Server("the node stopped before it answered".to_owned());
                 receiver.await.map_err(|_| stopped())?.map(Answer::Data)
             }
@@ -337,10 +389,10 @@ impl Executor {
     }
 
     /// Executes writes of several partitions, each on its own, and waits for all of them.
-    async fn write_all(&self, requests: Vec<Request>) -> Outcome {
+    async fn write_all(&self, requests: Vec<Request>, trace: Option<&Arc<Trace>>) -> Outcome {
         let submitted = |request| {
             let (sender, receiver) = oneshot::channel();
-            self.submit(request, ReplyTo::One(sender));
+            self.submit(request, ReplyTo::One(sender), trace.cloned());
             receiver
         };
         let receivers: Vec<_> = requests.into_iter().map(submitted).collect();
@@ -378,6 +430,9 @@ impl Executor {
     }
 }
 
+/// Where a role is.
+static NOWHERE: String = String::new();
+
 /// What a change did that was decided without error: `IF [NOT] EXISTS` may have left it without effect. `before` is
 /// what was known before; `schema` is what is known now.
 fn describe(change: &SchemaChange, before: &Schema, schema: &Schema, epoch: Epoch) -> SchemaChanged {
@@ -401,6 +456,8 @@ fn describe(change: &SchemaChange, before: &Schema, schema: &Schema, epoch: Epoc
         C::AlterType { keyspace, name, .. } => (keyspace, None, Some(name.clone()), Effect::Updated),
         C::DropType { keyspace, name, .. } => (keyspace, None, Some(name.clone()), Effect::Dropped),
         C::CreateIndex { keyspace, table, .. } => (keyspace, Some(table.clone()), None, Effect::Updated),
+        // Of no keyspace.
+        C::Role(_) => (&NOWHERE, None, None, Effect::Updated),
         C::DropIndex { keyspace, name, .. } => {
             (keyspace, table_of_index(before, keyspace, name), None, Effect::Updated)
         }

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
-use crate::client_service::{answer_message, plan};
+use crate::client_service::{Caller, TraceTold, answer_message, execute, plan};
 
 /// Requests of one stream that are in work or answered and not read.
 const STREAM_REQUESTS_MAX: usize = 4_096;
@@ -33,6 +33,8 @@ pub(crate) enum Answered {
         columns: Columns,
         /// What came out.
         result: Result<Answer, RequestError>,
+        /// What is said of its trace.
+        traced: TraceTold,
     },
     /// Nothing more can be read from the client: the last item.
     Broken(Status),
@@ -62,9 +64,14 @@ impl Reply {
         self.answer(outcome.map(Answer::Data));
     }
 
+    fn answer_traced(self, answer: Answer, columns: Columns, traced: TraceTold) {
+        let Reply { permit, id, .. } = self;
+        permit.send(Answered::Request { id, columns, result: Ok(answer), traced });
+    }
+
     fn answer(self, result: Result<Answer, RequestError>) {
         let Reply { permit, id, columns } = self;
-        permit.send(Answered::Request { id, columns, result });
+        permit.send(Answered::Request { id, columns, result, traced: TraceTold::default() });
     }
 }
 
@@ -83,8 +90,8 @@ impl Stream for Answers {
                 use proto::execute_stream_response::Outcome;
                 let (id, outcome) = match answered {
                     Answered::Broken(status) => return Err(status),
-                    Answered::Request { id, columns, result: Ok(answer) } => {
-                        (id, Outcome::Response(answer_message(answer, &columns)))
+                    Answered::Request { id, columns, result: Ok(answer), traced } => {
+                        (id, Outcome::Response(traced.told(answer_message(answer, &columns))))
                     }
                     Answered::Request { id, result: Err(error), .. } => (id, Outcome::Error((&error).into())),
                 };
@@ -99,10 +106,11 @@ pub(crate) fn start(
     executor: Arc<Executor>,
     requests: Streaming<proto::ExecuteStreamRequest>,
     drain: watch::Receiver<bool>,
+    caller: Caller,
 ) -> Answers {
     let (answers, answered) = mpsc::channel(STREAM_REQUESTS_MAX);
     let call = executor.call();
-    tokio::spawn(take_in(executor, requests, drain, answers));
+    tokio::spawn(take_in(executor, requests, drain, caller, answers));
     Answers { answered, _call: call }
 }
 
@@ -110,6 +118,7 @@ async fn take_in(
     executor: Arc<Executor>,
     mut requests: Streaming<proto::ExecuteStreamRequest>,
     mut drain: watch::Receiver<bool>,
+    caller: Caller,
     answers: mpsc::Sender<Answered>,
 ) {
     let stop = drain.wait_for(|drain| *drain);
@@ -125,7 +134,7 @@ async fn take_in(
         match request {
             Ok(Some(proto::ExecuteStreamRequest { id, execute })) => {
                 let reply = Reply { permit, id, columns: Columns::None };
-                execute_one(&executor, execute, reply);
+                execute_one(&executor, execute, &caller, reply);
             }
             Ok(None) => return,
             Err(status) => {
@@ -137,9 +146,22 @@ async fn take_in(
     }
 }
 
-fn execute_one(executor: &Arc<Executor>, request: Option<proto::ExecuteRequest>, mut reply: Reply) {
+fn execute_one(executor: &Arc<Executor>, request: Option<proto::ExecuteRequest>, caller: &Caller, mut reply: Reply) {
     let request = request.ok_or_else(|| RequestError::Invalid("the request is missing".to_owned()));
-    match request.and_then(|request| plan(executor, request)) {
+    if let Ok(request) = &request
+        && request.trace
+    {
+        // Bounded as the stream's requests are: each holds a permit.
+        let (executor, request, caller) = (executor.clone(), request.clone(), caller.clone());
+        tokio::spawn(async move {
+            match execute(&executor, request, caller).await {
+                Ok((answer, columns, traced)) => reply.answer_traced(answer, columns, traced),
+                Err(error) => reply.answer(Err(error)),
+            }
+        });
+        return;
+    }
+    match request.and_then(|request| plan(executor, request, caller.login.clone())) {
         Err(error) => reply.answer(Err(error)),
         Ok((Plan::Done(answer), columns)) => {
             reply.columns = columns;
@@ -147,12 +169,13 @@ fn execute_one(executor: &Arc<Executor>, request: Option<proto::ExecuteRequest>,
         }
         Ok((Plan::Shard(request), columns)) => {
             reply.columns = columns;
-            executor.submit(request, ReplyTo::Stream(reply));
+            executor.submit(request, ReplyTo::Stream(reply), None);
         }
-        Ok((plan @ (Plan::Schema(_) | Plan::Writes(_)), _)) => {
+        Ok((plan @ (Plan::Schema(_) | Plan::Writes(_) | Plan::Role(..)), columns)) => {
+            reply.columns = columns;
             // Bounded as the stream's requests are: each holds a permit.
             let executor = executor.clone();
-            tokio::spawn(async move { reply.answer(executor.wait(plan).await) });
+            tokio::spawn(async move { reply.answer(executor.wait(plan, None).await) });
         }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn explained(explain: &BoundExplain, view: &ClusterView, consistency:
                 places.of_tokens(&write.table().keyspace, std::iter::once(write.partition().token), &mut stages);
             }
         }
-        Bound::Schema(_) | Bound::Use(_) | Bound::Explain(_) => {}
+        Bound::Schema(_) | Bound::Use(_) | Bound::Describe(_) | Bound::Role(_) | Bound::Explain(_) => {}
     }
     stages
 }

@@ -11,6 +11,9 @@
 //! other nodes  -> peer_service --------------------------------------------> +    +-> answer to the client
 //! ```
 //!
+//! Clients are asked who they are by auth (and grpc_login), and heard through tls; trace writes down what is done for a
+//! request whose client wants to know.
+//!
 //! Invariants:
 //! * Only [`clock`] reads clocks, and only once per batch of inputs.
 //! * Every queue is bounded. Towards a client a full queue is an `Overloaded` error, towards another node a
@@ -29,6 +32,7 @@
 )]
 
 mod admin_service;
+mod auth;
 mod boot;
 mod client_service;
 mod clock;
@@ -40,10 +44,12 @@ mod execute_stream;
 mod exit;
 mod explain;
 mod garbage_collector;
+mod grpc_login;
 mod index_builder;
 mod logging;
 mod member_loop;
 mod metrics;
+mod native_clients;
 mod native_connection;
 mod native_events;
 mod native_request;
@@ -58,6 +64,8 @@ mod run;
 mod shard_loop;
 mod statements;
 mod storage_writer;
+mod tls;
+mod trace;
 
 pub use boot::{Node, StartOptions};
 pub use dev::{Cluster, DevOptions, NODES_MAX as DEV_NODES_MAX};

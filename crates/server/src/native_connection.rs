@@ -11,10 +11,14 @@
 //! * After an error of framing one answer tells what is wrong, and the connection ends.
 //! * A connection holds no buffer while nothing is under way on it.
 
+use crate::auth::Login;
 use crate::execute::{CQL_VERSION, CallGuard, Executor, Plan};
+use crate::native_clients::Registered;
 use crate::native_events::{Events, Missed};
-use crate::native_request::{self, Answered, Form, Ready, Reply};
+use crate::native_request::{self, Answered, Ready, Reply};
 use crate::shard_loop::ReplyTo;
+use crate::tls::Socket;
+use crate::trace::Traced;
 use bytes::{Buf, Bytes, BytesMut};
 use model::RequestError;
 use native::{
@@ -23,10 +27,9 @@ use native::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -56,11 +59,22 @@ pub(crate) struct Door {
     pub(crate) executor: Arc<Executor>,
     /// What clients can register for.
     pub(crate) events: Arc<Events>,
+    /// For TLS, if clients must speak it.
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     /// Bytes of the longest message.
     pub(crate) frame_bytes_max: usize,
     /// True once connections are to end.
     pub(crate) drain: watch::Receiver<bool>,
 }
+
+/// Options of a client that are shown to others, and the bytes of one.
+const OPTIONS_MAX: usize = 16;
+const OPTION_BYTES_MAX: usize = 256;
+
+/// The class by which drivers know what is asked for.
+const AUTHENTICATOR: &str = "org.apache.cassandra.auth.PasswordAuthenticator";
+
+type Check = tokio::task::JoinHandle<Result<Arc<str>, RequestError>>;
 
 /// Why a connection has ended.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +101,10 @@ pub(crate) enum End {
 enum Stage {
     /// STARTUP has not come.
     Begun,
+    /// The client must say who it is.
+    Authenticating,
+    /// What it has said is being checked.
+    Checking,
     /// Statements are executed.
     Ready,
     /// Nothing more is read: what is in work is answered, then it ends.
@@ -96,12 +114,18 @@ enum Stage {
 /// A connection and what is under way on it.
 pub(crate) struct Connection {
     door: Arc<Door>,
-    socket: TcpStream,
+    socket: Socket,
+    client: IpAddr,
+    registered_as: Registered,
     inbound: Inbound,
     outbound: Option<Outbound>,
     stage: Stage,
     /// The keyspace chosen by USE.
     keyspace: Option<String>,
+    /// As whom the client has logged in.
+    login: Login,
+    /// The check of what it has said, and on which stream.
+    checking: Option<(i16, Check)>,
     answers: mpsc::Sender<Answered>,
     answered: mpsc::Receiver<Answered>,
     /// Requests in work, and their bytes.
@@ -110,6 +134,8 @@ pub(crate) struct Connection {
     events: Option<tokio::sync::broadcast::Receiver<Event>>,
     /// What is being written.
     unwritten: Bytes,
+    /// When it was accepted.
+    begun_at: Instant,
     /// When something was last read, and when something was last written or there was nothing to write.
     read_at: Instant,
     written_at: Instant,
@@ -119,7 +145,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection that was just accepted.
-    pub(crate) fn new(door: Arc<Door>, socket: TcpStream) -> Connection {
+    pub(crate) fn new(door: Arc<Door>, socket: Socket, client: SocketAddr) -> Connection {
         let (answers, answered) = mpsc::channel(REQUESTS_MAX);
         let now = Instant::now();
         Connection {
@@ -127,18 +153,23 @@ impl Connection {
             outbound: None,
             stage: Stage::Begun,
             keyspace: None,
+            login: None,
+            checking: None,
             answers,
             answered,
             in_work: (0, 0),
             registered: BTreeSet::new(),
             events: None,
             unwritten: Bytes::new(),
+            begun_at: now,
             read_at: now,
             written_at: now,
             fault: None,
+            registered_as: door.executor.clients.register(client, door.tls.is_some()),
             _call: door.executor.call(),
             door,
             socket,
+            client: client.ip(),
         }
     }
 
@@ -184,6 +215,7 @@ impl Connection {
                     Ok(event) => self.tell(event),
                     Err(Missed) => return End::MissedEvents,
                 },
+                checked = checked(&mut self.checking), if self.checking.is_some() => self.on_checked(checked),
                 () = &mut drained, if self.stage != Stage::Ending => self.stage = Stage::Ending,
                 () = tokio::time::sleep_until(deadline) => return End::TimedOut,
             }
@@ -193,18 +225,7 @@ impl Connection {
     /// Lets the client read what is wrong: a socket that is closed with bytes unread is reset, and takes the answer
     /// with it.
     async fn linger(&mut self) {
-        let _ = self.socket.shutdown().await;
-        let discarded = async {
-            let mut bytes = vec![0; 4_096];
-            while self.socket.readable().await.is_ok() {
-                match self.socket.try_read(&mut bytes) {
-                    Ok(0) => return,
-                    Err(cause) if cause.kind() != io::ErrorKind::WouldBlock => return,
-                    _ => {}
-                }
-            }
-        };
-        let _ = tokio::time::timeout(LINGER, discarded).await;
+        let _ = tokio::time::timeout(LINGER, self.socket.end()).await;
     }
 
     /// When the client has been too slow, unless something comes or goes until then.
@@ -213,7 +234,7 @@ impl Connection {
             return self.written_at + WRITE_TIMEOUT;
         }
         match self.stage {
-            Stage::Begun => self.read_at + STARTUP_TIMEOUT,
+            Stage::Begun | Stage::Authenticating | Stage::Checking => self.begun_at + STARTUP_TIMEOUT,
             // The client waits for the node, not the other way round; each request has a timeout of its own.
             _ if self.in_work.0 > 0 => Instant::now() + IDLE_TIMEOUT,
             _ => self.read_at + IDLE_TIMEOUT,
@@ -226,7 +247,7 @@ impl Connection {
     }
 
     fn is_written(&self) -> bool {
-        self.waiting() == 0
+        self.waiting() == 0 && self.socket.is_flushed()
     }
 
     fn has_room(&self) -> bool {
@@ -238,7 +259,7 @@ impl Connection {
     fn read(&mut self) -> io::Result<()> {
         let buffer = self.inbound.buffer();
         buffer.reserve(READ_BYTES);
-        match self.socket.try_read_buf(buffer) {
+        match self.socket.read(buffer) {
             Ok(0) => self.stage = Stage::Ending,
             Ok(_) => self.read_at = Instant::now(),
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
@@ -280,10 +301,17 @@ impl Connection {
 
     fn on_message(&mut self, message: Message, bytes: usize, version: Version) {
         let Message { stream, tracing, request, .. } = message;
+        self.registered_as.count();
         match (self.stage, request) {
             (_, Request::Options) => self.respond(stream, Response::Supported(supported())),
             (Stage::Begun, Request::Startup(startup)) => match startup.check(version) {
-                Ok(compression) => self.start(stream, compression),
+                Ok(compression) => {
+                    self.registered_as.update(|client| {
+                        client.version = version.number();
+                        client.options = bounded(startup.options);
+                    });
+                    self.start(stream, compression);
+                }
                 Err(error) => self.respond(stream, Response::Error(ErrorResponse::of_protocol(&error))),
             },
             (Stage::Begun, other) => {
@@ -292,6 +320,11 @@ impl Connection {
             }
             (_, Request::Startup(_)) => {
                 self.refuse(stream, "Unexpected message STARTUP: the connection is started".to_owned());
+            }
+            (Stage::Authenticating, Request::AuthResponse(token)) => self.check(stream, token.unwrap_or_default()),
+            (Stage::Authenticating | Stage::Checking, other) => {
+                let name = other.opcode().name();
+                self.refuse(stream, format!("Unexpected message {name}, expecting AUTH_RESPONSE"));
             }
             (_, Request::AuthResponse(_)) => {
                 self.refuse(stream, "Unexpected message AUTH_RESPONSE: no authentication is asked for".to_owned());
@@ -308,19 +341,65 @@ impl Connection {
                     Ok(prepared) => Response::Result(QueryResult::Prepared(prepared)),
                     Err(error) => failed(&error),
                 };
-                self.respond(stream, response);
+                let mut answer = Answer::new(stream, response);
+                if tracing {
+                    answer.extras.warnings.push("PREPARE is not traced".to_owned());
+                }
+                self.push(&answer);
             }
             (_, request) => self.execute(stream, request, tracing, bytes),
         }
     }
 
     fn start(&mut self, stream: i16, compression: Option<Compression>) {
-        self.respond(stream, Response::Ready);
+        let is_required = self.door.executor.authenticator.is_required();
+        let authenticate = || Response::Authenticate(AUTHENTICATOR.to_owned());
+        self.respond(stream, if is_required { authenticate() } else { Response::Ready });
         self.inbound.start(compression);
         if let Some(outbound) = &mut self.outbound {
             outbound.start(compression);
         }
-        self.stage = Stage::Ready;
+        self.stage = if is_required { Stage::Authenticating } else { Stage::Ready };
+        self.registered_as.update(|client| client.stage = if is_required { "authenticating" } else { "ready" });
+    }
+
+    /// Has what the client says of itself checked, in the form of SASL PLAIN: on whose behalf, name, password.
+    fn check(&mut self, stream: i16, token: Bytes) {
+        let text = std::str::from_utf8(&token).map(str::to_owned).unwrap_or_default();
+        let executor = self.door.executor.clone();
+        let check = tokio::spawn(async move {
+            let mut parts = text.splitn(3, '\0').skip(1);
+            let (Some(name), Some(password)) = (parts.next(), parts.next()) else {
+                return Err(RequestError::Unauthorized("Credentials are not of the form of SASL PLAIN".to_owned()));
+            };
+            let view = executor.view()?.clone();
+            executor.authenticator.log_in(&view, name, password).await
+        });
+        self.checking = Some((stream, check));
+        self.stage = Stage::Checking;
+    }
+
+    fn on_checked(&mut self, (stream, checked): (i16, Result<Arc<str>, RequestError>)) {
+        self.checking = None;
+        match checked {
+            Ok(name) => {
+                self.registered_as.update(|client| {
+                    client.user = Some(name.to_string());
+                    client.stage = "ready";
+                });
+                self.login = Some(name);
+                self.respond(stream, Response::AuthSuccess(None));
+                self.stage = Stage::Ready;
+            }
+            Err(error) => {
+                let failure = match error {
+                    RequestError::Unauthorized(_) => Failure::BadCredentials,
+                    _ => Failure::Server,
+                };
+                self.respond(stream, Response::Error(ErrorResponse { message: error.to_string(), failure }));
+                self.stage = Stage::Ending;
+            }
+        }
     }
 
     fn execute(&mut self, stream: i16, request: Request, tracing: bool, bytes: usize) {
@@ -329,14 +408,15 @@ impl Connection {
         self.in_work = (self.in_work.0 + 1, self.in_work.1 + bytes);
         let reply = Reply::new(permit, stream, bytes);
         let (executor, keyspace) = (&self.door.executor, self.keyspace.as_deref());
+        let traced = tracing.then(|| native_request::traced(executor, &request, self.client));
         let ready = match request {
-            Request::Query(query) => native_request::query(executor, query, keyspace),
-            Request::Execute(execute) => native_request::execute(executor, execute),
-            Request::Batch(batch) => native_request::batch(executor, batch, keyspace),
+            Request::Query(query) => native_request::query(executor, query, keyspace, &self.login),
+            Request::Execute(execute) => native_request::execute(executor, execute, &self.login),
+            Request::Batch(batch) => native_request::batch(executor, batch, keyspace, &self.login),
             other => Err(RequestError::Server(format!("{} is not a statement", other.opcode().name()))),
         };
         match ready {
-            Ok(ready) => submit(executor, ready, reply, tracing),
+            Ok(ready) => submit(executor, ready, reply, traced),
             Err(error) => reply.answer(Err(error)),
         }
     }
@@ -363,6 +443,7 @@ impl Connection {
         self.in_work = (self.in_work.0 - 1, self.in_work.1 - answered.request_bytes);
         if let Some(keyspace) = answered.used_keyspace() {
             self.keyspace = Some(keyspace.to_owned());
+            self.registered_as.update(|client| client.keyspace = Some(keyspace.to_owned()));
         }
         self.push(&answered.into_answer());
     }
@@ -390,10 +471,16 @@ impl Connection {
                 self.unwritten = self.outbound.as_mut().map(Outbound::take).unwrap_or_default();
             }
             if self.unwritten.is_empty() {
-                self.written_at = Instant::now();
-                return Ok(());
+                return match self.socket.flush() {
+                    Ok(()) => {
+                        self.written_at = Instant::now();
+                        Ok(())
+                    }
+                    Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => Ok(()),
+                    Err(cause) => Err(cause),
+                };
             }
-            match self.socket.try_write(&self.unwritten) {
+            match self.socket.write(&self.unwritten) {
                 Ok(count) => {
                     self.unwritten.advance(count);
                     self.written_at = Instant::now();
@@ -419,20 +506,41 @@ fn supported() -> BTreeMap<String, Vec<String>> {
 }
 
 /// Has a statement executed and answered.
-fn submit(executor: &Arc<Executor>, ready: Ready, reply: Reply, tracing: bool) {
+fn submit(executor: &Arc<Executor>, ready: Ready, reply: Reply, traced: Option<Traced>) {
+    if let Some(traced) = traced {
+        let executor = executor.clone();
+        tokio::spawn(async move { native_request::run_traced(&executor, ready, reply, traced).await });
+        return;
+    }
     let Ready { plan, form, whole } = ready;
-    let traced = |form: Form| form.warned("The request was not traced: tracing is not supported yet");
-    let reply = reply.with_form(if tracing { traced(form) } else { form });
+    let reply = reply.with_form(form);
     match plan {
         Plan::Done(answer) => reply.answer(Ok(answer)),
         Plan::Shard(request) if !whole || matches!(request, node::io::Request::Write { .. }) => {
-            executor.submit(request, ReplyTo::Native(reply));
+            executor.submit(request, ReplyTo::Native(reply), None);
         }
         plan => {
             // Bounded as the connection's requests are: each holds a permit.
             let executor = executor.clone();
-            tokio::spawn(async move { reply.answer(native_request::run_whole(&executor, plan).await) });
+            tokio::spawn(async move { reply.answer(native_request::run_whole(&executor, plan, None).await) });
         }
+    }
+}
+
+/// What is kept of what a client says of itself: what does not fit is left out.
+fn bounded(options: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let fits = |(name, value): &(String, String)| name.len() + value.len() <= OPTION_BYTES_MAX;
+    options.into_iter().filter(fits).take(OPTIONS_MAX).collect()
+}
+
+/// What comes of the check that is under way.
+async fn checked(checking: &mut Option<(i16, Check)>) -> (i16, Result<Arc<str>, RequestError>) {
+    match checking {
+        Some((stream, check)) => {
+            let failed = |cause| Err(RequestError::Server(format!("the password was not checked: {cause}")));
+            (*stream, check.await.unwrap_or_else(failed))
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -3,9 +3,11 @@
 //! Invariant: every statement goes through [`Executor`], as those of the gRPC API do; what the protocol can say and
 //! the node does not do is refused by name.
 
+use crate::auth::Login;
 use crate::execute::{Answer, Effect, Executor, Options, Plan, SchemaChanged};
 use crate::shard_loop::Outcome;
 use crate::statements::{ResultShape, Statement, native_columns};
+use crate::trace::{Trace, Traced};
 use bytes::Bytes;
 use membership::ClusterView;
 use model::{Consistency, RequestError};
@@ -14,11 +16,12 @@ use native::event::ChangeType;
 use native::rows::Columns;
 use native::{
     Batch, BatchKind, ConsistencyLevel, ErrorResponse, Execute, Prepare, Prepared, Query, QueryParameters, QueryResult,
-    Response, Rows, RowsMetadata, SchemaChange, SchemaTarget, StatementText, Values, Version, WriteType,
+    Request, Response, Rows, RowsMetadata, SchemaChange, SchemaTarget, StatementText, Values, Version, WriteType,
 };
 use node::io::Response as ShardResponse;
 use query::{Bound, BoundValue, ColumnSpec};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -33,6 +36,8 @@ pub(crate) struct Form {
     changed: bool,
     /// What the client should know besides.
     warnings: Vec<String>,
+    /// The id of the request's trace, if there is one.
+    tracing_id: Option<u128>,
     /// What kind of write it is, if it is one.
     write_type: Option<WriteType>,
 }
@@ -130,7 +135,7 @@ fn in_order(values: Values, parameters: &[ColumnSpec]) -> Result<Vec<BoundValue>
 }
 
 /// The options of a statement, and whether its whole result is wanted at once.
-fn options(parameters: &QueryParameters, view: &ClusterView) -> Result<(Options, bool), RequestError> {
+fn options(parameters: &QueryParameters, view: &ClusterView, login: &Login) -> Result<(Options, bool), RequestError> {
     if parameters.now_in_seconds.is_some() {
         return Err(RequestError::Invalid("now_in_seconds of a request is not supported".to_owned()));
     }
@@ -141,6 +146,7 @@ fn options(parameters: &QueryParameters, view: &ClusterView) -> Result<(Options,
         timeout: None,
         page_rows: page.unwrap_or(u32::MAX),
         paging_state: parameters.paging_state.clone().filter(|state| !state.is_empty()),
+        login: login.clone(),
     };
     Ok((options, page.is_none()))
 }
@@ -150,9 +156,10 @@ fn ready(
     view: &ClusterView,
     statement: &Statement,
     parameters: QueryParameters,
+    login: &Login,
     mut form: Form,
 ) -> Result<Ready, RequestError> {
-    let (options, whole) = options(&parameters, view)?;
+    let (options, whole) = options(&parameters, view, login)?;
     let values = in_order(parameters.values, statement.prepared.parameters())?;
     if !statement.shape.columns.is_empty() {
         form.shape = Some(statement.shape.clone());
@@ -168,27 +175,32 @@ fn ready(
 ///
 /// # Errors
 /// When it cannot be executed.
-pub(crate) fn query(executor: &Executor, query: Query, keyspace: Option<&str>) -> Result<Ready, RequestError> {
+pub(crate) fn query(
+    executor: &Executor,
+    query: Query,
+    keyspace: Option<&str>,
+    login: &Login,
+) -> Result<Ready, RequestError> {
     let view = executor.view()?;
     let Query { text, parameters } = query;
     let keyspace = parameters.keyspace.as_deref().or(keyspace);
     let statement = executor.statements.prepare(&text, keyspace, &view)?;
     let form = Form { omit: parameters.skip_metadata, ..Form::default() };
-    ready(executor, &view, &statement, parameters, form)
+    ready(executor, &view, &statement, parameters, login, form)
 }
 
 /// EXECUTE.
 ///
 /// # Errors
 /// When it cannot be executed; `Unprepared` when the statement is not known.
-pub(crate) fn execute(executor: &Executor, execute: Execute) -> Result<Ready, RequestError> {
+pub(crate) fn execute(executor: &Executor, execute: Execute, login: &Login) -> Result<Ready, RequestError> {
     let view = executor.view()?;
     let Execute { id, result_metadata_id, parameters } = execute;
     let statement = executor.statements.find(&id, &view)?;
     // A client of version 4 that leaves out the columns knows them from PREPARE, and cannot be told of others.
     let changed = result_metadata_id.is_some_and(|known| known != statement.shape.metadata_id);
     let form = Form { omit: parameters.skip_metadata && !changed, changed, ..Form::default() };
-    ready(executor, &view, &statement, parameters, form)
+    ready(executor, &view, &statement, parameters, login, form)
 }
 
 /// PREPARE. `keyspace` is the connection's.
@@ -223,7 +235,12 @@ pub(crate) fn prepare(
 ///
 /// # Errors
 /// When a statement cannot be executed, and for what a batch cannot do yet.
-pub(crate) fn batch(executor: &Executor, batch: Batch, keyspace: Option<&str>) -> Result<Ready, RequestError> {
+pub(crate) fn batch(
+    executor: &Executor,
+    batch: Batch,
+    keyspace: Option<&str>,
+    login: &Login,
+) -> Result<Ready, RequestError> {
     let view = executor.view()?;
     let Batch { kind, statements, parameters } = batch;
     let (is_logged, write_type) = match kind {
@@ -240,7 +257,7 @@ pub(crate) fn batch(executor: &Executor, batch: Batch, keyspace: Option<&str>) -
         };
         bound.push(executor.bind(&statement, &in_order(values, statement.prepared.parameters())?)?);
     }
-    let (options, _) = options(&parameters, &view)?;
+    let (options, _) = options(&parameters, &view, login)?;
     let plan = executor.plan_bound(Bound::batch(bound, is_logged)?, options)?;
     Ok(Ready { plan, form: Form { write_type: Some(write_type), ..Form::default() }, whole: true })
 }
@@ -249,14 +266,18 @@ pub(crate) fn batch(executor: &Executor, batch: Batch, keyspace: Option<&str>) -
 const WHOLE_RESULT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Executes a read for a client that takes no pages: page after page, into one answer.
-pub(crate) async fn run_whole(executor: &Executor, plan: Plan) -> Result<Answer, RequestError> {
+pub(crate) async fn run_whole(
+    executor: &Executor,
+    plan: Plan,
+    trace: Option<&Arc<Trace>>,
+) -> Result<Answer, RequestError> {
     let mut request = match plan {
         Plan::Shard(request) => request,
-        other => return executor.wait(other).await,
+        other => return executor.wait(other, trace).await,
     };
     let (mut all, mut bytes) = (Vec::new(), 0);
     loop {
-        let answer = executor.wait(Plan::Shard(request.clone())).await?;
+        let answer = executor.wait(Plan::Shard(request.clone()), trace).await?;
         let Answer::Data(ShardResponse::Rows { rows, paging_state: next }) = answer else { return Ok(answer) };
         bytes += rows.iter().flatten().map(|value| 4 + value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
         if bytes > WHOLE_RESULT_BYTES_MAX {
@@ -271,6 +292,42 @@ pub(crate) async fn run_whole(executor: &Executor, plan: Plan) -> Result<Answer,
             _ => return Ok(Answer::Data(ShardResponse::Rows { rows: all, paging_state: None })),
         }
     }
+}
+
+/// Executes a statement whose client asks for a trace, answers it, and writes its trace.
+pub(crate) async fn run_traced(executor: &Executor, ready: Ready, reply: Reply, traced: Traced) {
+    let Ready { plan, form, whole } = ready;
+    let trace = executor.begin_trace(traced).await;
+    let reply = reply.with_form(form.traced(&trace));
+    let noted = trace.as_ref().ok();
+    let result = if whole { run_whole(executor, plan, noted).await } else { executor.wait(plan, noted).await };
+    reply.answer(result);
+    if let Some(trace) = noted {
+        executor.finish_trace(trace).await;
+    }
+}
+
+/// What the trace of a request tells of it.
+pub(crate) fn traced(executor: &Executor, request: &Request, client: IpAddr) -> Traced {
+    let mut told = BTreeMap::new();
+    let (kind, parameters) = match request {
+        Request::Query(query) => {
+            told.insert("query", query.text.clone());
+            ("Execute CQL3 query", &query.parameters)
+        }
+        Request::Execute(execute) => {
+            let statement = executor.view().and_then(|view| executor.statements.find(&execute.id, &view));
+            told.extend(statement.ok().map(|statement| ("query", statement.text().to_owned())));
+            ("Execute CQL3 prepared query", &execute.parameters)
+        }
+        Request::Batch(batch) => ("Execute batch of CQL3 queries", &batch.parameters),
+        _ => return Traced { client, request: "Not a statement", parameters: told },
+    };
+    told.insert("consistency_level", parameters.consistency.to_string());
+    told.extend(parameters.serial_consistency.map(|level| ("serial_consistency_level", level.to_string())));
+    told.extend(parameters.page_size.map(|rows| ("page_size", rows.to_string())));
+    told.extend(parameters.timestamp.map(|timestamp| ("user_timestamp", timestamp.to_string())));
+    Traced { client, request: kind, parameters: told }
 }
 
 fn schema_change(changed: SchemaChanged) -> QueryResult {
@@ -301,7 +358,7 @@ impl Answered {
     /// The answer as it is written.
     pub(crate) fn into_answer(self) -> native::Answer {
         let Answered { stream, form, result, .. } = self;
-        let Form { shape, omit, changed, mut warnings, write_type } = form;
+        let Form { shape, omit, changed, mut warnings, tracing_id, write_type } = form;
         let response = match result {
             Ok(Answer::Data(ShardResponse::Written)) => Response::Result(QueryResult::Void),
             Ok(Answer::Data(ShardResponse::Rows { rows, paging_state })) => {
@@ -321,14 +378,17 @@ impl Answered {
             }
             Err(error) => Response::Error(ErrorResponse::of_request(&error, write_type.unwrap_or(WriteType::Simple))),
         };
-        native::Answer { stream, extras: Extras { warnings, ..Extras::default() }, response }
+        native::Answer { stream, extras: Extras { warnings, tracing_id, ..Extras::default() }, response }
     }
 }
 
 impl Form {
-    /// The same, with a word for the client.
-    pub(crate) fn warned(mut self, warning: &str) -> Form {
-        self.warnings.push(warning.to_owned());
+    /// The same, of a request that is traced, or why it is not.
+    fn traced(mut self, trace: &Result<Arc<Trace>, RequestError>) -> Form {
+        match trace {
+            Ok(trace) => self.tracing_id = Some(trace.id),
+            Err(error) => self.warnings.push(format!("The request was not traced: {error}")),
+        }
         self
     }
 }

@@ -6,6 +6,7 @@
 use crate::member_loop::Published;
 use crate::metrics::Metrics;
 use crate::native_connection::{Connection, Door, End};
+use crate::tls::Socket;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -56,7 +57,14 @@ pub(crate) async fn serve(
         metrics.native_connections.add(1);
         // Small answers are written together already.
         let _ = socket.set_nodelay(true);
-        let connection = Connection::new(door.clone(), socket);
+        let socket = match Socket::new(socket, door.tls.as_ref()) {
+            Ok(socket) => socket,
+            Err(cause) => {
+                tracing::warn!(%client, %cause, "TLS cannot begin");
+                continue;
+            }
+        };
+        let connection = Connection::new(door.clone(), socket, client);
         connections.spawn(async move {
             let _place = place;
             match connection.run().await {

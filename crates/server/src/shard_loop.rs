@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::peers::{PeerSender, Peers};
 use crate::read_pool::{ReadJob, ReadPool};
 use crate::storage_writer::WriteQueue;
+use crate::trace::{Observer, Trace};
 use membership::ClusterView;
 use model::{NodeId, ReadCommand, RequestError};
 use node::io::{Effect, Envelope, Input, OpId, Request, RequestId, Response, StorageRequest, Stored};
@@ -37,6 +38,8 @@ pub(crate) enum ShardInput {
         request: Request,
         /// Where the answer goes.
         reply: ReplyTo,
+        /// Where what is done for it is noted, if its client asked for that.
+        trace: Option<Arc<Trace>>,
     },
     /// A node says something.
     Messages {
@@ -151,6 +154,8 @@ struct Scratch {
     senders: BTreeMap<NodeId, PeerSender>,
     /// Nodes for which a message of this batch was dropped since nothing reaches them.
     unreachable: BTreeSet<NodeId>,
+    /// Requests that are traced.
+    observer: Observer,
 }
 
 impl ShardLoop {
@@ -203,7 +208,13 @@ impl ShardLoop {
 
     fn on_input(&mut self, now: model::Now, input: ShardInput, scratch: &mut Scratch) {
         let input = match input {
-            ShardInput::Request { request, reply } => Input::Request { id: scratch.pending.insert(reply), request },
+            ShardInput::Request { request, reply, trace } => {
+                let id = scratch.pending.insert(reply);
+                if let Some(trace) = trace {
+                    scratch.observer.begin(id, trace);
+                }
+                Input::Request { id, request }
+            }
             ShardInput::Messages { from, envelopes } => {
                 for envelope in envelopes {
                     self.step(now, Input::Message { from, envelope }, scratch);
@@ -227,8 +238,13 @@ impl ShardLoop {
 
     fn step(&mut self, now: model::Now, input: Input, scratch: &mut Scratch) {
         let mut effects = std::mem::take(&mut scratch.effects);
+        let is_observed = !scratch.observer.is_idle();
+        let observed = if is_observed { scratch.observer.input(&input) } else { None };
         self.shard.step(now, input, &mut effects);
         for effect in effects.drain(..) {
+            if is_observed {
+                scratch.observer.effect(observed, &effect);
+            }
             self.route(effect, scratch);
         }
         scratch.effects = effects;

@@ -77,6 +77,11 @@ impl Statement {
         })
     }
 
+    /// The text.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The id as clients hold it.
     pub(crate) fn id_bytes(&self) -> Bytes {
         Bytes::copy_from_slice(&self.id.to_be_bytes())
@@ -139,6 +144,15 @@ impl Statements {
         let statement = Arc::new(Statement::new(id, text, keyspace, &view.schema)?);
         self.generations.lock().insert(statement.clone());
         Ok(statement)
+    }
+
+    /// Those that are known and read or write a table: id, keyspace and text. In others there may be passwords.
+    pub(crate) fn list(&self) -> Vec<(Bytes, Option<String>, String)> {
+        let generations = self.generations.lock();
+        let all = generations.young.values().chain(generations.old.values());
+        let listed =
+            |statement: &Arc<Statement>| (statement.id_bytes(), statement.keyspace.clone(), statement.text.clone());
+        all.filter(|statement| statement.prepared.table().is_some()).map(listed).collect()
     }
 
     /// The statement of this id.

@@ -4,8 +4,8 @@
 //! as it is. A command that exists in cqlsh and needs what the server does not have is refused by name.
 
 use crate::copy::{Copy, Direction};
-use crate::describe::{Describe, Kind};
-use model::Consistency;
+use crate::describe::Describe;
+use model::{Consistency, CqlType, Value};
 use thiserror::Error;
 
 /// A command of the shell.
@@ -25,8 +25,10 @@ pub(crate) enum Command {
     Elapsed(Option<bool>),
     /// `PAGING [ON|OFF|rows]`: rows asked for at a time.
     Paging(Option<Paging>),
-    /// `TRACING`, or `TRACING OFF`, which it always is.
-    Tracing,
+    /// `TRACING [ON|OFF]`.
+    Tracing(Option<bool>),
+    /// `LOGIN name 'password'`.
+    Login(String, String),
     /// `CAPTURE ['file'|OFF]`: results go to a file.
     Capture(Option<Capture>),
     /// `SHOW ...`.
@@ -70,6 +72,8 @@ pub(crate) enum Show {
     Host,
     /// The nodes that hold a token in a keyspace.
     Replicas(i64, Option<String>),
+    /// The trace of this id.
+    Session(u128),
 }
 
 /// Why a command is not one.
@@ -138,13 +142,14 @@ pub(crate) fn parse(text: &str) -> Result<Option<Command>, CommandError> {
             [level] => Some(level.parse().map_err(CommandError)?),
             _ => return Err(wrong("CONSISTENCY takes one level, such as QUORUM")),
         }),
-        "DESCRIBE" | "DESC" => Command::Describe(describe(rest)?),
+        "DESCRIBE" | "DESC" => Command::Describe(match rest {
+            [what] if what.is("cluster") => Describe::Cluster,
+            // What it may be followed by is for the server to say.
+            _ => Describe::Statement(text.trim().to_owned()),
+        }),
         "EXPAND" => Command::Expand(switch("EXPAND", rest)?),
         "ELAPSED" => Command::Elapsed(switch("ELAPSED", rest)?),
-        "TRACING" => match switch("TRACING", rest)? {
-            Some(true) => return Err(wrong("TRACING ON is not supported: the server does not trace requests yet")),
-            _ => Command::Tracing,
-        },
+        "TRACING" => Command::Tracing(switch("TRACING", rest)?),
         "PAGING" => paging(rest)?,
         "SOURCE" => match rest {
             [Token::Quoted(file)] => Command::Source(file.clone()),
@@ -168,7 +173,12 @@ pub(crate) fn parse(text: &str) -> Result<Option<Command>, CommandError> {
                 "SERIAL CONSISTENCY is not supported: the server does not execute conditional statements yet",
             ));
         }
-        "LOGIN" => return Err(wrong("LOGIN is not supported: the server does not authenticate users yet")),
+        "LOGIN" => match rest {
+            [user, Token::Quoted(password)] if user.name().is_some() => {
+                Command::Login(user.name().unwrap_or_default(), password.clone())
+            }
+            _ => return Err(wrong("LOGIN takes a name, and a password in single quotes")),
+        },
         _ => return Ok(None),
     };
     Ok(Some(command))
@@ -298,69 +308,14 @@ fn show(tokens: &[Token]) -> Result<Show, CommandError> {
             let keyspace = keyspace.first().map(|name| name.name().ok_or_else(|| wrong(FORM))).transpose()?;
             Ok(Show::Replicas(token, keyspace))
         }
-        [what, ..] if what.is("session") => {
-            Err(wrong("SHOW SESSION is not supported: the server does not trace requests yet"))
+        [what, session] if what.is("session") => {
+            let id = session.word().and_then(|word| Value::parse(&CqlType::Uuid, word).ok());
+            match id {
+                Some(Value::Uuid(id)) => Ok(Show::Session(id)),
+                _ => Err(wrong("SHOW SESSION takes the id of a trace")),
+            }
         }
         _ => Err(wrong(FORM)),
-    }
-}
-
-fn describe(tokens: &[Token]) -> Result<Describe, CommandError> {
-    const FORM: &str = "DESCRIBE takes CLUSTER, [FULL] SCHEMA, KEYSPACES, [ONLY] KEYSPACE [name], TABLES, TABLE name, \
-                        INDEX name, MATERIALIZED VIEW name, TYPES, TYPE name, FUNCTIONS, FUNCTION name, AGGREGATES, \
-                        AGGREGATE name, or a name";
-    let is = |words: &[&str], tokens: &[Token]| {
-        tokens.len() >= words.len() && words.iter().zip(tokens).all(|(word, token)| token.is(word))
-    };
-    let plain = [
-        (&["cluster"][..], Describe::Cluster),
-        (&["keyspaces"], Describe::Keyspaces),
-        (&["tables"], Describe::Tables),
-        (&["schema"], Describe::Schema { full: false }),
-        (&["full", "schema"], Describe::Schema { full: true }),
-        (&["types"], Describe::Server("TYPES".into(), None)),
-        (&["functions"], Describe::Server("FUNCTIONS".into(), None)),
-        (&["aggregates"], Describe::Server("AGGREGATES".into(), None)),
-        (&["keyspace"], Describe::Keyspace { name: None, only: false }),
-        (&["only", "keyspace"], Describe::Keyspace { name: None, only: true }),
-    ];
-    for (words, described) in plain {
-        if tokens.len() == words.len() && is(words, tokens) {
-            return Ok(described);
-        }
-    }
-    let named = [
-        (&["keyspace"][..], Kind::Keyspace),
-        (&["only", "keyspace"], Kind::OnlyKeyspace),
-        (&["table"], Kind::Table),
-        (&["columnfamily"], Kind::Table),
-        (&["index"], Kind::Server("INDEX")),
-        (&["materialized", "view"], Kind::Server("MATERIALIZED VIEW")),
-        (&["type"], Kind::Server("TYPE")),
-        (&["function"], Kind::Server("FUNCTION")),
-        (&["aggregate"], Kind::Server("AGGREGATE")),
-        (&[], Kind::Any),
-    ];
-    for (words, kind) in named {
-        // A kind without a name is not a name.
-        if !words.is_empty() && tokens.len() == words.len() && is(words, tokens) {
-            return Err(wrong(FORM));
-        }
-        if is(words, tokens)
-            && let Some(name) = qualified(&tokens[words.len()..])
-        {
-            return Describe::named(kind, name).ok_or_else(|| wrong(FORM));
-        }
-    }
-    Err(wrong(FORM))
-}
-
-/// A name, perhaps with its keyspace, and nothing else.
-fn qualified(tokens: &[Token]) -> Option<(Option<String>, String)> {
-    match tokens {
-        [name] => Some((None, name.name()?)),
-        [keyspace, Token::Symbol('.'), name] => Some((Some(keyspace.name()?), name.name()?)),
-        _ => None,
     }
 }
 
@@ -447,7 +402,9 @@ mod tests {
             ("PAGING", Command::Paging(None)),
             ("expand ON", Command::Expand(Some(true))),
             ("ELAPSED off", Command::Elapsed(Some(false))),
-            ("TRACING OFF", Command::Tracing),
+            ("TRACING OFF", Command::Tracing(Some(false))),
+            ("TRACING ON", Command::Tracing(Some(true))),
+            ("LOGIN me 'pass'", Command::Login("me".into(), "pass".into())),
             ("SOURCE 'a b.cql'", Command::Source("a b.cql".into())),
             ("CAPTURE 'it''s'", Command::Capture(Some(Capture::File("it's".into())))),
             ("capture off", Command::Capture(Some(Capture::Off))),
@@ -475,24 +432,10 @@ mod tests {
     }
 
     #[test]
-    fn describe_takes_names_and_kinds() {
-        let cases = [
-            ("desc tables", Describe::Tables),
-            ("DESCRIBE FULL SCHEMA", Describe::Schema { full: true }),
-            ("DESCRIBE TABLE ks.\"T\"", Describe::Table(Some("ks".into()), "T".into())),
-            ("describe Demo", Describe::Name("demo".into())),
-            ("describe a.b", Describe::Table(Some("a".into()), "b".into())),
-            ("DESCRIBE KEYSPACE", Describe::Keyspace { name: None, only: false }),
-            ("DESCRIBE ONLY KEYSPACE x", Describe::Keyspace { name: Some("x".into()), only: true }),
-            ("DESCRIBE TYPES", Describe::Server("TYPES".into(), None)),
-            ("DESC MATERIALIZED VIEW V", Describe::Server("MATERIALIZED VIEW".into(), Some((None, "v".into())))),
-            ("DESC INDEX k.i", Describe::Server("INDEX".into(), Some((Some("k".into()), "i".into())))),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(parsed(text), Command::Describe(expected), "{text}");
-        }
-        for wrong in ["describe", "describe a b c", "describe table", "describe keyspace a.b", "describe a."] {
-            assert!(parse(wrong).is_err(), "{wrong}");
+    fn describe_is_for_the_server_but_for_the_cluster() {
+        assert_eq!(parsed("desc cluster"), Command::Describe(Describe::Cluster));
+        for text in ["describe", "DESCRIBE FULL SCHEMA", "desc table ks.\"T\" with internals"] {
+            assert_eq!(parsed(text), Command::Describe(Describe::Statement(text.to_owned())));
         }
     }
 
@@ -517,7 +460,6 @@ mod tests {
     #[test]
     fn what_is_wrong_or_not_supported_is_named() {
         for (text, word) in [
-            ("TRACING ON", "TRACING ON"),
             ("SHOW SESSION 1", "SHOW SESSION"),
             ("SHOW REPLICAS x", "token"),
             ("SHOW", "REPLICAS"),

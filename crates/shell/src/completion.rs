@@ -94,7 +94,8 @@ fn offered(words: &[String], context: &str, after: &str, typed: &str, names: &Na
         ("HELP" | "?", _) => return help::topics().map(str::to_owned).collect(),
         ("CONSISTENCY", Some("CONSISTENCY")) => return Consistency::ALL_LEVELS.map(|level| level.to_string()).to_vec(),
         ("EXPAND" | "ELAPSED" | "PAGING", _) => return strings(&["ON", "OFF"]),
-        ("CAPTURE" | "TRACING", _) => return strings(&["OFF"]),
+        ("CAPTURE", _) => return strings(&["OFF"]),
+        ("TRACING", _) => return strings(&["ON", "OFF"]),
         ("SHOW", Some("SHOW")) => return strings(&["VERSION", "HOST", "REPLICAS"]),
         ("DESCRIBE" | "DESC", Some("DESCRIBE" | "DESC")) => {
             let kinds = [

@@ -3,7 +3,9 @@
 use crate::format::Rows;
 use crate::settings::Settings;
 use bytes::Bytes;
-use client::{Applied, ClientError, PreparedStatement, Session, SessionBuilder, Statement, TableInfo, Topology};
+use client::{
+    Applied, ClientError, PreparedStatement, Security, Session, SessionBuilder, Statement, TableInfo, Topology,
+};
 use model::{Consistency, CqlType, RequestError, Token, Value};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +56,7 @@ impl ConnectionError {
                 RequestError::Syntax { .. }
                 | RequestError::Invalid(_)
                 | RequestError::NotFound(_)
+                | RequestError::Unauthorized(_)
                 | RequestError::AlreadyExists { .. }
                 | RequestError::SchemaTimeout(_) => false,
             },
@@ -78,17 +81,18 @@ pub(crate) struct Table {
 
 /// What a statement came to.
 pub(crate) enum Outcome {
-    /// Nothing to show.
-    Done,
-    /// Rows, and where to go on.
-    Rows(Rows, Option<Bytes>),
+    /// Nothing to show but the trace, if there is one.
+    Done(Option<u128>),
+    /// Rows, where to go on, and the trace.
+    Rows(Rows, Option<Bytes>, Option<u128>),
 }
 
 /// A session with the cluster, and the level at which it works.
 pub(crate) struct Connection {
     session: Session,
-    host: String,
+    settings: Settings,
     consistency: Consistency,
+    tracing: bool,
 }
 
 impl Connection {
@@ -102,13 +106,38 @@ impl Connection {
         if let Some(keyspace) = &settings.keyspace {
             builder = builder.keyspace(keyspace);
         }
-        let session = builder.connect().await?;
-        Ok(Connection { session, host: settings.host.clone(), consistency: Consistency::default() })
+        let mut security = Security::default();
+        if let Some(path) = &settings.tls_ca {
+            let pem = std::fs::read(path);
+            let wrong = |error| ConnectionError::Usage(format!("cannot read {}: {error}", path.display()));
+            security = security.trusting(&pem.map_err(wrong)?);
+        }
+        if let Some((user, password)) = &settings.login {
+            security = security.login(user, password);
+        }
+        let session = builder.security(security).connect().await?;
+        Ok(Connection { session, settings: settings.clone(), consistency: Consistency::default(), tracing: false })
+    }
+
+    /// The same connection as somebody else.
+    ///
+    /// # Errors
+    /// When the cluster does not know them; then this one goes on.
+    pub(crate) async fn log_in(&mut self, user: String, password: String) -> Result<(), ConnectionError> {
+        let settings = Settings { login: Some((user, password)), keyspace: self.keyspace(), ..self.settings.clone() };
+        let (consistency, tracing) = (self.consistency, self.tracing);
+        *self = Connection { consistency, tracing, ..Connection::connect(&settings).await? };
+        Ok(())
+    }
+
+    /// Whether statements are traced.
+    pub(crate) fn tracing(&mut self) -> &mut bool {
+        &mut self.tracing
     }
 
     /// The node that was connected to first.
     pub(crate) fn host(&self) -> &str {
-        &self.host
+        &self.settings.host
     }
 
     /// The keyspace of names that have none.
@@ -135,7 +164,7 @@ impl Connection {
         resume: Option<Bytes>,
         timeout: Option<Duration>,
     ) -> Result<Outcome, ConnectionError> {
-        let mut statement = Statement::new(text).consistency(self.consistency);
+        let mut statement = Statement::new(text).consistency(self.consistency).trace(self.tracing);
         if let Some(rows) = page_rows {
             statement = statement.page_size(rows);
         }
@@ -146,17 +175,18 @@ impl Connection {
             None => self.session.execute(statement, ()).await?,
             Some(state) => {
                 let page = self.session.pages(statement, ()).await?.resume(state).next_page().await?;
-                let Some(page) = page else { return Ok(Outcome::Rows(Rows::default(), None)) };
+                let Some(page) = page else { return Ok(Outcome::Rows(Rows::default(), None, None)) };
                 page
             }
         };
+        let trace = result.trace_id;
         if result.outcome != client::Outcome::Rows {
-            return Ok(Outcome::Done);
+            return Ok(Outcome::Done(trace));
         }
         let columns = result.columns().iter().map(|column| (column.name.clone(), column.cql_type.clone())).collect();
         let next = result.paging_state().cloned();
         let rows = result.into_rows().into_iter().map(|row| row.cells().to_vec()).collect();
-        Ok(Outcome::Rows(Rows { columns, rows }, next))
+        Ok(Outcome::Rows(Rows { columns, rows }, next, trace))
     }
 
     /// Prepares a statement at the connection's level.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, TableComponent};
 use model::{CqlType, Value};
 use std::io::{self, Write};
+use std::sync::Arc;
 
 /// The form of a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,8 +58,27 @@ pub(crate) fn write_rows(out: &mut dyn Write, result: &Rows, format: Format, loo
     }
 }
 
-fn value(cql_type: &CqlType, wire: &[u8]) -> io::Result<Value> {
-    Value::from_wire(cql_type, wire).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+/// A value as `show` writes it.
+fn shown(cql_type: &CqlType, wire: &[u8], show: impl Fn(&Value) -> String) -> io::Result<String> {
+    match (Value::from_wire(cql_type, wire), with_nulls(cql_type, wire)) {
+        (Ok(value), _) => Ok(show(&value)),
+        (Err(_), Some(tuple)) => {
+            let text = show(&tuple);
+            let inner = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+            Ok(inner.map_or_else(|| text.clone(), |inner| format!("[{inner}]")))
+        }
+        (Err(error), None) => Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string())),
+    }
+}
+
+/// A list with nulls in it, which is no value that can be stored but what `ttl` gives of elements that do not expire:
+/// behind its count it is a tuple.
+fn with_nulls(cql_type: &CqlType, wire: &[u8]) -> Option<Value> {
+    let CqlType::List { element, .. } = cql_type else { return None };
+    let (count, elements) = wire.split_first_chunk()?;
+    let count = usize::try_from(i32::from_be_bytes(*count)).ok().filter(|count| *count <= elements.len() / 4)?;
+    let types = vec![element.as_ref().clone(); count];
+    Value::from_wire(&CqlType::Tuple(Arc::new(types)), elements).ok()
 }
 
 /// Text for a person: control characters made visible, so that a value cannot move the cursor.
@@ -86,7 +106,7 @@ fn is_number(cql_type: &CqlType) -> bool {
 
 fn cells(result: &Rows, null: &str) -> io::Result<Vec<Vec<String>>> {
     let cell = |((_, cql_type), wire): (&(String, CqlType), &Option<Bytes>)| match wire {
-        Some(wire) => value(cql_type, wire).map(|value| visible(&value.to_string())),
+        Some(wire) => shown(cql_type, wire, Value::to_string).map(|text| visible(&text)),
         None => Ok(null.to_owned()),
     };
     result.rows.iter().map(|row| result.columns.iter().zip(row).map(cell).collect()).collect()
@@ -153,7 +173,7 @@ fn write_json(out: &mut dyn Write, result: &Rows) -> io::Result<()> {
             let name = serde_json::Value::String(name.clone());
             write!(out, "{}{name}:", if index == 0 { "" } else { "," })?;
             match wire {
-                Some(wire) => write!(out, "{}", value(cql_type, wire)?.to_json())?,
+                Some(wire) => write!(out, "{}", shown(cql_type, wire, Value::to_json)?)?,
                 None => write!(out, "null")?,
             }
         }
@@ -167,7 +187,7 @@ fn write_csv(out: &mut dyn Write, result: &Rows) -> io::Result<()> {
     writer.write_record(result.columns.iter().map(|(name, _)| name))?;
     for row in &result.rows {
         let text = |((_, cql_type), wire): (&(String, CqlType), &Option<Bytes>)| match wire {
-            Some(wire) => value(cql_type, wire).map(|value| value.to_string()),
+            Some(wire) => shown(cql_type, wire, Value::to_string),
             None => Ok(String::new()),
         };
         let record = result.columns.iter().zip(row).map(text).collect::<io::Result<Vec<String>>>()?;
@@ -189,13 +209,23 @@ mod tests {
     }
 
     fn written(format: Format, expanded: bool) -> String {
-        shown(&sample(), format, Look { expanded, ..Look::default() })
+        output(&sample(), format, Look { expanded, ..Look::default() })
     }
 
-    fn shown(rows: &Rows, format: Format, look: Look) -> String {
+    fn output(rows: &Rows, format: Format, look: Look) -> String {
         let mut out = Vec::new();
         write_rows(&mut out, rows, format, look).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn lists_with_nulls_are_shown() {
+        let times = CqlType::List { element: Arc::new(CqlType::Int), frozen: false };
+        let wire = Bytes::from_static(&[0, 0, 0, 2, 255, 255, 255, 255, 0, 0, 0, 4, 0, 0, 0, 7]);
+        let rows = Rows { columns: vec![("t".into(), times)], rows: vec![vec![Some(wire)]] };
+        assert!(output(&rows, Format::Table, Look::default()).contains("[null, 7]"));
+        assert_eq!(output(&rows, Format::Json, Look::default()), "[{\"t\":[null, 7]}]\n");
+        assert_eq!(output(&rows, Format::Csv, Look::default()), "t\n\"[null, 7]\"\n");
     }
 
     #[test]
@@ -204,7 +234,7 @@ mod tests {
         let columns = vec![("a".into(), CqlType::Text), ("b".into(), CqlType::Text)];
         let rows = Rows { columns, rows: vec![vec![text(&"word ".repeat(20)), text("short")]] };
         let widest = |width| {
-            let lines = shown(&rows, Format::Table, Look { width, ..Look::default() });
+            let lines = output(&rows, Format::Table, Look { width, ..Look::default() });
             lines.lines().map(str::len).max().unwrap()
         };
         assert!(widest(Some(40)) <= 40);
@@ -216,8 +246,8 @@ mod tests {
     fn colors_are_only_there_when_they_are_asked_for() {
         assert!(!written(Format::Table, false).contains('\x1b'));
         let look = Look { color: true, ..Look::default() };
-        assert!(shown(&sample(), Format::Table, look).contains("\x1b["));
-        assert!(!shown(&sample(), Format::Csv, look).contains('\x1b'));
+        assert!(output(&sample(), Format::Table, look).contains("\x1b["));
+        assert!(!output(&sample(), Format::Csv, look).contains('\x1b'));
     }
 
     #[test]

@@ -57,7 +57,7 @@ const COMMANDS: &[Topic] = &[
          supported: the server does not trace requests yet.)",
     ),
     topic("SOURCE", "SOURCE 'file'", "Executes the commands and statements of a file."),
-    topic("TRACING", "TRACING [OFF]", "Tracing is always off: the server does not trace requests yet."),
+    topic("TRACING", "TRACING [ON|OFF]", "Whether what is done for each statement is shown below its result."),
 ];
 
 /// Statements of CQL.

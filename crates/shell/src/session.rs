@@ -10,7 +10,7 @@ use crate::help::help;
 use crate::input::{self, Next};
 use crate::settings::Settings;
 use crate::{EXIT_FAILED, EXIT_OK, expand_home, terminal};
-use model::RequestError;
+use model::{RequestError, Value};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -24,6 +24,12 @@ const SOURCE_DEPTH_MAX: usize = 16;
 
 /// How often a statement is tried again when no node can be reached.
 const RECONNECTS_MAX: u32 = 3;
+
+/// How often a trace that is not there yet is asked for again.
+const TRACE_TRIES: u32 = 50;
+
+/// The pause before that.
+const TRACE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The pause before a statement is tried again.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
@@ -183,7 +189,10 @@ impl Session {
                 show_or_set(&mut self.look.expanded, switch, "Expanded output", out)?;
             }
             Command::Elapsed(switch) => show_or_set(&mut self.elapsed, switch, "Elapsed time", out)?,
-            Command::Tracing => writeln!(out, "Tracing is off.")?,
+            Command::Tracing(switch) => show_or_set(self.connection.tracing(), switch, "Tracing", out)?,
+            Command::Login(user, password) => {
+                self.connection.log_in(user, password).await?;
+            }
             Command::Paging(None) => match self.page_rows {
                 None => writeln!(out, "Paging is off.")?,
                 Some(rows) => writeln!(out, "Paging asks for {rows} rows at a time.")?,
@@ -230,7 +239,7 @@ impl Session {
         Ok(())
     }
 
-    async fn show(&self, show: Show, out: &mut dyn Write) -> Result<(), ItemError> {
+    async fn show(&mut self, show: Show, out: &mut dyn Write) -> Result<(), ItemError> {
         match show {
             Show::Version => {
                 let topology = self.connection.topology().await?;
@@ -241,6 +250,7 @@ impl Session {
                 let topology = self.connection.topology().await?;
                 writeln!(out, "Connected to cluster {} at {}.", topology.cluster_id, self.connection.host())?;
             }
+            Show::Session(id) => self.show_trace(id, out).await?,
             Show::Replicas(token, keyspace) => {
                 let replicas = self.connection.replicas(token, keyspace.as_deref()).await?;
                 writeln!(out, "{}", replicas.join("  "))?;
@@ -283,10 +293,15 @@ impl Session {
         let started = Instant::now();
         let mut paging_state = None;
         let mut result = Rows::default();
+        let mut traces = Vec::new();
         loop {
             match self.execute(statement, paging_state.take()).await? {
-                Outcome::Done => break,
-                Outcome::Rows(rows, next) => {
+                Outcome::Done(trace) => {
+                    traces.extend(trace);
+                    break;
+                }
+                Outcome::Rows(rows, next, trace) => {
+                    traces.extend(trace);
                     if result.columns.is_empty() {
                         result.columns = rows.columns;
                     }
@@ -307,8 +322,41 @@ impl Session {
                 break;
             }
         }
+        for trace in traces {
+            self.show_trace(trace, out).await?;
+        }
         if self.elapsed {
             terminal::error(&format!("({:.1} ms elapsed)", started.elapsed().as_secs_f64() * 1e3));
+        }
+        Ok(())
+    }
+
+    /// Shows a trace, which is written after its statement is answered: it is waited for.
+    async fn show_trace(&mut self, id: u128, out: &mut dyn Write) -> Result<(), ItemError> {
+        let id = Value::Uuid(id);
+        let whole = format!("SELECT duration FROM system_traces.sessions WHERE session_id = {id}");
+        let events =
+            format!("SELECT activity, source, source_elapsed FROM system_traces.events WHERE session_id = {id}");
+        let traces = std::mem::take(self.connection.tracing());
+        let shown = async {
+            for _ in 0..TRACE_TRIES {
+                let session = self.connection.execute(&whole, None, None, None).await?;
+                if matches!(&session, Outcome::Rows(rows, ..) if !rows.rows.is_empty()) {
+                    let events = self.connection.execute(&events, None, None, None).await?;
+                    return Ok::<_, ConnectionError>(Some(events));
+                }
+                tokio::time::sleep(TRACE_PAUSE).await;
+            }
+            Ok(None)
+        };
+        let shown = shown.await;
+        *self.connection.tracing() = traces;
+        match shown? {
+            Some(Outcome::Rows(rows, ..)) => {
+                writeln!(out, "Trace {id}:")?;
+                write_rows(out, &rows, self.format, self.look)?;
+            }
+            _ => writeln!(out, "There is no trace {id}.")?,
         }
         Ok(())
     }
@@ -362,7 +410,9 @@ fn explain(item: &str, error: &ItemError) -> String {
 fn place(error: &RequestError) -> Option<(u32, u32)> {
     let message = match error {
         RequestError::Syntax { line, column, .. } => return Some((*line, *column)),
-        RequestError::Invalid(message) | RequestError::NotFound(message) => message,
+        RequestError::Invalid(message) | RequestError::NotFound(message) | RequestError::Unauthorized(message) => {
+            message
+        }
         _ => return None,
     };
     let (line, column) = message.strip_suffix(')')?.rsplit_once("(line ")?.1.split_once(':')?;

@@ -47,6 +47,8 @@ pub struct ShellOptions {
     pub password: Option<String>,
     /// Whether to connect over TLS.
     pub tls: bool,
+    /// The certificates, as PEM, of the authorities that are trusted then.
+    pub tls_ca: Option<PathBuf>,
 }
 
 /// What the shell goes by.
@@ -59,6 +61,9 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     pub(crate) color: Option<bool>,
     pub(crate) debug: bool,
+    /// The file of the authorities that are trusted, with TLS.
+    pub(crate) tls_ca: Option<PathBuf>,
+    pub(crate) login: Option<(String, String)>,
 }
 
 impl ShellOptions {
@@ -79,14 +84,22 @@ impl ShellOptions {
             let mut settings = file.section(section);
             settings.find(|(own, _)| *own == name).map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
         };
-        let user = self.username.is_some() || setting("authentication", "username").is_some();
-        let password = self.password.is_some() || setting("authentication", "password").is_some();
-        if user || password {
-            return Err("a user or password was given, but the server does not authenticate users yet".to_owned());
-        }
-        if self.tls || setting("connection", "ssl").is_some_and(|value| truth(&value) != Some(false)) {
-            return Err("TLS was asked for, but the server does not serve this shell over TLS yet".to_owned());
-        }
+        let user = self.username.clone().or_else(|| setting("authentication", "username"));
+        let password = self.password.clone().or_else(|| setting("authentication", "password"));
+        let login = match (user, password) {
+            (Some(user), Some(password)) => Some((user, password)),
+            (None, None) => None,
+            _ => return Err("a user and a password go together: only one of them was given".to_owned()),
+        };
+        let tls = self.tls || setting("connection", "ssl").is_some_and(|value| truth(&value) != Some(false));
+        let tls_ca = self.tls_ca.clone().or_else(|| setting("ssl", "certfile").map(PathBuf::from));
+        let tls_ca = match tls_ca {
+            Some(path) if tls || self.tls_ca.is_some() => Some(path),
+            None if tls => {
+                return Err("TLS needs the certificates to trust: --ssl-ca, or certfile in the section ssl".to_owned());
+            }
+            _ => None,
+        };
         if let Some(encoding) = self.encoding.clone().or_else(|| setting("ui", "encoding"))
             && !["utf8", "utf-8"].contains(&encoding.to_ascii_lowercase().as_str())
         {
@@ -113,6 +126,8 @@ impl ShellOptions {
             connect_timeout: self.connect_timeout.or(seconds("timeout")?).unwrap_or(CONNECT_TIMEOUT),
             color: self.color.or(color),
             debug: self.debug,
+            tls_ca,
+            login,
         })
     }
 }
@@ -162,14 +177,20 @@ mod tests {
     #[test]
     fn what_is_not_supported_is_refused_by_name() {
         let file = |text: &str| settings(&ShellOptions::default(), text).unwrap_err();
-        assert!(file("[authentication]\nusername = me").contains("authenticate"));
-        assert!(file("[connection]\nssl = true").contains("TLS"));
+        assert!(file("[authentication]\nusername = me").contains("go together"));
+        assert!(file("[connection]\nssl = true").contains("--ssl-ca"));
         assert!(file("[ui]\nencoding = latin1").contains("latin1"));
         assert!(file("[ui]\ncolor = maybe").contains("maybe"));
         assert!(file("[connection]\nrequest_timeout = soon").contains("soon"));
         let options = ShellOptions { tls: true, ..ShellOptions::default() };
         assert!(settings(&options, "").unwrap_err().contains("TLS"));
         let options = ShellOptions { password: Some("x".into()), ..ShellOptions::default() };
-        assert!(settings(&options, "").unwrap_err().contains("authenticate"));
+        assert!(settings(&options, "").unwrap_err().contains("go together"));
+        let text = "[connection]\nssl = true\n[ssl]\ncertfile = ca.pem\n[authentication]\nusername = me\npassword = p";
+        let found = settings(&ShellOptions::default(), text).unwrap();
+        assert_eq!(found.login, Some(("me".to_owned(), "p".to_owned())));
+        assert_eq!(found.tls_ca, Some(PathBuf::from("ca.pem")));
+        let options = ShellOptions { tls_ca: Some("own.pem".into()), ..ShellOptions::default() };
+        assert_eq!(settings(&options, "").unwrap().tls_ca, Some(PathBuf::from("own.pem")));
     }
 }

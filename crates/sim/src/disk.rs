@@ -461,13 +461,13 @@ impl Storage for SimDisk {
         Ok(None)
     }
 
-    fn index_builds(&self) -> Result<Vec<IndexBuild>, StorageError> {
+    fn index_builds(&self) -> Vec<IndexBuild> {
         let tables = self.tables();
         let of_table = |table: &Arc<Table>| {
             let build = |target| IndexBuild { table: table.id, target, built_to: None };
             table.index_targets().into_iter().map(build).collect::<Vec<_>>()
         };
-        Ok(tables.iter().flat_map(of_table).collect())
+        tables.iter().flat_map(of_table).collect()
     }
 
     fn export(&self, command: &ExportCommand) -> Result<ExportData, StorageError> {

@@ -52,7 +52,7 @@ impl Storage for Opened {
     fn build_index(&self) -> Result<Option<IndexBuild>, StorageError> {
         self.0.build_index()
     }
-    fn index_builds(&self) -> Result<Vec<IndexBuild>, StorageError> {
+    fn index_builds(&self) -> Vec<IndexBuild> {
         self.0.index_builds()
     }
     fn hint_targets(&self) -> Result<Vec<NodeId>, StorageError> {

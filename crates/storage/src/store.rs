@@ -357,8 +357,8 @@ impl Storage for Store {
         self.inner.build_index()
     }
 
-    fn index_builds(&self) -> Result<Vec<IndexBuild>, StorageError> {
-        Ok(self.inner.index_builds())
+    fn index_builds(&self) -> Vec<IndexBuild> {
+        self.inner.index_builds()
     }
 
     fn export(&self, command: &ExportCommand) -> Result<ExportData, StorageError> {

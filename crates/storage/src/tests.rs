@@ -201,7 +201,7 @@ impl Storage for Watched {
         self.store.build_index()
     }
 
-    fn index_builds(&self) -> Result<Vec<IndexBuild>, StorageError> {
+    fn index_builds(&self) -> Vec<IndexBuild> {
         self.store.index_builds()
     }
 

@@ -23,6 +23,7 @@ pub fn error_lines(error: &ClientError) -> Vec<String> {
         ClientError::Request(error) => match error {
             RequestError::Syntax { .. } => "SyntaxError",
             RequestError::Invalid(_) | RequestError::NotFound(_) => "Invalid",
+            RequestError::Unauthorized(_) => "Unauthorized",
             RequestError::AlreadyExists { .. } => "AlreadyExists",
             RequestError::Unprepared { .. } => "Unprepared",
             RequestError::Unavailable { .. } => "Unavailable",

@@ -7,6 +7,7 @@
 //!   type reads the old values, so that what was written after the drop is found again.
 //! * What cannot be made leaves the schema as it is.
 
+use super::role::RoleChange;
 use super::{
     Column, ColumnKind, DroppedColumn, Index, IndexedPart, Keyspace, Replication, Schema, Table, TableOptionsChange,
 };
@@ -128,6 +129,8 @@ pub enum SchemaChange {
         /// True for `IF EXISTS`.
         if_exists: bool,
     },
+    /// `CREATE ROLE`, `ALTER ROLE`, `DROP ROLE`, and the same of users.
+    Role(RoleChange),
 }
 
 /// A column to add to a table.
@@ -275,6 +278,7 @@ impl Schema {
                 Ok(indexed.map(|table| self.with_table(table)))
             }
             SchemaChange::DropIndex { keyspace, name, if_exists } => self.drop_index(keyspace, name, *if_exists),
+            SchemaChange::Role(change) => self.apply_role(change),
         }
     }
 

@@ -7,6 +7,7 @@
 
 use super::TableOptionsChange;
 use super::change::{NewColumn, SchemaChange, TableAlteration, TypeAlteration};
+use super::role::RoleChange;
 use super::{ClusteringOrder, Column, ColumnKind, DroppedColumn, Index, IndexedPart, Replication, Table};
 use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, put_sequence, put_varint};
 use crate::id::{ColumnId, TableId};
@@ -433,6 +434,10 @@ impl Encode for SchemaChange {
                 put_names(out, keyspace, name);
                 if_exists.encode(out);
             }
+            SchemaChange::Role(change) => {
+                out.push(13);
+                change.encode(out);
+            }
         }
     }
 }
@@ -480,6 +485,7 @@ impl Decode for SchemaChange {
                 if_not_exists: reader.bool()?,
             },
             12 => SchemaChange::DropIndex { keyspace: reader.text()?, name: reader.text()?, if_exists: reader.bool()? },
+            13 => SchemaChange::Role(RoleChange::decode(reader)?),
             _ => return Err(CodecError::Invalid("schema change")),
         })
     }

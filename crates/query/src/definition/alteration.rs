@@ -40,7 +40,7 @@ pub(crate) fn alter_table(types: Types<'_>, alter: &AlterTable) -> Result<Schema
     };
     let (keyspace, name) = (keyspace.to_owned(), alter.name.name.text.clone());
     let change = SchemaChange::AlterTable { keyspace, name, alteration, if_exists: alter.if_exists };
-    Ok(SchemaRequest { change, drops_now })
+    Ok(SchemaRequest { drops_now, ..SchemaRequest::new(change) })
 }
 
 fn new_column(types: Types<'_>, column: &ColumnDefinition) -> Result<NewColumn, RequestError> {

@@ -49,8 +49,8 @@ impl Pages for Selection<'_> {
     async fn page(&self, range: Range, resume: Option<Bytes>) -> Result<Page, ConnectionError> {
         let text = restricted(&self.select, &self.token, range);
         match self.connection.execute(&text, Some(self.page_rows), resume, Some(self.timeout)).await? {
-            Outcome::Rows(rows, next) => Ok((rows.rows, next)),
-            Outcome::Done => Err(ConnectionError::Usage("the answer to SELECT has no rows".to_owned())),
+            Outcome::Rows(rows, next, _) => Ok((rows.rows, next)),
+            Outcome::Done(_) => Err(ConnectionError::Usage("the answer to SELECT has no rows".to_owned())),
         }
     }
 }

@@ -1,21 +1,26 @@
-"""The scenario of tests/clients for the DataStax driver for Python: python_driver.py VERSION HOST [HOST ...].
+"""The scenario of tests/clients for the DataStax driver for Python: scenario.py HOST [HOST ...]. README.md in
+tests/clients says what it does and how it talks to whoever runs it.
 
 The cluster is a new one: the driver handles what it is told of with a delay, so that a keyspace that is dropped and
-created again may be missing from its metadata for a moment. Prints a line for each step and ends with 'done'; anything
-that is not as it should be is an exception.
+created again may be missing from its metadata for a moment.
 """
 
+import collections
 import datetime
 import decimal
 import ipaddress
+import os
+import ssl
 import sys
+import threading
 import time
 import uuid
 
 from cassandra import AlreadyExists, ConsistencyLevel, InvalidRequest
+from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.concurrent import execute_concurrent_with_args
-from cassandra.policies import DCAwareRoundRobinPolicy, TokenAwarePolicy
+from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPolicy, TokenAwarePolicy
 from cassandra.protocol import SyntaxException
 from cassandra.query import UNSET_VALUE, BatchStatement, BatchType, SimpleStatement
 from cassandra.util import Date, Duration, Time
@@ -25,10 +30,36 @@ def step(text):
     print(text, flush=True)
 
 
-def connect(version, hosts):
+def eventually(what, holds):
+    """Waits until something holds: what the driver is told of comes with a delay."""
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, f"not in time: {what}"
+        time.sleep(0.05)
+
+
+def ask(what):
+    """Has the caller do something to the cluster."""
+    step(what)
+    sys.stdin.readline()
+
+
+def connect(hosts):
     policy = TokenAwarePolicy(DCAwareRoundRobinPolicy(local_dc="dc1"))
-    profile = ExecutionProfile(load_balancing_policy=policy, consistency_level=ConsistencyLevel.LOCAL_QUORUM)
-    return Cluster(hosts[:1], protocol_version=version, execution_profiles={EXEC_PROFILE_DEFAULT: profile})
+    profile = ExecutionProfile(
+        load_balancing_policy=policy, consistency_level=ConsistencyLevel.LOCAL_QUORUM, request_timeout=20
+    )
+    authority, user = os.environ.get("HELENUS_CA"), os.environ.get("HELENUS_USER")
+    login = PlainTextAuthProvider(user, os.environ.get("HELENUS_PASSWORD")) if user else None
+    return Cluster(
+        hosts[:1],
+        auth_provider=login,
+        ssl_context=ssl.create_default_context(cafile=authority) if authority else None,
+        protocol_version=int(os.environ.get("HELENUS_VERSION", "5")),
+        compression=os.environ.get("HELENUS_COMPRESSION", True),
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+        reconnection_policy=ConstantReconnectionPolicy(0.2, None),
+    )
 
 
 def check_metadata(cluster, hosts):
@@ -46,6 +77,10 @@ def make_schema(cluster, session, factor):
         "CREATE KEYSPACE clients WITH replication = "
         f"{{'class': 'NetworkTopologyStrategy', 'dc1': {factor}}}"
     )
+    session.execute(
+        "CREATE KEYSPACE single WITH replication = {'class': 'NetworkTopologyStrategy', 'dc1': 1}"
+    )
+    session.execute("CREATE TABLE single.one (k int PRIMARY KEY, v text)")
     session.set_keyspace("clients")
     session.execute("CREATE TABLE pages (p int, c int, v text, PRIMARY KEY (p, c)) WITH CLUSTERING ORDER BY (c DESC)")
     table = cluster.metadata.keyspaces["clients"].tables["pages"]
@@ -86,6 +121,21 @@ SCALARS = {
 }
 
 
+Address = collections.namedtuple("Address", "street number")
+
+NESTED = {
+    "list<int>": [3, 1, 3],
+    "set<text>": {"a", "b"},
+    "map<text, int>": {"a": 1},
+    "frozen<list<frozen<set<int>>>>": [{1, 2}, {3}],
+    "map<int, frozen<list<text>>>": {7: ["x", "y"]},
+    "frozen<address>": Address("Main", 7),
+    "address": Address("Side", 8),
+    "frozen<tuple<int, text>>": (5, "five"),
+    "vector<float, 3>": [0.5, 1.0, -2.0],
+}
+
+
 def check_types(session):
     columns = ", ".join(f"c_{name} {name}" for name in SCALARS)
     session.execute(f"CREATE TABLE scalars (id int PRIMARY KEY, {columns})")
@@ -102,7 +152,17 @@ def check_types(session):
             found, expected = ipaddress.ip_address(found), ipaddress.ip_address(expected)
         assert found == expected, (name, found, expected)
     assert all(value is None for value in session.execute(select, [2]).one())
-    step(f"types: {len(SCALARS)} scalars, null and unset")
+    session.execute("CREATE TYPE address (street text, number int)")
+    session.cluster.register_user_type("clients", "address", Address)
+    for index, (name, value) in enumerate(NESTED.items()):
+        session.execute(f"CREATE TABLE nested_{index} (k int PRIMARY KEY, v {name})")
+        insert = session.prepare(f"INSERT INTO nested_{index} (k, v) VALUES (?, ?)")
+        session.execute(insert, [1, value])
+        session.execute(insert, [2, None])
+        session.execute(insert, [1, UNSET_VALUE])
+        found = {row.k: row.v for row in session.execute(f"SELECT k, v FROM nested_{index}")}
+        assert found == {1: value, 2: None}, (name, found)
+    step(f"types: {len(SCALARS)} scalars and {len(NESTED)} others, null and unset")
 
 
 def check_statements(session):
@@ -152,24 +212,62 @@ def check_prepared_after_change(session):
 
 
 def check_events(cluster, hosts):
-    observer = connect(cluster.protocol_version, hosts)
+    observer = connect(hosts)
     session = observer.connect()
     actor = cluster.connect()
     actor.execute("CREATE TABLE clients.told (a int PRIMARY KEY)")
-    deadline = time.monotonic() + 30
-    while "told" not in observer.metadata.keyspaces["clients"].tables:
-        assert time.monotonic() < deadline, "no event told of the table"
-        time.sleep(0.05)
+    eventually("an event tells of a table", lambda: "told" in observer.metadata.keyspaces["clients"].tables)
     session.shutdown()
     observer.shutdown()
     step("events: a table that another session has made")
 
 
+def check_traces(session, hosts):
+    insert = session.prepare("INSERT INTO single.one (k, v) VALUES (?, ?)")
+    used = set()
+    for key in range(30):
+        trace = session.execute(insert, [key, "x"], trace=True).get_query_trace(max_wait_sec=20)
+        # The coordinator is the only replica: it asks nobody.
+        activities = [event.description for event in trace.events]
+        assert activities and not any(activity.startswith("Sending") for activity in activities), (key, activities)
+        used.add(trace.coordinator)
+    assert used == set(hosts), used
+    step("traces: 30 requests, each went to the node that has the partition")
+
+
+def check_failure(cluster, session, hosts):
+    [last] = [host for host in cluster.metadata.all_hosts() if host.address == hosts[-1]]
+    insert = session.prepare("INSERT INTO clients.pages (p, c, v) VALUES (?, ?, ?)")
+    select = session.prepare("SELECT v FROM clients.pages WHERE p = ? AND c = ?")
+    insert.is_idempotent = select.is_idempotent = True
+    stopped, requests, failures = threading.Event(), [], []
+
+    def work():
+        try:
+            while not stopped.is_set():
+                session.execute(insert, [len(requests), 1, "z"])
+                session.execute(select, [len(requests), 1])
+                requests.append(2)
+        except Exception as error:
+            failures.append(error)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    ask("KILL")
+    eventually("the driver is told that the node is down", lambda: not last.is_up)
+    time.sleep(1)
+    ask("START")
+    eventually("the driver is told that the node is up", lambda: last.is_up)
+    stopped.set()
+    worker.join()
+    assert not failures, failures
+    step(f"failure: {sum(requests)} requests at LOCAL_QUORUM while a node was killed and came back")
+
+
 def main():
-    version, hosts = int(sys.argv[1]), sys.argv[2:]
-    cluster = connect(version, hosts)
+    hosts = sys.argv[1:]
+    cluster = connect(hosts)
     session = cluster.connect()
-    assert cluster.protocol_version == version
     check_metadata(cluster, hosts)
     make_schema(cluster, session, min(3, len(hosts)))
     check_types(session)
@@ -178,6 +276,9 @@ def main():
     session.execute("CREATE TABLE changing (a int PRIMARY KEY, b text)")
     check_prepared_after_change(session)
     check_events(cluster, hosts)
+    check_traces(session, hosts)
+    if len(hosts) > 2:
+        check_failure(cluster, session, hosts)
     local = session.execute("SELECT release_version, cql_version FROM system.local WHERE key = 'local'").one()
     assert local.cql_version.startswith("3."), local
     cluster.shutdown()
