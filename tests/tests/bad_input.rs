@@ -29,15 +29,15 @@ fn statements_that_cannot_be_executed_are_refused_and_change_nothing() {
         ("SELECT * FROM missing.t WHERE id = 1", &["missing"]),
         ("SELECT nothing FROM k.t WHERE id = 1", &["nothing"]),
         ("INSERT INTO k.t (id, v) VALUES ('one', 'x')", &["id", "int"]),
-        ("INSERT INTO k.t (id) VALUES (99999999999)", &["99999999999"]),
+        ("INSERT INTO k.t (id) VALUES (99999999999)", &["Unable to make int from '99999999999'"]),
         ("INSERT INTO k.t (v) VALUES ('x')", &["id"]),
-        ("CREATE TABLE k.t (id int PRIMARY KEY)", &["already exists"]),
+        ("CREATE TABLE k.t (id int PRIMARY KEY)", &["Cannot add already existing table \"t\" to keyspace \"k\""]),
         (
             "CREATE TABLE k.u (id list<int> PRIMARY KEY)",
             &["Invalid non-frozen collection type list<int> for PRIMARY KEY column 'id'"],
         ),
         ("CREATE TABLE k.u (id int PRIMARY KEY) WITH cdc = true", &["cdc"]),
-        ("TRUNCATE k.missing", &["table k.missing does not exist"]),
+        ("TRUNCATE k.missing", &["table missing does not exist"]),
         (oversized.as_str(), &["1048576"]),
     ] {
         let output = cluster.node(0).cql(statement);

@@ -314,13 +314,21 @@ fn selected(file: &CorpusFile, case: &Case) -> bool {
     std::env::var("CORPUS_ONLY").map_or(true, |part| file.name.contains(&part) || case.name.contains(&part))
 }
 
+/// Nodes whose data centre has the name of the one that was recorded.
+fn start_cluster(nodes: usize) -> Cluster {
+    let mut cluster = Cluster::configured(nodes, "data_center = 'datacenter1'");
+    (0..nodes).for_each(|index| cluster.node(index).start());
+    cluster.wait_up(nodes);
+    cluster
+}
+
 /// Runs every file on one of `lanes` clusters of so many nodes: a change of the schema mostly waits for the disk.
 fn run_files(files: &[CorpusFile], nodes: usize, lanes: usize) -> Tally {
     let (next, tally) = (AtomicUsize::new(0), Mutex::new(Tally::default()));
     std::thread::scope(|scope| {
         for _ in 0..lanes {
             scope.spawn(|| {
-                let mut cluster = Cluster::start(nodes);
+                let mut cluster = start_cluster(nodes);
                 let addresses = cluster.addresses();
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -421,7 +429,7 @@ fn is_script(case: &Case, known: &BTreeMap<String, String>) -> bool {
 #[test]
 #[ignore = "by hand until CI runs it: --include-ignored; CORPUS_WRITE=1 writes the list of known failures anew"]
 fn the_shell_prints_what_was_recorded() {
-    let mut cluster = Cluster::start(1);
+    let mut cluster = start_cluster(1);
     let known = expected_failures();
     for file in read_folder(&folder()).iter().filter(|file| file.later.is_none()) {
         let Some(case) = file.cases.iter().find(|case| is_script(case, &known)) else { continue };

@@ -90,7 +90,8 @@ async fn wait_built(cluster: &Cluster, indexes: usize) {
     let started = Instant::now();
     for address in cluster.addresses() {
         loop {
-            let mut admin = Admin::connect(&address, Duration::from_secs(10)).await.unwrap();
+            let mut admin =
+                Admin::connect(&address, Duration::from_secs(10), &client::Security::default()).await.unwrap();
             let storage = admin.storage().await.unwrap();
             let all = storage.tables.iter().flat_map(|table| &table.indexes);
             let built = all.filter(|index| index.built_per_mille == 1_000).count();

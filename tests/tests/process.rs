@@ -153,7 +153,7 @@ fn of_two_tables_of_one_name_made_at_once_on_two_nodes_one_wins() {
         let winners = outcomes.iter().filter(|output| succeeded(output)).count();
         let errors: Vec<_> = outcomes.iter().map(error_of).collect();
         assert_eq!(winners, 1, "{errors:?}");
-        assert!(errors.iter().any(|error| error.contains("already exists")), "{errors:?}");
+        assert!(errors.iter().any(|error| error.contains("Cannot add already existing table")), "{errors:?}");
         let winner = if succeeded(&outcomes[0]) { "a" } else { "b" };
         for node in 0..3 {
             let insert = format!("INSERT INTO k.t{round} (id, {winner}) VALUES ({node}, 'x')");

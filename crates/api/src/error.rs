@@ -26,7 +26,7 @@ pub enum StatusCode {
     NotFound = 5,
     /// Something to be created exists.
     AlreadyExists = 6,
-    /// Whoever calls may not do this.
+    /// The caller may not do it.
     PermissionDenied = 7,
     /// Overload.
     ResourceExhausted = 8,
@@ -42,7 +42,10 @@ pub enum StatusCode {
 #[must_use]
 pub fn status_code(error: &RequestError) -> StatusCode {
     match error {
-        RequestError::Syntax { .. } | RequestError::Invalid(_) => StatusCode::InvalidArgument,
+        RequestError::Syntax { .. }
+        | RequestError::Invalid(_)
+        | RequestError::Config(_)
+        | RequestError::FunctionFailure { .. } => StatusCode::InvalidArgument,
         RequestError::Unauthorized(_) => StatusCode::PermissionDenied,
         RequestError::NotFound(_) => StatusCode::NotFound,
         RequestError::AlreadyExists { .. } => StatusCode::AlreadyExists,
@@ -110,13 +113,22 @@ impl From<&RequestError> for proto::Error {
                 let details = proto::SyntaxDetails { line: *line, column: *column, reason: message.clone() };
                 (ErrorCode::Syntax, Some(Details::Syntax(details)))
             }
-            // For these two the message is all that there is.
+            // For these the message is all that there is.
             RequestError::Invalid(_) => (ErrorCode::Invalid, None),
             RequestError::NotFound(_) => (ErrorCode::NotFound, None),
+            RequestError::Config(_) => (ErrorCode::Config, None),
             RequestError::Unauthorized(_) => (ErrorCode::Unauthorized, None),
-            RequestError::AlreadyExists { what } => {
-                let details = proto::AlreadyExistsDetails { what: what.clone() };
+            RequestError::AlreadyExists { keyspace, table } => {
+                let details = proto::AlreadyExistsDetails { keyspace: keyspace.clone(), table: table.clone() };
                 (ErrorCode::AlreadyExists, Some(Details::AlreadyExists(details)))
+            }
+            RequestError::FunctionFailure { keyspace, function, argument_types, .. } => {
+                let details = proto::FunctionDetails {
+                    keyspace: keyspace.clone(),
+                    function: function.clone(),
+                    argument_types: argument_types.clone(),
+                };
+                (ErrorCode::FunctionFailure, Some(Details::Function(details)))
             }
             RequestError::Unprepared { id } => {
                 (ErrorCode::Unprepared, Some(Details::Unprepared(proto::UnpreparedDetails { id: id.clone() })))
@@ -167,10 +179,17 @@ impl TryFrom<proto::Error> for RequestError {
             }
             (ErrorCode::Invalid, None) => RequestError::Invalid(error.message),
             (ErrorCode::NotFound, None) => RequestError::NotFound(error.message),
-            (ErrorCode::Unauthorized, None) => RequestError::Unauthorized(error.message),
             (ErrorCode::AlreadyExists, Some(Details::AlreadyExists(details))) => {
-                RequestError::AlreadyExists { what: details.what }
+                RequestError::AlreadyExists { keyspace: details.keyspace, table: details.table }
             }
+            (ErrorCode::Config, None) => RequestError::Config(error.message),
+            (ErrorCode::Unauthorized, None) => RequestError::Unauthorized(error.message),
+            (ErrorCode::FunctionFailure, Some(Details::Function(details))) => RequestError::FunctionFailure {
+                keyspace: details.keyspace,
+                function: details.function,
+                argument_types: details.argument_types,
+                message: error.message,
+            },
             (ErrorCode::Unprepared, Some(Details::Unprepared(details))) => RequestError::Unprepared { id: details.id },
             (_, Some(Details::Replicas(details))) => from_replicas(code, &details)?.ok_or_else(mismatch)?,
             (ErrorCode::SchemaTimeout, Some(Details::Reason(details))) => RequestError::SchemaTimeout(details.reason),
@@ -231,8 +250,18 @@ mod tests {
             }),
             any::<String>().prop_map(RequestError::Invalid),
             any::<String>().prop_map(RequestError::NotFound),
+            (any::<String>(), any::<String>())
+                .prop_map(|(keyspace, table)| RequestError::AlreadyExists { keyspace, table }),
+            any::<String>().prop_map(RequestError::Config),
             any::<String>().prop_map(RequestError::Unauthorized),
-            any::<String>().prop_map(|what| RequestError::AlreadyExists { what }),
+            (any::<String>(), any::<String>(), any::<Vec<String>>(), any::<String>()).prop_map(
+                |(keyspace, function, argument_types, message)| RequestError::FunctionFailure {
+                    keyspace,
+                    function,
+                    argument_types,
+                    message
+                }
+            ),
             any::<String>().prop_map(|id| RequestError::Unprepared { id }),
             counts().prop_map(|(consistency, required, alive, _)| RequestError::Unavailable {
                 consistency,
@@ -282,7 +311,9 @@ mod tests {
             RequestError::Overloaded(_) => 11,
             RequestError::NotServing(_) => 12,
             RequestError::Server(_) => 13,
-            RequestError::Unauthorized(_) => 14,
+            RequestError::Config(_) => 14,
+            RequestError::Unauthorized(_) => 15,
+            RequestError::FunctionFailure { .. } => 16,
         }
     }
 
@@ -290,12 +321,12 @@ mod tests {
     fn the_generator_makes_every_variant() {
         use proptest::strategy::ValueTree;
         let mut runner = proptest::test_runner::TestRunner::deterministic();
-        let mut seen = [false; 15];
+        let mut seen = [false; 17];
         for _ in 0..1_000 {
             let error = any_error().new_tree(&mut runner).unwrap().current();
             seen[variant(&error)] = true;
         }
-        assert_eq!(seen, [true; 15]);
+        assert_eq!(seen, [true; 17]);
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub(crate) fn decide(failure: &Failure, repeatable: bool, retries: u32, retries_
             | RequestError::NotFound(_)
             | RequestError::Unauthorized(_)
             | RequestError::AlreadyExists { .. }
+            | RequestError::Config(_)
+            | RequestError::FunctionFailure { .. }
             | RequestError::Unprepared { .. }
             | RequestError::SchemaTimeout(_) => Decision::GiveUp,
         },
@@ -79,6 +81,15 @@ pub(crate) fn decide(failure: &Failure, repeatable: bool, retries: u32, retries_
 mod tests {
     use super::*;
     use model::Consistency;
+
+    fn function_failure() -> RequestError {
+        RequestError::FunctionFailure {
+            keyspace: "system".to_owned(),
+            function: "/".to_owned(),
+            argument_types: Vec::new(),
+            message: String::new(),
+        }
+    }
 
     /// Every failure, with what is done after it: when it is not repeatable, and when it is.
     fn matrix() -> Vec<(Failure, Decision, Decision)> {
@@ -123,7 +134,10 @@ mod tests {
             (request(RequestError::Syntax { line: 1, column: 1, message: String::new() }), GiveUp, GiveUp),
             (request(RequestError::Invalid(String::new())), GiveUp, GiveUp),
             (request(RequestError::NotFound(String::new())), GiveUp, GiveUp),
-            (request(RequestError::AlreadyExists { what: String::new() }), GiveUp, GiveUp),
+            (request(RequestError::AlreadyExists { keyspace: String::new(), table: String::new() }), GiveUp, GiveUp),
+            (request(RequestError::Config(String::new())), GiveUp, GiveUp),
+            (request(RequestError::Unauthorized(String::new())), GiveUp, GiveUp),
+            (request(function_failure()), GiveUp, GiveUp),
         ]
     }
 

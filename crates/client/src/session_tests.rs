@@ -196,7 +196,7 @@ async fn a_failed_attempt_is_repeated_only_where_that_is_safe() {
         (RequestError::Server("broken".to_owned()), [false, true, true]),
         (RequestError::Invalid("wrong".to_owned()), [false, false, false]),
         (RequestError::NotFound("gone".to_owned()), [false, false, false]),
-        (RequestError::AlreadyExists { what: "table k.t".to_owned() }, [false, false, false]),
+        (RequestError::AlreadyExists { keyspace: "k".to_owned(), table: "t".to_owned() }, [false, false, false]),
         (RequestError::SchemaTimeout("slow".to_owned()), [false, false, false]),
         (RequestError::Syntax { line: 1, column: 2, message: "'x'".to_owned() }, [false, false, false]),
     ];
@@ -503,7 +503,7 @@ async fn a_keyspace_in_use_goes_with_later_texts() {
         let Some(proto::execute_request::Statement::Text(text)) = &request.statement else { return Answer::Done };
         let Some(keyspace) = text.strip_prefix("USE ") else { return Answer::Done };
         if keyspace.contains("missing") {
-            return Answer::Error(RequestError::NotFound("keyspace missing does not exist".to_owned()));
+            return Answer::Error(RequestError::NotFound("Keyspace 'missing' does not exist".to_owned()));
         }
         let set = proto::SetKeyspace { keyspace: keyspace.trim_matches('"').replace("\"\"", "\"") };
         let result = Some(proto::execute_response::Result::SetKeyspace(set));

@@ -228,9 +228,10 @@ impl Facts {
 pub(crate) fn bind(parameters: &[ColumnSpec], values: &impl ToValues) -> Result<Vec<proto::Value>, ClientError> {
     if values.count() != parameters.len() {
         let (wanted, given) = (parameters.len(), values.count());
-        return Err(ClientError::Bind(format!(
-            "the statement has {wanted} bind markers, but {given} values are given"
-        )));
+        return Err(ClientError::Bind(match given {
+            0 => "Invalid amount of bind variables".to_owned(),
+            _ => format!("there were {wanted} markers(?) in CQL but {given} bound variables"),
+        }));
     }
     let mut buffer = Vec::with_capacity(16 * parameters.len());
     let mut ends = Vec::with_capacity(parameters.len());
@@ -310,7 +311,12 @@ mod tests {
         );
         let error = bind(&facts.parameters, &(1, 2, 3, 4)).unwrap_err().to_string();
         assert_eq!(error, "value 2 for 'c': an integer is not a value of type text");
-        assert!(bind(&facts.parameters, &(1, "two")).unwrap_err().to_string().contains("4 bind markers, but 2 values"));
+        assert!(
+            bind(&facts.parameters, &(1, "two"))
+                .unwrap_err()
+                .to_string()
+                .contains("there were 4 markers(?) in CQL but 2 bound")
+        );
         assert!(bind(&facts.parameters, &()).is_err());
     }
 

@@ -11,10 +11,10 @@
 use crate::ring;
 use bytes::Bytes;
 use model::codec::{CodecError, Decode, Encode, Reader, put_sequence};
-use model::limits::NAME_BYTES_MAX;
 use model::local::prefix;
-use model::schema::{Replication, Schema, SchemaChange};
+use model::schema::{REPLICATION_FACTOR, Replication, Schema, SchemaChange};
 use model::{Epoch, NodeId, RequestError, Token};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
@@ -24,6 +24,9 @@ pub const VOTERS_MAX: usize = 7;
 
 /// Most tokens of one node.
 pub const TOKENS_MAX: u32 = 1_024;
+
+/// Longest name of a data centre or a rack in bytes.
+pub(crate) const PLACE_BYTES_MAX: usize = 48;
 
 /// Largest encoded entry in bytes.
 pub const ENTRY_BYTES_MAX: usize = 1024 * 1024;
@@ -139,7 +142,7 @@ impl State {
                 }
             }
             Change::Schema(change) => {
-                if let Ok(Some(schema)) = self.schema.apply(change) {
+                if let Ok(Some(schema)) = self.schema.apply(&self.expanded(change)) {
                     self.schema = Arc::new(schema);
                 }
             }
@@ -202,8 +205,9 @@ impl State {
     /// # Errors
     /// As [`Schema::apply`]; and `Invalid`, in Cassandra's words, for a replication that cannot be.
     pub fn validate_schema(&self, change: &SchemaChange) -> Result<bool, RequestError> {
-        let effect = self.schema.apply(change)?.is_some();
-        match change {
+        let change = self.expanded(change);
+        let effect = self.schema.apply(&change)?.is_some();
+        match change.as_ref() {
             SchemaChange::CreateKeyspace { name, replication, .. }
             | SchemaChange::AlterKeyspace { name, replication: Some(replication), .. }
                 if effect =>
@@ -215,15 +219,39 @@ impl State {
         Ok(effect)
     }
 
+    /// The change in which `replication_factor` of `NetworkTopologyStrategy` is that of every data centre that there is
+    /// and that is not named. As in Cassandra a keyspace that is altered keeps what it has of a data centre.
+    fn expanded<'c>(&self, change: &'c SchemaChange) -> Cow<'c, SchemaChange> {
+        let mut expanded = change.clone();
+        let (name, factors) = match &mut expanded {
+            SchemaChange::CreateKeyspace { name, replication: Replication::NetworkTopology { factors }, .. }
+            | SchemaChange::AlterKeyspace {
+                name, replication: Some(Replication::NetworkTopology { factors }), ..
+            } => (name, factors),
+            _ => return Cow::Borrowed(change),
+        };
+        let Some(factor) = factors.remove(REPLICATION_FACTOR) else { return Cow::Borrowed(change) };
+        let before = match self.schema.keyspace(name).map(|keyspace| &keyspace.replication) {
+            Some(Replication::NetworkTopology { factors }) => factors.clone(),
+            _ => BTreeMap::new(),
+        };
+        for member in self.members.values() {
+            let data_center = &member.data_center;
+            let factor = before.get(data_center).copied().unwrap_or(factor);
+            factors.entry(data_center.clone()).or_insert(factor);
+        }
+        Cow::Owned(expanded)
+    }
+
     fn validate_replication(&self, keyspace: &str, replication: &Replication) -> Result<(), RequestError> {
-        let positive = || RequestError::Invalid("Replication factor must be positive, found 0".to_owned());
+        let positive = || RequestError::Config("Replication factor must be positive, found 0".to_owned());
         match replication {
             Replication::Simple { factor: 0 } => Err(positive()),
             Replication::Simple { .. } => Ok(()),
             Replication::NetworkTopology { factors } => {
                 let known: BTreeSet<&String> = self.members.values().map(|member| &member.data_center).collect();
                 if let Some(unknown) = factors.keys().find(|name| !known.contains(name)) {
-                    return Err(RequestError::Invalid(format!(
+                    return Err(RequestError::Config(format!(
                         "Unrecognized strategy option {{{unknown}}} passed to NetworkTopologyStrategy for \
                          keyspace {keyspace}"
                     )));
@@ -418,7 +446,7 @@ fn read_place(reader: &mut Reader) -> Result<String, CodecError> {
 
 /// Whether a data centre's or rack's name can be used.
 pub(crate) fn place_is_valid(name: &str) -> bool {
-    !name.is_empty() && name.len() <= NAME_BYTES_MAX
+    !name.is_empty() && name.len() <= PLACE_BYTES_MAX
 }
 
 impl Encode for NodeAddresses {

@@ -154,6 +154,26 @@ fn replication_is_checked_in_cassandras_words() {
 }
 
 #[test]
+fn replication_factor_is_that_of_every_data_center_that_is_not_named() {
+    let elsewhere =
+        Change::Join { member: MemberInfo { data_center: "dc2".to_owned(), ..member(2, 2, &[2]) }, is_seed: true };
+    let mut state = state(&[genesis(&[(1, 1)]), join(1, 1, &[1], true), elsewhere]);
+    let network = |factors: &[(&str, u32)]| Replication::NetworkTopology {
+        factors: factors.iter().map(|(name, factor)| ((*name).to_owned(), *factor)).collect(),
+    };
+    let all = keyspace("k", network(&[("replication_factor", 3), ("dc2", 1)]));
+    assert_eq!(state.validate_schema(&all), Ok(true));
+    state.apply(&Change::Schema(all));
+    assert_eq!(state.schema.keyspace("k").unwrap().replication, network(&[("dc1", 3), ("dc2", 1)]));
+    let alter = |replication| SchemaChange::AlterKeyspace { name: "k".to_owned(), replication, if_exists: false };
+    state.apply(&Change::Schema(alter(Some(network(&[("replication_factor", 5)])))));
+    let kept = network(&[("dc1", 3), ("dc2", 1)]);
+    assert_eq!(state.schema.keyspace("k").unwrap().replication, kept, "as in Cassandra what it has stays");
+    let unknown = keyspace("other", network(&[("replication_factor", 3), ("dc3", 1)]));
+    assert!(state.validate_schema(&unknown).is_err());
+}
+
+#[test]
 fn tokens_for_a_new_node_follow_its_own_data_center() {
     let state = state(&[genesis(&[(1, 1)]), join(1, 1, &[i64::MIN + 1, 0], true)]);
     assert_eq!(state.tokens_for(address(2), "dc1", 2).len(), 2);

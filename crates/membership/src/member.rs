@@ -519,7 +519,7 @@ fn check(config: &MemberConfig) -> Result<(), MemberError> {
     }
     for (setting, name) in [("data_center", &config.data_center), ("rack", &config.rack)] {
         if !place_is_valid(name) {
-            let most = model::limits::NAME_BYTES_MAX;
+            let most = crate::log::PLACE_BYTES_MAX;
             return refuse(format!("{setting} is '{name}': it must have 1 to {most} bytes"));
         }
     }

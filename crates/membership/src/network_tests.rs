@@ -1093,7 +1093,10 @@ fn errors_and_changes_without_effect_are_as_current_as_successes() {
     let request = world.propose(2, create_keyspace("k"));
     world.cut.clear();
     world.run_until(5 * SECOND, "an answer", |world| world.decided.contains_key(&request));
-    assert_eq!(world.result(request), Some(&Err(RequestError::AlreadyExists { what: "keyspace k".to_owned() })));
+    assert_eq!(
+        world.result(request),
+        Some(&Err(RequestError::AlreadyExists { keyspace: "k".to_owned(), table: String::new() }))
+    );
     let epoch = world.view(0).epoch;
     let again = SchemaChange::CreateKeyspace {
         name: "k".to_owned(),

@@ -16,7 +16,7 @@ use crate::codec::CodecError;
 use crate::complex::ComplexColumn;
 use crate::counter;
 use crate::types::CqlType;
-use crate::value::{ValueError, join_parts, normalize, ordered, parts};
+use crate::value::{ValueError, is_empty_value, join_parts, normalize, ordered, parts};
 use bytes::Bytes;
 
 /// The path of a list's element that was added with this timeuuid.
@@ -123,6 +123,9 @@ pub fn value(cql_type: &CqlType, column: &ComplexColumn, now_seconds: i64) -> Re
 
 /// The element or key of type `cql_type` that a path stands for.
 fn key_of(cql_type: &CqlType, path: &[u8]) -> Result<Bytes, CodecError> {
+    if is_empty_value(cql_type, path) {
+        return Ok(Bytes::new());
+    }
     let mut rest = path;
     let key = ordered::take(cql_type, &mut rest, false)?;
     if rest.is_empty() { Ok(key) } else { Err(CodecError::Trailing(rest.len())) }

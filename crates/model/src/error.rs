@@ -54,14 +54,32 @@ pub enum RequestError {
     #[error("{0}")]
     NotFound(String),
     /// A keyspace or table of that name exists.
-    #[error("{what} already exists")]
+    #[error("{}", already_exists(.keyspace, .table))]
     AlreadyExists {
-        /// `keyspace 'k'` or `table 'k.t'`.
-        what: String,
+        /// The keyspace.
+        keyspace: String,
+        /// The table; empty when it is the keyspace that exists.
+        table: String,
     },
+    /// A definition or an option asks for what there is not: a replication or compaction strategy, a value out of the
+    /// range of an option.
+    #[error("{0}")]
+    Config(String),
     /// The user may not do this; or nobody may, since it is the cluster's own.
     #[error("{0}")]
     Unauthorized(String),
+    /// A function or an operator has no value for its arguments.
+    #[error("{message}")]
+    FunctionFailure {
+        /// The keyspace of the function: `system` for native ones and operators.
+        keyspace: String,
+        /// Its name; of an operator its sign.
+        function: String,
+        /// The CQL types of its arguments.
+        argument_types: Vec<String>,
+        /// What happened.
+        message: String,
+    },
     /// No such prepared statement on this node: prepare it again.
     #[error("prepared statement {id} is not known to this node; prepare it again")]
     Unprepared {
@@ -144,6 +162,15 @@ pub enum RequestError {
     Server(String),
 }
 
+/// In Cassandra's words, since tools match on them.
+fn already_exists(keyspace: &str, table: &str) -> String {
+    if table.is_empty() {
+        format!("Cannot add existing keyspace \"{keyspace}\"")
+    } else {
+        format!("Cannot add already existing table \"{table}\" to keyspace \"{keyspace}\"")
+    }
+}
+
 /// Whether a failed write can have been applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
@@ -162,7 +189,9 @@ impl RequestError {
             | RequestError::Invalid(_)
             | RequestError::NotFound(_)
             | RequestError::AlreadyExists { .. }
+            | RequestError::Config(_)
             | RequestError::Unauthorized(_)
+            | RequestError::FunctionFailure { .. }
             | RequestError::Unprepared { .. }
             | RequestError::Unavailable { .. }
             | RequestError::ReadTimeout { .. }

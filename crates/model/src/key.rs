@@ -5,18 +5,19 @@
 //! each component 0x40, after the last 0x38; the component's bytes are complemented when its column
 //! is descending. A bound is such a key cut short, with 0x20 (before) or 0x60 (after) where the next
 //! separator would be. No key is a prefix of another, and a bound is on the same side of all keys
-//! that start with its prefix. Of each component there is one form ([`crate::value`] has its order),
+//! that start with its prefix. A value of no bytes of a type that has others has 0x3f before it, or 0x41 when its
+//! column is descending, so that it is the least. Of each component there is one form ([`crate::value`] has its order),
 //! and only that one is decoded, so equal keys are equal bytes. Two values that compare as equal are
-//! one key: decimals lose their scale, NaNs their payload, booleans become 0 or 1, sets and maps are sorted, tuples
-//! lose nulls at their end.
+//! one key: decimals lose their scale, NaNs their payload, booleans become 0 or 1, sets and maps are sorted, in tuples
+//! what is missing at the end is null.
 
 use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_varint};
 use crate::error::RequestError;
 use crate::limits::KEY_BYTES_MAX;
-use crate::schema::{ClusteringOrder, ColumnKind, Table};
+use crate::schema::{ClusteringOrder, Column, ColumnKind, Table};
 use crate::token::Token;
-use crate::value::normalize;
-use crate::value::ordered::{self, NEXT_COMPONENT, TERMINATOR};
+use crate::value::ordered::{self, EMPTY_COMPONENT, EMPTY_COMPONENT_DESCENDING, NEXT_COMPONENT, TERMINATOR};
+use crate::value::{is_empty_value, normalize};
 use bytes::Bytes;
 use std::cmp::Ordering;
 
@@ -171,7 +172,11 @@ fn encode(table: &Table, values: &[Bytes], last: u8) -> Result<Bytes, RequestErr
         }
         let value = normalize(&column.cql_type, value)
             .map_err(|error| RequestError::Invalid(format!("invalid value for column {}: {error}", column.name)))?;
-        out.push(NEXT_COMPONENT);
+        out.push(match (is_empty_value(&column.cql_type, &value), is_descending(column.kind)) {
+            (false, _) => NEXT_COMPONENT,
+            (true, false) => EMPTY_COMPONENT,
+            (true, true) => EMPTY_COMPONENT_DESCENDING,
+        });
         let start = out.len();
         ordered::put(&column.cql_type, &value, &mut out);
         if is_descending(column.kind) {
@@ -185,6 +190,23 @@ fn encode(table: &Table, values: &[Bytes], last: u8) -> Result<Bytes, RequestErr
     Ok(Bytes::from(out))
 }
 
+fn take_byte(rest: &mut &[u8]) -> Result<u8, CodecError> {
+    let (first, after) = rest.split_first().ok_or(CodecError::Truncated)?;
+    *rest = after;
+    Ok(*first)
+}
+
+/// The value, in wire form, of the component of `column` behind `separator`; `None` when that is none of a component.
+fn component(column: &Column, separator: u8, rest: &mut &[u8]) -> Result<Option<Bytes>, CodecError> {
+    let descending = is_descending(column.kind);
+    let empty = if descending { EMPTY_COMPONENT_DESCENDING } else { EMPTY_COMPONENT };
+    Ok(match separator {
+        NEXT_COMPONENT => Some(ordered::take(&column.cql_type, rest, descending)?),
+        other if other == empty && column.cql_type.has_empty_value() => Some(Bytes::new()),
+        _ => None,
+    })
+}
+
 /// The values, in wire form, of an encoded clustering key of `table`. They are in the one form that
 /// equal keys share: a decimal has no zeros at the end of its fraction, and no exponent up to 38
 /// digits.
@@ -193,17 +215,15 @@ fn encode(table: &Table, values: &[Bytes], last: u8) -> Result<Bytes, RequestErr
 /// When `encoded` is not what [`encode_clustering`] makes for `table`.
 pub fn decode_clustering(table: &Table, encoded: &[u8]) -> Result<Vec<Bytes>, CodecError> {
     let mut rest = encoded;
-    let separator = |rest: &mut &[u8], expected: u8| {
-        let (first, after) = rest.split_first().ok_or(CodecError::Truncated)?;
-        *rest = after;
-        if *first == expected { Ok(()) } else { Err(CodecError::Invalid("clustering key")) }
-    };
     let mut values = Vec::new();
     for column in table.clustering() {
-        separator(&mut rest, NEXT_COMPONENT)?;
-        values.push(ordered::take(&column.cql_type, &mut rest, is_descending(column.kind))?);
+        let separator = take_byte(&mut rest)?;
+        let value = component(column, separator, &mut rest)?;
+        values.push(value.ok_or(CodecError::Invalid("clustering key"))?);
     }
-    separator(&mut rest, TERMINATOR)?;
+    if take_byte(&mut rest)? != TERMINATOR {
+        return Err(CodecError::Invalid("clustering key"));
+    }
     if rest.is_empty() { Ok(values) } else { Err(CodecError::Trailing(rest.len())) }
 }
 
@@ -216,17 +236,15 @@ pub fn decode_bound(table: &Table, encoded: &[u8]) -> Result<(Vec<Bytes>, BoundS
     let mut values = Vec::new();
     let mut columns = table.clustering();
     loop {
-        let (first, after) = rest.split_first().ok_or(CodecError::Truncated)?;
-        rest = after;
-        let side = match *first {
-            NEXT_COMPONENT => {
-                let column = columns.next().ok_or(CodecError::Invalid("bound"))?;
-                values.push(ordered::take(&column.cql_type, &mut rest, is_descending(column.kind))?);
-                continue;
-            }
+        let side = match take_byte(&mut rest)? {
             BOUND_BEFORE => BoundSide::Before,
             BOUND_AFTER => BoundSide::After,
-            _ => return Err(CodecError::Invalid("bound")),
+            separator => {
+                let column = columns.next().ok_or(CodecError::Invalid("bound"))?;
+                let value = component(column, separator, &mut rest)?;
+                values.push(value.ok_or(CodecError::Invalid("bound"))?);
+                continue;
+            }
         };
         return if rest.is_empty() { Ok((values, side)) } else { Err(CodecError::Trailing(rest.len())) };
     }

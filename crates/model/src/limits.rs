@@ -36,8 +36,12 @@ pub const TYPE_PARTS_MAX: usize = 4_096;
 /// From so many tables on a CREATE TABLE is answered with a warning.
 pub const TABLES_WARNED: usize = 200;
 
-/// Longest keyspace, table or column name in bytes (Cassandra: 48 for keyspaces and tables).
-pub const NAME_BYTES_MAX: usize = 48;
+/// Longest name of a keyspace in bytes, as in Cassandra.
+pub const KEYSPACE_NAME_BYTES_MAX: usize = 48;
+
+/// Longest name of a table, type, column or index in bytes: with the keyspace's it is in the name of a directory, that
+/// of the snapshot of a dropped table.
+pub const NAME_BYTES_MAX: usize = 150;
 
 /// Largest message between nodes or from a client, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;

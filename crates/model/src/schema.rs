@@ -46,6 +46,10 @@ impl Replication {
     }
 }
 
+/// In the factors of [`Replication::NetworkTopology`], and in a statement: replicas in every data centre that is not
+/// named. What a log entry with it means is settled by the members that there are when it is applied.
+pub const REPLICATION_FACTOR: &str = "replication_factor";
+
 /// A keyspace and its tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keyspace {
@@ -321,22 +325,22 @@ impl Schema {
     /// The table `name` of `keyspace`.
     ///
     /// # Errors
-    /// `NotFound` or `Invalid` in Cassandra's words, since tools match on them.
+    /// `NotFound`, in the words that Cassandra has for statements about rows, since tools match on them.
     pub fn find_table(&self, keyspace: &str, name: &str) -> Result<&Arc<Table>, RequestError> {
         let table = self.find_keyspace(keyspace)?.tables.get(name);
-        table.ok_or_else(|| RequestError::NotFound(format!("table {keyspace}.{name} does not exist")))
+        table.ok_or_else(|| RequestError::NotFound(format!("table {name} does not exist")))
     }
 
     /// Refuses the id of a table or of an earlier generation of one: what was stored under it would be another table's.
-    pub(crate) fn check_id_is_free(&self, id: TableId) -> Result<(), RequestError> {
+    pub(crate) fn check_id_is_free(&self, id: TableId) -> Result<(), String> {
         let (before, has_had) = (self.tables.range(..=id).next_back(), |table: &Table| table.created_id() <= id);
         let after = self.tables.range(id..).find(|(_, table)| has_had(table));
         match before.filter(|(own, _)| **own == id).or(after) {
             None => Ok(()),
-            Some((_, table)) => Err(RequestError::Server(format!(
+            Some((_, table)) => Err(format!(
                 "the id {id} of a new table, or of a truncated one, is that of a generation of table {}.{}",
                 table.keyspace, table.name
-            ))),
+            )),
         }
     }
 

@@ -77,10 +77,10 @@ fn types_come_and_go() {
     assert_eq!(names, ["a"]);
     assert!(after(&[drop_type("a", true)]).is_ok());
     let message = |changes: &[SchemaChange]| after(changes).unwrap_err().to_string();
-    assert_eq!(message(&[create(&a, false), create(&a, false)]), "type ks.a already exists");
-    assert_eq!(message(&[drop_type("a", false)]), "type ks.a does not exist");
+    assert_eq!(message(&[create(&a, false), create(&a, false)]), "A user type with name 'a' already exists");
+    assert_eq!(message(&[drop_type("a", false)]), "Type 'ks.a' doesn't exist");
     let elsewhere = UserType { keyspace: "none".to_owned(), ..a };
-    assert_eq!(message(&[create(&elsewhere, true)]), "keyspace none does not exist");
+    assert_eq!(message(&[create(&elsewhere, true)]), "Keyspace 'none' doesn't exist");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_type_in_use_is_not_dropped() {
     let outer = user_type("outer", vec![("i", CqlType::List { element: Arc::new(of(&inner)), frozen: true })]);
     let created = SchemaChange::CreateTable { table: table(of(&outer)), if_not_exists: false };
     let mut changes = vec![create(&inner, false), create(&outer, false), created];
-    for (name, user) in [("inner", "table ks.t"), ("outer", "table ks.t")] {
+    for (name, user) in [("inner", "user types outer"), ("outer", "tables t")] {
         changes.push(drop_type(name, false));
         let message = format!("Cannot drop user type 'ks.{name}' as it is still used by {user}");
         assert_eq!(after(&changes), Err(RequestError::Invalid(message)));
@@ -99,7 +99,7 @@ fn a_type_in_use_is_not_dropped() {
     let (keyspace, name) = ("ks".to_owned(), "t".to_owned());
     changes.push(SchemaChange::DropTable { keyspace, name, if_exists: false });
     changes.push(drop_type("inner", false));
-    let message = "Cannot drop user type 'ks.inner' as it is still used by type ks.outer".to_owned();
+    let message = "Cannot drop user type 'ks.inner' as it is still used by user types outer".to_owned();
     assert_eq!(after(&changes), Err(RequestError::Invalid(message)));
     changes.insert(4, drop_type("outer", false));
     assert!(after(&changes).unwrap().keyspace("ks").unwrap().types.is_empty());
@@ -231,29 +231,32 @@ fn alterations_that_make_no_sense_are_refused() {
     refused(&[drop_columns(&["c"], 1, true)], "Cannot drop PRIMARY KEY column c");
     refused(&[drop_columns(&["u"], 1, false)], "Cannot drop non-frozen column u of user type u");
     refused(&[rename("v", "w", false)], "Cannot rename non PRIMARY KEY column v");
-    refused(&[rename("x", "w", false)], "Column x was not found in table ks.t");
+    refused(&[rename("x", "w", false)], "Undefined column name x in table ks.t");
     refused(
         &[rename("k", "c", false)],
         "Cannot rename column k to c in table 'ks.t'; another column with that name already exists",
     );
     refused(
         &[add(&[("n", CqlType::Counter, false)], false)],
-        "Cannot add a counter column (n) in a non counter column family",
+        "ks.t: Cannot have a counter column (\"n\") in a non counter table",
     );
     let drop = drop_columns(&["v"], 1, false);
     refused(
         &[drop.clone(), add(&[("v", CqlType::Text, false)], false)],
-        "Cannot re-add previously dropped column 'v' of type text, incompatible with previous type int",
+        "Cannot add a column 'v' of type text, incompatible with previously dropped column 'v' of type int",
     );
     refused(
         &[drop.clone(), add(&[("v", CqlType::Int, true)], false)],
         "Cannot re-add previously dropped column 'v' of kind STATIC, incompatible with previous kind REGULAR",
     );
-    refused(&[drop, add(&[("v", CqlType::VarInt, false)], false)], "no error");
+    refused(
+        &[drop, add(&[("v", CqlType::VarInt, false)], false)],
+        "Cannot add a column 'v' of type varint, incompatible with previously dropped column 'v' of type int",
+    );
     let list = |element| CqlType::List { element: Arc::new(element), frozen: false };
     refused(
         &[drop_columns(&["l"], 1, false), add(&[("l", list(CqlType::Text), false)], false)],
-        "Cannot re-add previously dropped column 'l' of type list<text>, incompatible with previous type list<int>",
+        "Cannot add a column 'l' of type list<text>, incompatible with previously dropped column 'l' of type list<int>",
     );
     refused(
         &[add(&[("n", of(&user_type("none", vec![("x", CqlType::Int)]), true), false)], false)],
@@ -266,7 +269,7 @@ fn counter_tables_hold_counters_alone() {
     let table = create_table(&[regular("n", CqlType::Counter)]);
     let refused = |change: SchemaChange| message(&[table.clone(), change]);
     let text = add(&[("v", CqlType::Text, false)], false);
-    assert_eq!(refused(text), "Cannot add a non counter column (v) in a counter column family");
+    assert_eq!(refused(text), "ks.t: Cannot have a non counter column (\"v\") in a counter table");
     assert_eq!(refused(add(&[("m", CqlType::Counter, true)], false)), "no error");
     let time_to_live = TableOptionsChange { default_time_to_live: Some(5), ..TableOptionsChange::default() };
     let expected = "Cannot set default_time_to_live on a table with counters";
@@ -304,7 +307,7 @@ fn keyspaces_and_options_are_altered() {
     assert_eq!((options.comment.as_str(), options.gc_grace_seconds, options.allow_auto_snapshot), ("x", 5, false));
     let replication = Some(Replication::Simple { factor: 3 });
     let missing = SchemaChange::AlterKeyspace { name: "none".to_owned(), replication, if_exists: false };
-    assert_eq!(message(&[missing]), "keyspace none does not exist");
+    assert_eq!(message(&[missing]), "Keyspace 'none' doesn't exist");
 }
 
 fn alter_type(name: &str, alteration: TypeAlteration) -> SchemaChange {
@@ -348,7 +351,7 @@ fn alterations_of_types_that_make_no_sense_are_refused() {
     let (a, b) = (user_type("a", vec![("x", CqlType::Int)]), user_type("b", vec![("y", CqlType::Int)]));
     let uses = user_type("uses", vec![("a", of(&a))]);
     let refused = |change: SchemaChange| message(&[create(&a, false), create(&b, false), create(&uses, false), change]);
-    let exists = "Cannot add field x to type a: a field with name x already exists";
+    let exists = "Cannot add field x to type ks.a: a field with name x already exists";
     assert_eq!(refused(add_field("a", "x", CqlType::Int)), exists);
     let circle = refused(add_field("a", "c", of(&uses)));
     let expected = "Cannot add new field c of type frozen<uses> to user type a as it would create a circular reference";
@@ -358,12 +361,12 @@ fn alterations_of_types_that_make_no_sense_are_refused() {
         let renames = vec![(from.to_owned(), to.to_owned())];
         alter_type("a", TypeAlteration::Rename { renames, if_exists: false })
     };
-    assert_eq!(refused(rename("n", "m")), "Unkown field n in user type a");
-    assert_eq!(refused(add_field("none", "x", CqlType::Int)), "type ks.none does not exist");
+    assert_eq!(refused(rename("n", "m")), "Unkown field n in user type ks.a");
+    assert_eq!(refused(add_field("none", "x", CqlType::Int)), "Type ks.none doesn't exist");
     let two = user_type("two", vec![("x", CqlType::Int), ("y", CqlType::Int)]);
     let renames = vec![("x".to_owned(), "y".to_owned())];
     let twice = alter_type("two", TypeAlteration::Rename { renames, if_exists: false });
-    assert_eq!(message(&[create(&two, false), twice]), "Duplicate field name 'y' in type 'two'");
+    assert_eq!(message(&[create(&two, false), twice]), "Duplicate field name y in type ks.two");
     let swap = vec![("x".to_owned(), "y".to_owned()), ("y".to_owned(), "x".to_owned())];
     let swapped = alter_type("two", TypeAlteration::Rename { renames: swap, if_exists: false });
     assert_eq!(message(&[create(&two, false), swapped]), "no error");
@@ -470,7 +473,9 @@ fn what_older_releases_wrote_is_read() {
     table.keyspace.encode(&mut old);
     table.name.encode(&mut old);
     crate::codec::put_sequence(&mut old, &table.columns);
-    table.options.encode(&mut old);
+    // Nor were there options without effect.
+    let options = table.options.to_bytes();
+    old.extend_from_slice(options.strip_suffix(&[0]).unwrap());
     crate::codec::put_varint(&mut old, table.dropped_columns.len() as u64);
     for dropped in &table.dropped_columns {
         dropped.id.encode(&mut old);
@@ -479,6 +484,17 @@ fn what_older_releases_wrote_is_read() {
         dropped.dropped_at.encode(&mut old);
     }
     true.encode(&mut old);
-    let expected = SchemaChange::CreateTable { table, if_not_exists: true };
+    let expected = SchemaChange::CreateTable { table: table.clone(), if_not_exists: true };
     assert_eq!(SchemaChange::from_bytes(&Bytes::from(old)), Ok(expected));
+    // The encoding of a table with indexes, and without options that have no effect.
+    let mut old = vec![2];
+    table.id.encode(&mut old);
+    table.generation.encode(&mut old);
+    table.keyspace.encode(&mut old);
+    table.name.encode(&mut old);
+    crate::codec::put_sequence(&mut old, &table.columns);
+    old.extend_from_slice(options.strip_suffix(&[0]).unwrap());
+    crate::codec::put_sequence(&mut old, &table.dropped_columns);
+    crate::codec::put_sequence(&mut old, &table.indexes);
+    assert_eq!(Table::from_bytes(&Bytes::from(old)), Ok(table));
 }

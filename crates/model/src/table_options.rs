@@ -4,7 +4,8 @@
 //! Invariant: equal options have equal encodings, and every value that can be held can be written in CQL and
 //! read back as the same.
 
-use crate::codec::{CodecError, Decode, Encode, Reader};
+use crate::codec::{CodecError, Decode, Encode, Reader, put_varint};
+use std::collections::BTreeMap;
 
 /// A part of one, in billionths, so that options can be compared: 0.01 is 10,000,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,6 +110,9 @@ pub struct TableOptions {
     pub bloom_filter_fp_chance: Fraction,
     /// `allow_auto_snapshot`: a snapshot is kept of what TRUNCATE and DROP remove.
     pub allow_auto_snapshot: bool,
+    /// Options of Cassandra's that have no effect here, by their names: valid values that are not the default, in the
+    /// form in which Cassandra shows them. They are kept so that a schema can go to and fro.
+    pub kept: BTreeMap<String, String>,
 }
 
 /// What `ALTER TABLE ... WITH` or `CREATE TABLE ... WITH` says of the options: each that it names, as it will be.
@@ -128,6 +132,8 @@ pub struct TableOptionsChange {
     pub bloom_filter_fp_chance: Option<Fraction>,
     /// `allow_auto_snapshot`.
     pub allow_auto_snapshot: Option<bool>,
+    /// Options that have no effect here; `None` for the default.
+    pub kept: BTreeMap<String, Option<String>>,
 }
 
 impl TableOptionsChange {
@@ -141,6 +147,7 @@ impl TableOptionsChange {
             compression,
             bloom_filter_fp_chance,
             allow_auto_snapshot,
+            kept,
         } = self.clone();
         options.comment = comment.unwrap_or(std::mem::take(&mut options.comment));
         options.default_time_to_live = default_time_to_live.unwrap_or(options.default_time_to_live);
@@ -149,6 +156,12 @@ impl TableOptionsChange {
         options.compression = compression.unwrap_or(options.compression);
         options.bloom_filter_fp_chance = bloom_filter_fp_chance.unwrap_or(options.bloom_filter_fp_chance);
         options.allow_auto_snapshot = allow_auto_snapshot.unwrap_or(options.allow_auto_snapshot);
+        for (name, value) in kept {
+            match value {
+                Some(value) => drop(options.kept.insert(name, value)),
+                None => drop(options.kept.remove(&name)),
+            }
+        }
     }
 }
 
@@ -179,6 +192,7 @@ impl Default for TableOptions {
             // Cassandra's default.
             bloom_filter_fp_chance: Fraction(10_000_000),
             allow_auto_snapshot: true,
+            kept: BTreeMap::new(),
         }
     }
 }
@@ -263,11 +277,31 @@ impl Encode for TableOptions {
         self.compression.encode(out);
         self.bloom_filter_fp_chance.0.encode(out);
         self.allow_auto_snapshot.encode(out);
+        put_varint(out, self.kept.len() as u64);
+        for (name, value) in &self.kept {
+            name.encode(out);
+            value.encode(out);
+        }
     }
 }
 
 impl Decode for TableOptions {
     fn decode(reader: &mut Reader) -> Result<TableOptions, CodecError> {
+        let mut options = TableOptions::decode_without_kept(reader)?;
+        for _ in 0..reader.count()? {
+            let (name, value) = (reader.text()?, reader.text()?);
+            if options.kept.last_key_value().is_some_and(|(last, _)| *last >= name) {
+                return Err(CodecError::Invalid("table options"));
+            }
+            options.kept.insert(name, value);
+        }
+        Ok(options)
+    }
+}
+
+impl TableOptions {
+    /// Reads the form that options had before any were kept that have no effect.
+    pub(crate) fn decode_without_kept(reader: &mut Reader) -> Result<TableOptions, CodecError> {
         Ok(TableOptions {
             comment: reader.text()?,
             default_time_to_live: reader.varint_u32()?,
@@ -276,6 +310,7 @@ impl Decode for TableOptions {
             compression: Compression::decode(reader)?,
             bloom_filter_fp_chance: Fraction(reader.varint_u32()?),
             allow_auto_snapshot: reader.bool()?,
+            kept: BTreeMap::new(),
         })
     }
 }
@@ -301,7 +336,8 @@ mod tests {
             any::<u32>().prop_map(|level| Compressor::Zstd { level }),
         ];
         let rest = (".{0,9}", any::<u32>(), any::<u32>(), any::<u32>(), any::<bool>(), any::<bool>());
-        (shape, compressor, any::<u32>(), rest).prop_map(|(shape, compressor, chunk_kb, rest)| {
+        let kept = prop::collection::btree_map("[a-z_]{1,5}", ".{0,5}", 0..3);
+        (shape, compressor, any::<u32>(), rest, kept).prop_map(|(shape, compressor, chunk_kb, rest, kept)| {
             let (comment, default_time_to_live, gc_grace_seconds, billionths, enabled, allow_auto_snapshot) = rest;
             TableOptions {
                 comment,
@@ -311,6 +347,7 @@ mod tests {
                 compression: Compression { compressor, chunk_kb },
                 bloom_filter_fp_chance: Fraction(billionths),
                 allow_auto_snapshot,
+                kept,
             }
         })
     }

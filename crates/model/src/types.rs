@@ -277,6 +277,13 @@ impl CqlType {
         }
     }
 
+    /// True when what is stored of `other` can be read as this type, so that a column can come back with it
+    /// (Cassandra's `isSerializationCompatibleWith`): its values are of this type, and as long.
+    #[must_use]
+    pub fn stores_as(&self, other: &CqlType) -> bool {
+        self.reads_values_of(other) && self.fixed_length() == other.fixed_length()
+    }
+
     /// True when the user-defined type `name` of `keyspace` is this type or in it.
     #[must_use]
     pub fn uses(&self, keyspace: &str, name: &str) -> bool {
@@ -321,6 +328,26 @@ impl CqlType {
     #[must_use]
     pub fn is_key(&self) -> bool {
         self.is_ordered() && !self.is_multi_cell()
+    }
+
+    /// True for types that have a value of no bytes beside their own, as Cassandra has for historical reasons: it is
+    /// less than all others, and null to functions.
+    #[must_use]
+    pub fn has_empty_value(&self) -> bool {
+        matches!(
+            self,
+            CqlType::Boolean
+                | CqlType::Int
+                | CqlType::BigInt
+                | CqlType::VarInt
+                | CqlType::Decimal
+                | CqlType::Float
+                | CqlType::Double
+                | CqlType::Timestamp
+                | CqlType::Uuid
+                | CqlType::TimeUuid
+                | CqlType::Inet
+        )
     }
 
     /// The length in bytes that every value of the type has in a vector; `None` when each has its own length
@@ -368,6 +395,11 @@ impl CqlType {
                 return Err(format!("Counters are not allowed inside {holder}: {self}"));
             }
             if inner.is_multi_cell() {
+                if matches!(self, CqlType::UserDefined { frozen: false, .. })
+                    && !matches!(inner, CqlType::UserDefined { .. })
+                {
+                    return Err("Non-frozen UDTs with nested non-frozen collections are not supported".to_owned());
+                }
                 let kind = if matches!(inner, CqlType::UserDefined { .. }) { "UDTs" } else { "collections" };
                 return Err(format!("Non-frozen {kind} are not allowed inside {holder}: {self}"));
             }

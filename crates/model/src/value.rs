@@ -38,6 +38,8 @@ pub enum Value {
     Ascii(String),
     /// 64-bit signed integer.
     BigInt(i64),
+    /// The value of no bytes of a type that has others ([`CqlType::has_empty_value`]).
+    Empty,
     /// Any bytes.
     Blob(Bytes),
     /// True or false.
@@ -119,6 +121,7 @@ impl Value {
             Value::Ascii(_) => *cql_type == CqlType::Ascii,
             Value::BigInt(_) => *cql_type == CqlType::BigInt,
             Value::Blob(_) => *cql_type == CqlType::Blob,
+            Value::Empty => cql_type.has_empty_value(),
             Value::Boolean(_) => *cql_type == CqlType::Boolean,
             Value::Counter(_) => *cql_type == CqlType::Counter,
             Value::Date(_) => *cql_type == CqlType::Date,
@@ -151,6 +154,7 @@ impl Value {
         match self {
             Value::Ascii(text) | Value::Text(text) => Bytes::copy_from_slice(text.as_bytes()),
             Value::Blob(bytes) => bytes.clone(),
+            Value::Empty => Bytes::new(),
             Value::Boolean(value) => Bytes::from_static(if *value { &[1] } else { &[0] }),
             Value::TinyInt(value) => Bytes::copy_from_slice(&value.to_be_bytes()),
             Value::SmallInt(value) => Bytes::copy_from_slice(&value.to_be_bytes()),
@@ -192,6 +196,7 @@ impl Value {
     /// When it is not a serialization of that type.
     pub fn from_wire(cql_type: &CqlType, wire: &[u8]) -> Result<Value, ValueError> {
         Ok(match cql_type {
+            _ if is_empty_value(cql_type, wire) => Value::Empty,
             CqlType::Ascii => Value::Ascii(ascii(wire)?.to_owned()),
             CqlType::Text => Value::Text(utf8(wire)?.to_owned()),
             CqlType::Blob => Value::Blob(Bytes::copy_from_slice(wire)),
@@ -228,12 +233,19 @@ impl Value {
     }
 }
 
+/// True when `wire` is the value of no bytes that some types have ([`CqlType::has_empty_value`]).
+#[must_use]
+pub fn is_empty_value(cql_type: &CqlType, wire: &[u8]) -> bool {
+    wire.is_empty() && cql_type.has_empty_value()
+}
+
 /// Checks that `wire` is the serialization of a value of `cql_type`, without building the value.
 ///
 /// # Errors
 /// When it is not.
 pub fn validate(cql_type: &CqlType, wire: &[u8]) -> Result<(), ValueError> {
     match cql_type {
+        _ if is_empty_value(cql_type, wire) => Ok(()),
         CqlType::Ascii => ascii(wire).map(|_| ()),
         CqlType::Text => utf8(wire).map(|_| ()),
         CqlType::Blob => Ok(()),
@@ -263,6 +275,10 @@ pub fn validate(cql_type: &CqlType, wire: &[u8]) -> Result<(), ValueError> {
 /// order is some order of their bytes. A duration has no order in CQL; here it is that of its bytes.
 #[must_use]
 pub fn compare(cql_type: &CqlType, a: &[u8], b: &[u8]) -> Ordering {
+    // Whatever the type, a value of no bytes is the least.
+    if a.is_empty() || b.is_empty() {
+        return a.len().cmp(&b.len());
+    }
     match cql_type {
         CqlType::Ascii
         | CqlType::Text
@@ -322,26 +338,48 @@ fn by_array<const N: usize>(a: &[u8], b: &[u8], ordered: fn([u8; N]) -> [u8; N])
 }
 
 fn fixed<const N: usize>(cql_type: &CqlType, wire: &[u8]) -> Result<[u8; N], ValueError> {
-    wire.try_into().map_err(|_| wrong_length(cql_type, &format!("{N} byte{}", if N == 1 { "" } else { "s" }), wire))
+    wire.try_into().map_err(|_| wrong_length(cql_type, wire))
 }
 
-fn wrong_length(cql_type: &CqlType, expected: &str, wire: &[u8]) -> ValueError {
-    ValueError(format!("expected {expected} for a value of type {cql_type} but got {}", wire.len()))
+/// In Cassandra's words, since tools match on them.
+fn wrong_length(cql_type: &CqlType, wire: &[u8]) -> ValueError {
+    let length = wire.len();
+    ValueError(match cql_type {
+        CqlType::Boolean => format!("Expected 1 or 0 byte value ({length})"),
+        CqlType::TinyInt => format!("Expected 1 byte for a tinyint ({length})"),
+        CqlType::SmallInt => format!("Expected 2 bytes for a smallint ({length})"),
+        CqlType::Int => format!("Expected 4 or 0 byte int ({length})"),
+        CqlType::BigInt | CqlType::Counter => format!("Expected 8 or 0 byte long ({length})"),
+        CqlType::Timestamp => format!("Expected 8 or 0 byte long for date ({length})"),
+        CqlType::Float => format!("Expected 4 or 0 byte value for a float ({length})"),
+        CqlType::Double => format!("Expected 8 or 0 byte value for a double ({length})"),
+        CqlType::Date => format!("Expected 4 byte long for date ({length})"),
+        CqlType::Time => format!("Expected 8 byte long for time ({length})"),
+        CqlType::Uuid | CqlType::TimeUuid => format!("UUID should be 16 or 0 bytes ({length})"),
+        CqlType::Decimal => format!("Expected 0 or at least 4 bytes ({length})"),
+        CqlType::Duration => format!("Expected at least 3 bytes for a duration ({length})"),
+        CqlType::Inet => {
+            let digits: String = wire.iter().take(INET_BYTES_SHOWN).map(|byte| format!("{byte:02x}")).collect();
+            format!("Expected 4 or 16 byte inetaddress; got {digits}")
+        }
+        other => format!("a value of type {other} does not have {length} bytes"),
+    })
 }
+
+/// Bytes that a message shows of what is no address.
+const INET_BYTES_SHOWN: usize = 64;
 
 fn ascii(wire: &[u8]) -> Result<&str, ValueError> {
     if let Some(position) = wire.iter().position(|byte| !byte.is_ascii()) {
         let byte = wire[position];
-        return Err(ValueError(format!(
-            "byte 0x{byte:02x} at {position} is not ASCII; expected bytes of 0x00 to 0x7f"
-        )));
+        return Err(ValueError(format!("Invalid byte for ascii: {} (at {position})", byte as i8)));
     }
     std::str::from_utf8(wire).map_err(|_| ValueError("the value is not ASCII".to_owned()))
 }
 
 fn utf8(wire: &[u8]) -> Result<&str, ValueError> {
     std::str::from_utf8(wire)
-        .map_err(|error| ValueError(format!("the text is not valid UTF-8 from byte {} on", error.valid_up_to())))
+        .map_err(|error| ValueError(format!("String didn't validate. (no UTF-8 from byte {} on)", error.valid_up_to())))
 }
 
 fn time(wire: &[u8]) -> Result<i64, ValueError> {
@@ -356,7 +394,7 @@ fn time_uuid(wire: &[u8]) -> Result<u128, ValueError> {
     let bits = u128::from_be_bytes(fixed(&CqlType::TimeUuid, wire)?);
     match bits >> 76 & 0xf {
         1 => Ok(bits),
-        version => Err(ValueError(format!("a UUID of version {version} is not a timeuuid; expected version 1"))),
+        version => Err(ValueError(format!("Invalid version for TimeUUID type: 0x{version:x}"))),
     }
 }
 
@@ -365,28 +403,27 @@ fn inet(wire: &[u8]) -> Result<IpAddr, ValueError> {
         return Ok(IpAddr::V4(Ipv4Addr::from(octets)));
     }
     let octets = <[u8; 16]>::try_from(wire);
-    let octets = octets.map_err(|_| wrong_length(&CqlType::Inet, "4 or 16 bytes", wire))?;
+    let octets = octets.map_err(|_| wrong_length(&CqlType::Inet, wire))?;
     Ok(IpAddr::V6(Ipv6Addr::from(octets)))
 }
 
 fn varint(wire: &[u8]) -> Result<&[u8], ValueError> {
-    if wire.is_empty() { Err(wrong_length(&CqlType::VarInt, "at least 1 byte", wire)) } else { Ok(wire) }
+    if wire.is_empty() { Err(wrong_length(&CqlType::VarInt, wire)) } else { Ok(wire) }
 }
 
 /// The scale and the two's complement of the unscaled value.
 fn decimal_parts(wire: &[u8]) -> Result<(i32, &[u8]), ValueError> {
     match wire.split_first_chunk::<4>() {
-        Some((scale, unscaled)) if !unscaled.is_empty() => Ok((i32::from_be_bytes(*scale), unscaled)),
-        _ => Err(wrong_length(&CqlType::Decimal, "at least 5 bytes", wire)),
+        // As in Cassandra no digits are 0.
+        Some((scale, unscaled)) => Ok((i32::from_be_bytes(*scale), unscaled)),
+        None => Err(wrong_length(&CqlType::Decimal, wire)),
     }
 }
 
 fn duration(wire: &[u8]) -> Result<(i32, i32, i64), ValueError> {
     let mut rest = wire;
     let mut part = || {
-        let (value, after) = take_vint(rest).ok_or_else(|| {
-            ValueError("expected three variable-length integers for a duration: months, days, nanoseconds".to_owned())
-        })?;
+        let (value, after) = take_vint(rest).ok_or_else(|| wrong_length(&CqlType::Duration, wire))?;
         rest = after;
         Ok(value)
     };
@@ -402,7 +439,7 @@ fn duration(wire: &[u8]) -> Result<(i32, i32, i64), ValueError> {
     let parts = [i64::from(months), i64::from(days), nanoseconds];
     if parts.iter().any(|part| *part < 0) && parts.iter().any(|part| *part > 0) {
         return Err(ValueError(format!(
-            "the months, days and nanoseconds of a duration must have the same sign ({months}, {days}, {nanoseconds})"
+            "The duration months, days and nanoseconds must be all of the same sign ({months}, {days}, {nanoseconds})"
         )));
     }
     Ok((months, days, nanoseconds))

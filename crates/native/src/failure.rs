@@ -126,7 +126,7 @@ pub enum Failure {
         /// Whether the replica that was asked for the data answered.
         data_present: bool,
     },
-    /// A user-defined function failed.
+    /// A function or an operator failed.
     FunctionFailure {
         /// Its keyspace.
         keyspace: String,
@@ -199,8 +199,16 @@ impl ErrorResponse {
         let failure = match error {
             RequestError::Syntax { .. } => Failure::Syntax,
             RequestError::Invalid(_) | RequestError::NotFound(_) => Failure::Invalid,
+            RequestError::Config(_) => Failure::Configuration,
             RequestError::Unauthorized(_) => Failure::Unauthorized,
-            RequestError::AlreadyExists { what } => already_exists(what),
+            RequestError::FunctionFailure { keyspace, function, argument_types, .. } => Failure::FunctionFailure {
+                keyspace: keyspace.clone(),
+                function: function.clone(),
+                arguments: argument_types.clone(),
+            },
+            RequestError::AlreadyExists { keyspace, table } => {
+                Failure::AlreadyExists { keyspace: keyspace.clone(), table: table.clone() }
+            }
             RequestError::Unprepared { id } => Failure::Unprepared { id: of_hexadecimal(id) },
             RequestError::Unavailable { consistency, required, alive } => Failure::Unavailable {
                 consistency: (*consistency).into(),
@@ -249,21 +257,6 @@ fn unnamed(count: u32, reason: FailureReason) -> Failures {
     };
     let reasons = if count == 0 { Vec::new() } else { vec![(IpAddr::V4(Ipv4Addr::UNSPECIFIED), code)] };
     Failures { count: int(count), reasons }
-}
-
-/// `keyspace k`, `table k.t` or `type k.t` of the model; there is no code for a type that exists, nor has
-/// Cassandra one.
-fn already_exists(what: &str) -> Failure {
-    match what.split_once(' ') {
-        Some(("keyspace", keyspace)) => Failure::AlreadyExists { keyspace: keyspace.to_owned(), table: String::new() },
-        Some(("table", name)) => match name.split_once('.') {
-            Some((keyspace, table)) => {
-                Failure::AlreadyExists { keyspace: keyspace.to_owned(), table: table.to_owned() }
-            }
-            None => Failure::Invalid,
-        },
-        _ => Failure::Invalid,
-    }
 }
 
 /// An id as the model writes it: in hexadecimal. What is not hexadecimal is nobody's id.
@@ -494,14 +487,20 @@ mod tests {
 
     #[test]
     fn outcomes_of_requests_keep_their_fields() {
-        let exists = |what: &str| failure(&RequestError::AlreadyExists { what: what.to_owned() });
-        let named = |keyspace: &str, table: &str| {
-            let (keyspace, table) = (keyspace.to_owned(), table.to_owned());
-            Failure::AlreadyExists { keyspace, table }
+        let division = RequestError::FunctionFailure {
+            keyspace: "system".to_owned(),
+            function: "/".to_owned(),
+            argument_types: vec!["int".to_owned(), "int".to_owned()],
+            message: "m".to_owned(),
         };
-        assert_eq!(exists("keyspace k"), named("k", ""));
-        assert_eq!(exists("table k.t"), named("k", "t"));
-        assert_eq!(exists("type k.t"), Failure::Invalid);
+        let expected = Failure::FunctionFailure {
+            keyspace: "system".to_owned(),
+            function: "/".to_owned(),
+            arguments: vec!["int".to_owned(), "int".to_owned()],
+        };
+        assert_eq!(failure(&division), expected);
+        assert_eq!(failure(&RequestError::Config("m".to_owned())), Failure::Configuration);
+        assert_eq!(failure(&RequestError::Unauthorized("m".to_owned())), Failure::Unauthorized);
         let unprepared = RequestError::Unprepared { id: "00ff10".to_owned() };
         assert_eq!(failure(&unprepared), Failure::Unprepared { id: Bytes::from_static(&[0, 255, 16]) });
         let replies = Replies { consistency: ConsistencyLevel::Quorum, received: 1, required: 2 };
@@ -521,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_change_that_exists_is_found_in_the_models_own_words() {
+    fn what_exists_is_named_in_fields_of_their_own() {
         let schema = model::schema::Schema::default();
         let create = model::schema::SchemaChange::CreateKeyspace {
             name: "k".to_owned(),

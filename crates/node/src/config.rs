@@ -46,6 +46,8 @@ pub struct ShardConfig {
     pub peer_response_after: Duration,
     /// When a coordinator tries again at a replica that refused because the two views differ.
     pub refusal_retry_after: Duration,
+    /// The client of a page for which more tombstones were passed is told so.
+    pub tombstone_warn: u32,
     /// Most tombstones that a replica passes for one read of a page; it refuses more.
     pub tombstone_fail: u32,
     /// Timestamps further in the future of the wall clock than this are refused.
@@ -92,7 +94,8 @@ impl ShardConfig {
             catch_up_timeout: Duration::from_secs(1),
             peer_response_after: Duration::from_millis(50),
             refusal_retry_after: Duration::from_millis(250),
-            // Cassandra's tombstone_failure_threshold.
+            // Cassandra's tombstone_warn_threshold and tombstone_failure_threshold.
+            tombstone_warn: 1_000,
             tombstone_fail: 100_000,
             timestamp_future_max: Duration::from_secs(24 * 60 * 60),
             timestamp_reserve: Duration::from_secs(2),

@@ -118,6 +118,8 @@ pub enum Response {
         rows: Vec<Vec<Option<Bytes>>>,
         /// Present when there may be more rows.
         paging_state: Option<Bytes>,
+        /// What the client should know of how they were read.
+        warnings: Vec<String>,
     },
 }
 

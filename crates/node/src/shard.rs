@@ -1,6 +1,6 @@
 //! A shard: one thread's share of a node's data plane. It owns every operation in flight and every timer,
 //! routes what comes in to the operation that it belongs to, and carries out what that decides. Only this
-//! file and `shard/reads.rs` make effects.
+//! file, `shard/reads.rs` and `shard/present.rs` make effects.
 //!
 //! The shard talks to itself as to a peer: messages to its own node do not leave it but wait in `local` until
 //! the input has been handled, and are trusted.
@@ -14,8 +14,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod present;
 mod reads;
 
+use self::present::PresentWrites;
 use crate::config::{Durability, ShardConfig};
 use crate::coordinator::quorum;
 use crate::coordinator::round::{Held, Refused, Round};
@@ -95,6 +97,8 @@ enum Timer {
     Round(OpId),
     /// A write that waits for the timestamp ceiling.
     Waiting(OpId),
+    /// A write that waits for those before it to be answered.
+    Present(RequestId),
 }
 
 /// A write of the node's own that storage has been asked for.
@@ -153,6 +157,8 @@ pub struct Shard {
     writes_unanswered: usize,
     write_bytes: usize,
     selects: BTreeMap<RequestId, Box<Select>>,
+    /// Writes that must know what is there.
+    present: PresentWrites,
     /// The rounds of the reads in flight.
     rounds: BTreeMap<OpId, Box<Round>>,
     /// Bytes of answers that reads and their rounds keep.
@@ -206,6 +212,7 @@ impl Shard {
             writes_unanswered: 0,
             write_bytes: 0,
             selects: BTreeMap::new(),
+            present: PresentWrites::default(),
             rounds: BTreeMap::new(),
             read_bytes: 0,
             repairs: BTreeMap::new(),
@@ -284,6 +291,7 @@ impl Shard {
                 Timer::Write(op) => self.on_write_timer(out, op),
                 Timer::Round(op) => self.on_round_timer(out, op),
                 Timer::Waiting(op) => self.on_waiting_timer(out, op),
+                Timer::Present(id) => self.on_present_timer(out, id),
             }
         }
         while let Some(parked) = self.replica.give_up(now) {
@@ -297,11 +305,15 @@ impl Shard {
         self.settle(out);
     }
 
-    /// Does what has become due within the shard: its messages to itself, and hints.
+    /// Does what has become due within the shard: its messages to itself, writes that waited for others, and hints.
     fn settle(&mut self, out: &mut Out<'_>) {
         loop {
             while let Some(message) = self.local.pop_front() {
                 self.on_local(out, message);
+            }
+            if let Some(id) = self.present.next_due() {
+                self.read_present(out, id);
+                continue;
             }
             let (view, alive, node) = (&self.view, &self.alive, self.config.node);
             let is_reachable = |target| is_reachable(view, alive, node, target);
@@ -313,6 +325,9 @@ impl Shard {
     // ---- Effects ----
 
     fn reply(&mut self, out: &mut Out<'_>, id: RequestId, result: Result<Response, RequestError>) {
+        if let Some(timer) = self.present.end(id) {
+            self.timers.cancel(Timer::Present(id), timer);
+        }
         if let Err(error) = &result {
             self.counters.errors += 1;
             match error {
@@ -732,7 +747,7 @@ impl Shard {
     // ---- Requests ----
 
     fn requests_in_flight(&self) -> usize {
-        self.writes_unanswered + self.selects.len() + self.waiting.len()
+        self.writes_unanswered + self.selects.len() + self.waiting.len() + self.present.unwritten()
     }
 
     fn on_request(&mut self, out: &mut Out<'_>, id: RequestId, request: Request) {
@@ -744,7 +759,11 @@ impl Shard {
             Request::Write { write, consistency, timestamp, timeout } => {
                 self.counters.writes += 1;
                 let deadline = out.now.monotonic + timeout;
-                if let Err(error) = self.begin_write(out, id, write, consistency, timestamp, deadline) {
+                let begun = match write.reads_first() {
+                    true => self.begin_present(id, write, consistency, timestamp, deadline),
+                    false => self.begin_write(out, id, write, consistency, timestamp, deadline),
+                };
+                if let Err(error) = begun {
                     self.reply(out, id, Err(error));
                 }
             }

@@ -306,6 +306,9 @@ pub(crate) fn schema_with_ids(factor: u32, tables: &[&str], first: u128) -> Arc<
 
 pub(crate) const TABLE: &str = "CREATE TABLE t (k text, c int, v text, w text, PRIMARY KEY (k, c))";
 
+pub(crate) const LISTS: &str =
+    "CREATE TABLE lists (k text, c int, l list<text>, s list<text> static, PRIMARY KEY (k, c))";
+
 impl Cluster {
     /// Nodes 1, 2 and 3, one shard each, all alive, with table `ks.t` on all of them.
     pub(crate) fn new() -> Cluster {
@@ -317,7 +320,7 @@ impl Cluster {
     }
 
     pub(crate) fn of(nodes: &[u128], factor: u32, configure: fn(&mut ShardConfig)) -> Cluster {
-        let view = view(10, nodes, schema(factor, &[TABLE]));
+        let view = view(10, nodes, schema(factor, &[TABLE, LISTS]));
         let mut cluster = Cluster {
             nodes: BTreeMap::new(),
             flights: VecDeque::new(),
@@ -583,7 +586,7 @@ impl Cluster {
     /// The rows of a request that has been answered with some, as text.
     pub(crate) fn rows_of(&mut self, request: u64) -> (Vec<Vec<String>>, Option<Bytes>) {
         match self.reply(request) {
-            Some(Ok(Response::Rows { rows, paging_state })) => {
+            Some(Ok(Response::Rows { rows, paging_state, .. })) => {
                 let text = |value: Option<Bytes>| match value {
                     None => "null".to_owned(),
                     Some(bytes) => match <[u8; 4]>::try_from(bytes.as_ref()) {

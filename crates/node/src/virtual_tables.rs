@@ -405,6 +405,9 @@ fn keyspace_row(keyspace: &Keyspace) -> Values {
     ])
 }
 
+/// Options that are null in the schema tables when they are true.
+const TRUE_IS_NULL: [&str; 2] = ["allow_auto_snapshot", "incremental_backups"];
+
 fn table_row(table: &Table) -> Values {
     let mut values = BTreeMap::from([
         ("keyspace_name", text(&table.keyspace)),
@@ -419,6 +422,9 @@ fn table_row(table: &Table) -> Values {
     for (name, value) in query::option_values(&table.options) {
         let column = types.iter().flatten().find(|column| column.name == name);
         let value = match value {
+            // As in Cassandra these say nothing unless they say something else.
+            OptionValue::Bare(value) if value == "true" && TRUE_IS_NULL.contains(&name) => None,
+            OptionValue::Text(value) if value == "default" && name == "memtable" => None,
             OptionValue::Map(entries) if name == "extensions" => (entries.is_empty()).then(|| Value::Map(Vec::new())),
             OptionValue::Map(entries) => Some(text_map(entries)),
             OptionValue::Text(value) => Some(text(value)),

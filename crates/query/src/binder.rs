@@ -17,6 +17,7 @@ use crate::source::Source;
 use crate::system;
 use crate::type_name::Types;
 use model::RequestError;
+use model::name::quote_name;
 use model::schema::{Column, Schema, SchemaChange, Table};
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ pub(crate) fn bind(
     let plan = match &parsed.statement {
         // Whether a keyspace or table exists is for the metadata log to decide: this node's schema may
         // be behind, and the log's answer is the same words.
-        Statement::CreateKeyspace(statement) => schema_plan(create_keyspace(source, statement)?),
+        Statement::CreateKeyspace(statement) => schema_plan(create_keyspace(source, schema, statement)?),
         Statement::AlterKeyspace(statement) => schema_plan(alter_keyspace(source, statement)?),
         Statement::DropKeyspace { name, if_exists } => schema_plan(drop_keyspace(source, name, *if_exists)?),
         Statement::CreateTable(create) => schema_plan(create_table(binder.types_of(&create.name)?, create)?),
@@ -152,7 +153,12 @@ impl<'a> Binder<'a> {
     /// The column of `table` that `name` names.
     pub(crate) fn column<'t>(&self, table: &'t Table, name: &Name) -> Result<&'t Column, RequestError> {
         table.column(&name.text).ok_or_else(|| {
-            let message = format!("Undefined column name {} in table {}.{}", name.text, table.keyspace, table.name);
+            let message = format!(
+                "Undefined column name {} in table {}.{}",
+                quote_name(&name.text),
+                quote_name(&table.keyspace),
+                quote_name(&table.name)
+            );
             self.source.invalid(name.at, message)
         })
     }

@@ -157,7 +157,11 @@ fn not_exists(condition: bool) -> &'static str {
 }
 
 fn literal(Literal { kind, text }: &Literal) -> String {
-    if *kind == LiteralKind::String { format!("'{}'", text.replace('\'', "''")) } else { text.clone() }
+    match kind {
+        LiteralKind::String => format!("'{}'", text.replace('\'', "''")),
+        LiteralKind::Boolean => text.to_lowercase(),
+        _ => text.clone(),
+    }
 }
 
 fn type_name(name: &TypeName) -> String {

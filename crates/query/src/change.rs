@@ -3,9 +3,11 @@
 //! | column | whole value | element by element |
 //! |---|---|---|
 //! | of one cell | a cell | - |
-//! | list | older elements are deleted, new ones put | elements are put behind or before all others |
+//! | list | older elements are deleted, new ones put | elements are put behind or before all others [1] |
 //! | set, map | likewise | elements are put or deleted by their keys |
 //! | user-defined type | likewise | fields are put or deleted |
+//!
+//! [1] Those that are found by their place or value are set or deleted once the list was read.
 //!
 //! A list's elements are ordered by the timeuuids under which they lie. Those that are put before all others get one
 //! whose time is as far before a fixed moment as the present is after it, as in Cassandra: the later, the smaller.
@@ -17,7 +19,7 @@ use model::element::{elements, field_path, key_path, list_path};
 use model::row::Expiry;
 use model::schema::Column;
 use model::types::CqlType;
-use model::value::parts;
+use model::value::{compare, parts};
 use model::{Cell, ComplexColumn, RequestError};
 
 /// A change of a column, before values are bound.
@@ -41,6 +43,12 @@ pub(crate) enum Change {
     SetField { index: u16, value: Operand },
     /// `DELETE c.field`.
     DeleteField(u16),
+    /// `c[index] = value` of a list.
+    SetIndex { index: Operand, value: Operand },
+    /// `DELETE c[index]` of a list.
+    DeleteIndex(Operand),
+    /// `c = c - value` of a list: all elements that are equal to one of these.
+    RemoveValues(Operand),
 }
 
 /// A change of a column whose values are known.
@@ -54,6 +62,67 @@ pub(crate) enum BoundChange {
         /// Path and value; `None` deletes.
         cells: Vec<(Bytes, Option<Bytes>)>,
     },
+    /// Cells of a list that are found by what the list is at present: it must be read first.
+    OfPresent(OfPresent),
+}
+
+/// A change of elements of a list that are found by their place or value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OfPresent {
+    /// The element at this place is another; `None` deletes it.
+    Set { index: i32, value: Option<Bytes> },
+    /// The element at this place is deleted.
+    Delete { index: i32 },
+    /// All elements with one of these values, of this type, are deleted.
+    Remove { element: CqlType, values: Vec<Bytes> },
+}
+
+impl BoundChange {
+    /// Bytes of its paths and values.
+    pub(crate) fn bytes(&self) -> usize {
+        let length = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
+        match self {
+            BoundChange::Cell(value) => length(value),
+            BoundChange::Elements { cells, .. } => cells.iter().map(|(path, value)| path.len() + length(value)).sum(),
+            BoundChange::OfPresent(OfPresent::Set { value, .. }) => length(value),
+            BoundChange::OfPresent(OfPresent::Delete { .. }) => 0,
+            BoundChange::OfPresent(OfPresent::Remove { values, .. }) => values.iter().map(Bytes::len).sum(),
+        }
+    }
+
+    /// True when the column must be read first.
+    pub(crate) fn reads_first(&self) -> bool {
+        matches!(self, BoundChange::OfPresent(_))
+    }
+
+    /// The change once the column is known, as a reader at `now_seconds` sees it.
+    ///
+    /// # Errors
+    /// In Cassandra's words, when the list has no such element.
+    pub(crate) fn with_present(
+        &self,
+        present: Option<&ComplexColumn>,
+        now_seconds: i64,
+    ) -> Result<BoundChange, RequestError> {
+        let BoundChange::OfPresent(change) = self else { return Ok(self.clone()) };
+        let cells = present.map(ComplexColumn::cells).unwrap_or_default();
+        let live: Vec<(&Bytes, &Bytes)> =
+            cells.iter().filter_map(|(path, cell)| Some((path, cell.value(now_seconds)?))).collect();
+        let at = |index: i32, what: &str| match (usize::try_from(index), live.len()) {
+            (_, 0) => Err(invalid(format!("Attempted to {what} a list which is null"))),
+            (Ok(place), size) if place < size => Ok(live[place].0.clone()),
+            (_, size) => Err(invalid(format!("List index {index} out of bound, list has size {size}"))),
+        };
+        let cells = match change {
+            OfPresent::Set { index, value } => vec![(at(*index, "set an element on")?, value.clone())],
+            OfPresent::Delete { index } => vec![(at(*index, "delete an element from")?, None)],
+            OfPresent::Remove { element, values } => {
+                let removed = |own: &Bytes| values.iter().any(|value| compare(element, own, value).is_eq());
+                live.iter().filter(|(_, own)| removed(own)).map(|(path, _)| ((*path).clone(), None)).collect()
+            }
+        };
+        Ok(BoundChange::Elements { before: Before::Kept, cells })
+    }
 }
 
 /// What becomes of the elements that a complex column has.
@@ -80,6 +149,8 @@ impl Change {
                 !value.calls_functions()
             }
             Change::Delete | Change::Remove(_) | Change::DeleteElement(_) | Change::DeleteField(_) => true,
+            // What is at a place, or has a value, may be another element the second time.
+            Change::SetIndex { .. } | Change::DeleteIndex(_) | Change::RemoveValues(_) => false,
         }
     }
 
@@ -121,7 +192,41 @@ impl Change {
                 BoundValue::Unset => Ok(None),
             },
             Change::DeleteField(index) => kept(vec![(field_path(*index), None)]),
+            Change::SetIndex { index, value } => {
+                let Some(index) = list_index(index, arguments)? else {
+                    return Err(invalid("Invalid unset value for list index"));
+                };
+                let value = match arguments.value(value)?.into_owned() {
+                    BoundValue::Value(value) => Some(value),
+                    BoundValue::Null => None,
+                    BoundValue::Unset => return Ok(None),
+                };
+                Ok(Some(BoundChange::OfPresent(OfPresent::Set { index, value })))
+            }
+            // As in Cassandra a place that is unset is an error only where something is set.
+            Change::DeleteIndex(index) => {
+                let index = list_index(index, arguments)?;
+                Ok(index.map(|index| BoundChange::OfPresent(OfPresent::Delete { index })))
+            }
+            Change::RemoveValues(value) => match arguments.value(value)?.into_owned() {
+                BoundValue::Value(wire) => {
+                    let found = parts(cql_type, &wire).map_err(|error| invalid(error.0))?;
+                    let values = found.into_iter().flatten().map(Bytes::copy_from_slice).collect();
+                    let element = key_type(cql_type).clone();
+                    Ok(Some(BoundChange::OfPresent(OfPresent::Remove { element, values })))
+                }
+                BoundValue::Null | BoundValue::Unset => Ok(None),
+            },
         }
+    }
+}
+
+/// The place of an element of a list; `None` when it is unset.
+fn list_index<'a>(index: &'a Operand, arguments: Arguments<'a>) -> Result<Option<i32>, RequestError> {
+    match arguments.int(Some(index))? {
+        None => Ok(None),
+        Some(None) => Err(invalid("Invalid null value for list index")),
+        Some(Some(index)) => Ok(Some(index)),
     }
 }
 

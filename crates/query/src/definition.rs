@@ -14,10 +14,12 @@ use crate::ast::{
 };
 use crate::source::{Position, Source, shortened};
 use crate::system;
-use crate::table_options::table_options;
+use crate::table_options::{Given, check_kept, table_options};
 use crate::type_name::Types;
-use model::limits::NAME_BYTES_MAX;
-use model::schema::{ClusteringOrder, Column, ColumnKind, Replication, SchemaChange, Table, TableAlteration};
+use model::limits::{KEYSPACE_NAME_BYTES_MAX, NAME_BYTES_MAX};
+use model::schema::{
+    ClusteringOrder, Column, ColumnKind, REPLICATION_FACTOR, Replication, Schema, SchemaChange, Table, TableAlteration,
+};
 use model::table_options::TableOptions;
 use model::{ColumnId, CqlType, RequestError, TableId, Value, WallMicros};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,13 +31,21 @@ pub struct SchemaRequest {
     change: SchemaChange,
     /// True when columns are dropped as of the time of execution.
     drops_now: bool,
+    /// What the client should know of it.
+    warnings: Vec<String>,
     /// The id that the statement gives to a new table.
     table_id: Option<TableId>,
 }
 
 impl SchemaRequest {
     pub(crate) fn new(change: SchemaChange) -> SchemaRequest {
-        SchemaRequest { change, drops_now: false, table_id: None }
+        SchemaRequest { change, drops_now: false, warnings: Vec::new(), table_id: None }
+    }
+
+    /// What the client should know of the statement.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The change, in which a table to create has the id `new_table_id`, which the caller has drawn, and columns
@@ -56,17 +66,55 @@ impl SchemaRequest {
 
 fn check_not_system(source: Source<'_>, at: Position, keyspace: &str) -> Result<(), RequestError> {
     if system::is_reserved(keyspace) {
-        return Err(source.invalid(at, format!("{keyspace} keyspace is not user-modifiable.")));
+        return Err(source.unauthorized(at, format!("{keyspace} keyspace is not user-modifiable.")));
     }
     Ok(())
 }
 
-/// Checks a new name of a keyspace or table: files and column families carry it.
-fn check_name(source: Source<'_>, what: &str, name: &Name) -> Result<(), RequestError> {
-    let sound = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    if name.text.is_empty() || name.text.len() > NAME_BYTES_MAX || !name.text.bytes().all(sound) {
+/// True for a name of word characters alone.
+fn is_sound(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Checks a new name of a keyspace.
+fn check_keyspace_name(source: Source<'_>, name: &Name) -> Result<(), RequestError> {
+    let shown = shortened(&name.text);
+    if !is_sound(&name.text) {
         let message = format!(
-            "{what} name must not be empty, more than {NAME_BYTES_MAX} characters long, or contain \
+            "Keyspace name must not be empty and must contain alphanumeric or underscore characters only (got \
+             \"{shown}\")"
+        );
+        return Err(source.invalid(name.at, message));
+    }
+    if name.text.len() > KEYSPACE_NAME_BYTES_MAX {
+        let length = name.text.len();
+        let message = format!(
+            "Keyspace name must not be more than {KEYSPACE_NAME_BYTES_MAX} characters long (got {length} characters \
+             for \"{shown}\")"
+        );
+        return Err(source.invalid(name.at, message));
+    }
+    Ok(())
+}
+
+/// Checks a new name of a table: files and column families carry it.
+fn check_table_name(source: Source<'_>, keyspace: &str, name: &Name) -> Result<(), RequestError> {
+    let shown = shortened(&name.text);
+    if !is_sound(&name.text) {
+        let message = format!(
+            "{keyspace}.{shown}: Table name must not be empty or not contain non-alphanumeric-underscore characters \
+             (got \"{shown}\")"
+        );
+        return Err(source.config(name.at, message));
+    }
+    check_length(source, "Table", name)
+}
+
+/// Checks a new name of an index.
+fn check_index_name(source: Source<'_>, name: &Name) -> Result<(), RequestError> {
+    if !is_sound(&name.text) || name.text.len() > NAME_BYTES_MAX {
+        let message = format!(
+            "Index name must not be empty, more than {NAME_BYTES_MAX} characters long, or contain \
              non-alphanumeric-underscore characters (got \"{}\")",
             shortened(&name.text)
         );
@@ -76,40 +124,54 @@ fn check_name(source: Source<'_>, what: &str, name: &Name) -> Result<(), Request
 }
 
 /// What the properties of a keyspace say of its replication; every other option has one possible value.
-fn keyspace_options(source: Source<'_>, properties: &[Property]) -> Result<Option<Replication>, RequestError> {
+fn keyspace_options(
+    source: Source<'_>,
+    keyspace: &str,
+    properties: &[Property],
+) -> Result<Option<Replication>, RequestError> {
     check_distinct(source, properties)?;
     let mut replication = None;
     for property in properties {
         match (property.name.text.as_str(), &property.value) {
             ("replication", PropertyValue::Map(entries)) => {
-                replication = Some(parse_replication(source, property.at, entries)?);
+                replication = Some(parse_replication(source, property.at, keyspace, entries)?);
             }
-            ("durable_writes", PropertyValue::Literal(Literal { text, .. })) if text.eq_ignore_ascii_case("true") => {}
-            ("durable_writes", PropertyValue::Literal(Literal { text, .. })) if text.eq_ignore_ascii_case("false") => {
-                return Err(source.unsupported(property.at, "durable_writes = false is"));
+            ("durable_writes", _) => {
+                let given = Given { source, property };
+                if !given.boolean()? {
+                    return Err(source.unsupported(property.at, "durable_writes = false is"));
+                }
             }
-            ("replication" | "durable_writes", _) => return Err(invalid_value(source, property)),
-            (name, _) => {
-                return Err(source.unsupported(property.name.at, &format!("keyspace option '{name}' is")));
-            }
+            ("replication", PropertyValue::Literal(_)) => return Err(not_a_map(source, property)),
+            _ => return Err(unknown_property(source, property)),
         }
     }
     Ok(replication)
 }
 
-pub(crate) fn create_keyspace(source: Source<'_>, create: &CreateKeyspace) -> Result<SchemaRequest, RequestError> {
-    check_not_system(source, create.name.at, &create.name.text)?;
-    check_name(source, "Keyspace", &create.name)?;
-    let Some(replication) = keyspace_options(source, &create.properties)? else {
-        return Err(source.invalid(create.name.at, "Missing mandatory option 'replication'"));
-    };
-    let (name, if_not_exists) = (create.name.text.clone(), create.if_not_exists);
+pub(crate) fn create_keyspace(
+    source: Source<'_>,
+    schema: &Schema,
+    create: &CreateKeyspace,
+) -> Result<SchemaRequest, RequestError> {
+    let (at, name, if_not_exists) = (create.name.at, create.name.text.clone(), create.if_not_exists);
+    if system::is_reserved(&name) {
+        return Err(source.invalid(at, format!("System keyspace '{name}' is not user-modifiable")));
+    }
+    check_keyspace_name(source, &create.name)?;
+    let replication = keyspace_options(source, &name, &create.properties)
+        .and_then(|given| given.ok_or_else(|| source.invalid(at, "Missing mandatory option 'replication'")));
+    let replication = replication.map_err(|wrong| {
+        // As in Cassandra that it exists is said before what is wrong with its options, but for their syntax.
+        let exists = schema.keyspace(&name).is_some() && matches!(wrong, RequestError::Config(_));
+        if exists { RequestError::AlreadyExists { keyspace: name.clone(), table: String::new() } } else { wrong }
+    })?;
     Ok(SchemaRequest::new(SchemaChange::CreateKeyspace { name, replication, if_not_exists }))
 }
 
 pub(crate) fn alter_keyspace(source: Source<'_>, alter: &AlterKeyspace) -> Result<SchemaRequest, RequestError> {
     check_not_system(source, alter.name.at, &alter.name.text)?;
-    let replication = keyspace_options(source, &alter.properties)?;
+    let replication = keyspace_options(source, &alter.name.text, &alter.properties)?;
     let (name, if_exists) = (alter.name.text.clone(), alter.if_exists);
     Ok(SchemaRequest::new(SchemaChange::AlterKeyspace { name, replication, if_exists }))
 }
@@ -136,23 +198,33 @@ pub(crate) fn check_distinct(source: Source<'_>, properties: &[Property]) -> Res
     match properties.iter().find(|property| !seen.insert(property.name.text.as_str())) {
         None => Ok(()),
         Some(Property { name, .. }) => {
-            Err(source.invalid(name.at, format!("Multiple definitions for property '{}'", name.text)))
+            Err(source.syntax(name.at, format!("Multiple definitions for property '{}'", name.text)))
         }
     }
 }
 
-pub(crate) fn invalid_value(source: Source<'_>, property: &Property) -> RequestError {
-    let shown = match &property.value {
-        PropertyValue::Literal(literal) => shortened(&literal.text),
-        PropertyValue::Map(_) => "a map".to_owned(),
-    };
-    source.invalid(property.at, format!("Invalid value {shown} for option '{}'", property.name.text))
+/// The error that there is no such property. As in Cassandra it is one of syntax.
+pub(crate) fn unknown_property(source: Source<'_>, property: &Property) -> RequestError {
+    let Name { text, at } = &property.name;
+    source.syntax(*at, format!("Unknown property '{}'", shortened(text)))
 }
+
+/// The error that a property is a constant and should be a map. As in Cassandra it is one of syntax.
+pub(crate) fn not_a_map(source: Source<'_>, property: &Property) -> RequestError {
+    let name = &property.name.text;
+    source.syntax(property.at, format!("Invalid value for property '{name}'. It should be a map."))
+}
+
+/// The package of Cassandra's strategies.
+const LOCATORS: &str = "org.apache.cassandra.locator.";
+/// Replicas when no number is named, as in Cassandra.
+const REPLICATION_FACTOR_DEFAULT: u32 = 1;
 
 /// The map of `WITH replication`.
 fn parse_replication(
     source: Source<'_>,
     at: Position,
+    keyspace: &str,
     entries: &[(Literal, Literal)],
 ) -> Result<Replication, RequestError> {
     let mut class = None;
@@ -160,53 +232,54 @@ fn parse_replication(
     for (key, value) in entries {
         if key.text == "class" {
             if class.replace(value.text.as_str()).is_some() {
-                return Err(source.invalid(at, "Multiple definitions for property 'class'"));
+                return Err(source.syntax(at, "Multiple definitions for property 'class'"));
             }
             continue;
         }
         let factor = value.text.parse::<u32>().ok().filter(|factor| *factor > 0);
         let Some(factor) = factor else {
             let (name, value) = (shortened(&key.text), shortened(&value.text));
-            let message = format!("Replication factor must be an integer of at least 1, but '{name}' is '{value}'");
-            return Err(source.invalid(at, message));
+            // Cassandra says no more than the first half.
+            let message = format!("For input string: \"{value}\": '{name}' is a number of replicas, at least 1");
+            return Err(source.config(at, message));
         };
         if factors.insert(key.text.clone(), factor).is_some() {
             let message = format!("Multiple definitions for property '{}'", shortened(&key.text));
-            return Err(source.invalid(at, message));
+            return Err(source.syntax(at, message));
         }
     }
     let Some(class) = class else {
-        return Err(source.invalid(at, "Missing mandatory replication strategy class"));
+        return Err(source.config(at, "Missing replication strategy class"));
     };
-    match class.strip_prefix("org.apache.cassandra.locator.").unwrap_or(class) {
+    match class.strip_prefix(LOCATORS).unwrap_or(class) {
+        "LocalStrategy" => {
+            let message = "Unable to use given strategy class: LocalStrategy is reserved for internal use.";
+            Err(source.invalid(at, message))
+        }
         "SimpleStrategy" => {
-            let Some(factor) = factors.remove("replication_factor") else {
-                return Err(source.invalid(at, "SimpleStrategy requires a replication_factor strategy option."));
-            };
+            let factor = factors.remove(REPLICATION_FACTOR).unwrap_or(REPLICATION_FACTOR_DEFAULT);
             if let Some(name) = factors.keys().next() {
                 let name = shortened(name);
-                let message = format!("Unrecognized strategy option '{name}' passed to SimpleStrategy");
-                return Err(source.invalid(at, message));
+                let message =
+                    format!("Unrecognized strategy option {{{name}}} passed to SimpleStrategy for keyspace {keyspace}");
+                return Err(source.config(at, message));
             }
             Ok(Replication::Simple { factor })
         }
         "NetworkTopologyStrategy" => {
-            if factors.contains_key("replication_factor") {
-                let feature = "replication_factor of NetworkTopologyStrategy (name each data centre instead) is";
-                return Err(source.unsupported(at, feature));
-            }
+            // The metadata log knows the data centres that it stands for.
             if factors.is_empty() {
-                let message = "NetworkTopologyStrategy requires the number of replicas of at least one data centre";
-                return Err(source.invalid(at, message));
+                factors.insert(REPLICATION_FACTOR.to_owned(), REPLICATION_FACTOR_DEFAULT);
             }
             Ok(Replication::NetworkTopology { factors })
         }
         _ => {
             let message = format!(
-                "Unable to find replication strategy class '{}': use SimpleStrategy or NetworkTopologyStrategy",
-                shortened(class)
+                "Unable to find replication strategy class '{LOCATORS}{}': use SimpleStrategy or \
+                 NetworkTopologyStrategy",
+                shortened(class.strip_prefix(LOCATORS).unwrap_or(class))
             );
-            Err(source.invalid(at, message))
+            Err(source.config(at, message))
         }
     }
 }
@@ -225,14 +298,15 @@ pub(crate) fn create_table(types: Types<'_>, create: &CreateTable) -> Result<Sch
     let Types { source, keyspace, .. } = types;
     let name = &create.name.name;
     check_not_system(source, name.at, keyspace)?;
-    check_name(source, "Table", name)?;
+    check_table_name(source, keyspace, name)?;
     let columns = table_columns(types, create)?;
     let mut options = TableOptions::default();
     check_distinct(source, &create.properties)?;
-    let (ids, properties): (Vec<Property>, _) =
-        create.properties.iter().cloned().partition(|property| property.name.text == "id");
-    let table_id = ids.first().map(|property| table_id(source, property)).transpose()?;
-    table_options(source, &properties)?.apply_to(&mut options);
+    let table_id = create.properties.iter().find(|property| property.name.text == "id");
+    let table_id = table_id.map(|property| table_id_of(source, property)).transpose()?;
+    let (given, warnings) = table_options(source, &create.properties)?;
+    given.apply_to(&mut options);
+    check_kept(source, name.at, &options)?;
     let table = Table {
         id: TableId(0),
         generation: 0,
@@ -248,19 +322,19 @@ pub(crate) fn create_table(types: Types<'_>, create: &CreateTable) -> Result<Sch
     }
     table.check_options().map_err(|error| source.place(name.at, error))?;
     let if_not_exists = create.if_not_exists;
-    Ok(SchemaRequest { table_id, ..SchemaRequest::new(SchemaChange::CreateTable { table, if_not_exists }) })
+    Ok(SchemaRequest { table_id, warnings, ..SchemaRequest::new(SchemaChange::CreateTable { table, if_not_exists }) })
 }
 
 /// The id that a statement gives to a table: that of an earlier one, whose snapshots the new one is to read. The
 /// smallest are those of the system's own tables.
-fn table_id(source: Source<'_>, property: &Property) -> Result<TableId, RequestError> {
+fn table_id_of(source: Source<'_>, property: &Property) -> Result<TableId, RequestError> {
     let id = match &property.value {
         PropertyValue::Literal(literal) => Value::parse(&CqlType::Uuid, &literal.text).ok(),
         PropertyValue::Map(_) => None,
     };
     match id {
         Some(Value::Uuid(id)) if id > u128::from(u64::MAX) => Ok(TableId(id)),
-        _ => Err(source.invalid(property.at, "Invalid table id")),
+        _ => Err(source.config(property.at, "Invalid table id")),
     }
 }
 
@@ -280,11 +354,11 @@ fn table_columns(types: Types<'_>, create: &CreateTable) -> Result<Vec<Column>, 
     let key = match create.primary_keys.as_slice() {
         [key] => key,
         [] => {
-            let message = format!("No PRIMARY KEY specified for table '{}' (exactly one required)", table.text);
+            let message = format!("No PRIMARY KEY specifed for table '{}' (exactly one required)", table.text);
             return Err(source.invalid(table.at, message));
         }
         [_, second, ..] => {
-            let message = format!("Multiple PRIMARY KEYs specified for table '{}' (exactly one required)", table.text);
+            let message = format!("Multiple PRIMARY KEY specified for table '{}' (exactly one required)", table.text);
             return Err(source.invalid(second.at, message));
         }
     };
@@ -333,7 +407,13 @@ fn check_key_column(
     let message = if cql_type.is_multi_cell() {
         let is_user_defined = matches!(cql_type, CqlType::UserDefined { .. });
         let kind = if is_user_defined { "user-defined" } else { "collection" };
-        format!("Invalid non-frozen {kind} type {cql_type} for PRIMARY KEY column '{column}'")
+        {
+            let shown = match cql_type {
+                CqlType::UserDefined { definition, .. } => format!("\"{}.{}\"", definition.keyspace, definition.name),
+                other => other.to_string(),
+            };
+            format!("Invalid non-frozen {kind} type {shown} for PRIMARY KEY column '{column}'")
+        }
     } else if !cql_type.is_key() {
         let word = if *cql_type == CqlType::Counter { "counter" } else { "duration" };
         format!("{word} type is not supported for PRIMARY KEY column '{column}'")
@@ -351,16 +431,24 @@ fn clustering_orders(
     clustering: &[Name],
     given: &[(Name, bool)],
 ) -> Result<Vec<ClusteringOrder>, RequestError> {
+    let others = given.iter().map(|(name, _)| name);
+    let others: Vec<&Name> = others.filter(|name| !clustering.iter().any(|column| column.text == name.text)).collect();
+    if let Some(first) = others.first() {
+        let names = others.iter().map(|name| name.text.as_str()).collect::<Vec<_>>().join(", ");
+        let message = format!(
+            "Only clustering key columns can be defined in CLUSTERING ORDER directive: [{names}] are not clustering \
+             columns"
+        );
+        return Err(source.invalid(first.at, message));
+    }
     let mut orders = vec![ClusteringOrder::Ascending; clustering.len()];
     for (index, (name, descending)) in given.iter().enumerate() {
         let Some(column) = clustering.get(index) else {
-            let message = "Only clustering columns can be defined in CLUSTERING ORDER directive";
+            let message = format!("Column {} is twice in the CLUSTERING ORDER directive", name.text);
             return Err(source.invalid(name.at, message));
         };
         if column.text != name.text {
-            let message = if !clustering.iter().any(|column| column.text == name.text) {
-                "Only clustering columns can be defined in CLUSTERING ORDER directive".to_owned()
-            } else if given.iter().any(|(other, _)| other.text == column.text) {
+            let message = if given.iter().any(|(other, _)| other.text == column.text) {
                 format!(
                     "The order of columns in the CLUSTERING ORDER directive must match that of the clustering columns \
                      ({} must appear before {})",

@@ -75,7 +75,7 @@ impl BoundExplain {
         match self.statement.as_ref() {
             Bound::Read(read) => read_stages(read),
             Bound::Write(write) => vec![write_stage(write)],
-            Bound::Writes(writes) => {
+            Bound::Writes(writes) | Bound::Batch(writes) => {
                 let mut stages: Vec<Stage> = writes.iter().take(WRITES_SHOWN_MAX).map(write_stage).collect();
                 if let Some(more) = writes.len().checked_sub(WRITES_SHOWN_MAX + 1) {
                     stages.push(Stage::new("write", format!("and {} more partitions", more + 1)));

@@ -1,7 +1,7 @@
 //! INSERT, UPDATE, DELETE and BATCH: from the syntax tree to plans.
 //!
-//! What needs the present value first (elements of lists by their index or value) or a decision among the replicas
-//! (IF, counters) is checked like everything else and then refused by its name.
+//! What needs a decision among the replicas (IF, counters) is checked like everything else and then refused by its
+//! name.
 
 use crate::ast::{
     Assignment, Batch, BatchKind, Delete, DeletedColumn, Insert, InsertedValues, Modification, Name, Operation,
@@ -60,7 +60,8 @@ fn operation_text(name: &str, operation: &Operation) -> String {
         Operation::Set(value) => format!("{name} = {}", text(value)),
         Operation::Add(value) => format!("{name} = {name} + {}", text(value)),
         Operation::Subtract(value) => format!("{name} = {name} - {}", text(value)),
-        Operation::Prepend(value) => format!("{name} = {} + {name}", text(value)),
+        // Cassandra's messages have the wrong sign, and tools match on them.
+        Operation::Prepend(value) => format!("{name} = {} - {name}", text(value)),
         Operation::SetElement { key, value } => format!("{name}[{}] = {}", text(key), text(value)),
         Operation::SetField { field, value } => format!("{name}.{} = {}", field.text, text(value)),
     }
@@ -94,30 +95,8 @@ impl Binder<'_> {
         if let Some(own) = own.filter(|_| using.timestamp.is_some()) {
             return Err(source.invalid(own.at, "Timestamp must be set either on BATCH or individual statements"));
         }
-        let mut plans = Vec::with_capacity(statements.len());
-        for statement in statements {
-            let table = match statement {
-                Modification::Insert(Insert { table, .. })
-                | Modification::Update(Update { table, .. })
-                | Modification::Delete(Delete { table, .. }) => table,
-            };
-            let is_counter = self.table(table)?.is_counter();
-            if is_counter && *kind == BatchKind::Logged {
-                return Err(source.invalid(table.at(), "Cannot include a counter statement in a logged batch"));
-            }
-            if !is_counter && *kind == BatchKind::Counter {
-                return Err(source.invalid(table.at(), "Cannot include non-counter statement in a counter batch"));
-            }
-            if is_counter && *kind == BatchKind::Unlogged {
-                let message = "Counter and non-counter mutations cannot exist in the same batch";
-                let mixed = plans.iter().any(|plan: &ModificationPlan| !plan.write().table.is_counter());
-                return Err(match mixed {
-                    true => source.invalid(table.at(), message),
-                    false => source.unsupported(table.at(), "counter updates are"),
-                });
-            }
-            plans.push(self.modification(statement)?);
-        }
+        self.check_counters(*kind, statements)?;
+        let plans = statements.iter().map(|statement| self.modification(statement)).collect::<Result<Vec<_>, _>>()?;
         // The timestamp is no column's: it needs a table only to be named for drivers.
         let timestamp = match (&using.timestamp, plans.first()) {
             (Some(term), Some(plan)) => {
@@ -128,6 +107,26 @@ impl Binder<'_> {
             (None, _) => None,
         };
         Ok(BatchPlan { statements: plans, is_logged: *kind == BatchKind::Logged, timestamp })
+    }
+
+    /// Refuses what counters may not be together with in a batch.
+    fn check_counters(&self, kind: BatchKind, statements: &[Modification]) -> Result<(), RequestError> {
+        let (mut counters, mut others) = (None, None);
+        for statement in statements {
+            let (Modification::Insert(Insert { table, .. })
+            | Modification::Update(Update { table, .. })
+            | Modification::Delete(Delete { table, .. })) = statement;
+            let first = if self.table(table)?.is_counter() { &mut counters } else { &mut others };
+            *first = first.or(Some(table.at()));
+        }
+        let (at, message) = match (kind, counters, others) {
+            (BatchKind::Counter, _, Some(at)) => (at, "Cannot include non-counter statement in a counter batch"),
+            (_, Some(at), Some(_)) => (at, "Counter and non-counter mutations cannot exist in the same batch"),
+            (BatchKind::Logged, Some(at), None) => (at, "Cannot include a counter statement in a logged batch"),
+            (BatchKind::Unlogged, Some(at), None) => return Err(self.source.unsupported(at, "counter updates are")),
+            (_, None, _) | (BatchKind::Counter, Some(_), None) => return Ok(()),
+        };
+        Err(self.source.invalid(at, message))
     }
 
     fn write_times(&mut self, table: &Table, using: &Using) -> Result<Times, RequestError> {
@@ -343,7 +342,7 @@ impl Binder<'_> {
             Operation::SetElement { .. } if matches!(cql_type, CqlType::Set { frozen: false, .. }) => "set",
             _ if is_collection(cql_type) => "frozen collection",
             Operation::SetElement { .. } => "non collection",
-            _ if matches!(cql_type, CqlType::Tuple(_)) || is_user_defined(cql_type) => "tuple",
+            Operation::Add(_) if matches!(cql_type, CqlType::Tuple(_)) || is_user_defined(cql_type) => "tuple",
             _ => "non counter",
         };
         self.source.invalid(at, format!("Invalid operation ({shown}) for {what} column {name}"))
@@ -375,11 +374,16 @@ impl Binder<'_> {
                 Ok(Change::Add(self.operand(table, value, name, cql_type)?))
             }
             Operation::Prepend(value) if is_list => Ok(Change::Prepend(self.operand(table, value, name, cql_type)?)),
-            Operation::Subtract(_) if is_list => {
-                Err(self.source.unsupported(at, "removing elements of a list by their values is"))
+            Operation::Subtract(value) if is_list => {
+                Ok(Change::RemoveValues(self.operand(table, value, name, cql_type)?))
             }
             Operation::Subtract(value) if is_multi_cell_collection => {
                 // Of a map the keys are named.
+                if is_map && matches!(value.kind, TermKind::Map(_)) {
+                    let shown = text(value);
+                    let message = format!("Value for a map substraction has to be a set, but was: '{shown}'");
+                    return Err(self.source.invalid(value.at, message));
+                }
                 let keys = CqlType::Set { element: Arc::new(key_type(cql_type).clone()), frozen: false };
                 match self.operand(table, value, name, &keys) {
                     Err(_) if is_map => {
@@ -390,8 +394,10 @@ impl Binder<'_> {
                     operand => operand.map(Change::Remove),
                 }
             }
-            Operation::SetElement { .. } if is_list => {
-                Err(self.source.unsupported(at, "setting an element of a list by its index is"))
+            Operation::SetElement { key, value } if is_list => {
+                let index = self.operand(table, key, &format!("idx({name})"), &CqlType::Int)?;
+                let value = self.operand(table, value, &format!("value({name})"), key_type(cql_type))?;
+                Ok(Change::SetIndex { index, value })
             }
             Operation::SetElement { key, value } if is_map => {
                 let CqlType::Map { entry, .. } = cql_type else {
@@ -478,15 +484,15 @@ impl Binder<'_> {
                 let message = format!("Invalid deletion operation for frozen collection column {name}");
                 Err(self.source.invalid(at, message))
             }
-            DeletedColumn::Element { .. } if matches!(cql_type, CqlType::List { .. }) => {
-                Err(self.source.unsupported(at, "deleting an element of a list by its index is"))
+            DeletedColumn::Element { key, .. } if matches!(cql_type, CqlType::List { .. }) => {
+                Ok(Change::DeleteIndex(self.operand(table, key, &format!("idx({name})"), &CqlType::Int)?))
             }
             DeletedColumn::Element { key, .. } => {
                 let what = if matches!(cql_type, CqlType::Map { .. }) { "key" } else { "value" };
                 Ok(Change::DeleteElement(self.operand(table, key, &format!("{what}({name})"), key_type(cql_type))?))
             }
             DeletedColumn::Field { .. } if !is_user_defined(cql_type) => {
-                Err(self.source.invalid(at, format!("Invalid deletion operation for non-UDT column {name}")))
+                Err(self.source.invalid(at, format!("Invalid field deletion operation for non-UDT column {name}")))
             }
             DeletedColumn::Field { .. } if !cql_type.is_multi_cell() => {
                 Err(self.source.invalid(at, format!("Frozen UDT column {name} does not support field deletions")))

@@ -234,7 +234,7 @@ fn a_batch_of_one_partition_is_one_mutation() {
     assert_eq!(mutation.records.len(), 4, "deletions, the static row and two rows");
     assert_eq!(after(&[batch]), ["1/static: sv=3", "1/1: v=4", "1/2: v=2"]);
     let empty = prepare_in(&tables(), "BEGIN BATCH APPLY BATCH").bind(&[], context_at(WallMicros(0))).unwrap();
-    assert!(matches!(empty, Bound::Writes(writes) if writes.is_empty()));
+    assert!(matches!(empty, Bound::Batch(writes) if writes.is_empty()));
 }
 
 #[test]
@@ -256,11 +256,30 @@ fn batches_of_several_partitions() {
         )
     };
     let bound = prepare_in(&tables(), &of("UNLOGGED")).bind(&[], context_at(WallMicros(0))).unwrap();
-    let Bound::Writes(writes) = bound else { panic!("{bound:?}") };
+    assert_eq!(bound.warnings(), [""; 0]);
+    let Bound::Batch(writes) = bound else { panic!("{bound:?}") };
     let counts: Vec<usize> =
         writes.iter().map(|write| write.mutation(1, WallMicros(1)).unwrap().records.len()).collect();
     assert_eq!(counts, [2, 1, 1], "one for each partition of each table");
     assert!(refused(&of("")).starts_with("A logged batch over several partitions is not supported yet"));
+}
+
+#[test]
+fn large_batches_over_several_partitions_are_answered_with_warnings() {
+    let warnings = |partitions: usize, bytes: usize| {
+        let insert = |key| format!("INSERT INTO x (k, c, m) VALUES ({key}, 1, {{'{}': 1}});", "a".repeat(bytes));
+        let inserts: String = (0..partitions).map(insert).collect();
+        let batch = format!("BEGIN UNLOGGED BATCH {inserts} APPLY BATCH");
+        prepare_in(&tables(), &batch).bind(&[], context_at(WallMicros(0))).unwrap().warnings()
+    };
+    assert_eq!(warnings(10, 10), [""; 0]);
+    let [many] = &warnings(11, 10)[..] else { panic!("one warning") };
+    let expected = "Unlogged batch covering 11 partitions detected against table [ks.x]. You should use a logged batch";
+    assert!(many.starts_with(expected), "{many}");
+    assert_eq!(warnings(1, 10_000), [""; 0], "one partition is one mutation");
+    let [large] = &warnings(2, 2_600)[..] else { panic!("one warning") };
+    assert!(large.starts_with("Batch for [ks.x] is of size 5.1"), "{large}");
+    assert!(large.contains("KiB, exceeding specified threshold of 5.000KiB by 0.1"), "{large}");
 }
 
 #[test]

@@ -90,7 +90,10 @@ impl<'a> Arguments<'a> {
     ) -> Result<Arguments<'a>, RequestError> {
         if parameters.len() != values.len() {
             let (markers, bound) = (parameters.len(), values.len());
-            let message = format!("there were {markers} markers(?) in CQL but {bound} bound variables");
+            let message = match bound {
+                0 => "Invalid amount of bind variables".to_owned(),
+                _ => format!("there were {markers} markers(?) in CQL but {bound} bound variables"),
+            };
             return Err(RequestError::Invalid(message));
         }
         Ok(Arguments { parameters, values, context })
@@ -119,6 +122,29 @@ impl<'a> Arguments<'a> {
         }
     }
 
+    /// What `operand` is, or is bound to, as it came: its bytes are perhaps no value of their type.
+    pub(crate) fn raw(&self, operand: &'a Operand) -> Result<Cow<'a, BoundValue>, RequestError> {
+        match operand {
+            Operand::Parameter(index) => match self.values.get(usize::from(*index)) {
+                Some(value) => Ok(Cow::Borrowed(value)),
+                None => Err(RequestError::Server(format!("parameter {index} is not bound"))),
+            },
+            other => self.value(other),
+        }
+    }
+
+    /// True when `operand` is bound to a list with null in it, which is no value of a list.
+    pub(crate) fn has_null_element(&self, operand: &'a Operand) -> Result<bool, RequestError> {
+        let raw = self.raw(operand)?;
+        let BoundValue::Value(list) = raw.as_ref() else { return Ok(false) };
+        let mut rest = list.get(4..).unwrap_or_default();
+        while let Some((length, after)) = rest.split_first_chunk::<4>() {
+            let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else { return Ok(true) };
+            rest = after.get(length..).unwrap_or_default();
+        }
+        Ok(false)
+    }
+
     fn parameter(&self, index: usize) -> Result<Cow<'a, BoundValue>, RequestError> {
         let (Some(value), Some(parameter)) = (self.values.get(index), self.parameters.get(index)) else {
             return Err(RequestError::Server(format!("parameter {index} is not bound")));
@@ -133,7 +159,7 @@ impl<'a> Arguments<'a> {
             }
             let normal = normalize(&parameter.cql_type, bytes).map_err(|error| {
                 let ColumnSpec { name, cql_type, .. } = parameter;
-                RequestError::Invalid(format!("Invalid value for \"{name}\" of type {cql_type}: {error}"))
+                RequestError::Invalid(format!("{error}; it is bound to \"{name}\" of type {cql_type}"))
             })?;
             if let Cow::Owned(normal) = normal {
                 return Ok(Cow::Owned(BoundValue::Value(Bytes::from(normal))));
@@ -410,7 +436,7 @@ pub(crate) fn constant(literal: &Literal, receiver: &str, cql_type: &CqlType) ->
     if !is_assignable(*kind, cql_type) {
         return Err(refused());
     }
-    let value = Value::parse(cql_type, text).map_err(|error| format!("{}: {error}", refused()))?;
+    let value = Value::parse(cql_type, text).map_err(|error| error.to_string())?;
     Ok(value.to_wire())
 }
 

@@ -265,6 +265,12 @@ impl<'a> Parser<'a> {
         self.source.unsupported(self.token.start, feature)
     }
 
+    /// The same of a feature that the grammar of Cassandra 5.0 does not have either: as there the error is one of
+    /// syntax.
+    fn not_in_grammar(&self, feature: &str) -> RequestError {
+        self.source.syntax(self.token.start, format!("{feature} not supported yet"))
+    }
+
     fn name(&mut self, what: &'static str) -> Result<Name, RequestError> {
         let at = self.token.start;
         let text = match self.token.kind {
@@ -353,8 +359,8 @@ impl<'a> Parser<'a> {
             TokenKind::String => return Ok(Some(Literal { kind: LiteralKind::String, text: self.string() })),
             TokenKind::Uuid => (LiteralKind::Uuid, text.to_owned()),
             TokenKind::Blob => (LiteralKind::Hex, text.to_owned()),
-            TokenKind::Word if text.eq_ignore_ascii_case("true") => (LiteralKind::Boolean, "true".to_owned()),
-            TokenKind::Word if text.eq_ignore_ascii_case("false") => (LiteralKind::Boolean, "false".to_owned()),
+            TokenKind::Word if text.eq_ignore_ascii_case("true") => (LiteralKind::Boolean, text.to_owned()),
+            TokenKind::Word if text.eq_ignore_ascii_case("false") => (LiteralKind::Boolean, text.to_owned()),
             TokenKind::Symbol("-") => {
                 self.advance();
                 let Some((kind, text)) = self.unsigned_number() else {

@@ -7,7 +7,7 @@ use crate::explain::BoundExplain;
 use crate::operand::{Arguments, BoundValue, ColumnSpec};
 use crate::read::{BoundRead, ReadPlan};
 use crate::role::RoleStatement;
-use crate::write::{BatchPlan, BoundWrite, MergedWrites, ModificationPlan};
+use crate::write::{BatchPlan, BoundWrite, MergedWrites, ModificationPlan, batch_warnings};
 use model::schema::{Schema, Table};
 use model::{KeyspaceName, RequestError};
 use std::cell::RefCell;
@@ -43,7 +43,7 @@ impl Plan {
     fn bind(&self, arguments: Arguments<'_>) -> Result<Bound, RequestError> {
         Ok(match self {
             Plan::Write(plan) => Bound::of_writes(plan.bind(arguments)?),
-            Plan::Batch(plan) => Bound::of_writes(plan.bind(arguments)?),
+            Plan::Batch(plan) => Bound::of_batch(plan.bind(arguments)?),
             Plan::Read(plan) => Bound::Read(plan.bind(arguments)?),
             Plan::Schema(request) => Bound::Schema(SchemaRequest::clone(request)),
             Plan::Use(keyspace) => Bound::Use(keyspace.clone()),
@@ -86,6 +86,8 @@ pub enum Bound {
     Write(BoundWrite),
     /// The same of several partitions, or of none: each write happens on its own.
     Writes(Vec<BoundWrite>),
+    /// A batch over several partitions: each of its writes happens on its own.
+    Batch(Vec<BoundWrite>),
     /// SELECT.
     Read(BoundRead),
     /// CREATE, ALTER, DROP, TRUNCATE.
@@ -112,7 +114,7 @@ impl Bound {
         for statement in statements {
             let writes = match statement {
                 Bound::Write(write) => vec![write],
-                Bound::Writes(writes) => writes,
+                Bound::Writes(writes) | Bound::Batch(writes) => writes,
                 Bound::Read(_)
                 | Bound::Schema(_)
                 | Bound::Use(_)
@@ -125,7 +127,26 @@ impl Bound {
             };
             writes.into_iter().try_for_each(|write| merged.add(write))?;
         }
-        merged.finish(is_logged).map(Bound::of_writes)
+        merged.finish(is_logged).map(Bound::of_batch)
+    }
+
+    /// What the client should know of the statement, in Cassandra's words.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        match self {
+            Bound::Read(read) => read.warnings(),
+            Bound::Batch(writes) => batch_warnings(writes),
+            Bound::Schema(request) => request.warnings().to_vec(),
+            Bound::Write(_) | Bound::Writes(_) | Bound::Use(_) => Vec::new(),
+            Bound::Describe(_) | Bound::Role(_) | Bound::Explain(_) => Vec::new(),
+        }
+    }
+
+    fn of_batch(writes: Vec<BoundWrite>) -> Bound {
+        match Bound::of_writes(writes) {
+            Bound::Writes(writes) => Bound::Batch(writes),
+            one => one,
+        }
     }
 
     fn of_writes(writes: Vec<BoundWrite>) -> Bound {

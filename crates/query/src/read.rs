@@ -148,6 +148,11 @@ fn limit<'a>(arguments: Arguments<'a>, operand: Option<&'a Operand>, name: &str)
     }
 }
 
+/// No row: every encoded clustering key starts above 0x21.
+pub(crate) fn nowhere() -> Slice {
+    Slice { start: Bytes::from_static(&[0x20]), end: Bytes::from_static(&[0x21]) }
+}
+
 /// Which partitions a read visits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadSource {
@@ -235,7 +240,7 @@ impl BoundRead {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let plan = &self.plan;
-        if plan.selection.aggregates.is_empty() {
+        if plan.selection.aggregates.is_empty() && matches!(plan.grouping, Grouping::None) {
             return Vec::new();
         }
         let warning = if !plan.restrictions.names_partitions {

@@ -711,7 +711,7 @@ impl<'t> Restrictions<'t> {
         let regular = self.of_others().any(|other| self.column(other.first()).kind == ColumnKind::Regular);
         Ok(WherePlan {
             is_in: self.of_partition_key().any(|restriction| restriction.operator == Operator::In),
-            names_partitions: given.is_some(),
+            names_partitions: given.is_some() || self.tokens().next().is_some(),
             whole_partitions: !self.has_clustering() && !regular,
             partition,
             tokens,
@@ -1142,6 +1142,10 @@ impl ClusteringPlan {
         }
         let mut bounds = Vec::with_capacity(ranges.len());
         for (operator, values, width) in ranges {
+            // As in Cassandra nothing is less or greater than null, which is no error here.
+            if matches!(values, Values::One(operand) if *arguments.value(operand)? == BoundValue::Null) {
+                return Ok(Vec::new());
+            }
             let found = values_of(values, &columns[position..position + width], arguments, " in condition")?;
             bounds.extend(found.into_iter().map(|values| (*operator, values)));
         }
@@ -1222,6 +1226,12 @@ pub(crate) fn operands_of<'a>(
         Values::One(operand) => Ok(vec![value(operand)?]),
         Values::Many(operands) => operands.iter().map(value).collect(),
         Values::List(operand) => {
+            if *arguments.raw(operand)? == BoundValue::Null {
+                return Err(invalid(format!("Invalid null value for column {name}")));
+            }
+            if arguments.has_null_element(operand)? {
+                return Err(invalid(format!("Invalid null value in condition for column {name}")));
+            }
             let list = arguments.key_value(operand, name)?;
             // The elements of a list lie in it one after the other, whatever their type.
             let cql_type = CqlType::List { element: Arc::new(CqlType::Blob), frozen: true };

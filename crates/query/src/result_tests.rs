@@ -281,7 +281,7 @@ fn restrictions_of_tokens_collections_and_terms_are_refused_in_the_words_of_cass
             ),
             ("SELECT * FROM w WHERE p = (text)'a'", "Cannot assign value (text)'a' to p of type int"),
             ("SELECT * FROM w WHERE p = (int)'a'", "Cannot cast value 'a' to type int"),
-            ("SELECT * FROM w WHERE p = [1]", "Invalid list literal for p of type int"),
+            ("SELECT * FROM w WHERE p = [1]", "Unexpected receiver type 'int'; only list and vector are expected"),
         ],
     );
 }
@@ -736,7 +736,8 @@ fn unset_and_null_values_are_refused_where_cassandra_refuses_them() {
     let cases = [
         ("SELECT v FROM w WHERE p = ?", unset(), "Invalid unset value for column p"),
         ("SELECT v FROM w WHERE p = 1 AND c IN ?", unset(), "Invalid unset value for column c"),
-        ("SELECT v FROM w WHERE p = 1 AND c IN ?", null(), "Invalid null value in condition for column c"),
+        ("SELECT v FROM w WHERE p = 1 AND c IN ?", null(), "Invalid null value for column c"),
+        ("SELECT v FROM w WHERE p = 1 AND c > ?", null(), ""),
         ("SELECT v FROM w WHERE v = ? ALLOW FILTERING", unset(), "Unsupported unset value for column v"),
         ("SELECT v FROM w WHERE p = 1 AND (c, d) = ?", unset(), "Invalid unset value for tuple (c,d)"),
         ("SELECT v FROM w WHERE token(p) > ?", null(), "Invalid null token value"),

@@ -26,6 +26,11 @@ impl<'a> Source<'a> {
         self.text.get(start.0..end.0).unwrap_or("")
     }
 
+    /// True when a name in quotes stands at `at`.
+    pub(crate) fn is_quoted(&self, at: Position) -> bool {
+        self.text.get(at.0..).is_some_and(|rest| rest.starts_with('"'))
+    }
+
     /// Line and column of `at`, both from 1; the column counts characters.
     pub(crate) fn line_and_column(&self, at: Position) -> (u32, u32) {
         let before = self.text.get(..at.0).unwrap_or(self.text);
@@ -47,6 +52,16 @@ impl<'a> Source<'a> {
         RequestError::Invalid(self.placed(at, message.as_ref()))
     }
 
+    /// The error that a definition asks at `at` for what there is not.
+    pub(crate) fn config(&self, at: Position, message: impl AsRef<str>) -> RequestError {
+        RequestError::Config(self.placed(at, message.as_ref()))
+    }
+
+    /// The error that nobody may do what stands at `at`.
+    pub(crate) fn unauthorized(&self, at: Position, message: impl AsRef<str>) -> RequestError {
+        RequestError::Unauthorized(self.placed(at, message.as_ref()))
+    }
+
     /// The error that Helenus does not have the feature at `at` yet; `feature` ends in "is" or "are".
     pub(crate) fn unsupported(&self, at: Position, feature: &str) -> RequestError {
         self.invalid(at, format!("{feature} not supported yet"))
@@ -57,6 +72,7 @@ impl<'a> Source<'a> {
         match error {
             RequestError::Invalid(message) => RequestError::Invalid(self.placed(at, &message)),
             RequestError::NotFound(message) => RequestError::NotFound(self.placed(at, &message)),
+            RequestError::Config(message) => RequestError::Config(self.placed(at, &message)),
             other => other,
         }
     }

@@ -1,34 +1,112 @@
 //! `CREATE TABLE ... WITH` and `ALTER TABLE ... WITH`: from text to a change of [`TableOptions`], and back.
 //!
-//! Every option that Cassandra has is honoured, or accepted only with the value that changes nothing here, or
-//! refused by its name with the reason. None is ignored.
+//! Every option that Cassandra has is honoured, or kept with a warning that it has no effect here, or accepted only
+//! with the value that changes nothing, or refused by its name with the reason. None is ignored in silence.
 
-use crate::ast::{Literal, LiteralKind, Property, PropertyValue};
-use crate::definition::{check_distinct, invalid_value};
-use crate::source::{Source, shortened};
-use model::RequestError;
+use crate::ast::{Property, PropertyValue};
+use crate::definition::{check_distinct, not_a_map, unknown_property};
+use crate::source::{Position, Source, shortened};
 use model::limits::TTL_SECONDS_MAX;
 use model::name::quote_text;
 use model::table_options::{
     Compaction, CompactionShape, Compression, Compressor, Fraction, TableOptions, TableOptionsChange,
 };
+use model::{RequestError, Value};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+/// An option of Cassandra's that has no effect here: a valid value of it is kept and shown, and the client is told.
+struct Kept {
+    name: &'static str,
+    /// What it is when it is not named, as Cassandra shows it.
+    default: &'static str,
+    /// The valid values.
+    form: KeptForm,
+    /// Why it has no effect.
+    reason: &'static str,
+}
+
+/// The values of an option that has no effect.
+#[derive(Clone, Copy)]
+enum KeptForm {
+    /// One of these names, in any case.
+    Name(&'static [&'static str]),
+    /// When replicas are asked or written to besides: `99p`, `10ms`, `ALWAYS`, `NEVER`, `MAX(99p,10ms)`.
+    Policy,
+    /// A number from 0 to 1.
+    Fraction,
+    /// A boolean.
+    Boolean,
+    /// A number of at least so many.
+    Number(i32),
+    /// The map of `caching`.
+    Caching,
+}
+
+const KEPT: [Kept; 9] = [
+    Kept {
+        name: "additional_write_policy",
+        default: "99p",
+        form: KeptForm::Policy,
+        reason: "there are no transient replicas, which it is for",
+    },
+    Kept {
+        name: "caching",
+        default: "ALL NONE",
+        form: KeptForm::Caching,
+        reason: "one cache of the node holds blocks of all tables, by how often they are read",
+    },
+    Kept {
+        name: "crc_check_chance",
+        default: "1.0",
+        form: KeptForm::Fraction,
+        reason: "the checksum of every block is checked whenever it is read from disk",
+    },
+    Kept {
+        name: "incremental_backups",
+        default: "true",
+        form: KeptForm::Boolean,
+        reason: "no node makes incremental backups",
+    },
+    Kept {
+        name: "max_index_interval",
+        default: "2048",
+        // It is compared with the other one.
+        form: KeptForm::Number(i32::MIN),
+        reason: "the index has an entry for every block",
+    },
+    Kept {
+        name: "memtable_flush_period_in_ms",
+        default: "0",
+        form: KeptForm::Number(0),
+        reason: "memtables are flushed when they are full or the log is long",
+    },
+    Kept {
+        name: "min_index_interval",
+        default: "128",
+        form: KeptForm::Number(1),
+        reason: "the index has an entry for every block",
+    },
+    Kept {
+        name: "read_repair",
+        default: "BLOCKING",
+        form: KeptForm::Name(&["BLOCKING", "NONE"]),
+        reason: "a read repairs what it finds to differ before it answers",
+    },
+    Kept {
+        name: "speculative_retry",
+        default: "99p",
+        form: KeptForm::Policy,
+        reason: "when a spare replica is asked is a setting of the node",
+    },
+];
+
 /// Options that have one possible value here: name, that value, and why there is no other.
-const FIXED: [(&str, &str, &str); 11] = [
-    ("additional_write_policy", "99p", "there are no transient replicas, which it is for"),
+const FIXED: [(&str, &str, &str); 3] = [
     ("cdc", "false", "there is no change data capture"),
-    ("crc_check_chance", "1.0", "the checksum of every block is checked whenever it is read from disk"),
     ("extensions", "{}", "there are none"),
-    ("incremental_backups", "true", "no node makes incremental backups"),
-    ("max_index_interval", "2048", "the index has an entry for every block"),
     ("memtable", "default", "there is one kind of memtable"),
-    ("memtable_flush_period_in_ms", "0", "memtables are flushed when they are full or the log is long"),
-    ("min_index_interval", "128", "the index has an entry for every block"),
-    ("read_repair", "BLOCKING", "a read repairs what it finds to differ before it answers"),
-    ("speculative_retry", "99p", "when a spare replica is asked is a setting of the node"),
 ];
 
 /// Sub-options of every compaction class that have one possible value here.
@@ -42,6 +120,7 @@ const FIXED_IN_COMPACTION: [(&str, &str); 6] = [
 ];
 
 const FIXED_IN_LEVELED: [(&str, &str); 1] = [("single_sstable_uplevel", "true")];
+const FIXED_IN_LEVELED_SHOWN: [(&str, &str); 2] = [("max_threshold", "32"), ("min_threshold", "4")];
 const FIXED_IN_TIERED: [(&str, &str); 3] =
     [("bucket_high", "1.5"), ("bucket_low", "0.5"), ("min_sstable_size", "52428800")];
 const FIXED_IN_UNIFIED: [(&str, &str); 8] = [
@@ -68,76 +147,144 @@ const FILE_MB: RangeInclusive<u32> = 1..=65_536;
 /// Below it Cassandra's filters cannot be built either.
 const FALSE_POSITIVES_MIN: f64 = 0.000_067_1;
 
-/// What the properties after WITH say of the options.
-pub(crate) fn table_options(source: Source<'_>, properties: &[Property]) -> Result<TableOptionsChange, RequestError> {
+/// What the properties after WITH say of the options, and what the client should know of them.
+pub(crate) fn table_options(
+    source: Source<'_>,
+    properties: &[Property],
+) -> Result<(TableOptionsChange, Vec<String>), RequestError> {
     check_distinct(source, properties)?;
-    let mut options = TableOptionsChange::default();
+    let (mut options, mut warnings) = (TableOptionsChange::default(), Vec::new());
     for property in properties {
         let given = Given { source, property };
         match property.name.text.as_str() {
-            "comment" => match &property.value {
-                PropertyValue::Literal(Literal { kind: LiteralKind::String, text }) => {
-                    options.comment = Some(text.clone())
-                }
-                _ => return Err(invalid_value(source, property)),
-            },
+            "comment" => options.comment = Some(given.text()?.to_owned()),
             "default_time_to_live" => options.default_time_to_live = Some(given.seconds(TTL_SECONDS_MAX)?),
             "gc_grace_seconds" => options.gc_grace_seconds = Some(given.seconds(i32::MAX as u32)?),
-            "allow_auto_snapshot" => options.allow_auto_snapshot = Some(given.parse(boolean)?),
+            "allow_auto_snapshot" => options.allow_auto_snapshot = Some(given.boolean()?),
             "bloom_filter_fp_chance" => options.bloom_filter_fp_chance = Some(given.false_positives()?),
             "compaction" => options.compaction = Some(given.compaction()?),
             "compression" => options.compression = Some(given.compression()?),
-            "caching" => given.caching()?,
-            name => match FIXED.iter().find(|(fixed, ..)| *fixed == name) {
-                Some((_, only, reason)) => given.must_be(only, reason)?,
-                None if name == "id" => return Err(source.invalid(property.name.at, "Cannot alter table id.")),
-                None => return Err(source.invalid(property.name.at, format!("Unknown property '{}'", shortened(name)))),
-            },
+            // Of a table that is created; the one who alters a table refuses it.
+            "id" => {}
+            name => {
+                if let Some((_, only, reason)) = FIXED.iter().find(|(fixed, ..)| *fixed == name) {
+                    given.must_be(only, reason)?;
+                    continue;
+                }
+                let Some(kept) = KEPT.iter().find(|kept| kept.name == name) else {
+                    return Err(unknown_property(source, property));
+                };
+                let value = given.kept(kept.form)?;
+                let value = (value != kept.default).then_some(value);
+                if value.is_some() {
+                    warnings.push(format!("The option '{name}' is kept, but has no effect: {}", kept.reason));
+                }
+                options.kept.insert(name.to_owned(), value);
+            }
         }
     }
-    Ok(options)
+    Ok((options, warnings))
+}
+
+/// What options that have no effect ask of each other.
+///
+/// # Errors
+/// `Config`.
+pub(crate) fn check_kept(source: Source<'_>, at: Position, options: &TableOptions) -> Result<(), RequestError> {
+    let number = |name: &str| {
+        let default = KEPT.iter().find(|kept| kept.name == name).map_or("0", |kept| kept.default);
+        options.kept.get(name).map_or(default, String::as_str).parse::<i32>().unwrap_or(0)
+    };
+    let (min, max) = (number("min_index_interval"), number("max_index_interval"));
+    if max < min {
+        return Err(source.config(
+            at,
+            format!("max_index_interval must be greater than or equal to min_index_interval ({min}) (got {max})"),
+        ));
+    }
+    Ok(())
 }
 
 /// A property and where its errors point.
-struct Given<'a> {
-    source: Source<'a>,
-    property: &'a Property,
+pub(crate) struct Given<'a> {
+    pub(crate) source: Source<'a>,
+    pub(crate) property: &'a Property,
 }
 
 impl Given<'_> {
-    fn invalid(&self, message: impl Into<String>) -> RequestError {
-        self.source.invalid(self.property.at, message.into())
+    fn name(&self) -> &str {
+        &self.property.name.text
+    }
+
+    fn config(&self, message: impl AsRef<str>) -> RequestError {
+        self.source.config(self.property.at, message)
+    }
+
+    /// The error that the value is not of the kind that the option has. As in Cassandra it is one of syntax.
+    fn syntax(&self, message: impl Into<String>) -> RequestError {
+        self.source.syntax(self.property.at, message)
     }
 
     /// A constant, which may stand in quotes.
-    fn constant(&self) -> Result<&str, RequestError> {
+    fn text(&self) -> Result<&str, RequestError> {
         match &self.property.value {
             PropertyValue::Literal(literal) => Ok(&literal.text),
-            PropertyValue::Map(_) => Err(invalid_value(self.source, self.property)),
+            PropertyValue::Map(_) => {
+                Err(self.syntax(format!("Invalid value for property '{}'. It should be a string", self.name())))
+            }
         }
     }
 
-    fn parse<T>(&self, parse: impl Fn(&str) -> Option<T>) -> Result<T, RequestError> {
-        parse(self.constant()?).ok_or_else(|| invalid_value(self.source, self.property))
+    pub(crate) fn boolean(&self) -> Result<bool, RequestError> {
+        let text = self.text()?;
+        boolean(text).ok_or_else(|| {
+            let (name, text) = (self.name(), shortened(text));
+            self.syntax(format!(
+                "Invalid boolean value {text} for '{name}'. Positive values can be '1', 'true' or 'yes'. Negative \
+                 values can be '0', 'false' or 'no'."
+            ))
+        })
+    }
+
+    /// A number of 32 bits.
+    fn int(&self) -> Result<i32, RequestError> {
+        let text = self.text()?;
+        let invalid = |_| self.syntax(format!("Invalid integer value {} for '{}'", shortened(text), self.name()));
+        text.parse().map_err(invalid)
+    }
+
+    fn int_of_at_least(&self, least: i32) -> Result<i32, RequestError> {
+        let (name, number) = (self.name(), self.int()?);
+        if number < least {
+            return Err(self.config(format!("{name} must be greater than or equal to {least} (got {number})")));
+        }
+        Ok(number)
+    }
+
+    fn double(&self) -> Result<f64, RequestError> {
+        let text = self.text()?;
+        let invalid = |_| self.syntax(format!("Invalid double value {} for '{}'", shortened(text), self.name()));
+        text.parse().map_err(invalid)
     }
 
     /// A number of seconds from 0 to `most`.
     fn seconds(&self, most: u32) -> Result<u32, RequestError> {
-        let text = self.constant()?;
-        text.parse().ok().filter(|seconds| *seconds <= most).ok_or_else(|| {
-            let (name, shown) = (&self.property.name.text, shortened(text));
-            self.invalid(format!("Invalid value {shown} for option '{name}': expected seconds from 0 to {most}"))
-        })
+        let seconds = self.int_of_at_least(0)?.unsigned_abs();
+        if seconds > most {
+            let name = self.name();
+            return Err(self.config(format!("{name} must be less than or equal to {most} (got {seconds})")));
+        }
+        Ok(seconds)
     }
 
     fn false_positives(&self) -> Result<Fraction, RequestError> {
-        let text = self.constant()?;
-        let chance = text.parse().ok().filter(|chance| *chance > FALSE_POSITIVES_MIN);
-        chance.and_then(Fraction::from_f64).ok_or_else(|| {
-            self.invalid(format!(
-                "bloom_filter_fp_chance must be larger than {FALSE_POSITIVES_MIN} and less than or equal to 1.0 \
-                 (got {})",
-                shortened(text)
+        let chance = self.double()?;
+        let fraction = Some(chance).filter(|chance| *chance > FALSE_POSITIVES_MIN).and_then(Fraction::from_f64);
+        fraction.ok_or_else(|| {
+            self.config(format!(
+                "bloom_filter_fp_chance must be larger than {} and less than or equal to 1.0 (got {})",
+                shown(FALSE_POSITIVES_MIN),
+                shown(chance)
             ))
         })
     }
@@ -152,27 +299,98 @@ impl Given<'_> {
         if same(&given, only) {
             return Ok(());
         }
-        let (name, given) = (&self.property.name.text, shortened(&given));
-        Err(self.invalid(format!("option '{name}' is not supported but as {only}, and is {given}: {reason}")))
+        let (name, given) = (self.name(), shortened(&given));
+        if name == "memtable" {
+            return Err(self.config(format!("Memtable configuration \"{given}\" not found. ({reason})")));
+        }
+        let message = format!("option '{name}' is not supported but as {only}, and is {given}: {reason}");
+        Err(self.source.invalid(self.property.at, message))
+    }
+
+    /// The value of an option that has no effect, in the form in which Cassandra shows it.
+    fn kept(&self, form: KeptForm) -> Result<String, RequestError> {
+        Ok(match form {
+            KeptForm::Name(names) => {
+                let text = self.text()?;
+                let found = names.iter().find(|name| name.eq_ignore_ascii_case(text));
+                let (name, shown, all) = (self.name(), shortened(text), names.join(" and "));
+                let invalid = || self.config(format!("Invalid value {shown} for option '{name}': there are {all}"));
+                (*found.ok_or_else(invalid)?).to_owned()
+            }
+            KeptForm::Policy => self.policy()?,
+            KeptForm::Fraction => {
+                let fraction = self.double()?;
+                if !(0.0..=1.0).contains(&fraction) {
+                    let (name, got) = (self.name(), shown(fraction));
+                    return Err(self.config(format!(
+                        "{name} must be larger than or equal to 0 and smaller than or equal to 1.0 (got {got})"
+                    )));
+                }
+                shown(fraction)
+            }
+            KeptForm::Boolean => self.boolean()?.to_string(),
+            KeptForm::Number(least) => self.int_of_at_least(least)?.to_string(),
+            KeptForm::Caching => self.caching()?,
+        })
+    }
+
+    /// When replicas are asked or written to besides. In its messages Cassandra has one name for both options.
+    fn policy(&self) -> Result<String, RequestError> {
+        let text = self.text()?;
+        let invalid = || {
+            let given = shortened(text);
+            let number = given.strip_suffix(['p', 'P']).and_then(|number| number.parse::<f64>().ok());
+            self.config(match number {
+                Some(_) => format!(
+                    "Invalid value {given} for PERCENTILE option 'speculative_retry': must be between (0.0 and 100.0)"
+                ),
+                None => format!("Invalid value {given} for option 'speculative_retry'"),
+            })
+        };
+        policy(text).ok_or_else(invalid)
     }
 
     fn map(&self) -> Result<SubOptions<'_>, RequestError> {
         let PropertyValue::Map(entries) = &self.property.value else {
-            return Err(invalid_value(self.source, self.property));
+            return Err(not_a_map(self.source, self.property));
         };
         let mut map = BTreeMap::new();
         for (key, value) in entries {
             if map.insert(key.text.to_ascii_lowercase(), value.text.as_str()).is_some() {
-                return Err(self.invalid(format!("Multiple definitions for property '{}'", shortened(&key.text))));
+                return Err(self.syntax(format!("Multiple definitions for property '{}'", shortened(&key.text))));
             }
         }
         Ok(SubOptions { given: self, map })
     }
 
-    fn caching(&self) -> Result<(), RequestError> {
-        let mut map = self.map()?;
-        map.fixed(&[("keys", "ALL"), ("rows_per_partition", "NONE")])?;
-        map.finish("caching")
+    /// `keys` and `rows_per_partition`, with a space between.
+    fn caching(&self) -> Result<String, RequestError> {
+        let mut map = self.map()?.map;
+        if map.is_empty() {
+            return Ok("NONE NONE".to_owned());
+        }
+        let (keys, rows) = (map.remove("keys").unwrap_or("ALL"), map.remove("rows_per_partition").unwrap_or("NONE"));
+        if let Some(other) = map.keys().next() {
+            let other = shortened(other);
+            let message =
+                format!("Invalid caching sub-options [{other}]: only 'keys' and 'rows_per_partition' are allowed");
+            return Err(self.config(message));
+        }
+        let is_name = |text: &str| text.eq_ignore_ascii_case("ALL") || text.eq_ignore_ascii_case("NONE");
+        if !is_name(keys) {
+            let keys = shortened(keys);
+            let message =
+                format!("Invalid value '{keys}' for caching sub-option 'keys': only 'ALL' and 'NONE' are allowed");
+            return Err(self.config(message));
+        }
+        if !is_name(rows) && rows.parse::<u32>().is_err() {
+            let rows = shortened(rows);
+            return Err(self.config(format!(
+                "Invalid value '{rows}' for caching sub-option 'rows_per_partition': only 'ALL', 'NONE', and integer \
+                 values are allowed"
+            )));
+        }
+        Ok(format!("{keys} {rows}").to_ascii_uppercase())
     }
 
     fn compaction(&self) -> Result<Compaction, RequestError> {
@@ -183,6 +401,7 @@ impl Given<'_> {
         let shape = match class.as_str() {
             "LeveledCompactionStrategy" => {
                 map.fixed(&FIXED_IN_LEVELED)?;
+                map.fixed(&FIXED_IN_LEVELED_SHOWN)?;
                 CompactionShape::Leveled {
                     file_mb: map.number("sstable_size_in_mb", TableOptions::FILE_MB_DEFAULT, FILE_MB)?,
                     fanout: map.number("fanout_size", TableOptions::FANOUT_DEFAULT, 2..=100)?,
@@ -191,7 +410,20 @@ impl Given<'_> {
             "SizeTieredCompactionStrategy" => {
                 map.fixed(&FIXED_IN_TIERED)?;
                 let (min, max) = TableOptions::THRESHOLDS_DEFAULT;
+                if let Some(low) = map.map.get("min_threshold").and_then(|text| text.parse::<i64>().ok())
+                    && low < 2
+                {
+                    return Err(self.config(format!("Min compaction threshold cannot be less than 2 (got {low})")));
+                }
                 let min_threshold = map.number("min_threshold", min, 2..=100)?;
+                if let Some(high) = map.map.get("max_threshold").and_then(|text| text.parse::<u32>().ok())
+                    && high < min_threshold
+                {
+                    return Err(self.config(format!(
+                        "Min compaction threshold (got {min_threshold}) cannot be greater than max compaction \
+                         threshold (got {high})"
+                    )));
+                }
                 let max_threshold = map.number("max_threshold", max.max(min_threshold), min_threshold..=10_000)?;
                 CompactionShape::SizeTiered { min_threshold, max_threshold }
             }
@@ -203,16 +435,16 @@ impl Given<'_> {
                 }
             }
             "TimeWindowCompactionStrategy" | "DateTieredCompactionStrategy" => {
-                return Err(self.invalid(format!(
+                return Err(self.config(format!(
                     "compaction class {class} is not supported: files are not kept apart by the time of their writes; \
                      expired data is removed by every other class too"
                 )));
             }
             other => {
                 let shown = shortened(other);
-                return Err(self.invalid(format!(
-                    "Unable to find compaction strategy class '{shown}': use LeveledCompactionStrategy, \
-                     SizeTieredCompactionStrategy or UnifiedCompactionStrategy"
+                return Err(self.config(format!(
+                    "Unable to find compaction strategy class '{COMPACTION_PACKAGE}{shown}': use \
+                     LeveledCompactionStrategy, SizeTieredCompactionStrategy or UnifiedCompactionStrategy"
                 )));
             }
         };
@@ -222,16 +454,20 @@ impl Given<'_> {
 
     fn compression(&self) -> Result<Compression, RequestError> {
         let mut map = self.map()?;
+        if map.map.is_empty() {
+            return Ok(Compression { compressor: Compressor::None, chunk_kb: TableOptions::CHUNK_KB_DEFAULT });
+        }
         let chunk_kb = |map: &mut SubOptions<'_>| {
-            map.take("chunk_length_in_kb", TableOptions::CHUNK_KB_DEFAULT, |text| {
-                let kb = text.parse::<u32>().ok()?;
-                (kb.is_power_of_two() && kb <= 1_024).then_some(kb)
-            })
+            let given = map.map.get("chunk_length_in_kb").and_then(|text| text.parse::<u32>().ok());
+            if given.is_some_and(|kb| !kb.is_power_of_two()) {
+                return Err(self.config("chunk_length_in_kb must be a power of 2"));
+            }
+            map.number("chunk_length_in_kb", TableOptions::CHUNK_KB_DEFAULT, 1..=1_024)
         };
         if !map.take("enabled", true, boolean)? {
             if !map.map.is_empty() {
                 let message = "If the 'enabled' option is set to false no other options must be specified";
-                return Err(self.invalid(message));
+                return Err(self.config(message));
             }
             return Ok(Compression { compressor: Compressor::None, chunk_kb: TableOptions::CHUNK_KB_DEFAULT });
         }
@@ -246,10 +482,16 @@ impl Given<'_> {
             }
             other => {
                 let shown = shortened(other);
-                return Err(self.invalid(format!(
-                    "compression class '{shown}' is not supported: use LZ4Compressor, SnappyCompressor or \
-                     ZstdCompressor, or '' for none"
-                )));
+                let others = ["DeflateCompressor", "NoopCompressor", "ZstdDictionaryCompressor"];
+                let known = "use LZ4Compressor, SnappyCompressor or ZstdCompressor, or '' for none";
+                return Err(match others.contains(&other) {
+                    true => {
+                        let message = format!("compression class '{shown}' is not supported: {known}");
+                        self.source.invalid(self.property.at, message)
+                    }
+                    false => self
+                        .config(format!("Could not create Compression for type {COMPRESSION_PACKAGE}{shown}: {known}")),
+                });
             }
         };
         let chunk_kb = chunk_kb(&mut map)?;
@@ -268,8 +510,10 @@ impl SubOptions<'_> {
     /// The class, without the package that Cassandra has it in.
     fn class(&mut self, package: &str) -> Result<String, RequestError> {
         let Some(class) = self.map.remove("class") else {
-            let name = &self.given.property.name.text;
-            return Err(self.given.invalid(format!("Missing sub-option 'class' for the '{name}' option.")));
+            // Of compression Cassandra's sentence has an end.
+            let name = self.given.name();
+            let end = if name == "compression" { "." } else { "" };
+            return Err(self.given.config(format!("Missing sub-option 'class' for the '{name}' option{end}")));
         };
         Ok(class.strip_prefix(package).unwrap_or(class).to_owned())
     }
@@ -281,7 +525,7 @@ impl SubOptions<'_> {
 
     fn invalid_value(&self, name: &str, text: &str, expected: &str) -> RequestError {
         let (option, text) = (&self.given.property.name.text, shortened(text));
-        self.given.invalid(format!("Invalid value {text} for '{name}' of option '{option}'{expected}"))
+        self.given.config(format!("Invalid value {text} for '{name}' of option '{option}'{expected}"))
     }
 
     fn number(&mut self, name: &str, absent: u32, range: RangeInclusive<u32>) -> Result<u32, RequestError> {
@@ -297,7 +541,7 @@ impl SubOptions<'_> {
         for (name, only) in fixed {
             if let Some(text) = self.map.remove(*name).filter(|text| !same(text, only)) {
                 let (option, text) = (&self.given.property.name.text, shortened(text));
-                return Err(self.given.invalid(format!(
+                return Err(self.given.config(format!(
                     "'{name}' of option '{option}' is not supported but as {only}, and is {text}: it has no \
                      counterpart in this storage engine"
                 )));
@@ -312,7 +556,10 @@ impl SubOptions<'_> {
             None => Ok(()),
             Some(name) => {
                 let name = shortened(name);
-                Err(self.given.invalid(format!("Properties specified [{name}] are not understood by {class}")))
+                Err(self.given.config(match self.given.name() {
+                    "compression" => format!("Unknown compression options {name} of {class}"),
+                    _ => format!("Properties specified [{name}] are not understood by {class}"),
+                }))
             }
         }
     }
@@ -321,20 +568,41 @@ impl SubOptions<'_> {
 /// Whether two values of an option say the same.
 fn same(given: &str, only: &str) -> bool {
     let number = |text: &str| f64::from_str(text).ok();
-    // Cassandra writes percentiles in two ways.
-    let percentile = |text: &str| {
-        let text = text.to_ascii_lowercase();
-        text.strip_suffix("percentile").or_else(|| text.strip_suffix('p')).and_then(number)
-    };
-    given.eq_ignore_ascii_case(only)
-        || number(given).is_some_and(|value| Some(value) == number(only))
-        || percentile(given).is_some_and(|value| Some(value) == percentile(only))
+    given.eq_ignore_ascii_case(only) || number(given).is_some_and(|value| Some(value) == number(only))
+}
+
+/// A number as Java shows it, and so Cassandra.
+fn shown(number: f64) -> String {
+    if number.is_finite() { Value::Double(number).to_json() } else { number.to_string() }
+}
+
+/// A policy of retries in its one form; `None` when it is none.
+fn policy(text: &str) -> Option<String> {
+    let plain = text.trim().to_ascii_lowercase();
+    match plain.as_str() {
+        "always" => return Some("ALWAYS".to_owned()),
+        "never" | "none" => return Some("NEVER".to_owned()),
+        _ => {}
+    }
+    if let Some((function, rest)) = plain.split_once('(') {
+        let function = Some(function).filter(|function| matches!(*function, "min" | "max"))?;
+        let (first, second) = rest.strip_suffix(')')?.split_once(',')?;
+        let simple = |text: &str| policy(text).filter(|policy| policy.ends_with('p') || policy.ends_with("ms"));
+        return Some(format!("{}({},{})", function.to_uppercase(), simple(first)?, simple(second)?));
+    }
+    if let Some(millis) = plain.strip_suffix("ms") {
+        let millis = millis.parse::<f64>().ok().filter(|millis| (0.0..=f64::from(i32::MAX)).contains(millis))?;
+        return Some(format!("{}ms", millis.trunc()));
+    }
+    let percentile = plain.strip_suffix("percentile").or_else(|| plain.strip_suffix('p'))?;
+    let percentile = percentile.parse::<f64>().ok().filter(|percentile| *percentile > 0.0 && *percentile < 100.0)?;
+    Some(format!("{percentile}p"))
 }
 
 fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
-        "true" => Some(true),
-        "false" => Some(false),
+        "true" | "1" | "yes" => Some(true),
+        "false" | "0" | "no" => Some(false),
         _ => None,
     }
 }
@@ -384,6 +652,7 @@ pub fn option_values(options: &TableOptions) -> BTreeMap<&'static str, OptionVal
         compression,
         bloom_filter_fp_chance,
         allow_auto_snapshot,
+        kept: own,
     } = options;
     let fixed = |only: &str| match only {
         "{}" => OptionValue::Map(Vec::new()),
@@ -391,11 +660,21 @@ pub fn option_values(options: &TableOptions) -> BTreeMap<&'static str, OptionVal
         text => OptionValue::Text(text.to_owned()),
     };
     let mut all: BTreeMap<&str, OptionValue> = FIXED.into_iter().map(|(name, only, _)| (name, fixed(only))).collect();
-    let caching = [("keys", "ALL"), ("rows_per_partition", "NONE")];
-    let caching = caching.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    for kept in &KEPT {
+        let value = own.get(kept.name).map_or(kept.default, String::as_str);
+        let value = match kept.form {
+            KeptForm::Caching => {
+                let (keys, rows) = value.split_once(' ').unwrap_or((value, "NONE"));
+                let entries = [("keys", keys), ("rows_per_partition", rows)];
+                OptionValue::Map(entries.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
+            }
+            KeptForm::Name(_) | KeptForm::Policy => OptionValue::Text(value.to_owned()),
+            KeptForm::Fraction | KeptForm::Boolean | KeptForm::Number(_) => OptionValue::Bare(value.to_owned()),
+        };
+        all.insert(kept.name, value);
+    }
     all.insert("allow_auto_snapshot", OptionValue::Bare(allow_auto_snapshot.to_string()));
     all.insert("bloom_filter_fp_chance", OptionValue::Bare(bloom_filter_fp_chance.to_f64().to_string()));
-    all.insert("caching", OptionValue::Map(caching.to_vec()));
     all.insert("comment", OptionValue::Text(comment.clone()));
     all.insert("compaction", OptionValue::Map(compaction_entries(*compaction)));
     all.insert("compression", OptionValue::Map(compression_entries(*compression)));
@@ -428,10 +707,19 @@ fn is_bare(value: &str) -> bool {
 
 fn compaction_entries(compaction: Compaction) -> Vec<(String, String)> {
     let (class, mut entries) = match compaction.shape {
-        CompactionShape::Leveled { file_mb, fanout } => (
-            "LeveledCompactionStrategy",
-            vec![("fanout_size", fanout.to_string()), ("sstable_size_in_mb", file_mb.to_string())],
-        ),
+        // As in Cassandra what is not named is not shown, but for the thresholds, which the class does not follow there
+        // either.
+        CompactionShape::Leveled { file_mb, fanout } => {
+            let mut entries = Vec::new();
+            if fanout != TableOptions::FANOUT_DEFAULT {
+                entries.push(("fanout_size", fanout.to_string()));
+            }
+            entries.extend(FIXED_IN_LEVELED_SHOWN.map(|(name, only)| (name, only.to_owned())));
+            if file_mb != TableOptions::FILE_MB_DEFAULT {
+                entries.push(("sstable_size_in_mb", file_mb.to_string()));
+            }
+            ("LeveledCompactionStrategy", entries)
+        }
         CompactionShape::SizeTiered { min_threshold, max_threshold } => (
             "SizeTieredCompactionStrategy",
             vec![("max_threshold", max_threshold.to_string()), ("min_threshold", min_threshold.to_string())],
@@ -442,7 +730,13 @@ fn compaction_entries(compaction: Compaction) -> Vec<(String, String)> {
                 leveled if leveled < 0 => format!("L{}", 2 - leveled),
                 tiered => format!("T{}", 2 + tiered),
             };
-            let entries = vec![("scaling_parameters", scaling), ("target_sstable_size", format!("{file_mb}MiB"))];
+            let mut entries = Vec::new();
+            if scaling != "T4" {
+                entries.push(("scaling_parameters", scaling));
+            }
+            if file_mb != TableOptions::FILE_MB_DEFAULT {
+                entries.push(("target_sstable_size", format!("{file_mb}MiB")));
+            }
             ("UnifiedCompactionStrategy", entries)
         }
     };

@@ -53,6 +53,7 @@ fn compression_is_that_of_its_class() {
     assert_eq!(compression(level), of(Compressor::Zstd { level: 19 }, 8));
     assert_eq!(compression("{'enabled': false}"), of(Compressor::None, 8));
     assert_eq!(compression("{'class': ''}"), of(Compressor::None, 8));
+    assert_eq!(compression("{}"), of(Compressor::None, 8));
 }
 
 #[test]
@@ -73,38 +74,85 @@ fn values_that_change_nothing_are_accepted() {
 }
 
 #[test]
+fn what_has_no_effect_is_kept_with_a_warning() {
+    for (with, name, kept) in [
+        ("speculative_retry = 'always'", "speculative_retry", "ALWAYS"),
+        ("speculative_retry = 'NONE'", "speculative_retry", "NEVER"),
+        ("speculative_retry = '1.5ms'", "speculative_retry", "1ms"),
+        ("speculative_retry = '50PERCENTILE'", "speculative_retry", "50p"),
+        ("speculative_retry = 'max( 90p , 10ms)'", "speculative_retry", "MAX(90p,10ms)"),
+        ("additional_write_policy = 'NEVER'", "additional_write_policy", "NEVER"),
+        ("read_repair = 'none'", "read_repair", "NONE"),
+        ("crc_check_chance = 0.5", "crc_check_chance", "0.5"),
+        ("memtable_flush_period_in_ms = 1000", "memtable_flush_period_in_ms", "1000"),
+        ("incremental_backups = 0", "incremental_backups", "false"),
+        ("min_index_interval = 64", "min_index_interval", "64"),
+        ("caching = {'keys': 'none'}", "caching", "NONE NONE"),
+        ("caching = {'rows_per_partition': '10'}", "caching", "ALL 10"),
+        ("caching = {}", "caching", "NONE NONE"),
+    ] {
+        let request = schema_request(&format!("CREATE TABLE k.t (k int PRIMARY KEY) WITH {with}")).unwrap();
+        let [warning] = request.warnings() else { panic!("{with}: {:?}", request.warnings()) };
+        assert!(warning.starts_with(&format!("The option '{name}' is kept, but has no effect: ")), "{warning}");
+        let expected = BTreeMap::from([(name.to_owned(), kept.to_owned())]);
+        assert_eq!(options(with).unwrap().kept, expected, "{with}");
+    }
+    let default = schema_request("CREATE TABLE k.t (k int PRIMARY KEY) WITH speculative_retry = '99p'").unwrap();
+    assert!(default.warnings().is_empty());
+}
+
+#[test]
 fn what_cannot_be_honoured_is_refused_by_name_and_reason() {
     for (with, expected) in [
-        ("speculative_retry = 'ALWAYS'", "option 'speculative_retry' is not supported but as 99p, and is ALWAYS"),
-        ("additional_write_policy = 'NEVER'", "transient replicas"),
-        ("read_repair = 'NONE'", "option 'read_repair' is not supported but as BLOCKING"),
         ("cdc = true", "change data capture"),
-        ("crc_check_chance = 0.5", "the checksum of every block is checked"),
         ("extensions = {'a': 'b'}", "option 'extensions' is not supported but as {}, and is a map"),
-        ("memtable = 'trie'", "one kind of memtable"),
-        ("memtable_flush_period_in_ms = 1000", "option 'memtable_flush_period_in_ms'"),
-        ("caching = {'keys': 'NONE'}", "'keys' of option 'caching' is not supported but as ALL, and is NONE"),
-        ("caching = {'rows_per_partition': '10'}", "'rows_per_partition' of option 'caching'"),
-        ("caching = {'rows': '10'}", "Properties specified [rows] are not understood by caching"),
-        ("caching = 'all'", "Invalid value all for option 'caching'"),
-        ("bloom_filter_fp_chance = 0", "must be larger than 0.0000671 and less than or equal to 1.0 (got 0)"),
+        ("memtable = 'trie'", "Memtable configuration \"trie\" not found. (there is one kind of memtable)"),
+        ("speculative_retry = 'sometimes'", "Invalid value sometimes for option 'speculative_retry'"),
+        ("speculative_retry = '-1ms'", "Invalid value -1ms for option 'speculative_retry'"),
+        ("speculative_retry = '101p'", "Invalid value 101p for PERCENTILE option 'speculative_retry': must be between"),
+        ("speculative_retry = 'MAX(MAX(90p,1ms),1ms)'", "Invalid value MAX(MAX(90p,1ms),1ms) for option"),
+        ("read_repair = 'x'", "Invalid value x for option 'read_repair': there are BLOCKING and NONE"),
+        ("crc_check_chance = 1.5", "must be larger than or equal to 0 and smaller than or equal to 1.0 (got 1.5)"),
+        ("memtable_flush_period_in_ms = -1", "must be greater than or equal to 0 (got -1)"),
+        ("max_index_interval = 5", "must be greater than or equal to min_index_interval (128) (got 5)"),
+        ("caching = {'keys': 'SOME'}", "Invalid value 'SOME' for caching sub-option 'keys'"),
+        (
+            "caching = {'rows_per_partition': 'many'}",
+            "Invalid value 'many' for caching sub-option 'rows_per_partition'",
+        ),
+        (
+            "caching = {'rows': '10'}",
+            "Invalid caching sub-options [rows]: only 'keys' and 'rows_per_partition' are allowed",
+        ),
+        ("caching = 'all'", "Invalid value for property 'caching'. It should be a map."),
+        ("bloom_filter_fp_chance = 0", "must be larger than 6.71E-5 and less than or equal to 1.0 (got 0.0)"),
         ("bloom_filter_fp_chance = 1.1", "(got 1.1)"),
         ("bloom_filter_fp_chance = NaN", "(got NaN)"),
-        ("allow_auto_snapshot = 1", "Invalid value 1 for option 'allow_auto_snapshot'"),
+        ("allow_auto_snapshot = 2", "Invalid boolean value 2 for 'allow_auto_snapshot'"),
         ("dclocal_read_repair_chance = 0.1", "Unknown property 'dclocal_read_repair_chance'"),
-        ("compaction = {}", "Missing sub-option 'class' for the 'compaction' option."),
+        ("compaction = {}", "Missing sub-option 'class' for the 'compaction' option"),
         ("compaction = {'class': 'TimeWindowCompactionStrategy'}", "TimeWindowCompactionStrategy is not supported"),
-        ("compaction = {'class': 'MyStrategy'}", "Unable to find compaction strategy class 'MyStrategy'"),
+        ("compaction = {'class': 'MyStrategy'}", "class 'org.apache.cassandra.db.compaction.MyStrategy'"),
         ("compaction = {'class': 'LeveledCompactionStrategy', 'bucket_low': 0.5}", "[bucket_low] are not understood"),
         ("compaction = {'class': 'LeveledCompactionStrategy', 'fanout_size': 1}", "expected 2 to 100"),
         ("compaction = {'class': 'SizeTieredCompactionStrategy', 'bucket_low': 0.4}", "'bucket_low' of option"),
-        ("compaction = {'class': 'SizeTieredCompactionStrategy', 'max_threshold': 2}", "expected 4 to"),
+        (
+            "compaction = {'class': 'SizeTieredCompactionStrategy', 'max_threshold': 2}",
+            "Min compaction threshold (got 4) cannot be greater than max compaction",
+        ),
         ("compaction = {'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'T4, L4'}", "Invalid value T4, L4"),
         ("compaction = {'class': 'UnifiedCompactionStrategy', 'target_sstable_size': '1 TB'}", "target_sstable_size"),
         ("compaction = {'class': 'a', 'class': 'b'}", "Multiple definitions for property 'class'"),
         ("compression = {'class': 'DeflateCompressor'}", "compression class 'DeflateCompressor' is not supported"),
-        ("compression = {'class': 'LZ4Compressor', 'chunk_length_in_kb': 3}", "Invalid value 3"),
-        ("compression = {'class': 'LZ4Compressor', 'compression_level': 3}", "[compression_level] are not understood"),
+        ("compression = {'class': 'x'}", "Could not create Compression for type org.apache.cassandra.io.compress.x"),
+        (
+            "compression = {'class': 'LZ4Compressor', 'chunk_length_in_kb': 3}",
+            "chunk_length_in_kb must be a power of 2",
+        ),
+        (
+            "compression = {'class': 'LZ4Compressor', 'compression_level': 3}",
+            "Unknown compression options compression_level",
+        ),
         ("compression = {'class': 'LZ4Compressor', 'lz4_compressor_type': 'high'}", "'lz4_compressor_type' of option"),
         ("compression = {'class': 'ZstdCompressor', 'compression_level': 23}", "expected 1 to 22"),
         ("compression = {'enabled': 'false', 'class': 'LZ4Compressor'}", "no other options must be specified"),

@@ -251,6 +251,10 @@ impl<'a> TermArgument<'a> {
                     let pairs = terms.iter().zip(types.iter());
                     pairs.fold(Assignment::Exact, |all, (term, field)| all.and(self.of(term).to(field)))
                 }
+                (CqlType::UserDefined { definition, .. }, terms) if terms.len() <= definition.fields.len() => {
+                    let pairs = terms.iter().zip(definition.types());
+                    pairs.fold(Assignment::Exact, |all, (term, field)| all.and(self.of(term).to(field)))
+                }
                 (_, [only]) => self.of(only).to(to),
                 _ => Assignment::No,
             },
@@ -424,7 +428,7 @@ pub(crate) fn selected_text(term: &Term, keyspace: &str) -> String {
 }
 
 /// The name of a type, as it is written.
-fn type_text(name: &TypeName) -> String {
+pub(crate) fn type_text(name: &TypeName) -> String {
     use TypeNameKind as Kind;
     match &name.kind {
         Kind::Native(native) => native.to_string(),
@@ -561,7 +565,8 @@ impl Binder<'_> {
             return Err(self.source.invalid(term.at, message));
         }
         self.check_assignable(term, &target, receiver)?;
-        self.prepare(table, value, Receiver { name: receiver.name, cql_type: &target }, selection)
+        // As in Cassandra the hint says that the value can go there, and it goes there as if it were not hinted.
+        self.prepare(table, value, receiver, selection)
     }
 
     fn check_assignable(&self, term: &Term, from: &CqlType, receiver: Receiver<'_>) -> Result<(), RequestError> {
@@ -804,19 +809,32 @@ fn parts_of<'a>(term: &'a Term, name: &str, cql_type: &'a CqlType) -> Result<Vec
             Ok(terms.iter().map(|term| element((term, own))).collect())
         }
         (TermKind::Set(_), CqlType::Map { .. }) if given == 0 => Ok(Vec::new()),
-        (TermKind::Tuple(_), CqlType::Tuple(types)) if given > types.len() => Err(format!(
-            "Invalid tuple literal for {name}: too many elements. Type {cql_type} expects {} but got {given}",
-            types.len()
-        )),
-        (TermKind::Tuple(_), CqlType::Tuple(types)) => {
+        // A user-defined type is a tuple whose fields have names.
+        (TermKind::Tuple(_), CqlType::Tuple(_) | CqlType::UserDefined { .. }) => {
+            let types: Vec<&CqlType> = match cql_type {
+                CqlType::UserDefined { definition, .. } => definition.types().collect(),
+                CqlType::Tuple(types) => types.iter().collect(),
+                _ => Vec::new(),
+            };
+            let most = types.len();
+            if given > most {
+                return Err(format!(
+                    "Invalid tuple literal for {name}: too many elements. Type {cql_type} expects {most} but got \
+                     {given}"
+                ));
+            }
             let field = |(index, (term, cql_type)): (usize, (&'a Term, &'a CqlType))| Part {
                 name: format!("{name}[{index}]"),
                 term,
                 cql_type,
                 refused: format!("Invalid tuple literal for {name}: component {index}"),
             };
-            Ok(terms.iter().zip(types.iter()).enumerate().map(field).collect())
+            Ok(terms.iter().zip(types).enumerate().map(field).collect())
         }
+        (TermKind::List(_), _) => {
+            Err(format!("Unexpected receiver type '{cql_type}'; only list and vector are expected"))
+        }
+        (TermKind::Tuple(_), _) => Err(format!("Invalid tuple type literal for {name} of type {cql_type}")),
         _ => Err(format!("Invalid {kind} literal for {name} of type {cql_type}")),
     }
 }

@@ -3,9 +3,40 @@
 
 use crate::ast::{Name, TypeName, TypeNameKind};
 use crate::source::{Position, Source};
+use crate::term::type_text;
 use model::schema::Schema;
 use model::{CqlType, RequestError};
 use std::sync::Arc;
+
+/// The package of Cassandra's classes of types.
+const TYPE_PACKAGE: &str = "org.apache.cassandra.db.marshal.";
+
+/// Those that CQL has a name for.
+const TYPE_CLASSES: [(&str, CqlType); 20] = [
+    ("AsciiType", CqlType::Ascii),
+    ("BooleanType", CqlType::Boolean),
+    ("ByteType", CqlType::TinyInt),
+    ("BytesType", CqlType::Blob),
+    ("CounterColumnType", CqlType::Counter),
+    ("DecimalType", CqlType::Decimal),
+    ("DoubleType", CqlType::Double),
+    ("DurationType", CqlType::Duration),
+    ("FloatType", CqlType::Float),
+    ("InetAddressType", CqlType::Inet),
+    ("Int32Type", CqlType::Int),
+    ("IntegerType", CqlType::VarInt),
+    ("LongType", CqlType::BigInt),
+    ("ShortType", CqlType::SmallInt),
+    ("SimpleDateType", CqlType::Date),
+    ("TimeType", CqlType::Time),
+    ("TimeUUIDType", CqlType::TimeUuid),
+    ("TimestampType", CqlType::Timestamp),
+    ("UTF8Type", CqlType::Text),
+    ("UUIDType", CqlType::Uuid),
+];
+
+/// Those without parameters that it has none for.
+const OTHER_CLASSES: [&str; 4] = ["DateType", "DynamicCompositeType", "EmptyType", "LexicalUUIDType"];
 
 /// Where the names of types are looked up.
 #[derive(Clone, Copy)]
@@ -29,6 +60,7 @@ impl Types<'_> {
     }
 
     fn inner(&self, name: &TypeName) -> Result<CqlType, RequestError> {
+        self.check_frozen(name)?;
         Ok(match &name.kind {
             TypeNameKind::Native(native) => native.clone(),
             TypeNameKind::List(element) => CqlType::List { element: Arc::new(self.inner(element)?), frozen: false },
@@ -51,7 +83,7 @@ impl Types<'_> {
                     let message = format!(
                         "frozen<> is only allowed on collections, tuples, and user-defined types (got {inner})"
                     );
-                    return Err(self.source.invalid(name.at, message));
+                    return Err(self.source.syntax(name.at, message));
                 }
                 inner.freeze()
             }
@@ -59,10 +91,39 @@ impl Types<'_> {
                 self.user_defined(keyspace.as_ref(), named, name.at)?
             }
             TypeNameKind::Custom(class) => {
-                let feature = format!("custom type '{}' is", crate::source::shortened(class));
-                return Err(self.source.unsupported(name.at, &feature));
+                return self.of_class(class, name.at);
             }
         })
+    }
+
+    /// Refuses a user-defined type that is not frozen in a collection: as in Cassandra whether it exists is asked
+    /// later.
+    fn check_frozen(&self, name: &TypeName) -> Result<(), RequestError> {
+        let is_user_defined = |inner: &TypeName| matches!(inner.kind, TypeNameKind::UserDefined { .. });
+        let holds = match &name.kind {
+            TypeNameKind::List(element) | TypeNameKind::Set(element) => is_user_defined(element),
+            TypeNameKind::Map(entry) => is_user_defined(&entry.0) || is_user_defined(&entry.1),
+            _ => false,
+        };
+        if !holds {
+            return Ok(());
+        }
+        let message = format!("Non-frozen UDTs are not allowed inside collections: {}", type_text(name));
+        Err(self.source.invalid(name.at, message))
+    }
+
+    /// The type that Cassandra's class of this name is, if it is one that CQL has a name for.
+    fn of_class(&self, class: &str, at: Position) -> Result<CqlType, RequestError> {
+        let short = class.strip_prefix(TYPE_PACKAGE).unwrap_or(class);
+        if let Some((_, cql_type)) = TYPE_CLASSES.iter().find(|(name, _)| *name == short) {
+            return Ok(cql_type.clone());
+        }
+        let shown = crate::source::shortened(class);
+        if OTHER_CLASSES.contains(&short) || short.contains('(') {
+            return Err(self.source.unsupported(at, &format!("custom type '{shown}' is")));
+        }
+        let message = format!("Error setting type {shown}: Unable to find abstract-type class '{shown}'");
+        Err(self.source.syntax(at, message))
     }
 
     fn user_defined(&self, keyspace: Option<&Name>, name: &Name, at: Position) -> Result<CqlType, RequestError> {

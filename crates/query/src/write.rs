@@ -7,16 +7,21 @@
 use crate::change::{self, BoundChange, Change};
 use crate::json::Json;
 use crate::operand::{Arguments, BoundValue, ColumnSpec, Operand};
+use crate::read::nowhere;
 use crate::restriction::{KeyPlan, Rows};
+use crate::slices::SliceSet;
 use bytes::Bytes;
 use model::codec::Encode;
 use model::deletion::{Deletion, PartitionDeletions};
+use model::garbage::gc_before;
 use model::limits::{MUTATION_BYTES_MAX, RANGE_TOMBSTONES_MAX, TTL_SECONDS_MAX};
 use model::read::Slice;
 use model::row::Expiry;
 use model::schema::Table;
-use model::{ColumnId, Liveness, Mutation, PartitionKey, Record, RecordKey, RequestError, Row, WallMicros};
-use std::collections::BTreeMap;
+use model::{
+    ColumnId, Liveness, Mutation, PartitionKey, ReadCommand, Record, RecordKey, RequestError, Row, WallMicros,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a write does to the rows of its key.
@@ -193,6 +198,11 @@ impl MergedWrites {
     }
 }
 
+/// A batch over several partitions with more bytes of keys and values is answered with a warning: Cassandra's
+/// `batch_size_warn_threshold`.
+const BATCH_BYTES_WARNED: usize = 5 * 1024;
+/// So is one over more partitions: Cassandra's `unlogged_batch_across_partitions_warn_threshold`.
+const BATCH_PARTITIONS_WARNED: usize = 10;
 /// Most partitions that one statement or batch writes: each is a write of its own to its replicas.
 const BATCH_PARTITIONS_MAX: usize = 1_000;
 /// Most rows and ranges of rows that one statement or batch writes: a few lists behind IN make many of them.
@@ -295,6 +305,10 @@ struct Part {
 }
 
 impl Part {
+    fn reads_first(&self) -> bool {
+        self.static_changes.iter().chain(&self.changes).any(|(_, change)| change.reads_first())
+    }
+
     fn is_empty(&self) -> bool {
         let rows = self.rows.iter().all(|rows| *rows == Rows::Nothing);
         let writes_rows = self.kind != WriteKind::Update || !self.changes.is_empty();
@@ -309,6 +323,13 @@ pub struct BoundWrite {
     table: Arc<Table>,
     partition: PartitionKey,
     parts: Vec<Part>,
+}
+
+/// The row with this clustering key.
+fn one_row(clustering: &Bytes) -> Slice {
+    let mut end = clustering.to_vec();
+    end.push(0);
+    Slice { start: clustering.clone(), end: Bytes::from(end) }
 }
 
 /// A mutation in the making.
@@ -339,7 +360,47 @@ impl Changed {
     }
 }
 
+/// As a statement writes sizes: 5.000KiB.
+fn kibibytes(bytes: usize) -> String {
+    format!("{:.3}KiB", bytes as f64 / 1_024.0)
+}
+
+/// What the client should know of a batch over several partitions, in Cassandra's words.
+pub(crate) fn batch_warnings(writes: &[BoundWrite]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let tables: BTreeSet<String> =
+        writes.iter().map(|write| format!("{}.{}", write.table.keyspace, write.table.name)).collect();
+    let (s, tables) = (if tables.len() == 1 { "" } else { "s" }, Vec::from_iter(tables).join(", "));
+    let bytes: usize = writes.iter().map(BoundWrite::data_bytes).sum();
+    if bytes > BATCH_BYTES_WARNED {
+        let (size, most, excess) =
+            (kibibytes(bytes), kibibytes(BATCH_BYTES_WARNED), kibibytes(bytes - BATCH_BYTES_WARNED));
+        warnings.push(format!(
+            "Batch for [{tables}] is of size {size}, exceeding specified threshold of {most} by {excess}."
+        ));
+    }
+    if writes.len() > BATCH_PARTITIONS_WARNED {
+        let count = writes.len();
+        warnings.push(format!(
+            "Unlogged batch covering {count} partitions detected against table{s} [{tables}]. You should use a logged \
+             batch for atomicity, or asynchronous writes for performance."
+        ));
+    }
+    warnings
+}
+
 impl Part {
+    fn data_bytes(&self) -> usize {
+        let changes =
+            |changes: &[(ColumnId, BoundChange)]| changes.iter().map(|(_, change)| change.bytes()).sum::<usize>();
+        let row = |rows: &Rows| match rows {
+            Rows::Nothing | Rows::All => 0,
+            Rows::One(clustering) => clustering.len() + changes(&self.changes),
+            Rows::Slice(Slice { start, end }) => start.len() + end.len(),
+        };
+        changes(&self.static_changes) + self.rows.iter().map(row).sum::<usize>()
+    }
+
     fn described(&self) -> String {
         let what = match self.kind {
             WriteKind::Insert => "inserts",
@@ -363,6 +424,11 @@ impl Part {
 }
 
 impl BoundWrite {
+    /// Bytes of keys and values.
+    fn data_bytes(&self) -> usize {
+        self.partition.bytes.len() + self.parts.iter().map(Part::data_bytes).sum::<usize>()
+    }
+
     /// What it does to its partition, for people.
     pub(crate) fn described(&self) -> String {
         const SHOWN_MAX: usize = 10;
@@ -407,14 +473,99 @@ impl BoundWrite {
         self.parts.iter().all(Part::is_empty)
     }
 
+    /// True when it changes elements of lists that are found by what the lists are at present: [`BoundWrite::mutation`]
+    /// is for [`BoundWrite::with_present`].
+    #[must_use]
+    pub fn reads_first(&self) -> bool {
+        self.parts.iter().any(Part::reads_first)
+    }
+
+    /// The read of the rows whose lists must be known, as of `now`; a replica passes `tombstones` at most.
+    #[must_use]
+    pub fn present_command(&self, tombstones: u32, now: WallMicros) -> ReadCommand {
+        let parts = || self.parts.iter().filter(|part| part.reads_first());
+        let rows = parts().flat_map(|part| &part.rows);
+        let slices = rows.filter_map(|rows| match rows {
+            Rows::One(clustering) => Some(one_row(clustering)),
+            Rows::Nothing | Rows::All | Rows::Slice(_) => None,
+        });
+        let slices = SliceSet::union(slices).into_slices();
+        let now_seconds = now.clamped_seconds();
+        ReadCommand {
+            table: self.table.id,
+            partition: self.partition.clone(),
+            slices: if slices.is_empty() { vec![nowhere()] } else { slices },
+            reversed: false,
+            static_row: parts().any(|part| part.static_changes.iter().any(|(_, change)| change.reads_first())),
+            row_limit: u32::MAX,
+            bytes_limit: u32::MAX,
+            now_seconds,
+            gc_before_seconds: gc_before(now_seconds, self.table.options.gc_grace_seconds),
+            dropped_columns: self.table.drops(),
+            tombstone_limit: tombstones,
+        }
+    }
+
+    /// The same write once its rows are known, as the replicas agree on them: it needs no reading any more. As in
+    /// Cassandra the statements of a batch all see what was there before it.
+    ///
+    /// # Errors
+    /// `Invalid`, in Cassandra's words, when a list has no such element.
+    pub fn with_present(
+        self,
+        static_row: &Row,
+        rows: &[(Bytes, Row)],
+        now: WallMicros,
+    ) -> Result<BoundWrite, RequestError> {
+        let now_seconds = i64::from(now.clamped_seconds());
+        let known = |changes: &[(ColumnId, BoundChange)], row: Option<&Row>| {
+            let mut known = Vec::with_capacity(changes.len());
+            for (column, change) in changes {
+                let present = row.and_then(|row| row.complex_column(*column));
+                known.push((*column, change.with_present(present, now_seconds)?));
+            }
+            Ok::<_, RequestError>(known)
+        };
+        let mut parts = Vec::with_capacity(self.parts.len());
+        for part in self.parts {
+            if !part.reads_first() {
+                parts.push(part);
+                continue;
+            }
+            let static_changes = known(&part.static_changes, Some(static_row))?;
+            if part.rows.is_empty() {
+                parts.push(Part { static_changes, ..part });
+                continue;
+            }
+            // What is done to each row is another thing now.
+            for (index, of_row) in part.rows.iter().enumerate() {
+                let row = match of_row {
+                    Rows::One(clustering) => rows.iter().find(|(own, _)| own == clustering).map(|(_, row)| row),
+                    Rows::Nothing | Rows::All | Rows::Slice(_) => None,
+                };
+                parts.push(Part {
+                    rows: vec![of_row.clone()],
+                    static_changes: if index == 0 { static_changes.clone() } else { Vec::new() },
+                    changes: known(&part.changes, row)?,
+                    ..part.clone()
+                });
+            }
+        }
+        Ok(BoundWrite { parts, ..self })
+    }
+
     /// The mutation of this write at `timestamp` in microseconds, for statements that give none; `now` is the
     /// coordinator's clock, from which expiry and the age of tombstones count. It has no records when
     /// [`BoundWrite::is_empty`].
     ///
     /// # Errors
-    /// `Invalid` when the mutation is larger than `MUTATION_BYTES_MAX`, deletes more than `RANGE_TOMBSTONES_MAX`
-    /// ranges, or would expire after the year 2106, which 32 bits of seconds cannot say.
+    /// `Server` for a write that reads first, and has not; `Invalid` when the mutation is larger than
+    /// `MUTATION_BYTES_MAX`, deletes more than `RANGE_TOMBSTONES_MAX` ranges, or would expire after the year 2106, which
+    /// 32 bits of seconds cannot say.
     pub fn mutation(&self, timestamp: i64, now: WallMicros) -> Result<Mutation, RequestError> {
+        if self.reads_first() {
+            return Err(RequestError::Server("the write changes lists that were not read".to_owned()));
+        }
         let local_seconds = now.clamped_seconds();
         let mut changed = Changed::default();
         for part in self.parts.iter().filter(|part| !part.is_empty()) {
@@ -449,6 +600,8 @@ impl BoundWrite {
                         let times = (timestamp, local_seconds, expiry);
                         complex.push((*column, change::complex_column(*before, cells, times)));
                     }
+                    // It was refused above.
+                    BoundChange::OfPresent(_) => {}
                 }
             }
             Row::new(liveness, None, cells).with_complex(complex)

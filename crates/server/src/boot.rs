@@ -205,8 +205,15 @@ fn shard_config(config: &Config, own: NodeId, index: u16) -> ShardConfig {
     let defaults = ShardConfig::new(own, index, config.shards);
     // The defaults are those of a whole node.
     let request_bytes_max = defaults.request_bytes_max / usize::from(config.shards);
-    let (hint_window, tombstone_fail) = (config.hint_window, config.tombstone_fail);
-    ShardConfig { durability, requests_max, request_bytes_max, hint_window, tombstone_fail, ..defaults }
+    ShardConfig {
+        durability,
+        requests_max,
+        request_bytes_max,
+        hint_window: config.hint_window,
+        tombstone_warn: config.tombstone_warn,
+        tombstone_fail: config.tombstone_fail,
+        ..defaults
+    }
 }
 
 /// Membership as the data directory and the settings have it.

@@ -4,7 +4,7 @@
 //! on a unary call; nothing of it is lost either way.
 
 use crate::auth::Login;
-use crate::execute::{Answer, Effect, Executor, Options, Plan, SchemaChanged};
+use crate::execute::{Answer, Effect, Executor, Options, Plan, Planned, SchemaChanged};
 use crate::execute_stream::{Answers, Columns};
 use crate::statements::{Statement, column_message};
 use crate::trace::Traced;
@@ -43,7 +43,16 @@ pub(crate) fn status(error: &RequestError) -> Status {
     Status::with_details(Code::from(status_code(error) as i32), error.to_string(), status_details(error))
 }
 
-/// What a request asks for, and the columns that its answer needs.
+/// How the answer to a statement is to be written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Form {
+    /// The columns of its rows.
+    pub(crate) columns: Columns,
+    /// What the client should know besides.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What a request asks for, and how it is to be answered.
 ///
 /// # Errors
 /// When it cannot be executed.
@@ -51,7 +60,7 @@ pub(crate) fn plan(
     executor: &Executor,
     request: proto::ExecuteRequest,
     login: Login,
-) -> Result<(Plan, Columns), RequestError> {
+) -> Result<(Plan, Form), RequestError> {
     use proto::execute_request::Statement as Text;
     let view = executor.view()?;
     let keyspace = Some(request.keyspace.as_str()).filter(|keyspace| !keyspace.is_empty());
@@ -69,9 +78,9 @@ pub(crate) fn plan(
         paging_state: Some(request.paging_state).filter(|state| !state.is_empty()),
         login,
     };
-    let plan = executor.plan(&statement, &values, options)?;
+    let Planned { plan, warnings } = executor.plan(&statement, &values, options)?;
     let columns = columns_of(&statement, is_prepared, &request.result_metadata_id);
-    Ok((plan, columns))
+    Ok((plan, Form { columns, warnings }))
 }
 
 /// Who calls.
@@ -114,23 +123,23 @@ pub(crate) async fn execute(
     executor: &Arc<Executor>,
     request: proto::ExecuteRequest,
     caller: Caller,
-) -> Result<(Answer, Columns, TraceTold), RequestError> {
+) -> Result<(Answer, Form, TraceTold), RequestError> {
     let traced = request.trace.then(|| traced(executor, &request, caller.client));
-    let (plan, columns) = plan(executor, request, caller.login)?;
+    let (plan, form) = plan(executor, request, caller.login)?;
     let Some(traced) = traced else {
-        return Ok((executor.wait(plan, None).await?, columns, TraceTold::default()));
+        return Ok((executor.wait(plan, None).await?, form, TraceTold::default()));
     };
     match executor.begin_trace(traced).await {
         Err(error) => {
             let warning = Some(format!("The request was not traced: {error}"));
-            Ok((executor.wait(plan, None).await?, columns, TraceTold { warning, ..TraceTold::default() }))
+            Ok((executor.wait(plan, None).await?, form, TraceTold { warning, ..TraceTold::default() }))
         }
         Ok(trace) => {
             let result = executor.wait(plan, Some(&trace)).await;
             let id = Bytes::copy_from_slice(&trace.id.to_be_bytes());
             let executor = executor.clone();
             tokio::spawn(async move { executor.finish_trace(&trace).await });
-            Ok((result?, columns, TraceTold { id, warning: None }))
+            Ok((result?, form, TraceTold { id, warning: None }))
         }
     }
 }
@@ -173,13 +182,14 @@ fn bound_value(value: proto::Value) -> Result<BoundValue, RequestError> {
 }
 
 /// The message for an answer.
-pub(crate) fn answer_message(answer: Answer, columns: &Columns) -> proto::ExecuteResponse {
+pub(crate) fn answer_message(mut answer: Answer, form: Form) -> proto::ExecuteResponse {
     use proto::execute_response::Result as Kind;
-    let mut warnings = Vec::new();
+    let Form { columns, mut warnings } = form;
+    warnings.extend(answer.take_warnings());
     let kind = match answer {
         Answer::Data(ShardResponse::Written) => Kind::Void(proto::Void {}),
-        Answer::Data(ShardResponse::Rows { rows, paging_state }) => {
-            let (columns, metadata_id) = match columns {
+        Answer::Data(ShardResponse::Rows { rows, paging_state, .. }) => {
+            let (columns, metadata_id) = match &columns {
                 Columns::None => Default::default(),
                 Columns::Known(shape) => (Vec::new(), shape.metadata_id.clone()),
                 Columns::Sent(shape, true) => (shape.columns.clone(), shape.metadata_id.clone()),
@@ -189,7 +199,7 @@ pub(crate) fn answer_message(answer: Answer, columns: &Columns) -> proto::Execut
             Kind::Rows(proto::Rows { columns, metadata_id, rows, paging_state })
         }
         Answer::Use(keyspace) => Kind::SetKeyspace(proto::SetKeyspace { keyspace }),
-        Answer::Schema(SchemaChanged { keyspace, table, user_type, effect, epoch, warning }) => {
+        Answer::Schema(SchemaChanged { keyspace, table, user_type, effect, epoch, .. }) => {
             let effect = match effect {
                 Effect::Created => proto::schema_change::Effect::Created,
                 Effect::Updated => proto::schema_change::Effect::Updated,
@@ -199,7 +209,6 @@ pub(crate) fn answer_message(answer: Answer, columns: &Columns) -> proto::Execut
             };
             let (effect, epoch) = (effect.into(), epoch.0);
             let (table, user_type) = (table.unwrap_or_default(), user_type.unwrap_or_default());
-            warnings.extend(warning);
             Kind::SchemaChange(proto::SchemaChange { effect, keyspace, table, epoch, user_type })
         }
     };
@@ -283,8 +292,8 @@ impl helenus_server::Helenus for ClientService {
         let _call = self.executor.call();
         let caller = Caller::of(&request);
         let executed = execute(&self.executor, request.into_inner(), caller).await;
-        let (answer, columns, traced) = executed.map_err(|error| status(&error))?;
-        Ok(Response::new(traced.told(answer_message(answer, &columns))))
+        let (answer, form, traced) = executed.map_err(|error| status(&error))?;
+        Ok(Response::new(traced.told(answer_message(answer, form))))
     }
 
     async fn execute_stream(

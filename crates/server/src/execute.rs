@@ -126,6 +126,26 @@ pub(crate) enum Plan {
     Done(Answer),
 }
 
+/// A statement that is ready to be executed, and what its client should know of it: every front door says that
+/// with the answer, beside what the answer itself brings ([`Answer::take_warnings`]).
+pub(crate) struct Planned {
+    /// Where it goes.
+    pub(crate) plan: Plan,
+    /// What can be said before it is executed.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Answer {
+    /// What the client should know of how it came about.
+    pub(crate) fn take_warnings(&mut self) -> Vec<String> {
+        match self {
+            Answer::Data(Response::Rows { warnings, .. }) => std::mem::take(warnings),
+            Answer::Schema(changed) => changed.warning.take().into_iter().collect(),
+            Answer::Data(Response::Written) | Answer::Use(_) => Vec::new(),
+        }
+    }
+}
+
 /// The front desk of a node.
 pub(crate) struct Executor {
     /// The node's picture of the cluster.
@@ -260,7 +280,7 @@ impl Executor {
         statement: &Statement,
         values: &[BoundValue],
         options: Options,
-    ) -> Result<Plan, RequestError> {
+    ) -> Result<Planned, RequestError> {
         self.plan_bound(self.bind(statement, values)?, options)
     }
 
@@ -282,7 +302,8 @@ impl Executor {
     ///
     /// # Errors
     /// When a table that the node answers by itself cannot be read so.
-    pub(crate) fn plan_bound(&self, bound: Bound, options: Options) -> Result<Plan, RequestError> {
+    pub(crate) fn plan_bound(&self, bound: Bound, options: Options) -> Result<Planned, RequestError> {
+        let warnings = bound.warnings();
         let timeout = options.timeout.unwrap_or(self.timeout).min(TIMEOUT_MAX);
         let Options { consistency, timestamp, page_rows, paging_state, login, .. } = options;
         let page_rows = match (&bound, page_rows) {
@@ -290,10 +311,12 @@ impl Executor {
             (_, 0) => PAGE_ROWS_DEFAULT,
             (_, rows) => rows,
         };
-        Ok(match bound {
+        let plan = match bound {
             Bound::Write(write) => Plan::Shard(Request::Write { write, consistency, timestamp, timeout }),
-            Bound::Writes(writes) if writes.is_empty() => Plan::Done(Answer::Data(Response::Written)),
-            Bound::Writes(writes) => {
+            Bound::Writes(writes) | Bound::Batch(writes) if writes.is_empty() => {
+                Plan::Done(Answer::Data(Response::Written))
+            }
+            Bound::Writes(writes) | Bound::Batch(writes) => {
                 let request = |write| Request::Write { write, consistency, timestamp, timeout };
                 Plan::Writes(writes.into_iter().map(request).collect())
             }
@@ -308,20 +331,25 @@ impl Executor {
                 let view = self.published.view.load();
                 let state = paging_state.as_ref();
                 let page = virtual_tables::describe(&self.facts(&view), &description, state, page_rows)?;
-                Plan::Done(Answer::Data(Response::Rows { rows: page.rows, paging_state: page.saved }))
+                Plan::Done(Answer::Data(Response::Rows {
+                    rows: page.rows,
+                    paging_state: page.saved,
+                    warnings: Vec::new(),
+                }))
             }
             Bound::Role(statement) => Plan::Role(statement, login),
             Bound::Explain(explain) => {
                 let stages = explained(&explain, &self.published.view.load(), consistency);
                 let rows = stages.iter().map(query::Stage::values).collect();
-                Plan::Done(Answer::Data(Response::Rows { rows, paging_state: None }))
+                Plan::Done(Answer::Data(Response::Rows { rows, paging_state: None, warnings: Vec::new() }))
             }
             Bound::Use(keyspace) => Plan::Done(Answer::Use(keyspace)),
             Bound::Schema(request) => {
                 let new_table_id = TableId(self.table_ids.lock().next_u128());
                 Plan::Schema(request.change(new_table_id, self.clock.now().wall))
             }
-        })
+        };
+        Ok(Planned { plan, warnings })
     }
 
     fn facts<'a>(&'a self, view: &'a ClusterView) -> Facts<'a> {
@@ -342,7 +370,7 @@ impl Executor {
         let bytes = if page_rows == u32::MAX { u32::MAX } else { PAGE_BYTES_MAX as u32 };
         let limits = PageLimits { rows: page_rows, bytes };
         let page = virtual_tables::read(&facts, read, paging_state, limits, self.clock.now().wall)?;
-        Ok(Response::Rows { rows: page.rows, paging_state: page.saved })
+        Ok(Response::Rows { rows: page.rows, paging_state: page.saved, warnings: Vec::new() })
     }
 
     /// Gives a request to the shard that takes it; a full inbox is an answer, and so is storage that
@@ -481,8 +509,9 @@ fn warning(change: &SchemaChange, before: &Schema, schema: &Schema) -> Option<St
         SchemaChange::CreateTable { .. } if tables >= TABLES_WARNED => Some(format!(
             "The cluster has {tables} tables, which slows its nodes down: {TABLES_MAX} is the most that it can have"
         )),
-        SchemaChange::AlterKeyspace { name, replication: Some(replication), .. }
-            if before.keyspace(name).is_some_and(|keyspace| keyspace.replication != *replication) =>
+        SchemaChange::AlterKeyspace { name, .. }
+            if before.keyspace(name).map(|keyspace| &keyspace.replication)
+                != schema.keyspace(name).map(|keyspace| &keyspace.replication) =>
         {
             Some(
                 "The replication of what is stored does not change by itself: until a repair a new replica lacks what \

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
-use crate::client_service::{Caller, TraceTold, answer_message, execute, plan};
+use crate::client_service::{Caller, Form, TraceTold, answer_message, execute, plan};
 
 /// Requests of one stream that are in work or answered and not read.
 const STREAM_REQUESTS_MAX: usize = 4_096;
@@ -29,8 +29,8 @@ pub(crate) enum Answered {
     Request {
         /// Of the request.
         id: u64,
-        /// For rows.
-        columns: Columns,
+        /// How it is written.
+        form: Form,
         /// What came out.
         result: Result<Answer, RequestError>,
         /// What is said of its trace.
@@ -41,9 +41,10 @@ pub(crate) enum Answered {
 }
 
 /// The columns of an answer, if it has rows.
-#[derive(Clone)]
+#[derive(Clone, Debug, Default)]
 pub(crate) enum Columns {
     /// No rows are returned.
+    #[default]
     None,
     /// The client knows them.
     Known(Arc<ResultShape>),
@@ -55,7 +56,7 @@ pub(crate) enum Columns {
 pub(crate) struct Reply {
     permit: mpsc::OwnedPermit<Answered>,
     id: u64,
-    columns: Columns,
+    form: Form,
 }
 
 impl Reply {
@@ -64,14 +65,14 @@ impl Reply {
         self.answer(outcome.map(Answer::Data));
     }
 
-    fn answer_traced(self, answer: Answer, columns: Columns, traced: TraceTold) {
+    fn answer_traced(self, answer: Answer, form: Form, traced: TraceTold) {
         let Reply { permit, id, .. } = self;
-        permit.send(Answered::Request { id, columns, result: Ok(answer), traced });
+        permit.send(Answered::Request { id, form, result: Ok(answer), traced });
     }
 
     fn answer(self, result: Result<Answer, RequestError>) {
-        let Reply { permit, id, columns } = self;
-        permit.send(Answered::Request { id, columns, result, traced: TraceTold::default() });
+        let Reply { permit, id, form } = self;
+        permit.send(Answered::Request { id, form, result, traced: TraceTold::default() });
     }
 }
 
@@ -90,8 +91,8 @@ impl Stream for Answers {
                 use proto::execute_stream_response::Outcome;
                 let (id, outcome) = match answered {
                     Answered::Broken(status) => return Err(status),
-                    Answered::Request { id, columns, result: Ok(answer), traced } => {
-                        (id, Outcome::Response(traced.told(answer_message(answer, &columns))))
+                    Answered::Request { id, form, result: Ok(answer), traced } => {
+                        (id, Outcome::Response(traced.told(answer_message(answer, form))))
                     }
                     Answered::Request { id, result: Err(error), .. } => (id, Outcome::Error((&error).into())),
                 };
@@ -133,7 +134,7 @@ async fn take_in(
         };
         match request {
             Ok(Some(proto::ExecuteStreamRequest { id, execute })) => {
-                let reply = Reply { permit, id, columns: Columns::None };
+                let reply = Reply { permit, id, form: Form::default() };
                 execute_one(&executor, execute, &caller, reply);
             }
             Ok(None) => return,
@@ -155,7 +156,7 @@ fn execute_one(executor: &Arc<Executor>, request: Option<proto::ExecuteRequest>,
         let (executor, request, caller) = (executor.clone(), request.clone(), caller.clone());
         tokio::spawn(async move {
             match execute(&executor, request, caller).await {
-                Ok((answer, columns, traced)) => reply.answer_traced(answer, columns, traced),
+                Ok((answer, form, traced)) => reply.answer_traced(answer, form, traced),
                 Err(error) => reply.answer(Err(error)),
             }
         });
@@ -163,16 +164,16 @@ fn execute_one(executor: &Arc<Executor>, request: Option<proto::ExecuteRequest>,
     }
     match request.and_then(|request| plan(executor, request, caller.login.clone())) {
         Err(error) => reply.answer(Err(error)),
-        Ok((Plan::Done(answer), columns)) => {
-            reply.columns = columns;
+        Ok((Plan::Done(answer), form)) => {
+            reply.form = form;
             reply.answer(Ok(answer));
         }
-        Ok((Plan::Shard(request), columns)) => {
-            reply.columns = columns;
+        Ok((Plan::Shard(request), form)) => {
+            reply.form = form;
             executor.submit(request, ReplyTo::Stream(reply), None);
         }
-        Ok((plan @ (Plan::Schema(_) | Plan::Writes(_) | Plan::Role(..)), columns)) => {
-            reply.columns = columns;
+        Ok((plan @ (Plan::Schema(_) | Plan::Writes(_) | Plan::Role(..)), form)) => {
+            reply.form = form;
             // Bounded as the stream's requests are: each holds a permit.
             let executor = executor.clone();
             tokio::spawn(async move { reply.answer(executor.wait(plan, None).await) });

@@ -4,7 +4,7 @@
 //! the node does not do is refused by name.
 
 use crate::auth::Login;
-use crate::execute::{Answer, Effect, Executor, Options, Plan, SchemaChanged};
+use crate::execute::{Answer, Effect, Executor, Options, Plan, Planned, SchemaChanged};
 use crate::shard_loop::Outcome;
 use crate::statements::{ResultShape, Statement, native_columns};
 use crate::trace::{Trace, Traced};
@@ -164,7 +164,8 @@ fn ready(
     if !statement.shape.columns.is_empty() {
         form.shape = Some(statement.shape.clone());
     }
-    let plan = executor.plan(statement, &values, options)?;
+    let Planned { plan, warnings } = executor.plan(statement, &values, options)?;
+    form.warnings = warnings;
     if statement.prepared.kind() == query::PreparedKind::Write {
         form.write_type = Some(WriteType::Simple);
     }
@@ -258,8 +259,8 @@ pub(crate) fn batch(
         bound.push(executor.bind(&statement, &in_order(values, statement.prepared.parameters())?)?);
     }
     let (options, _) = options(&parameters, &view, login)?;
-    let plan = executor.plan_bound(Bound::batch(bound, is_logged)?, options)?;
-    Ok(Ready { plan, form: Form { write_type: Some(write_type), ..Form::default() }, whole: true })
+    let Planned { plan, warnings } = executor.plan_bound(Bound::batch(bound, is_logged)?, options)?;
+    Ok(Ready { plan, form: Form { warnings, write_type: Some(write_type), ..Form::default() }, whole: true })
 }
 
 /// Bytes of a result that is sent in one answer, at most: above that a client must take pages.
@@ -275,10 +276,12 @@ pub(crate) async fn run_whole(
         Plan::Shard(request) => request,
         other => return executor.wait(other, trace).await,
     };
-    let (mut all, mut bytes) = (Vec::new(), 0);
+    let (mut all, mut all_warnings, mut bytes) = (Vec::new(), Vec::new(), 0);
     loop {
         let answer = executor.wait(Plan::Shard(request.clone()), trace).await?;
-        let Answer::Data(ShardResponse::Rows { rows, paging_state: next }) = answer else { return Ok(answer) };
+        let Answer::Data(ShardResponse::Rows { rows, paging_state: next, warnings }) = answer else {
+            return Ok(answer);
+        };
         bytes += rows.iter().flatten().map(|value| 4 + value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
         if bytes > WHOLE_RESULT_BYTES_MAX {
             let message = format!(
@@ -287,9 +290,13 @@ pub(crate) async fn run_whole(
             return Err(RequestError::Invalid(message));
         }
         all.extend(rows);
+        all_warnings.extend(warnings);
         match (&mut request, next) {
             (node::io::Request::Read { paging_state, .. }, Some(next)) => *paging_state = Some(next),
-            _ => return Ok(Answer::Data(ShardResponse::Rows { rows: all, paging_state: None })),
+            _ => {
+                let (rows, warnings) = (all, all_warnings);
+                return Ok(Answer::Data(ShardResponse::Rows { rows, paging_state: None, warnings }));
+            }
         }
     }
 }
@@ -357,11 +364,14 @@ impl Answered {
 
     /// The answer as it is written.
     pub(crate) fn into_answer(self) -> native::Answer {
-        let Answered { stream, form, result, .. } = self;
+        let Answered { stream, form, mut result, .. } = self;
         let Form { shape, omit, changed, mut warnings, tracing_id, write_type } = form;
+        if let Ok(answer) = &mut result {
+            warnings.extend(answer.take_warnings());
+        }
         let response = match result {
             Ok(Answer::Data(ShardResponse::Written)) => Response::Result(QueryResult::Void),
-            Ok(Answer::Data(ShardResponse::Rows { rows, paging_state })) => {
+            Ok(Answer::Data(ShardResponse::Rows { rows, paging_state, .. })) => {
                 let columns = match &shape {
                     Some(shape) if omit => Columns::Omitted(shape.native.len()),
                     Some(shape) => Columns::Sent(shape.native.clone()),
@@ -372,10 +382,7 @@ impl Answered {
                 Response::Result(QueryResult::Rows(Rows { metadata, rows }))
             }
             Ok(Answer::Use(keyspace)) => Response::Result(QueryResult::SetKeyspace(keyspace)),
-            Ok(Answer::Schema(changed)) => {
-                warnings.extend(changed.warning.clone());
-                Response::Result(schema_change(changed))
-            }
+            Ok(Answer::Schema(changed)) => Response::Result(schema_change(changed)),
             Err(error) => Response::Error(ErrorResponse::of_request(&error, write_type.unwrap_or(WriteType::Simple))),
         };
         native::Answer { stream, extras: Extras { warnings, tracing_id, ..Extras::default() }, response }

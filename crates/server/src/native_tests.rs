@@ -224,8 +224,48 @@ async fn failures_have_the_codes_that_drivers_act_on() {
     serial.consistency = ConsistencyLevel::Serial;
     let text = "SELECT * FROM k.t WHERE a = 1".to_owned();
     assert_eq!(failure(Request::Query(Query { text, parameters: serial })).await, Failure::Invalid);
+    assert_eq!(failure(query("DROP TABLE system.local")).await, Failure::Unauthorized);
+    assert_eq!(
+        failure(query("CREATE TABLE k.t (a int PRIMARY KEY) WITH gc_grace_seconds = -1")).await,
+        Failure::Configuration
+    );
+    let operands = vec!["int".to_owned(), "int".to_owned()];
+    let division =
+        Failure::FunctionFailure { keyspace: "system".to_owned(), function: "/".to_owned(), arguments: operands };
+    assert_eq!(failure(query("SELECT 1 / 0 FROM system.local")).await, division);
     assert_eq!(failure(Request::Startup(Startup::default())).await, Failure::Protocol);
     assert_eq!(failure(Request::AuthResponse(None)).await, Failure::Protocol);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn answers_carry_warnings_about_what_hurts_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder);
+    let node = node(&config).await;
+    let mut client = Client::connect(&config, Version::V4, None).await;
+    client.run(KEYSPACE).await;
+    let mut warnings = async |text: &str| client.ask(query(text)).await.extras.warnings;
+    let kept = "CREATE TABLE k.t (a int, b int, PRIMARY KEY (a, b)) WITH read_repair = 'NONE'";
+    let expected = "The option 'read_repair' is kept, but has no effect: a read repairs what it finds to differ before \
+                    it answers";
+    assert_eq!(warnings(kept).await, [expected]);
+    let scan = "SELECT count(*) FROM k.t";
+    assert_eq!(warnings(scan).await, ["Aggregation query used without partition key"]);
+    assert_eq!(warnings("SELECT * FROM k.t WHERE a = 1").await, [""; 0]);
+    let inserts: String = (0..11).map(|a| format!("INSERT INTO k.t (a, b) VALUES ({a}, 1);")).collect();
+    let told = warnings(&format!("BEGIN UNLOGGED BATCH {inserts} APPLY BATCH")).await;
+    assert!(
+        matches!(&told[..], [only] if only.starts_with("Unlogged batch covering 11 partitions detected")),
+        "{told:?}"
+    );
+    for chunk in 0..11 {
+        let deletes: String =
+            (0..100).map(|b| format!("DELETE FROM k.t WHERE a = 1 AND b = {};", chunk * 100 + b)).collect();
+        assert_eq!(warnings(&format!("BEGIN BATCH {deletes} APPLY BATCH")).await, [""; 0]);
+    }
+    let told = warnings("SELECT * FROM k.t WHERE a = 1").await;
+    assert_eq!(told, ["Read 0 live rows and 1100 tombstone cells for a query of k.t (see tombstone_warn)"]);
     node.stop().await;
 }
 

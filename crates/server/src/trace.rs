@@ -188,7 +188,7 @@ impl Executor {
             paging_state: None,
             login: None,
         };
-        self.wait(self.plan_bound(bound, options)?, None).await.map(drop)
+        self.wait(self.plan_bound(bound, options)?.plan, None).await.map(drop)
     }
 }
 

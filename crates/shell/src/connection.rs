@@ -58,6 +58,8 @@ impl ConnectionError {
                 | RequestError::NotFound(_)
                 | RequestError::Unauthorized(_)
                 | RequestError::AlreadyExists { .. }
+                | RequestError::Config(_)
+                | RequestError::FunctionFailure { .. }
                 | RequestError::SchemaTimeout(_) => false,
             },
         };
@@ -85,6 +87,14 @@ pub(crate) enum Outcome {
     Done(Option<u128>),
     /// Rows, where to go on, and the trace.
     Rows(Rows, Option<Bytes>, Option<u128>),
+}
+
+/// What a statement came to, and what the node says of it besides.
+pub(crate) struct Executed {
+    /// What it came to.
+    pub(crate) outcome: Outcome,
+    /// Remarks of the node.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A session with the cluster, and the level at which it works.
@@ -163,7 +173,7 @@ impl Connection {
         page_rows: Option<u32>,
         resume: Option<Bytes>,
         timeout: Option<Duration>,
-    ) -> Result<Outcome, ConnectionError> {
+    ) -> Result<Executed, ConnectionError> {
         let mut statement = Statement::new(text).consistency(self.consistency).trace(self.tracing);
         if let Some(rows) = page_rows {
             statement = statement.page_size(rows);
@@ -175,18 +185,19 @@ impl Connection {
             None => self.session.execute(statement, ()).await?,
             Some(state) => {
                 let page = self.session.pages(statement, ()).await?.resume(state).next_page().await?;
-                let Some(page) = page else { return Ok(Outcome::Rows(Rows::default(), None, None)) };
+                let nothing = Executed { outcome: Outcome::Rows(Rows::default(), None, None), warnings: Vec::new() };
+                let Some(page) = page else { return Ok(nothing) };
                 page
             }
         };
-        let trace = result.trace_id;
+        let (warnings, trace) = (result.warnings.clone(), result.trace_id);
         if result.outcome != client::Outcome::Rows {
-            return Ok(Outcome::Done(trace));
+            return Ok(Executed { outcome: Outcome::Done(trace), warnings });
         }
         let columns = result.columns().iter().map(|column| (column.name.clone(), column.cql_type.clone())).collect();
         let next = result.paging_state().cloned();
         let rows = result.into_rows().into_iter().map(|row| row.cells().to_vec()).collect();
-        Ok(Outcome::Rows(Rows { columns, rows }, next, trace))
+        Ok(Executed { outcome: Outcome::Rows(Rows { columns, rows }, next, trace), warnings })
     }
 
     /// Prepares a statement at the connection's level.

@@ -29,7 +29,7 @@ pub(crate) async fn describe(
             let topology = connection.topology().await?;
             cluster(&topology)
         }
-        Describe::Statement(statement) => match connection.execute(statement, None, None, None).await? {
+        Describe::Statement(statement) => match connection.execute(statement, None, None, None).await?.outcome {
             Outcome::Rows(rows, ..) => shown(&rows),
             Outcome::Done(_) => String::new(),
         },

@@ -2,7 +2,7 @@
 //! statements. Knows nothing of line editing.
 
 use crate::command::{self, Capture, Command, Paging, Show};
-use crate::connection::{Connection, ConnectionError, Outcome};
+use crate::connection::{Connection, ConnectionError, Executed, Outcome};
 use crate::copy::{CopyError, copy};
 use crate::describe::describe;
 use crate::format::{Format, Look, Rows, write_rows};
@@ -292,10 +292,15 @@ impl Session {
     async fn run_statement(&mut self, statement: &str, out: &mut dyn Write) -> Result<(), ItemError> {
         let started = Instant::now();
         let mut paging_state = None;
-        let mut result = Rows::default();
-        let mut traces = Vec::new();
+        let (mut result, mut warnings, mut traces) = (Rows::default(), Vec::new(), Vec::new());
         loop {
-            match self.execute(statement, paging_state.take()).await? {
+            let executed = self.execute(statement, paging_state.take()).await?;
+            for warning in executed.warnings {
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+            match executed.outcome {
                 Outcome::Done(trace) => {
                     traces.extend(trace);
                     break;
@@ -322,6 +327,7 @@ impl Session {
                 break;
             }
         }
+        warnings.iter().for_each(|warning| terminal::error(&format!("Warning: {warning}")));
         for trace in traces {
             self.show_trace(trace, out).await?;
         }
@@ -340,9 +346,9 @@ impl Session {
         let traces = std::mem::take(self.connection.tracing());
         let shown = async {
             for _ in 0..TRACE_TRIES {
-                let session = self.connection.execute(&whole, None, None, None).await?;
+                let session = self.connection.execute(&whole, None, None, None).await?.outcome;
                 if matches!(&session, Outcome::Rows(rows, ..) if !rows.rows.is_empty()) {
-                    let events = self.connection.execute(&events, None, None, None).await?;
+                    let events = self.connection.execute(&events, None, None, None).await?.outcome;
                     return Ok::<_, ConnectionError>(Some(events));
                 }
                 tokio::time::sleep(TRACE_PAUSE).await;
@@ -363,7 +369,7 @@ impl Session {
 
     /// Executes one page of a statement. The driver connects again by itself; when no node can be reached, so that
     /// nothing was done, the statement is tried again for a while.
-    async fn execute(&self, statement: &str, resume: Option<bytes::Bytes>) -> Result<Outcome, ConnectionError> {
+    async fn execute(&self, statement: &str, resume: Option<bytes::Bytes>) -> Result<Executed, ConnectionError> {
         let mut made = 0;
         loop {
             match self.connection.execute(statement, self.page_rows, resume.clone(), None).await {
@@ -410,9 +416,11 @@ fn explain(item: &str, error: &ItemError) -> String {
 fn place(error: &RequestError) -> Option<(u32, u32)> {
     let message = match error {
         RequestError::Syntax { line, column, .. } => return Some((*line, *column)),
-        RequestError::Invalid(message) | RequestError::NotFound(message) | RequestError::Unauthorized(message) => {
-            message
-        }
+        RequestError::Invalid(message)
+        | RequestError::NotFound(message)
+        | RequestError::Config(message)
+        | RequestError::Unauthorized(message)
+        | RequestError::FunctionFailure { message, .. } => message,
         _ => return None,
     };
     let (line, column) = message.strip_suffix(')')?.rsplit_once("(line ")?.1.split_once(':')?;

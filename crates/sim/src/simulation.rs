@@ -668,7 +668,7 @@ impl Simulation {
                     Applied::Maybe => Ok(()),
                 }
             }
-            (Flight::Read(flight), Ok(Response::Rows { rows, paging_state })) => {
+            (Flight::Read(flight), Ok(Response::Rows { rows, paging_state, .. })) => {
                 self.read_answered(client, *flight, &rows, paging_state)
             }
             (Flight::Read(_), Err(_)) => {

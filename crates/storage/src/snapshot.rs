@@ -28,12 +28,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Longest name in bytes.
-pub(crate) const NAME_BYTES_MAX: usize = 150;
+/// Longest name in bytes: with what stands before it while it is made or removed it is the name of a directory.
+pub(crate) const NAME_BYTES_MAX: usize = 240;
 /// The file that describes a snapshot.
 pub(crate) const DESCRIPTION: &str = "SNAPSHOT";
 /// Names of those that are kept when a table is dropped start so.
 const DROPPED: &str = "dropped-";
+const _: () = assert!(
+    DROPPED.len() + model::limits::KEYSPACE_NAME_BYTES_MAX + ".".len() + model::limits::NAME_BYTES_MAX + "-".len() + 32
+        <= NAME_BYTES_MAX
+);
 const TITLE: &str = "helenus snapshot";
 
 /// A snapshot.

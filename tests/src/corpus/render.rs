@@ -32,6 +32,8 @@ pub fn error_lines(error: &ClientError) -> Vec<String> {
             RequestError::WriteFailure { .. } => "WriteFailure",
             RequestError::ReadFailure { .. } => "ReadFailure",
             RequestError::Overloaded(_) => "Overloaded",
+            RequestError::Config(_) => "ConfigError",
+            RequestError::FunctionFailure { .. } => "FunctionFailure",
             _ => "ServerError",
         },
         // The driver refuses what Cassandra's would send on to be refused.
@@ -88,6 +90,7 @@ fn long(names: &[(String, String)], cells: &[Vec<String>]) -> Vec<String> {
 /// The value as a CQL literal; `empty` for no bytes where that is no value, and bytes where they are none.
 fn value_text(cql_type: &CqlType, wire: &[u8]) -> String {
     match Value::from_wire(cql_type, wire) {
+        Ok(Value::Empty) => "empty".to_owned(),
         Ok(value) => value.to_cql_literal(),
         Err(_) if wire.is_empty() => "empty".to_owned(),
         Err(_) => match elements_with_nulls(cql_type, wire) {

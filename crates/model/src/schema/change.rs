@@ -199,6 +199,10 @@ fn invalid<T>(message: String) -> Result<T, RequestError> {
     Err(RequestError::Invalid(message))
 }
 
+fn already_exists(keyspace: &str, table: &str) -> RequestError {
+    RequestError::AlreadyExists { keyspace: keyspace.to_owned(), table: table.to_owned() }
+}
+
 /// `None`, which is no effect, when the error is forgiven.
 fn unless<T>(forgiven: bool, error: RequestError) -> Result<Option<T>, RequestError> {
     if forgiven { Ok(None) } else { Err(error) }
@@ -216,7 +220,7 @@ impl Schema {
             SchemaChange::CreateKeyspace { name, replication, if_not_exists } => {
                 self.create_keyspace(name, replication, *if_not_exists)
             }
-            SchemaChange::AlterKeyspace { name, replication, if_exists } => match self.find_keyspace(name) {
+            SchemaChange::AlterKeyspace { name, replication, if_exists } => match self.changed_keyspace(name) {
                 Err(missing) => unless(*if_exists, missing),
                 Ok(_) => Ok(replication.as_ref().map(|replication| {
                     let mut next = self.clone();
@@ -225,10 +229,11 @@ impl Schema {
                 })),
             },
             SchemaChange::DropKeyspace { name, if_exists } => {
+                if let Err(missing) = self.changed_keyspace(name) {
+                    return unless(*if_exists, missing);
+                }
                 let mut next = self.clone();
-                let Some(keyspace) = next.keyspaces.remove(name) else {
-                    return unless(*if_exists, RequestError::NotFound(format!("keyspace {name} does not exist")));
-                };
+                let Some(keyspace) = next.keyspaces.remove(name) else { return Ok(None) };
                 for table in keyspace.tables.values() {
                     next.tables.remove(&table.id);
                 }
@@ -236,7 +241,7 @@ impl Schema {
             }
             SchemaChange::CreateTable { table, if_not_exists } => self.create_table(table, *if_not_exists),
             SchemaChange::AlterTable { keyspace, name, alteration, if_exists } => {
-                match self.find_table(keyspace, name) {
+                match self.changed_table(keyspace, name) {
                     Err(missing) => unless(*if_exists, missing),
                     Ok(table) => {
                         let altered = table.altered(alteration, self.find_keyspace(keyspace)?)?;
@@ -244,7 +249,7 @@ impl Schema {
                     }
                 }
             }
-            SchemaChange::DropTable { keyspace, name, if_exists } => match self.find_table(keyspace, name) {
+            SchemaChange::DropTable { keyspace, name, if_exists } => match self.changed_table(keyspace, name) {
                 Err(missing) => unless(*if_exists, missing),
                 Ok(table) => {
                     let mut next = self.clone();
@@ -258,28 +263,36 @@ impl Schema {
             SchemaChange::TruncateTable { keyspace, name } => {
                 let table = self.find_table(keyspace, name)?;
                 let truncated = table.truncated();
-                self.check_id_is_free(truncated.id)?;
+                self.check_id_is_free(truncated.id).map_err(RequestError::Server)?;
                 let mut next = self.with_table(truncated);
                 next.tables.remove(&table.id);
                 Ok(Some(next))
             }
             SchemaChange::CreateType { definition, if_not_exists } => self.create_type(definition, *if_not_exists),
-            SchemaChange::AlterType { keyspace, name, alteration, if_exists } => {
-                let found = self.find_type(keyspace, name).cloned();
-                match found {
-                    Err(missing) => unless(*if_exists, missing),
-                    Ok(definition) => self.alter_type(&definition, alteration),
-                }
-            }
+            SchemaChange::AlterType { keyspace, name, alteration, if_exists } => match self.find_type(keyspace, name) {
+                None => unless(*if_exists, RequestError::NotFound(format!("Type {keyspace}.{name} doesn't exist"))),
+                Some(definition) => self.alter_type(definition, alteration),
+            },
             SchemaChange::DropType { keyspace, name, if_exists } => self.drop_type(keyspace, name, *if_exists),
             SchemaChange::CreateIndex { keyspace, table, index, if_not_exists } => {
-                let found = self.find_table(keyspace, table)?;
+                let found = self.changed_table(keyspace, table)?;
                 let indexed = self.find_keyspace(keyspace)?.with_index(found, index, *if_not_exists)?;
                 Ok(indexed.map(|table| self.with_table(table)))
             }
             SchemaChange::DropIndex { keyspace, name, if_exists } => self.drop_index(keyspace, name, *if_exists),
             SchemaChange::Role(change) => self.apply_role(change),
         }
+    }
+
+    /// The keyspace that a definition is about.
+    fn changed_keyspace(&self, name: &str) -> Result<&Arc<Keyspace>, RequestError> {
+        self.keyspace(name).ok_or_else(|| RequestError::NotFound(format!("Keyspace '{name}' doesn't exist")))
+    }
+
+    /// The table that a definition is about; the words do not tell a missing keyspace from a missing table.
+    fn changed_table(&self, keyspace: &str, name: &str) -> Result<&Arc<Table>, RequestError> {
+        let table = self.keyspace(keyspace).and_then(|keyspace| keyspace.tables.get(name));
+        table.ok_or_else(|| RequestError::NotFound(format!("Table '{keyspace}.{name}' doesn't exist")))
     }
 
     fn drop_index(&self, keyspace: &str, name: &str, if_exists: bool) -> Result<Option<Schema>, RequestError> {
@@ -313,7 +326,7 @@ impl Schema {
         if_not_exists: bool,
     ) -> Result<Option<Schema>, RequestError> {
         if self.keyspaces.contains_key(name) {
-            return unless(if_not_exists, RequestError::AlreadyExists { what: format!("keyspace {name}") });
+            return unless(if_not_exists, already_exists(name, ""));
         }
         let (tables, types) = (BTreeMap::new(), BTreeMap::new());
         let keyspace = Keyspace { name: name.to_owned(), replication: replication.clone(), tables, types };
@@ -323,12 +336,11 @@ impl Schema {
     }
 
     fn create_table(&self, table: &Table, if_not_exists: bool) -> Result<Option<Schema>, RequestError> {
-        let keyspace = self.find_keyspace(&table.keyspace)?;
+        let keyspace = self.changed_keyspace(&table.keyspace)?;
         if keyspace.tables.contains_key(&table.name) {
-            let what = format!("table {}.{}", table.keyspace, table.name);
-            return unless(if_not_exists, RequestError::AlreadyExists { what });
+            return unless(if_not_exists, already_exists(&table.keyspace, &table.name));
         }
-        self.check_id_is_free(table.id)?;
+        self.check_id_is_free(table.id).map_err(RequestError::Config)?;
         if self.tables.len() >= TABLES_MAX {
             return invalid(format!(
                 "Cannot have more than {TABLES_MAX} tables: each costs every node a write buffer and files \
@@ -342,20 +354,20 @@ impl Schema {
         Ok(Some(self.with_table(table)))
     }
 
-    fn find_type(&self, keyspace: &str, name: &str) -> Result<&Arc<UserType>, RequestError> {
-        let found = self.find_keyspace(keyspace)?.types.get(name);
-        found.ok_or_else(|| RequestError::NotFound(format!("type {keyspace}.{name} does not exist")))
+    fn find_type(&self, keyspace: &str, name: &str) -> Option<&Arc<UserType>> {
+        self.keyspace(keyspace).and_then(|keyspace| keyspace.types.get(name))
     }
 
     fn create_type(&self, definition: &UserType, if_not_exists: bool) -> Result<Option<Schema>, RequestError> {
         let UserType { keyspace, name, fields } = definition;
-        let found = self.find_keyspace(keyspace)?;
+        let found = self.changed_keyspace(keyspace)?;
         if found.types.contains_key(name) {
-            return unless(if_not_exists, RequestError::AlreadyExists { what: format!("type {keyspace}.{name}") });
+            let message = format!("A user type with name '{name}' already exists");
+            return unless(if_not_exists, RequestError::Invalid(message));
         }
         let field = |(name, cql_type): &(String, CqlType)| Ok((name.clone(), found.current_type(cql_type)?));
         let fields: Vec<(String, CqlType)> = fields.iter().map(field).collect::<Result<_, RequestError>>()?;
-        check_fields(name, &fields)?;
+        check_fields(&fields, |field| format!("Duplicate field name '{field}' in type '{name}'"))?;
         let definition = Arc::new(UserType { keyspace: keyspace.clone(), name: name.clone(), fields });
         CqlType::user_defined(&definition, true).check()?;
         let mut next = self.clone();
@@ -390,11 +402,12 @@ impl Schema {
     }
 
     fn drop_type(&self, keyspace: &str, name: &str, if_exists: bool) -> Result<Option<Schema>, RequestError> {
-        if let Err(missing) = self.find_type(keyspace, name) {
+        if self.find_type(keyspace, name).is_none() {
+            let missing = RequestError::NotFound(format!("Type '{keyspace}.{name}' doesn't exist"));
             return unless(if_exists, missing);
         }
-        if let Some(user) = self.find_keyspace(keyspace)?.user_of_type(name) {
-            return invalid(format!("Cannot drop user type '{keyspace}.{name}' as it is still used by {user}"));
+        if let Some(users) = self.find_keyspace(keyspace)?.users_of_type(name) {
+            return invalid(format!("Cannot drop user type '{keyspace}.{name}' as it is still used by {users}"));
         }
         let mut next = self.clone();
         next.replace_keyspace(keyspace, |keyspace| {
@@ -404,12 +417,12 @@ impl Schema {
     }
 }
 
-/// Checks the fields of a user-defined type.
-fn check_fields(name: &str, fields: &[(String, CqlType)]) -> Result<(), RequestError> {
+/// Checks the fields of a user-defined type; `duplicate` says that one is there twice.
+fn check_fields(fields: &[(String, CqlType)], duplicate: impl Fn(&str) -> String) -> Result<(), RequestError> {
     let mut seen = BTreeSet::new();
     for (field, cql_type) in fields {
         if !seen.insert(field) {
-            return invalid(format!("Duplicate field name '{field}' in type '{name}'"));
+            return invalid(duplicate(field));
         }
         if *cql_type == CqlType::Counter {
             return invalid("A user type cannot contain counters".to_owned());
@@ -437,23 +450,27 @@ impl UserType {
                     changed = true;
                 }
                 None if if_exists => {}
-                None => return invalid(format!("Unkown field {from} in user type {}", self.name)),
+                None => return invalid(format!("Unkown field {from} in user type {}.{}", self.keyspace, self.name)),
             }
         }
-        check_fields(&self.name, &altered.fields)?;
+        let (keyspace, name) = (&self.keyspace, &self.name);
+        check_fields(&altered.fields, |field| format!("Duplicate field name {field} in type {keyspace}.{name}"))?;
         Ok(changed.then_some(altered))
     }
 }
 
 impl Keyspace {
-    /// What of the keyspace uses its user-defined type `name`: a table or another type.
-    fn user_of_type(&self, name: &str) -> Option<String> {
-        let mut tables = self.tables.values();
-        let uses = |table: &&Arc<Table>| table.columns.iter().any(|column| column.cql_type.uses(&self.name, name));
-        let table = tables.find(uses).map(|table| format!("table {}.{}", self.name, table.name));
-        let mut types = self.types.values();
+    /// What of the keyspace uses its user-defined type `name`: other types, or tables.
+    fn users_of_type(&self, name: &str) -> Option<String> {
         let uses = |other: &&Arc<UserType>| other.types().any(|cql_type| cql_type.uses(&self.name, name));
-        table.or_else(|| types.find(uses).map(|other| format!("type {}.{}", self.name, other.name)))
+        let types: Vec<&str> = self.types.values().filter(uses).map(|other| other.name.as_str()).collect();
+        let uses = |table: &&Arc<Table>| table.columns.iter().any(|column| column.cql_type.uses(&self.name, name));
+        let tables: Vec<&str> = self.tables.values().filter(uses).map(|table| table.name.as_str()).collect();
+        match (types.is_empty(), tables.is_empty()) {
+            (true, true) => None,
+            (true, false) => Some(format!("tables {}", tables.join(", "))),
+            (false, _) => Some(format!("user types {}", types.join(", "))),
+        }
     }
 
     /// The same type with the definitions that user-defined types have now.
@@ -477,7 +494,10 @@ impl Keyspace {
     ) -> Result<Option<UserType>, RequestError> {
         let name = &definition.name;
         if definition.fields.iter().any(|(known, _)| known == field) {
-            let message = format!("Cannot add field {field} to type {name}: a field with name {field} already exists");
+            let message = format!(
+                "Cannot add field {field} to type {}.{name}: a field with name {field} already exists",
+                self.name
+            );
             return unless(if_not_exists, RequestError::Invalid(message));
         }
         let cql_type = self.current_type(cql_type)?;
@@ -499,7 +519,7 @@ impl Keyspace {
         }
         let mut altered = definition.clone();
         altered.fields.push((field.to_owned(), cql_type));
-        check_fields(name, &altered.fields)?;
+        check_fields(&altered.fields, |field| format!("Duplicate field name {field} in type {}.{name}", self.name))?;
         Ok(Some(altered))
     }
 
@@ -668,11 +688,12 @@ impl Table {
         }
         let cql_type = keyspace.current_type(&new.cql_type)?;
         let is_counter = cql_type == CqlType::Counter;
-        if is_counter && !self.is_counter() {
-            return invalid(format!("Cannot add a counter column ({name}) in a non counter column family"));
-        }
-        if !is_counter && self.is_counter() {
-            return invalid(format!("Cannot add a non counter column ({name}) in a counter column family"));
+        if is_counter != self.is_counter() {
+            let (column, table) = if is_counter { ("counter", "non counter") } else { ("non counter", "counter") };
+            return Err(RequestError::Config(format!(
+                "{}.{}: Cannot have a {column} column (\"{name}\") in a {table} table",
+                self.keyspace, self.name
+            )));
         }
         if *is_static && self.clustering().next().is_none() {
             return invalid(
@@ -739,7 +760,7 @@ impl Table {
     fn rename_column(&mut self, from: &str, to: &str, if_exists: bool) -> Result<(), RequestError> {
         let table = format!("{}.{}", self.keyspace, self.name);
         let Some(position) = self.columns.iter().position(|column| column.name == from) else {
-            let message = format!("Column {from} was not found in table {table}");
+            let message = format!("Undefined column name {from} in table {table}");
             return unless::<()>(if_exists, RequestError::Invalid(message)).map(|_| ());
         };
         if !matches!(self.columns[position].kind, ColumnKind::PartitionKey(_) | ColumnKind::Clustering(..)) {
@@ -762,10 +783,10 @@ impl DroppedColumn {
     /// Checks that a column of this name can be added again, now of type `cql_type`.
     fn check_again(&self, new: &NewColumn, cql_type: &CqlType) -> Result<(), RequestError> {
         let name = &self.name;
-        if !cql_type.reads_values_of(&self.cql_type) {
+        if !cql_type.stores_as(&self.cql_type) {
             return invalid(format!(
-                "Cannot re-add previously dropped column '{name}' of type {cql_type}, incompatible with previous type \
-                 {}",
+                "Cannot add a column '{name}' of type {cql_type}, incompatible with previously dropped column \
+                 '{name}' of type {}",
                 self.cql_type
             ));
         }

@@ -13,6 +13,7 @@ use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, pu
 use crate::id::{ColumnId, TableId};
 use crate::table_options::{Compaction, Compression, Fraction, TableOptions};
 use crate::types::{CqlType, UserType};
+use std::collections::BTreeMap;
 
 impl Encode for Replication {
     fn encode(&self, out: &mut Vec<u8>) {
@@ -82,8 +83,10 @@ impl Decode for Column {
     }
 }
 
-/// Tables before they had indexes, as [`Table::decode_before_indexes`] reads them, have no format; this is the first.
-const TABLE_FORMAT: u8 = 2;
+/// Tables before they had indexes, as [`Table::decode_before_indexes`] reads them, have no format. The first format had
+/// no options that have no effect.
+const TABLE_FORMAT: u8 = 3;
+const TABLE_FORMAT_WITHOUT_KEPT: u8 = 2;
 
 impl Encode for Table {
     fn encode(&self, out: &mut Vec<u8>) {
@@ -101,17 +104,18 @@ impl Encode for Table {
 
 impl Decode for Table {
     fn decode(reader: &mut Reader) -> Result<Table, CodecError> {
-        match reader.u8()? {
-            TABLE_FORMAT => {}
+        let options = match reader.u8()? {
+            TABLE_FORMAT => TableOptions::decode,
+            TABLE_FORMAT_WITHOUT_KEPT => TableOptions::decode_without_kept,
             version => return Err(CodecError::Version(version)),
-        }
+        };
         Ok(Table {
             id: TableId::decode(reader)?,
             generation: reader.varint_u32()?,
             keyspace: reader.text()?,
             name: reader.text()?,
             columns: reader.sequence()?,
-            options: TableOptions::decode(reader)?,
+            options: options(reader)?,
             dropped_columns: reader.sequence()?,
             indexes: reader.sequence()?,
         })
@@ -134,7 +138,7 @@ impl Table {
             keyspace: reader.text()?,
             name: reader.text()?,
             columns: reader.sequence()?,
-            options: TableOptions::decode(reader)?,
+            options: TableOptions::decode_without_kept(reader)?,
             dropped_columns: (0..reader.count()?).map(|_| dropped(reader)).collect::<Result<_, CodecError>>()?,
             indexes: Vec::new(),
         })
@@ -236,6 +240,7 @@ impl Encode for TableOptionsChange {
             compression,
             bloom_filter_fp_chance,
             allow_auto_snapshot,
+            kept,
         } = self;
         let mut parts: Vec<(u8, Vec<u8>)> = Vec::new();
         let mut part = |tag: u8, value: Option<Vec<u8>>| parts.extend(value.map(|value| (tag, value)));
@@ -246,6 +251,7 @@ impl Encode for TableOptionsChange {
         part(5, compression.as_ref().map(encoded));
         part(6, bloom_filter_fp_chance.as_ref().map(|chance| encoded(&chance.0)));
         part(7, allow_auto_snapshot.as_ref().map(encoded));
+        part(8, (!kept.is_empty()).then(|| encoded_kept(kept)));
         put_varint(out, parts.len() as u64);
         for (tag, value) in parts {
             out.push(tag);
@@ -257,6 +263,16 @@ impl Encode for TableOptionsChange {
 fn encoded(value: &impl Encode) -> Vec<u8> {
     let mut out = Vec::new();
     value.encode(&mut out);
+    out
+}
+
+fn encoded_kept(kept: &BTreeMap<String, Option<String>>) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_varint(&mut out, kept.len() as u64);
+    for (name, value) in kept {
+        name.encode(&mut out);
+        put_option(&mut out, value.as_ref());
+    }
     out
 }
 
@@ -278,6 +294,15 @@ impl Decode for TableOptionsChange {
                 5 => change.compression = Some(Compression::decode(reader)?),
                 6 => change.bloom_filter_fp_chance = Some(Fraction(reader.varint_u32()?)),
                 7 => change.allow_auto_snapshot = Some(reader.bool()?),
+                8 => {
+                    for _ in 0..reader.count()? {
+                        let (name, value) = (reader.text()?, reader.option()?);
+                        if change.kept.last_key_value().is_some_and(|(last, _)| *last >= name) {
+                            return Err(CodecError::Invalid("table options"));
+                        }
+                        change.kept.insert(name, value);
+                    }
+                }
                 _ => return Err(CodecError::Invalid("table options")),
             }
         }

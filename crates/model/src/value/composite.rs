@@ -113,7 +113,12 @@ impl<'a> Parts<'a> {
     }
 
     fn part(&mut self) -> Result<Option<&'a [u8]>, ValueError> {
-        let cut = || ValueError(format!("a value of type {} ends too early", self.cql_type));
+        let cut = || {
+            ValueError(match self.cql_type {
+                CqlType::Vector { .. } => format!("Not enough bytes to read a {}", self.cql_type),
+                other => format!("a value of type {other} ends too early"),
+            })
+        };
         let (length, rest) = match self.framing {
             Framing::Fixed(length) => (length, self.rest),
             Framing::Vint => {

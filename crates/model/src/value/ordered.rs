@@ -15,22 +15,28 @@
 //! | decimal | sign and exponent length, exponent, pairs of digits, `00` |
 //! | list, set, vector | before each element `40`, at the end `38` |
 //! | map | before each key and each value `40`, at the end `38` |
+//! | a value of no bytes of a type that has others | nothing; before it `3F` instead of `40` |
 //! | tuple, user-defined | before each field `40`, for null `3E`, at the end `38`; nulls at the end are left out |
 //!
 //! One deviation: a bigint is fixed-width here, as in Cassandra's first version of the encoding; its
 //! current one makes it variable. A decimal keeps its number but not its scale, since `1.0` and
-//! `1.00` are one key: it reads back without trailing zeros behind the point. A tuple reads back without
-//! nulls at its end, but for one if it has nothing else.
+//! `1.00` are one key: it reads back without trailing zeros behind the point. A tuple reads back with null for
+//! every field at its end that it lacked.
 
 use super::composite::{self, Parts};
 use super::decimal::Digits;
-use super::{decimal_parts, normalize};
+use super::{decimal_parts, is_empty_value, normalize};
 use crate::codec::CodecError;
 use crate::types::CqlType;
 use bytes::Bytes;
 
 /// Before each part of a value that has parts, and each component of a key.
 pub(crate) const NEXT_COMPONENT: u8 = 0x40;
+/// In its place before a value of no bytes of a type that has others: nothing follows it
+/// ([`CqlType::has_empty_value`]).
+pub(crate) const EMPTY_COMPONENT: u8 = 0x3f;
+/// The same in a key of which the column is descending.
+pub(crate) const EMPTY_COMPONENT_DESCENDING: u8 = 0x41;
 /// In place of a part that is null.
 const NULL_COMPONENT: u8 = 0x3e;
 /// After the last part, and the last component of a whole key.
@@ -126,6 +132,8 @@ pub(super) fn shortest_integer(integer: &[u8]) -> &[u8] {
 /// ([`super::normalize`]).
 pub(crate) fn put(cql_type: &CqlType, wire: &[u8], out: &mut Vec<u8>) {
     match cql_type {
+        // What stands before it says it.
+        _ if is_empty_value(cql_type, wire) => {}
         CqlType::Ascii | CqlType::Text | CqlType::Blob | CqlType::Inet | CqlType::Duration => put_escaped(wire, out),
         CqlType::Boolean => out.push(u8::from(wire != [0])),
         CqlType::Date | CqlType::Time => out.extend_from_slice(wire),
@@ -166,7 +174,7 @@ fn put_parts(cql_type: &CqlType, wire: &[u8], out: &mut Vec<u8>) {
             continue;
         };
         out.resize(out.len() + std::mem::take(&mut nulls), NULL_COMPONENT);
-        out.push(NEXT_COMPONENT);
+        out.push(if is_empty_value(cql_type, part) { EMPTY_COMPONENT } else { NEXT_COMPONENT });
         put(cql_type, part, out);
     }
     out.push(TERMINATOR);
@@ -255,6 +263,10 @@ fn put_decimal(wire: &[u8], out: &mut Vec<u8>) {
 pub(crate) fn take(cql_type: &CqlType, rest: &mut &[u8], descending: bool) -> Result<Bytes, CodecError> {
     let mut form = Form { rest, flip: if descending { 0xff } else { 0 } };
     let wire = form.value(cql_type)?;
+    // That has a form of its own.
+    if is_empty_value(cql_type, &wire) {
+        return Err(INVALID);
+    }
     // Nor is one of a set or map that is not in order.
     if normalize(cql_type, &wire).map_err(|_| INVALID)? != wire {
         return Err(INVALID);
@@ -315,7 +327,14 @@ impl Form<'_> {
             match self.byte()? {
                 TERMINATOR => break,
                 _ if parts.len() == most => return Err(INVALID),
-                NEXT_COMPONENT => parts.push(Some(self.value(composite::type_of_part(cql_type, parts.len()))?)),
+                byte @ (NEXT_COMPONENT | EMPTY_COMPONENT) => {
+                    let part_type = composite::type_of_part(cql_type, parts.len());
+                    let part = if byte == NEXT_COMPONENT { self.value(part_type)? } else { Vec::new() };
+                    if is_empty_value(part_type, &part) != (byte == EMPTY_COMPONENT) {
+                        return Err(INVALID);
+                    }
+                    parts.push(Some(part));
+                }
                 NULL_COMPONENT if composite::is_tuple(cql_type) => parts.push(None),
                 _ => return Err(INVALID),
             }
@@ -328,8 +347,9 @@ impl Form<'_> {
         if !complete {
             return Err(INVALID);
         }
-        if parts.is_empty() && composite::is_tuple(cql_type) {
-            parts.push(None);
+        // Nulls at the end were left out.
+        if composite::is_tuple(cql_type) {
+            parts.resize(most, None);
         }
         Ok(composite::join(cql_type, parts.iter().map(Option::as_deref)))
     }

@@ -301,6 +301,39 @@ pub(super) fn parse_duration(text: &str) -> Option<Value> {
     parts.build(negative).filter(|_| scanner.rest.is_empty())
 }
 
+/// What is wrong with the order of the units of a duration such as `1d2y`, in Cassandra's words; `None` when nothing
+/// is.
+pub(super) fn misplaced_units(text: &str) -> Option<String> {
+    const NAMES: [&str; 10] = [
+        "years",
+        "months",
+        "weeks",
+        "days",
+        "hours",
+        "minutes",
+        "seconds",
+        "milliseconds",
+        "microseconds",
+        "nanoseconds",
+    ];
+    let mut scanner = Scanner { rest: text.strip_prefix('-').unwrap_or(text) };
+    let mut last: Option<usize> = None;
+    while !scanner.rest.is_empty() {
+        scanner.digits(1, 19)?;
+        let length = scanner.rest.find(|next: char| next.is_ascii_digit()).unwrap_or(scanner.rest.len());
+        let (unit, rest) = scanner.rest.split_at(length);
+        scanner.rest = rest;
+        let unit = unit.to_lowercase().replace('µ', "u");
+        let index = UNITS.iter().position(|(name, ..)| *name == unit)?;
+        match last {
+            Some(last) if index == last => return Some(format!("The {} are specified multiple times", NAMES[index])),
+            Some(last) if index < last => return Some(format!("The {} should be after {}", NAMES[last], NAMES[index])),
+            _ => last = Some(index),
+        }
+    }
+    None
+}
+
 /// Writes a duration as cqlsh does, without weeks; one of nothing as `0s`.
 pub(super) fn write_duration(f: &mut fmt::Formatter<'_>, months: i32, days: i32, nanoseconds: i64) -> fmt::Result {
     if (months, days, nanoseconds) == (0, 0, 0) {

@@ -9,7 +9,7 @@ use crate::types::CqlType;
 use bytes::Bytes;
 use std::fmt;
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Longest part of a text that an error quotes, in characters.
 const QUOTED_CHARACTERS_MAX: usize = 64;
@@ -24,6 +24,7 @@ impl Value {
     /// vector or user-defined type: CQL writes such values as terms of their own, not as constants.
     pub fn parse(cql_type: &CqlType, text: &str) -> Result<Value, ValueError> {
         let parsed = match cql_type {
+            CqlType::Inet | CqlType::Timestamp if text.is_empty() => Some(Value::Empty),
             CqlType::Ascii => text.is_ascii().then(|| Value::Ascii(text.to_owned())),
             CqlType::Text => Some(Value::Text(text.to_owned())),
             CqlType::Blob => parse_blob(text),
@@ -49,7 +50,7 @@ impl Value {
             CqlType::Time => temporal::parse_time(text),
             CqlType::Timestamp => temporal::parse_timestamp(text),
             CqlType::Duration => temporal::parse_duration(text),
-            CqlType::Inet => text.parse().ok().map(Value::Inet),
+            CqlType::Inet => parse_address(text).map(Value::Inet),
             CqlType::Uuid => parse_uuid(text).map(Value::Uuid),
             CqlType::TimeUuid => parse_uuid(text).filter(|bits| bits >> 76 & 0xf == 1).map(Value::TimeUuid),
             CqlType::Vector { .. }
@@ -70,6 +71,7 @@ impl Value {
             Value::Timestamp(value) => format!("'{}'", TimestampText(*value, TimestampForm::Literal)),
             Value::Date(_) | Value::Time(_) | Value::Inet(_) => format!("'{self}'"),
             Value::Boolean(value) => value.to_string(),
+            Value::Empty => "''".to_owned(),
             Value::List(values) | Value::Vector(values) => enclosed('[', values.iter().map(Value::to_cql_literal), ']'),
             Value::Set(values) => enclosed('{', values.iter().map(Value::to_cql_literal), '}'),
             Value::Map(entries) => {
@@ -172,6 +174,7 @@ impl fmt::Display for Value {
             Value::Date(date) => temporal::write_date(f, *date),
             Value::Time(nanoseconds) => temporal::write_time(f, *nanoseconds),
             Value::Timestamp(value) => TimestampText(*value, TimestampForm::Table).fmt(f),
+            Value::Empty => Ok(()),
             Value::Duration { months, days, nanoseconds } => temporal::write_duration(f, *months, *days, *nanoseconds),
             Value::Inet(address) => write!(f, "{address}"),
             Value::Uuid(bits) | Value::TimeUuid(bits) => write_uuid(*bits, f),
@@ -183,6 +186,26 @@ impl fmt::Display for Value {
             | Value::UserDefined(_) => f.write_str(&self.to_cql_literal()),
         }
     }
+}
+
+/// An IPv4 or IPv6 address. Of IPv4 the last number may stand for several bytes, as `inet_aton` reads it.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    let numbers = text.split('.').map(|part| {
+        let is_decimal = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        part.parse::<u32>().ok().filter(|_| is_decimal)
+    });
+    let numbers: Vec<u32> = numbers.collect::<Option<_>>()?;
+    let (last, before) = numbers.split_last()?;
+    if before.len() > 3 || before.iter().any(|number| *number > 0xff) {
+        return None;
+    }
+    let bits = 32 - 8 * before.len();
+    let high = before.iter().fold(0u64, |bits, number| bits << 8 | u64::from(*number)) << bits;
+    let fits = u64::from(*last) < 1 << bits;
+    fits.then(|| IpAddr::V4(Ipv4Addr::from((high | u64::from(*last)) as u32)))
 }
 
 /// `0x` and pairs of hexadecimal digits.
@@ -241,7 +264,41 @@ fn not_a(cql_type: &CqlType, text: &str) -> ValueError {
     if quoted.len() < text.len() {
         quoted.push_str("...");
     }
-    ValueError(format!("'{quoted}' is not a valid {cql_type}; expected {expected}"))
+    ValueError(format!("{}; expected {expected}", refusal(cql_type, &quoted)))
+}
+
+/// That `text` is no value of `cql_type`, in Cassandra's words where it has some, since tools match on them.
+fn refusal(cql_type: &CqlType, text: &str) -> String {
+    let is_number =
+        text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
+    match cql_type {
+        CqlType::TinyInt => format!("Unable to make byte from '{text}'"),
+        CqlType::SmallInt => format!("Unable to make short from '{text}'"),
+        CqlType::Int | CqlType::VarInt => format!("Unable to make int from '{text}'"),
+        CqlType::BigInt | CqlType::Counter => format!("Unable to make long from '{text}'"),
+        CqlType::Float => format!("Unable to make float from '{text}'"),
+        CqlType::Double => format!("Unable to make double from '{text}'"),
+        CqlType::Decimal => format!("unable to make BigDecimal from '{text}'"),
+        CqlType::Boolean => format!("Unable to make boolean from '{text}'"),
+        CqlType::Date if is_number => format!("Unable to make unsigned int (for date) from: '{text}'"),
+        CqlType::Date => format!("Unable to coerce '{text}' to a formatted date (long)"),
+        CqlType::Time if is_number => format!("Unable to make long (for time) from: '{text}'"),
+        CqlType::Time => format!("(TimeType) Unable to coerce '{text}' to a formatted time (long)"),
+        CqlType::Timestamp if is_number => format!("Unable to make long (for date) from: '{text}'"),
+        CqlType::Timestamp => format!("Unable to parse a date/time from '{text}'"),
+        // Of a number Cassandra has lost the sign by then.
+        CqlType::Duration if temporal::misplaced_units(text).is_some() => {
+            format!("Invalid duration. {}", temporal::misplaced_units(text).unwrap_or_default())
+        }
+        CqlType::Duration => format!("Unable to convert '{}' to a duration", text.strip_prefix('-').unwrap_or(text)),
+        CqlType::Inet => format!("Unable to make inet address from '{text}'"),
+        CqlType::Uuid => format!("Unable to make UUID from '{text}'"),
+        CqlType::TimeUuid if parse_uuid(text).is_some() => "TimeUUID supports only version 1 UUIDs".to_owned(),
+        CqlType::TimeUuid => format!("Unknown timeuuid representation: {text}"),
+        CqlType::Blob => format!("cannot parse '{}' as hex bytes", text.trim_start_matches("0x")),
+        CqlType::Ascii => format!("Invalid ASCII character in string literal: '{text}'"),
+        other => format!("'{text}' is not a valid {other}"),
+    }
 }
 
 fn integers(least: impl fmt::Display, most: impl fmt::Display) -> String {

@@ -78,6 +78,8 @@ pub(crate) struct Agreed {
     pub(crate) end: Option<ScanPosition>,
     /// About what it takes in memory.
     pub(crate) bytes: usize,
+    /// Tombstones that were passed for it, on the replica that passed the most.
+    pub(crate) tombstones: u32,
 }
 
 /// What a replica has said in this round.
@@ -89,6 +91,21 @@ enum Answer {
     Failed(FailureReason),
     Data(Held),
     Digest(u128),
+}
+
+impl Answer {
+    /// Those that the replica has passed, as far as it says.
+    fn tombstones(&self) -> u32 {
+        match self {
+            Answer::Data(Held::Partition(data)) => data.tombstones,
+            Answer::Data(Held::Range(data)) => {
+                data.partitions.iter().fold(0, |sum, (_, data)| sum.saturating_add(data.tombstones))
+            }
+            // A look-up reads what the rows are now, and counts none.
+            Answer::Data(Held::Rows(_)) => 0,
+            Answer::Waiting | Answer::Retry | Answer::Failed(_) | Answer::Digest(_) => 0,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -516,7 +533,7 @@ impl Round {
 
     /// The replicas agree, or one is enough: the data of one is the answer of all.
     fn take(&mut self) -> RoundStep {
-        let bytes = self.bytes_of_one();
+        let (bytes, tombstones) = (self.bytes_of_one(), self.tombstones());
         let taken = self.contacts.iter_mut().find(|contact| matches!(contact.answer, Answer::Data(_)));
         let Some(contact) = taken else { return RoundStep::Wait };
         let node = contact.node;
@@ -525,7 +542,7 @@ impl Round {
         };
         match self.agreed(held) {
             Err(_) => self.distrust(node),
-            Ok(agreed) => self.end(Agreed { bytes, ..agreed }),
+            Ok(agreed) => self.end(Agreed { bytes, tombstones, ..agreed }),
         }
     }
 
@@ -545,8 +562,7 @@ impl Round {
             }
             (_, Held::Range(data)) => {
                 let partitions = data.partitions.into_iter().map(|(key, data)| partition(key, data));
-                let partitions = partitions.collect::<Result<_, _>>()?;
-                Ok(Agreed { partitions, end: data.next, ..Agreed::default() })
+                Ok(Agreed { partitions: partitions.collect::<Result<_, _>>()?, end: data.next, ..Agreed::default() })
             }
             (_, Held::Rows(data)) => Ok(Agreed::of_look_up(data)),
             // An answer of the other kind is not well formed and was not kept.
@@ -556,7 +572,7 @@ impl Round {
 
     /// All data is there: merge it, find what each replica lacks, and repair.
     fn reconcile(&mut self) -> RoundStep {
-        let bytes = self.bytes_of_one();
+        let (bytes, tombstones) = (self.bytes_of_one(), self.tombstones());
         let mut nodes = Vec::with_capacity(self.contacts.len());
         let (mut partitions, mut ranges, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         for contact in &self.contacts {
@@ -575,7 +591,7 @@ impl Round {
                     let key = &command.partition;
                     let end = reconciled.end.map(|last| within(command, last));
                     let partitions = vec![AgreedPartition::of(key, &reconciled.static_row, &reconciled.rows)];
-                    let agreed = Agreed { partitions, end, bytes, ..Agreed::default() };
+                    let agreed = Agreed { partitions, end, bytes, tombstones, ..Agreed::default() };
                     let lacking = reconciled.repairs.into_iter().map(|records| self.mutations(key, records));
                     (agreed, lacking.collect::<Vec<_>>())
                 })
@@ -583,7 +599,8 @@ impl Round {
             Question::Range(command) => {
                 let reconciled = reconcile_scan(command, &self.purge, &ranges, self.broken.coverage_ignored);
                 reconciled.map(|scan| {
-                    let agreed = Agreed { partitions: scan.partitions, end: scan.next, bytes, ..Agreed::default() };
+                    let agreed =
+                        Agreed { partitions: scan.partitions, end: scan.next, bytes, tombstones, ..Agreed::default() };
                     let of_replica = |lacking: Vec<(PartitionKey, Vec<Record>)>| {
                         lacking.into_iter().flat_map(|(key, records)| self.mutations(&key, records)).collect()
                     };
@@ -654,6 +671,11 @@ impl Round {
     fn end(&mut self, agreed: Agreed) -> RoundStep {
         self.contacts.clear();
         RoundStep::End(Ok(agreed))
+    }
+
+    /// Those that were passed on the replica that passed the most.
+    fn tombstones(&self) -> u32 {
+        self.contacts.iter().map(|contact| contact.answer.tombstones()).max().unwrap_or(0)
     }
 
     /// About what the answer of one replica takes in memory.

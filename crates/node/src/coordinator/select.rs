@@ -56,6 +56,13 @@ pub(crate) struct PieceId {
     number: u32,
 }
 
+impl PieceId {
+    /// For the one round that a write asks for.
+    pub(crate) fn of_write(request: RequestId) -> PieceId {
+        PieceId { request, number: 0 }
+    }
+}
+
 /// What one round at a time asks for.
 #[derive(Debug)]
 enum Part {
@@ -133,6 +140,10 @@ pub(crate) struct Select {
     now: WallMicros,
     /// Tombstones that a replica may pass in one round.
     tombstones: u32,
+    /// More than these that a page has passed its client is told of.
+    tombstones_warned: u32,
+    /// Those that were passed for this page.
+    tombstones_passed: u32,
     /// Pieces asked for at a time, at most: one read does not take all that a replica like this one takes on.
     at_once_max: usize,
     builder: ResultBuilder,
@@ -241,6 +252,8 @@ impl Select {
             begun_at,
             now,
             tombstones: config.tombstone_fail,
+            tombstones_warned: config.tombstone_warn,
+            tombstones_passed: 0,
             at_once_max: (config.replica_ops_max / 2).max(1),
             builder,
             view: RowView::default(),
@@ -319,6 +332,7 @@ impl Select {
                     break;
                 }
             };
+            self.tombstones_passed = self.tombstones_passed.saturating_add(agreed.tombstones);
             match self.take(&agreed) {
                 Err(error) => return SelectStep::Fail(error),
                 Ok(Taken::Full) => return SelectStep::Finish { exhausted: false },
@@ -529,13 +543,26 @@ impl Select {
         }
     }
 
+    /// What the client should know of this page.
+    fn warnings(&self) -> Vec<String> {
+        if self.tombstones_passed <= self.tombstones_warned {
+            return Vec::new();
+        }
+        let (rows, tombstones, table) = (self.rows_taken, self.tombstones_passed, self.read.table());
+        vec![format!(
+            "Read {rows} live rows and {tombstones} tombstone cells for a query of {}.{} (see tombstone_warn)",
+            table.keyspace, table.name
+        )]
+    }
+
     /// The client's answer.
     ///
     /// # Errors
     /// As the builder.
     pub(crate) fn finish(self, exhausted: bool) -> Result<Response, RequestError> {
+        let warnings = self.warnings();
         let page = self.builder.finish(exhausted)?;
-        Ok(Response::Rows { rows: page.rows, paging_state: page.saved })
+        Ok(Response::Rows { rows: page.rows, paging_state: page.saved, warnings })
     }
 }
 

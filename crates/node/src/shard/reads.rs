@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// How a round ends.
 #[derive(Debug)]
-enum RoundEnd {
+pub(super) enum RoundEnd {
     /// With an answer, or without.
     Of(Result<Agreed, RequestError>),
     /// Other replicas hold parts of its range now.
@@ -101,7 +101,9 @@ impl Shard {
     }
 
     fn note_end(&mut self, out: &mut Out<'_>, piece: PieceId, ended: Option<RoundEnd>) {
-        let Some(select) = self.selects.get_mut(&piece.request) else { return };
+        let Some(select) = self.selects.get_mut(&piece.request) else {
+            return self.on_present(out, piece.request, ended);
+        };
         match ended {
             None => {}
             Some(RoundEnd::Of(result)) => select.answered(piece, result),
@@ -127,7 +129,7 @@ impl Shard {
     }
 
     /// Carries out what a round decided, until it waits or ends. It was known, and its timer set, as `known_as`.
-    fn drive_round(
+    pub(super) fn drive_round(
         &mut self,
         out: &mut Out<'_>,
         known_as: OpId,

@@ -271,7 +271,7 @@ fn pages_go_on_exactly_when_nodes_have_joined_in_between() {
     let views = [&[1, 2, 3][..], &[1, 2, 3, 4], &[1, 2, 3, 4, 5, 6, 7], &[1, 3, 5, 7], &[1, 2, 6]];
     let schema = cluster.view.schema.clone();
     let placed = |epoch: u64, nodes: &[u128]| {
-        let change = crate::test_cluster::schema(2, &[crate::test_cluster::TABLE]);
+        let change = crate::test_cluster::schema(2, &[crate::test_cluster::TABLE, crate::test_cluster::LISTS]);
         assert_eq!(schema.tables().keys().collect::<Vec<_>>(), change.tables().keys().collect::<Vec<_>>());
         view(epoch, nodes, change)
     };
@@ -294,8 +294,13 @@ fn pages_go_on_exactly_when_nodes_have_joined_in_between() {
 fn a_scan_under_way_is_cut_anew_when_the_placement_changes() {
     for moment in 0..40 {
         let (mut cluster, expected) = filled(&[1, 2, 3, 4, 5, 6, 7], 7, 20, 2);
-        let placed =
-            |epoch, nodes: &[u128]| view(epoch, nodes, crate::test_cluster::schema(2, &[crate::test_cluster::TABLE]));
+        let placed = |epoch, nodes: &[u128]| {
+            view(
+                epoch,
+                nodes,
+                crate::test_cluster::schema(2, &[crate::test_cluster::TABLE, crate::test_cluster::LISTS]),
+            )
+        };
         cluster.publish(placed(11, &[1, 2, 3]));
         let request = cluster.read_page(1, SCAN, QUORUM, 5_000, None);
         for _ in 0..moment {
@@ -315,7 +320,7 @@ fn a_scan_under_way_is_cut_anew_when_the_placement_changes() {
 #[test]
 fn a_replica_with_a_newer_view_refuses_a_range_that_it_does_not_hold_whole() {
     let (mut cluster, expected) = filled(&[1, 2, 3, 4, 5, 6, 7], 7, 20, 1);
-    let schema = || crate::test_cluster::schema(2, &[crate::test_cluster::TABLE]);
+    let schema = || crate::test_cluster::schema(2, &[crate::test_cluster::TABLE, crate::test_cluster::LISTS]);
     cluster.publish(view(11, &[1, 2, 3], schema()));
     // All but the coordinator know of the next view.
     let next = view(12, &[1, 2, 3, 4, 5], schema());

@@ -2,9 +2,9 @@
 
 use super::{SchemaRequest, check_length, check_not_system};
 use crate::ast::{AlterTable, AlterType, CreateType, FieldDefinition, Name, QualifiedName, TableAlteration};
-use crate::ast::{ColumnDefinition, TypeAlteration};
+use crate::ast::{ColumnDefinition, TypeAlteration, TypeNameKind};
 use crate::source::Source;
-use crate::table_options::table_options;
+use crate::table_options::{check_kept, table_options};
 use crate::type_name::Types;
 use model::RequestError;
 use model::schema::{self, NewColumn, SchemaChange};
@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 pub(crate) fn alter_table(types: Types<'_>, alter: &AlterTable) -> Result<SchemaRequest, RequestError> {
     let Types { source, keyspace, .. } = types;
     check_not_system(source, alter.name.at(), keyspace)?;
-    let mut drops_now = false;
+    let (mut drops_now, mut warnings) = (false, Vec::new());
     let alteration = match &alter.alteration {
         TableAlteration::Add { if_not_exists, columns } => {
             let columns = columns.iter().map(|column| new_column(types, column)).collect::<Result<_, _>>()?;
@@ -36,11 +36,23 @@ pub(crate) fn alter_table(types: Types<'_>, alter: &AlterTable) -> Result<Schema
             let renames = renamed(source, "Column", renames)?;
             schema::TableAlteration::Rename { renames, if_exists: *if_exists }
         }
-        TableAlteration::With(properties) => schema::TableAlteration::With(table_options(source, properties)?),
+        TableAlteration::With(properties) => {
+            if let Some(id) = properties.iter().find(|property| property.name.text == "id") {
+                return Err(source.config(id.name.at, "Cannot alter table id."));
+            }
+            let (change, told) = table_options(source, properties)?;
+            // As far as this node knows the table; without it the log refuses the change.
+            let table = types.schema.find_table(keyspace, &alter.name.name.text);
+            let mut options = table.map(|table| table.options.clone()).unwrap_or_default();
+            change.apply_to(&mut options);
+            check_kept(source, alter.name.at(), &options)?;
+            warnings = told;
+            schema::TableAlteration::With(change)
+        }
     };
     let (keyspace, name) = (keyspace.to_owned(), alter.name.name.text.clone());
     let change = SchemaChange::AlterTable { keyspace, name, alteration, if_exists: alter.if_exists };
-    Ok(SchemaRequest { drops_now, ..SchemaRequest::new(change) })
+    Ok(SchemaRequest { drops_now, warnings, ..SchemaRequest::new(change) })
 }
 
 fn new_column(types: Types<'_>, column: &ColumnDefinition) -> Result<NewColumn, RequestError> {
@@ -67,8 +79,13 @@ fn check_type_name(types: Types<'_>, name: &QualifiedName) -> Result<(), Request
     let Types { source, keyspace, .. } = types;
     check_not_system(source, name.at(), keyspace)?;
     check_length(source, "Type", &name.name)?;
-    let is_known = model::CqlType::scalar(&name.name.text).is_some() || name.name.text == "counter";
-    if is_known || RESERVED_TYPES.contains(&name.name.text.as_str()) {
+    let is_quoted = source.is_quoted(name.name.at);
+    let is_native = model::CqlType::scalar(&name.name.text).is_some() || name.name.text == "counter";
+    if is_native && !is_quoted {
+        // As in Cassandra's grammar, in which the name of a native type is no other.
+        return Err(source.syntax(name.name.at, format!("{} is the name of a native type", name.name.text)));
+    }
+    if RESERVED_TYPES.contains(&name.name.text.as_str()) {
         let message = format!("Invalid (reserved) user type name {}", name.name.text);
         return Err(source.invalid(name.name.at, message));
     }
@@ -77,6 +94,10 @@ fn check_type_name(types: Types<'_>, name: &QualifiedName) -> Result<(), Request
 
 fn new_field(types: Types<'_>, field: &FieldDefinition) -> Result<(String, model::CqlType), RequestError> {
     check_length(types.source, "Field", &field.name)?;
+    if matches!(field.type_name.kind, TypeNameKind::UserDefined { .. }) {
+        // As in Cassandra that is said before whether there is such a type.
+        return Err(types.source.invalid(field.type_name.at, "A user type cannot contain non-frozen UDTs"));
+    }
     Ok((field.name.text.clone(), types.resolve(&field.type_name)?))
 }
 

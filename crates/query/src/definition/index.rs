@@ -1,6 +1,6 @@
 //! CREATE INDEX: the index that is asked for, and what can be wrong with it whatever indexes there are.
 
-use super::{SchemaRequest, check_distinct, check_name, check_not_system, invalid_value};
+use super::{SchemaRequest, check_distinct, check_index_name, check_not_system, not_a_map, unknown_property};
 use crate::ast::{CreateIndex, IndexTarget, IndexTargetKind, PropertyValue};
 use crate::source::{Position, Source, shortened};
 use model::RequestError;
@@ -35,7 +35,7 @@ pub(crate) fn create_index(
 fn index(source: Source<'_>, keyspace: &Keyspace, table: &Table, create: &CreateIndex) -> Result<Index, RequestError> {
     check_not_system(source, create.table.at(), &table.keyspace)?;
     if let Some(name) = &create.name {
-        check_name(source, "Index", name)?;
+        check_index_name(source, name)?;
     }
     let (class, options) = class_and_options(source, create)?;
     let target = match create.targets.as_slice() {
@@ -71,9 +71,9 @@ fn class_and_options(
     check_distinct(source, &create.properties)?;
     let mut options = BTreeMap::new();
     for property in &create.properties {
-        let PropertyValue::Map(entries) = &property.value else { return Err(invalid_value(source, property)) };
+        let PropertyValue::Map(entries) = &property.value else { return Err(not_a_map(source, property)) };
         if property.name.text != "options" {
-            return Err(source.invalid(property.name.at, format!("Unknown property '{}'", property.name.text)));
+            return Err(unknown_property(source, property));
         }
         if create.class.as_ref().is_none_or(|(class, _)| class == LOCAL_TABLE) {
             return Err(source.invalid(property.name.at, "Cannot specify options for a non-CUSTOM index"));

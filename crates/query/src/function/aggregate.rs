@@ -5,7 +5,7 @@ use super::decimal::{Decimal, Rounding};
 use super::number::{Number, wrapped};
 use bytes::Bytes;
 use model::codec::{CodecError, Reader, put_bytes, put_varint};
-use model::value::{compare, validate};
+use model::value::{compare, is_empty_value, validate};
 use model::{CqlType, RequestError, Value};
 use num_bigint::BigInt;
 
@@ -93,7 +93,9 @@ impl Accumulator {
     /// # Errors
     /// When it cannot be added.
     pub(crate) fn add(&mut self, cql_type: &CqlType, value: Option<&Bytes>) -> Result<(), String> {
-        let Some(wire) = value else { return Ok(()) };
+        // To a function of values one of no bytes is null, but it counts.
+        let is_null = |wire: &&Bytes| !matches!(self, Accumulator::Count(_)) && is_empty_value(cql_type, wire);
+        let Some(wire) = value.filter(|wire| !is_null(wire)) else { return Ok(()) };
         let number = || Value::from_wire(cql_type, wire).map_err(|error| error.0).and_then(Number::of);
         match self {
             Accumulator::Count(count) => *count = count.wrapping_add(1),

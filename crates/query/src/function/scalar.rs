@@ -9,7 +9,7 @@ use crate::json::Json;
 use bytes::Bytes;
 use md5::Md5;
 use model::limits::VALUE_BYTES_MAX;
-use model::value::{join_parts, parts, validate};
+use model::value::{is_empty_value, join_parts, parts, validate};
 use model::{CqlType, PartitionKey, RequestError, Value};
 use num_bigint::BigInt;
 use sha1::Sha1;
@@ -111,6 +111,8 @@ impl Function {
                 self.of_collection(scalar, &wires)?
             }
             Scalar::OctetLength => wires.first().map(|wire| Value::Int(wire.len() as i32).to_wire()),
+            // To a function of values one of no bytes is null.
+            _ if self.parameters.iter().zip(&wires).any(|(cql_type, wire)| is_empty_value(cql_type, wire)) => None,
             _ => Some(self.of_values(scalar, &wires)?.to_wire()),
         };
         if result.as_ref().is_some_and(|result| result.len() > VALUE_BYTES_MAX) {
@@ -132,7 +134,12 @@ impl Function {
         let operation_failed = |operator: ArithmeticOperator| {
             let symbol = operator.symbol();
             let operation = self.parameter_names().join(&format!(" {symbol} "));
-            move |reason: String| invalid(format!("the operation '{operation}' failed: {reason}"))
+            move |reason: String| RequestError::FunctionFailure {
+                keyspace: "system".to_owned(),
+                function: symbol.to_owned(),
+                argument_types: self.parameter_names(),
+                message: format!("the operation '{operation}' failed: {reason}"),
+            }
         };
         match (scalar, values.as_slice()) {
             (Scalar::BoundOfTimeUuids { greatest }, [moment]) => {
@@ -197,7 +204,12 @@ impl Function {
         });
         parsed.and_then(|json| json.to_wire(&self.returns)).map_err(|reason| {
             let (name, parameters) = (&self.name, self.parameter_names().join(", "));
-            invalid(format!("execution of 'system.{name}[{parameters}]' failed: {reason}"))
+            RequestError::FunctionFailure {
+                keyspace: "system".to_owned(),
+                function: name.clone(),
+                argument_types: self.parameter_names(),
+                message: format!("execution of 'system.{name}[{parameters}]' failed: {reason}"),
+            }
         })
     }
 

@@ -82,7 +82,7 @@ impl Parser<'_> {
         let if_not_exists = self.if_not_exists()?;
         let name = self.table_name()?;
         if self.looking_at(&["LIKE"]) {
-            return Err(self.unsupported("CREATE TABLE ... LIKE is"));
+            return Err(self.not_in_grammar("CREATE TABLE ... LIKE is"));
         }
         let mut table = CreateTable {
             name,
@@ -136,10 +136,11 @@ impl Parser<'_> {
         let type_name = self.type_name()?;
         let at = self.here();
         let is_static = self.eat_word("STATIC").then_some(at);
-        for (word, feature) in [("MASKED", "data masking is"), ("CHECK", "CHECK constraints are")] {
-            if self.looking_at(&[word]) {
-                return Err(self.unsupported(feature));
-            }
+        if self.looking_at(&["MASKED"]) {
+            return Err(self.unsupported("data masking is"));
+        }
+        if self.looking_at(&["CHECK"]) {
+            return Err(self.not_in_grammar("CHECK constraints are"));
         }
         Ok(ColumnDefinition { name, type_name, is_static })
     }
@@ -186,7 +187,10 @@ impl Parser<'_> {
     fn table_alteration(&mut self) -> Result<TableAlteration, RequestError> {
         if self.eat_word("ADD") {
             let if_not_exists = self.if_not_exists()?;
-            let columns = self.one_or_more(Parser::column_definition)?;
+            let columns = match self.at_symbol("(") {
+                true => self.one_or_more(Parser::column_definition)?,
+                false => vec![self.column_definition()?],
+            };
             return Ok(TableAlteration::Add { if_not_exists, columns });
         }
         if self.looking_at(&["DROP", "COMPACT", "STORAGE"]) {

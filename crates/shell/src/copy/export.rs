@@ -48,7 +48,7 @@ struct Selection<'a> {
 impl Pages for Selection<'_> {
     async fn page(&self, range: Range, resume: Option<Bytes>) -> Result<Page, ConnectionError> {
         let text = restricted(&self.select, &self.token, range);
-        match self.connection.execute(&text, Some(self.page_rows), resume, Some(self.timeout)).await? {
+        match self.connection.execute(&text, Some(self.page_rows), resume, Some(self.timeout)).await?.outcome {
             Outcome::Rows(rows, next, _) => Ok((rows.rows, next)),
             Outcome::Done(_) => Err(ConnectionError::Usage("the answer to SELECT has no rows".to_owned())),
         }
