@@ -44,12 +44,12 @@ fn context() -> EvaluationContext {
 }
 
 /// The mean time of one `operation` in microseconds, of the fastest batch: what else runs only adds to it.
-fn micros(time: Duration, mut operation: impl FnMut() -> Result<()>) -> Result<f64> {
+fn micros<T>(time: Duration, mut operation: impl FnMut() -> Result<T>) -> Result<f64> {
     let (until, mut fastest) = (Instant::now() + time, Duration::MAX);
     while Instant::now() < until {
         let started = Instant::now();
         for _ in 0..BATCH {
-            operation()?;
+            black_box(operation()?);
         }
         fastest = fastest.min(started.elapsed());
     }
@@ -78,15 +78,14 @@ pub(crate) fn measure(seconds: u64, figures: &mut Map<String, Value>) -> Result<
     ];
     let (insert, select) = (prepare(INSERT, &schema, None)?, prepare(SELECT, &schema, None)?);
     let write = |bound| match bound {
-        Bound::Write(write) => Ok(drop(black_box(write.mutation(1, WallMicros(0))?))),
+        Bound::Write(write) => Ok(write.mutation(1, WallMicros(0))?),
         _ => anyhow::bail!("the INSERT writes one row"),
     };
-    let prepare_insert = micros(time, || Ok(drop(black_box(prepare(black_box(INSERT), &schema, None)?))))?;
+    let prepare_insert = micros(time, || Ok(prepare(black_box(INSERT), &schema, None)?))?;
     let bind_insert = micros(time, || write(insert.bind(black_box(&values), context())?))?;
     let with_values = micros(time, || write(prepare(INSERT_WITH_VALUES, &schema, None)?.bind(&[], context())?))?;
-    let prepare_select = micros(time, || Ok(drop(black_box(prepare(black_box(SELECT), &schema, None)?))))?;
-    let bind_select =
-        micros(time, || Ok(drop(black_box(select.bind(&[customer.clone(), placed.clone()], context())?))))?;
+    let prepare_select = micros(time, || Ok(prepare(black_box(SELECT), &schema, None)?))?;
+    let bind_select = micros(time, || Ok(select.bind(&[customer.clone(), placed.clone()], context())?))?;
     let parsed_and_bound = prepare_insert + bind_insert;
     for (name, value) in [
         ("statement_insert_parse_and_bind_micros", parsed_and_bound),

@@ -104,6 +104,7 @@ pub(crate) fn run(arguments: &AdminArguments) -> ExitCode {
 }
 
 /// Whom to trust, and as whom to ask.
+#[expect(clippy::disallowed_methods, reason = "the files of a tool's own command line")]
 fn security(arguments: &AdminArguments) -> std::io::Result<Security> {
     let mut security = Security::default();
     if let Some(path) = &arguments.ssl_ca {
