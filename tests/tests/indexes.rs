@@ -1,7 +1,7 @@
 //! Secondary indexes over real processes: built while nodes are killed and while rows change, read page by page while a
 //! node dies, and never at odds with the rows.
 
-use client::{Admin, Session, SessionBuilder};
+use client::{Admin, Security, Session, SessionBuilder};
 use e2e::Cluster;
 use model::Consistency;
 use std::sync::Arc;
@@ -90,8 +90,7 @@ async fn wait_built(cluster: &Cluster, indexes: usize) {
     let started = Instant::now();
     for address in cluster.addresses() {
         loop {
-            let mut admin =
-                Admin::connect(&address, Duration::from_secs(10), &client::Security::default()).await.unwrap();
+            let mut admin = Admin::connect(&address, Duration::from_secs(10), &Security::default()).await.unwrap();
             let storage = admin.storage().await.unwrap();
             let all = storage.tables.iter().flat_map(|table| &table.indexes);
             let built = all.filter(|index| index.built_per_mille == 1_000).count();
