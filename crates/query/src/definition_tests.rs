@@ -120,7 +120,7 @@ fn descriptions_are_as_cqlsh_prints_them() {
                     AND caching = {'keys': 'ALL', 'rows_per_partition': 'NONE'}\n    AND cdc = false\n    \
                     AND comment = 'x'\n    \
                     AND compaction = {'class': 'org.apache.cassandra.db.compaction.LeveledCompactionStrategy', \
-                    'fanout_size': '10', 'sstable_size_in_mb': '64'}\n    \
+                    'max_threshold': '32', 'min_threshold': '4'}\n    \
                     AND compression = {'chunk_length_in_kb': '8', \
                     'class': 'org.apache.cassandra.io.compress.LZ4Compressor'}\n    \
                     AND memtable = 'default'\n    AND crc_check_chance = 1.0\n    \

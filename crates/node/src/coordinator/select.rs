@@ -21,6 +21,7 @@ use model::codec::CodecError;
 use model::limits::MESSAGE_BYTES_MAX;
 use model::read::{Slice, slices_after};
 use model::scan::{PositionWithin, ScanPosition};
+use model::schema::Table;
 use model::{
     Consistency, IndexedRow, Instant, PartitionKey, ReadCommand, RequestError, RowView, Token, TokenRange, WallMicros,
 };
@@ -543,27 +544,27 @@ impl Select {
         }
     }
 
-    /// What the client should know of this page.
-    fn warnings(&self) -> Vec<String> {
-        if self.tombstones_passed <= self.tombstones_warned {
-            return Vec::new();
-        }
-        let (rows, tombstones, table) = (self.rows_taken, self.tombstones_passed, self.read.table());
-        vec![format!(
-            "Read {rows} live rows and {tombstones} tombstone cells for a query of {}.{} (see tombstone_warn)",
-            table.keyspace, table.name
-        )]
-    }
-
     /// The client's answer.
     ///
     /// # Errors
     /// As the builder.
     pub(crate) fn finish(self, exhausted: bool) -> Result<Response, RequestError> {
-        let warnings = self.warnings();
+        let (read, passed, warned) = (self.read.clone(), self.tombstones_passed, self.tombstones_warned);
         let page = self.builder.finish(exhausted)?;
+        let warnings = tombstones_told(read.table(), page.rows.len(), passed, warned);
         Ok(Response::Rows { rows: page.rows, paging_state: page.saved, warnings })
     }
+}
+
+/// What the client should know of a page.
+fn tombstones_told(table: &Table, rows: usize, passed: u32, warned: u32) -> Vec<String> {
+    if passed <= warned {
+        return Vec::new();
+    }
+    let (keyspace, name) = (&table.keyspace, &table.name);
+    vec![format!(
+        "Read {rows} live rows and {passed} tombstone cells for a query of {keyspace}.{name} (see tombstone_warn)"
+    )]
 }
 
 /// Rows are checked when they come.

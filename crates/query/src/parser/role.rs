@@ -114,7 +114,7 @@ impl Parser<'_> {
     fn role_boolean(&mut self) -> Result<bool, RequestError> {
         self.expect_symbol("=")?;
         match self.literal()? {
-            Some(Literal { kind: LiteralKind::Boolean, text }) => Ok(text == "true"),
+            Some(Literal { kind: LiteralKind::Boolean, text }) => Ok(text.eq_ignore_ascii_case("true")),
             _ => {
                 self.expected.push("true or false");
                 Err(self.unexpected())

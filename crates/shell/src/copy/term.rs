@@ -253,8 +253,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_its_place() {
         let cases = [
-            (list(CqlType::Int), "[1, x]", "'x' is not a valid int"),
-            (list(CqlType::Int), "[1 2", "'1 2' is not a valid int"),
+            (list(CqlType::Int), "[1, x]", "Unable to make int from 'x'"),
+            (list(CqlType::Int), "[1 2", "Unable to make int from '1 2'"),
             (list(CqlType::Text), "['a' 'b']", "expected ',' or ']' at character 6"),
             (list(CqlType::Text), "['a", "a quote that is closed at character 2"),
             (list(CqlType::Int), "[1] 2", "expected the end at character 5"),
