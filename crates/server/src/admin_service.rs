@@ -168,7 +168,7 @@ fn table_storage(
 
 /// How much of the ring, in thousandths, an index is built for.
 fn built_per_mille(build: &IndexBuild) -> u32 {
-    let passed = |token: Token| (i128::from(token.0) - i128::from(i64::MIN)) * 1_000 >> 64;
+    let passed = |token: Token| ((i128::from(token.0) - i128::from(i64::MIN)) * 1_000) >> 64;
     build.built_to.map_or(1_000, |token| u32::try_from(passed(token)).unwrap_or(0))
 }
 

@@ -136,7 +136,7 @@ enum Phase {
     /// All are asked for data.
     Full,
     /// Replicas are being repaired; then this is the answer.
-    Repair { tracker: Tracker, repairs: Vec<Repair>, agreed: Agreed },
+    Repair { tracker: Tracker, repairs: Vec<Repair>, agreed: Box<Agreed> },
 }
 
 /// Why a replica will not answer.
@@ -643,7 +643,7 @@ impl Round {
             repair.mutations.iter().map(|mutation| (node, mutation.clone())).collect::<Vec<_>>()
         };
         let sends = repairs.iter().flat_map(send).collect();
-        self.phase = Phase::Repair { tracker, repairs, agreed };
+        self.phase = Phase::Repair { tracker, repairs, agreed: Box::new(agreed) };
         RoundStep::Repair(sends)
     }
 
@@ -661,7 +661,7 @@ impl Round {
     pub(crate) fn after_repairs_sent(&mut self) -> RoundStep {
         match &mut self.phase {
             Phase::Repair { tracker, agreed, .. } if tracker.is_satisfied() => {
-                let agreed = std::mem::take(agreed);
+                let agreed = std::mem::take(&mut **agreed);
                 self.end(agreed)
             }
             _ => RoundStep::Wait,
