@@ -14,6 +14,7 @@ mod corpus;
 mod damage;
 mod documentation;
 mod durability;
+mod indexes;
 mod process;
 mod scans;
 mod sick_disk;

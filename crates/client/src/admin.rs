@@ -13,8 +13,8 @@ use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 pub use proto::{
-    DurabilityMode, InfoResponse, LargeItem, LargeKind, LevelStorage, NodeStatus, RingEntry, RingResponse,
-    SnapshotInfo, StatusResponse, StorageInfo, StorageResponse, TableStorage, WritePressure,
+    DurabilityMode, IndexStorage, InfoResponse, LargeItem, LargeKind, LevelStorage, NodeStatus, RingEntry,
+    RingResponse, SnapshotInfo, StatusResponse, StorageInfo, StorageResponse, TableStorage, WritePressure,
 };
 
 /// A connection to one node for operators' questions.

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use client::admin::{
-    Admin, DurabilityMode, InfoResponse, LargeItem, LargeKind, LevelStorage, RingResponse, SnapshotInfo,
+    Admin, DurabilityMode, IndexStorage, InfoResponse, LargeItem, LargeKind, LevelStorage, RingResponse, SnapshotInfo,
     StatusResponse, StorageResponse, TableStorage, WritePressure,
 };
 use client::{ClientError, Security};
@@ -275,11 +275,24 @@ fn show_storage(storage: &StorageResponse) -> Answer {
         "disk_is_full": storage.disk_is_full,
         "closed": storage.closed,
     });
-    let text = format!("{}\n\n{}{}", name_and_value(&node).trim_fmt(), rows.trim_fmt(), show_largest(storage));
+    let below = show_indexes(storage) + &show_largest(storage);
+    let text = format!("{}\n\n{}{below}", name_and_value(&node).trim_fmt(), rows.trim_fmt());
     let mut json = node;
     json["tables"] = Value::from(tables);
     json["hints_by_node"] = json!(storage.hints);
     Answer { text, json }
+}
+
+/// The indexes, below the tables; nothing when there are none.
+fn show_indexes(storage: &StorageResponse) -> String {
+    let mut rows = table(&["table", "index", "built"], &[2]);
+    for table in &storage.tables {
+        for index in &table.indexes {
+            let name = format!("{}.{}", table.keyspace, table.name);
+            rows.add_row([name, index.name.clone(), percent(index.built_per_mille)]);
+        }
+    }
+    if rows.row_count() == 0 { String::new() } else { format!("\n\n{}", rows.trim_fmt()) }
 }
 
 /// What is larger than is good, below the tables; nothing when nothing is.
@@ -343,6 +356,7 @@ fn large_json(large: &LargeItem) -> Value {
 
 fn table_json(table: &TableStorage) -> Value {
     let level = |level: &LevelStorage| json!({ "files": level.files, "bytes": level.bytes });
+    let index = |index: &IndexStorage| json!({ "name": index.name, "built_per_mille": index.built_per_mille });
     json!({
         "keyspace": table.keyspace,
         "name": table.name,
@@ -362,6 +376,7 @@ fn table_json(table: &TableStorage) -> Value {
         "garbage_lag_seconds": table.garbage_lag_seconds,
         "garbage_rows_examined": table.garbage_rows_examined,
         "largest": table.largest.iter().map(large_json).collect::<Vec<_>>(),
+        "indexes": table.indexes.iter().map(index).collect::<Vec<_>>(),
     })
 }
 

@@ -124,7 +124,7 @@ fn list(arguments: &InspectArguments, as_json: bool) -> Result<u8, Failure> {
                 "files": table.files,
                 "file_bytes": table.file_bytes,
                 "log_bytes": table.memtable_bytes,
-                "create_text": query::describe_table(definition),
+                "create_text": query::describe_whole_table(definition).join("\n"),
             })
         };
         let tables: Vec<Value> = tables.iter().map(table).collect();

@@ -15,9 +15,9 @@
 //! form, [`key`] and [`token`] placement and order, [`row`] cells and rows, [`complex`] columns of many
 //! cells, [`element`] what those cells are of and [`counter`] those that count, [`deletion`] partition
 //! and range deletions, [`mutation`] writes, [`read`] reads, [`answer`] what a replica answers to them,
-//! [`scan`] reads of many partitions, [`garbage`] what may be purged, [`name`] how CQL writes names, [`schema`]
-//! keyspaces and tables with their [`table_options`], [`consistency`] levels, [`error`] outcomes, [`codec`] the
-//! compact binary form, [`digest`], [`limits`], [`rng`], [`local`] the node's own records.
+//! [`scan`] reads of many partitions, [`index`] secondary indexes, [`garbage`] what may be purged, [`name`] how CQL
+//! writes names, [`schema`] keyspaces and tables with their [`table_options`], [`consistency`] levels, [`error`]
+//! outcomes, [`codec`] the compact binary form, [`digest`], [`limits`], [`rng`], [`local`] the node's own records.
 
 pub mod answer;
 pub mod codec;
@@ -30,6 +30,7 @@ pub mod element;
 pub mod error;
 pub mod garbage;
 pub mod id;
+pub mod index;
 pub mod key;
 pub mod limits;
 pub mod local;
@@ -50,6 +51,7 @@ pub use complex::ComplexColumn;
 pub use consistency::Consistency;
 pub use error::RequestError;
 pub use id::{ColumnId, Epoch, KeyspaceName, NodeId, TableId};
+pub use index::{IndexCommand, IndexData, IndexTarget, IndexedRow};
 pub use key::PartitionKey;
 pub use mutation::{Mutation, Record, RecordKey};
 pub use read::{ReadCommand, ReadData};

@@ -26,6 +26,9 @@ pub const TABLES_MAX: usize = 500;
 /// Most indexes of one table: each is written with every row.
 pub const INDEXES_MAX: usize = 64;
 
+/// Longest value that an index has, in bytes, as in Cassandra: the value is in the key of its entry.
+pub const INDEXED_BYTES_MAX: usize = 65_535;
+
 /// Most types that one type is made of, itself and those in its user-defined types included: each value is
 /// checked against all of them.
 pub const TYPE_PARTS_MAX: usize = 4_096;

@@ -76,6 +76,20 @@ impl Slice {
         Slice { start: Bytes::from_static(&[0x20]), end: Bytes::from_static(&[0x60]) }
     }
 
+    /// The row at this encoded clustering key: its end is the key and a zero byte, by which storage can tell that
+    /// one row is wanted.
+    #[must_use]
+    pub fn of_row(clustering: &Bytes) -> Slice {
+        Slice { start: clustering.clone(), end: Bytes::from([clustering.as_ref(), &[0]].concat()) }
+    }
+
+    /// No row.
+    #[must_use]
+    pub fn nowhere() -> Slice {
+        // Every encoded clustering key starts above that.
+        Slice { start: Bytes::from_static(&[0x20]), end: Bytes::from_static(&[0x21]) }
+    }
+
     /// True when `clustering` is in it.
     #[must_use]
     pub fn contains(&self, clustering: &[u8]) -> bool {

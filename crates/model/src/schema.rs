@@ -121,7 +121,7 @@ pub struct Table {
 }
 
 /// What of a column an index finds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IndexedPart {
     /// The value of a column that is no collection.
     Value,

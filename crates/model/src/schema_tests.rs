@@ -457,7 +457,7 @@ fn indexes_belong_to_a_table_and_their_names_to_a_keyspace() {
     assert_eq!(refused(&[on_clustering, rename("c", "e", false)]), expected);
     let drop =
         |name: &str, if_exists| SchemaChange::DropIndex { keyspace: "ks".to_owned(), name: name.to_owned(), if_exists };
-    assert_eq!(refused(&[drop("i", false)]), "Index 'ks.i' doesn't exist");
+    assert_eq!(refused(&[drop("i", false)]), "Index 'ks.i' doesn't exist'");
     assert_eq!(refused(&[drop("i", true)]), "no error");
     let schema = after(&[table, first, drop("i", false), drop_columns(&["v"], 1, false)]).unwrap();
     assert!(schema.find_table("ks", "t").unwrap().indexes.is_empty());

@@ -292,6 +292,12 @@ impl CqlType {
             || self.inner().any(|inner| inner.uses(keyspace, name))
     }
 
+    /// True for lists, sets and maps.
+    #[must_use]
+    pub fn is_collection(&self) -> bool {
+        matches!(self, CqlType::List { .. } | CqlType::Set { .. } | CqlType::Map { .. })
+    }
+
     /// True for types of which a column has a cell for each element.
     #[must_use]
     pub fn is_multi_cell(&self) -> bool {

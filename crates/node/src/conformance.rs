@@ -9,6 +9,8 @@
 
 #[path = "conformance_garbage.rs"]
 mod garbage;
+#[path = "conformance_indexes.rs"]
+mod indexes;
 #[path = "conformance_ranges.rs"]
 mod ranges;
 #[path = "conformance_reference.rs"]
@@ -82,6 +84,7 @@ pub fn run(make: &mut MakeHarness<'_>) {
         scenario(make);
     }
     ranges::run(make);
+    indexes::run(make);
     differential(make, 1, 20_000);
     garbage::differential(make, 1, 10_000);
 }

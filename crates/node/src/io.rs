@@ -3,7 +3,10 @@
 
 use bytes::Bytes;
 use membership::ClusterView;
-use model::{Consistency, Epoch, Mutation, NodeId, ReadCommand, ReadData, RequestError, ScanCommand, ScanData, Token};
+use model::{
+    Consistency, Epoch, IndexCommand, IndexData, Mutation, NodeId, ReadCommand, ReadData, RequestError, ScanCommand,
+    ScanData, Token,
+};
 use query::{BoundRead, BoundWrite, ColumnSpec, ReadSource};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -44,9 +47,14 @@ impl Message {
                 let resumed = command.resume.as_ref().map(|resume| resume.partition.token);
                 Shard::shard_of(resumed.unwrap_or(command.range.end), shards)
             }
+            Message::LookUp { command, .. } => {
+                let resumed = command.resume.as_ref().map(|resume| resume.partition.token);
+                Shard::shard_of(resumed.unwrap_or(command.range.end), shards)
+            }
             Message::Written { ops } => ops.first()?.shard(),
             Message::Data { op, .. }
             | Message::Scanned { op, .. }
+            | Message::LookedUp { op, .. }
             | Message::Digest { op, .. }
             | Message::Refused { op, .. } => op.shard(),
         };
@@ -228,6 +236,20 @@ pub enum Message {
         /// The answer.
         data: ScanData,
     },
+    /// Look a value up in an index, and answer with the rows that may have it.
+    LookUp {
+        /// Given back in the answer.
+        op: OpId,
+        /// What to look up.
+        command: Arc<IndexCommand>,
+    },
+    /// The candidates for a [`Message::LookUp`].
+    LookedUp {
+        /// Of the look-up.
+        op: OpId,
+        /// The answer.
+        data: IndexData,
+    },
     /// The data for a [`Message::Read`].
     Data {
         /// Of the read.
@@ -244,7 +266,7 @@ pub enum Message {
     },
     /// The request was not executed.
     Refused {
-        /// Of the write, read or scan.
+        /// Of the write, read, scan or look-up.
         op: OpId,
         /// Why.
         reason: Refusal,
@@ -306,6 +328,8 @@ pub enum StorageRequest {
     Digest(Arc<ReadCommand>),
     /// Read a page of the partitions in a range of tokens. Answered by [`Stored::Scanned`].
     Scan(Arc<ScanCommand>),
+    /// Look a value up in an index. Answered by [`Stored::LookedUp`].
+    LookUp(Arc<IndexCommand>),
     /// Read the hints of a target in order. Answered by [`Stored::Hints`].
     ReadHints {
         /// The node that they are for.
@@ -318,7 +342,7 @@ pub enum StorageRequest {
 }
 
 /// What storage answers. Every request gets exactly one final answer: `Synced`, `Read`, `Digest`, `Scanned`,
-/// `Hints` or `Failed`; a write may get `Applied` before.
+/// `LookedUp`, `Hints` or `Failed`; a write may get `Applied` before.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stored {
     /// The operating system has the bytes of every write of this shard up to and including this one: they
@@ -354,6 +378,13 @@ pub enum Stored {
         op: OpId,
         /// What is stored.
         data: ScanData,
+    },
+    /// The answer to a [`StorageRequest::LookUp`].
+    LookedUp {
+        /// Of the request.
+        op: OpId,
+        /// The candidates.
+        data: IndexData,
     },
     /// The answer to a [`StorageRequest::ReadHints`].
     Hints {

@@ -25,11 +25,13 @@ pub enum Planted {
     RangeDropped,
     /// A scan whose replicas differ is answered without repairing them.
     RangeRepairSkipped,
+    /// Of the answers of several replicas to a look-up in an index only the first counts.
+    CandidatesOfOne,
 }
 
 impl Planted {
     /// Every planted bug.
-    pub const ALL: [Planted; 9] = [
+    pub const ALL: [Planted; 10] = [
         Planted::QuorumMinusOne,
         Planted::HintDropped,
         Planted::ReadRepairSkipped,
@@ -39,6 +41,7 @@ impl Planted {
         Planted::CoverageIgnored,
         Planted::RangeDropped,
         Planted::RangeRepairSkipped,
+        Planted::CandidatesOfOne,
     ];
 }
 

@@ -7,6 +7,7 @@
 
 use membership::ClusterView;
 use model::error::FailureReason;
+use model::index::check_indexed_values;
 use model::{Consistency, Epoch, Instant, Mutation, NodeId, Now, ReadCommand, RequestError, Rng, TableId, Token};
 use query::BoundWrite;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -67,6 +68,8 @@ pub struct ShardStatus {
     pub replica_reads: u64,
     /// Pages of scans read for coordinators.
     pub replica_scans: u64,
+    /// Values looked up in indexes for coordinators.
+    pub replica_look_ups: u64,
     /// Requests of peers refused because this node does not own the partition in its view.
     pub not_replica: u64,
     /// Hints given to storage.
@@ -462,6 +465,12 @@ impl Shard {
                     self.read_storage(out, ReplicaRead { to: from, answer: *op }, request);
                 }
             }
+            Message::LookUp { op, command } => {
+                if self.admit(out, from, &envelope, command.table, Owned::Range(command.range), deadline) {
+                    let request = StorageRequest::LookUp(command.clone());
+                    self.read_storage(out, ReplicaRead { to: from, answer: *op }, request);
+                }
+            }
             _ => self.on_answer(out, from, envelope.message),
         }
     }
@@ -487,6 +496,10 @@ impl Shard {
                 let (table, owned) = (command.table, Owned::Range(command.range));
                 self.on_local_read(out, op, table, owned, StorageRequest::Scan(command));
             }
+            Message::LookUp { op, command } => {
+                let (table, owned) = (command.table, Owned::Range(command.range));
+                self.on_local_read(out, op, table, owned, StorageRequest::LookUp(command));
+            }
             answer => self.on_answer(out, me, answer),
         }
     }
@@ -507,9 +520,10 @@ impl Shard {
                 self.with_round(out, op, |round| round.on_data(from, Held::Partition(data)));
             }
             Message::Scanned { op, data } => self.with_round(out, op, |round| round.on_data(from, Held::Range(data))),
+            Message::LookedUp { op, data } => self.with_round(out, op, |round| round.on_data(from, Held::Rows(data))),
             Message::Digest { op, digest } => self.with_round(out, op, |round| round.on_digest(from, digest)),
             Message::Refused { op, reason } => self.on_refused(out, from, op, reason),
-            Message::Write { .. } | Message::Read { .. } | Message::Scan { .. } => {}
+            Message::Write { .. } | Message::Read { .. } | Message::Scan { .. } | Message::LookUp { .. } => {}
         }
     }
 
@@ -609,7 +623,11 @@ impl Shard {
             Refusal::NotReplica(_) => self.counters.not_replica += 1,
             Refusal::Storage | Refusal::DiskFull | Refusal::Invalid | Refusal::TooManyTombstones => {}
         }
-        if let Message::Write { op, .. } | Message::Read { op, .. } | Message::Scan { op, .. } = request {
+        if let Message::Write { op, .. }
+        | Message::Read { op, .. }
+        | Message::Scan { op, .. }
+        | Message::LookUp { op, .. } = request
+        {
             self.send(out, from, Message::Refused { op: *op, reason });
         }
     }
@@ -625,9 +643,11 @@ impl Shard {
     }
 
     fn read_storage(&mut self, out: &mut Out<'_>, read: ReplicaRead, request: StorageRequest) {
-        let is_scan = matches!(request, StorageRequest::Scan(_));
-        self.counters.replica_reads += u64::from(!is_scan);
-        self.counters.replica_scans += u64::from(is_scan);
+        match &request {
+            StorageRequest::Scan(_) => self.counters.replica_scans += 1,
+            StorageRequest::LookUp(_) => self.counters.replica_look_ups += 1,
+            _ => self.counters.replica_reads += 1,
+        }
         let op = self.store(out, request);
         self.replica.reading(op, read);
     }
@@ -664,6 +684,10 @@ impl Shard {
             Stored::Scanned { op, data } => {
                 let Some(read) = self.replica.read_done(op) else { return };
                 self.send(out, read.to, Message::Scanned { op: read.answer, data });
+            }
+            Stored::LookedUp { op, data } => {
+                let Some(read) = self.replica.read_done(op) else { return };
+                self.send(out, read.to, Message::LookedUp { op: read.answer, data });
             }
             Stored::Digest { op, digest } => {
                 let Some(read) = self.replica.read_done(op) else { return };
@@ -796,6 +820,10 @@ impl Shard {
             },
         };
         let mutation = Arc::new(write.mutation(timestamp, out.now.wall)?);
+        if let Some(table) = view.schema.table(table.id) {
+            // By the indexes that there are now, whatever there were when the statement was prepared.
+            check_indexed_values(table, &mutation)?;
+        }
         let op = self.ops.next();
         let write = WriteOp::new(id, mutation, consistency, replicas, required, deadline);
         self.make_room(out, write.bytes)?;

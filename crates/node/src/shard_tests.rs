@@ -793,6 +793,12 @@ mod planted {
                 cluster.rows(1, "SELECT c FROM t", ALL);
                 cluster.agree(&[1, 2, 3])
             }
+            Planted::CandidatesOfOne => {
+                // This node, whose answer comes first, lacks a row that the others have.
+                cluster.publish(view(11, &[1, 2, 3], schema(3, &[TABLE, "CREATE INDEX ON t (v)"])));
+                cluster.plant(&[2, 3], "INSERT INTO t (k, c, v) VALUES ('q', 2, 'y')", 9);
+                cluster.rows(1, "SELECT c FROM t WHERE v = 'y'", ALL).len() == 1
+            }
             // A rule of sweeps, not of shards.
             Planted::GraceIgnored => running != Some(bug),
             Planted::StaleEpochAccepted => {

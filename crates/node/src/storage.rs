@@ -28,7 +28,10 @@ use model::garbage::Purge;
 use model::local::LocalWrite;
 use model::scan::{ExportCommand, ExportData, PartitionRecord};
 use model::schema::Table;
-use model::{Mutation, NodeId, PartitionKey, ReadCommand, ReadData, ScanCommand, ScanData, TableId, Token};
+use model::{
+    IndexCommand, IndexData, IndexTarget, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, ScanCommand, ScanData,
+    TableId, Token,
+};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use thiserror::Error;
@@ -153,6 +156,18 @@ pub struct GarbageReport {
     pub bytes: u64,
 }
 
+/// How far the building of an index is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexBuild {
+    /// The table.
+    pub table: TableId,
+    /// The index.
+    pub target: IndexTarget,
+    /// The token up to which there are entries for what had been written before the index was made; `None` when the
+    /// index is built.
+    pub built_to: Option<Token>,
+}
+
 /// A node's store.
 pub trait Storage: Send + Sync {
     /// Applies `group` in order; see the contract above. One result for each write: a write that is not
@@ -188,6 +203,31 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// As [`Storage::read`].
     fn scan(&self, command: &ScanCommand) -> Result<ScanData, StorageError>;
+
+    /// Looks a value up in an index of a table: a page of the rows that may have it.
+    ///
+    /// * Every row of the range, up to where the answer ends, that has the value for a reader at the command's clock
+    ///   is in the answer; of an index of a partition key column every partition that has a live row.
+    /// * What was committed before the call is taken into account. So it is when the table has no such index, or it
+    ///   is not built yet: the rows themselves are scanned then.
+    /// * No other row is in the answer but one that has been written meanwhile, and of an index of a partition key
+    ///   column partitions in which nothing is live.
+    ///
+    /// # Errors
+    /// `Invalid` when the command is not valid, or the table is not listed or lacks the column; else as
+    /// [`Storage::read`].
+    fn look_up(&self, command: &IndexCommand) -> Result<IndexData, StorageError>;
+
+    /// Builds a part of an index that is not built: those of tables as [`Storage::set_tables`] lists them. Takes no
+    /// longer than a page of a scan; writes and reads go on. What is built survives the process, and power loss no
+    /// worse than what is written unsynced. `None` when there is nothing left to build.
+    ///
+    /// # Errors
+    /// As [`Storage::scan`], and when entries cannot be written. It can be called again.
+    fn build_index(&self) -> Result<Option<IndexBuild>, StorageError>;
+
+    /// The indexes of the tables that are listed, with how far each is built.
+    fn index_builds(&self) -> Vec<IndexBuild>;
 
     /// A page of the records of a range of tokens as they are stored, at one consistent view, for
     /// [`Storage::ingest`] on another node.
@@ -236,9 +276,10 @@ pub trait Storage: Send + Sync {
     fn hint_targets(&self) -> Result<Vec<NodeId>, StorageError>;
 
     /// Brings the set of tables in line with the schema: creates what is missing, drops what is not
-    /// listed, data included, and takes over changed options and columns. Tables are told apart by their id;
-    /// a truncated one has a new id, so it is a new and empty one here. A table must be listed before a
-    /// mutation of it is committed; a mutation of a table that is not listed fails as
+    /// listed, data included, and takes over changed options, columns and indexes. From when it returns every write
+    /// has its entries in the indexes listed; what was written before is for [`Storage::build_index`]. Tables are
+    /// told apart by their id; a truncated one has a new id, so it is a new and empty one here. A table must be
+    /// listed before a mutation of it is committed; a mutation of a table that is not listed fails as
     /// [`StorageError::Invalid`].
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use model::codec::{Decode, Encode};
 use model::deletion::PartitionDeletions;
 use model::digest::digest;
 use model::garbage::Purge;
+use model::index::TableIndex;
 use model::local::LocalWrite;
 use model::scan::{ScanAnswer, ScanStart};
 use model::schema::{Replication, Schema, SchemaChange};
@@ -162,7 +163,7 @@ impl Store {
         page.finish()
     }
 
-    fn execute(&mut self, op: OpId, request: &StorageRequest) -> Stored {
+    fn execute(&mut self, op: OpId, request: &StorageRequest, tables: &Schema) -> Stored {
         match request {
             StorageRequest::Apply(mutation) => {
                 let key = (mutation.table, mutation.partition.clone());
@@ -199,6 +200,13 @@ impl Store {
                 return Stored::Digest { op, digest: digest(&data, &command.purge()).unwrap() };
             }
             StorageRequest::Scan(command) => return Stored::Scanned { op, data: self.scan(command) },
+            StorageRequest::LookUp(command) => {
+                let table = tables.table(command.table).unwrap();
+                let index = TableIndex::new(table, command.target).unwrap();
+                // Short pages, so that those of replicas differ.
+                let page = self.scan(&command.scan(&index, 200));
+                return Stored::LookedUp { op, data: command.found_in(&index, &page).unwrap() };
+            }
             StorageRequest::ReadHints { target, after, bytes_limit } => {
                 let after = after.map_or(0, |after| after.0);
                 let all = self.hints.get(target).into_iter().flatten();
@@ -455,7 +463,8 @@ impl Cluster {
                 if node.slow_storage {
                     return node.held.push_back((op, request));
                 }
-                let stored = node.store.execute(op, &request);
+                let schema = self.view.schema.clone();
+                let stored = node.store.execute(op, &request, &schema);
                 self.step(at, Input::Stored(stored));
             }
         }

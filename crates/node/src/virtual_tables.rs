@@ -11,9 +11,9 @@ use model::codec::Encode;
 use model::digest::digest_of_bytes;
 use model::key::encode_clustering;
 use model::row::Liveness;
-use model::schema::{ClusteringOrder, Column, ColumnKind, Keyspace, Replication, Role, Schema, Table};
+use model::schema::{ClusteringOrder, Column, ColumnKind, Index, Keyspace, Replication, Role, Schema, Table};
 use model::types::UserType;
-use model::{Cell, CqlType, NodeId, PartitionKey, RequestError, Row, RowView, Token, Value, WallMicros};
+use model::{Cell, CqlType, IndexTarget, NodeId, PartitionKey, RequestError, Row, RowView, Token, Value, WallMicros};
 use query::{
     BoundRead, ClusterDescription, CommandLimits, Description, OptionValue, PageLimits, Progress, ReadSource,
     ResultBuilder, ResultPage, system,
@@ -23,12 +23,16 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::storage::IndexBuild;
+
 /// What only the node's driver knows: asked for when it is read.
 pub trait Live: fmt::Debug {
     /// The connections of the CQL native protocol.
     fn clients(&self) -> Vec<Client>;
     /// Prepared statements: id, keyspace of USE, text.
     fn prepared(&self) -> Vec<(Bytes, Option<String>, String)>;
+    /// How far the indexes that the node stores are built.
+    fn index_builds(&self) -> Vec<IndexBuild>;
 }
 
 /// A connection of the CQL native protocol.
@@ -224,6 +228,7 @@ fn rows(facts: &Facts<'_>, table: &Table) -> Vec<Values> {
                 "local" => own.map(|member| local(facts, member, of_node(member))).into_iter().collect(),
                 "peers" => others.map(|member| peer(member, of_node(member))).collect(),
                 "peers_v2" => others.map(|member| peer_v2(member, of_node(member))).collect(),
+                "IndexInfo" => built_rows(facts),
                 "prepared_statements" => facts.live.prepared().into_iter().map(prepared).collect(),
                 _ => Vec::new(),
             }
@@ -374,6 +379,7 @@ fn schema_rows(name: &str, keyspace: &Arc<Keyspace>) -> Vec<Values> {
         "tables" => tables.map(|table| table_row(table)).collect(),
         "columns" => tables.flat_map(|table| table.columns.iter().map(|column| column_row(table, column))).collect(),
         "dropped_columns" => tables.flat_map(|table| dropped_rows(table)).collect(),
+        "indexes" => tables.flat_map(|table| table.indexes.iter().map(|index| index_row(table, index))).collect(),
         "types" => keyspace.types.values().map(|definition| type_row(definition)).collect(),
         _ => Vec::new(),
     }
@@ -461,6 +467,41 @@ fn dropped_rows(table: &Table) -> Vec<Values> {
         ])
     };
     table.dropped_columns.iter().map(row).collect()
+}
+
+fn index_row(table: &Table, index: &Index) -> Values {
+    let mut options = index.options.clone();
+    options.insert("target".to_owned(), query::index_target(table, index));
+    let is_custom = !index.class.is_empty();
+    if is_custom {
+        options.insert("class_name".to_owned(), index.class.clone());
+    }
+    BTreeMap::from([
+        ("keyspace_name", text(&table.keyspace)),
+        ("table_name", text(&table.name)),
+        ("index_name", text(&index.name)),
+        ("kind", text(if is_custom { "CUSTOM" } else { "COMPOSITES" })),
+        ("options", text_map(options)),
+    ])
+}
+
+/// The indexes that are built on this node. What Cassandra calls `table_name` is the keyspace.
+fn built_rows(facts: &Facts<'_>) -> Vec<Values> {
+    let builds = facts.live.index_builds();
+    let is_built = |table: &Table, index: &Index| {
+        let target = IndexTarget::of(index);
+        let of_index = |build: &&IndexBuild| build.table == table.id && build.target == target;
+        builds.iter().find(of_index).is_some_and(|build| build.built_to.is_none())
+    };
+    let tables = facts.view.schema.tables().values();
+    let built = tables.flat_map(|table| {
+        table
+            .indexes
+            .iter()
+            .filter(|index| is_built(table, index))
+            .map(|index| BTreeMap::from([("table_name", text(&table.keyspace)), ("index_name", text(&index.name))]))
+    });
+    built.collect()
 }
 
 fn type_row(definition: &UserType) -> Values {

@@ -32,6 +32,10 @@ impl Live for Alive {
     fn prepared(&self) -> Vec<(Bytes, Option<String>, String)> {
         vec![(Bytes::from_static(&[1; 16]), None, "SELECT 1".to_owned())]
     }
+
+    fn index_builds(&self) -> Vec<IndexBuild> {
+        Vec::new()
+    }
 }
 
 #[test]

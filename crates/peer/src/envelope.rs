@@ -8,7 +8,7 @@ use crate::proto::v1::write::Purpose;
 use crate::{Hello, InvalidMessage};
 use bytes::Bytes;
 use model::codec::{Decode, Encode};
-use model::{Epoch, Mutation, ReadCommand, ReadData, ScanCommand, ScanData};
+use model::{Epoch, IndexCommand, IndexData, Mutation, ReadCommand, ReadData, ScanCommand, ScanData};
 use node::io::{Envelope, Message, OpId, Refusal, WritePurpose};
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ pub fn priority(message: &Message) -> Priority {
         | Message::Data { .. }
         | Message::Scan { .. }
         | Message::Scanned { .. }
+        | Message::LookUp { .. }
+        | Message::LookedUp { .. }
         | Message::Digest { .. }
         | Message::Refused { .. } => Priority::Data,
     }
@@ -58,6 +60,8 @@ pub fn encode_node(envelope: &Envelope) -> proto::Envelope {
         Message::Data { op, data } => Body::Data(proto::Data { op: op.0, data: data.to_bytes() }),
         Message::Scan { op, command } => Body::Scan(proto::Scan { op: op.0, command: command.to_bytes() }),
         Message::Scanned { op, data } => Body::Scanned(proto::Scanned { op: op.0, data: data.to_bytes() }),
+        Message::LookUp { op, command } => Body::LookUp(proto::LookUp { op: op.0, command: command.to_bytes() }),
+        Message::LookedUp { op, data } => Body::LookedUp(proto::LookedUp { op: op.0, data: data.to_bytes() }),
         Message::Digest { op, digest } => {
             Body::Digest(proto::Digest { op: op.0, digest: Bytes::copy_from_slice(&digest.to_be_bytes()) })
         }
@@ -114,6 +118,13 @@ pub fn decode(envelope: proto::Envelope) -> Result<Payload, InvalidMessage> {
         },
         Body::Scanned(scanned) => {
             Message::Scanned { op: OpId(scanned.op), data: compact::<ScanData>(&scanned.data, "Scanned.data")? }
+        }
+        Body::LookUp(look_up) => Message::LookUp {
+            op: OpId(look_up.op),
+            command: Arc::new(compact::<IndexCommand>(&look_up.command, "LookUp.command")?),
+        },
+        Body::LookedUp(looked_up) => {
+            Message::LookedUp { op: OpId(looked_up.op), data: compact::<IndexData>(&looked_up.data, "LookedUp.data")? }
         }
         Body::Digest(digest) => Message::Digest { op: OpId(digest.op), digest: bits(&digest.digest, "Digest.digest")? },
         Body::Refused(refused) => {
@@ -219,6 +230,8 @@ fn payload_bytes(envelope: &proto::Envelope) -> usize {
             Some(Body::Data(data)) => data.data.len(),
             Some(Body::Scan(scan)) => scan.command.len(),
             Some(Body::Scanned(scanned)) => scanned.data.len(),
+            Some(Body::LookUp(look_up)) => look_up.command.len(),
+            Some(Body::LookedUp(looked_up)) => looked_up.data.len(),
             Some(Body::Membership(bytes)) => bytes.len(),
             Some(Body::Written(written)) => written.ops.len() * size_of::<u64>(),
             Some(Body::Digest(_) | Body::Refused(_)) | None => 0,

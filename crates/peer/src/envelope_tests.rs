@@ -4,7 +4,8 @@ use super::*;
 use model::deletion::{Deletion, PartitionDeletions};
 use model::read::Slice;
 use model::scan::{PositionWithin, ScanPosition};
-use model::{Cell, ColumnId, NodeId, PartitionKey, Record, Row, TableId, Token, TokenRange};
+use model::schema::IndexedPart;
+use model::{Cell, ColumnId, IndexTarget, IndexedRow, NodeId, PartitionKey, Record, Row, TableId, Token, TokenRange};
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -99,6 +100,30 @@ fn page() -> impl Strategy<Value = ScanData> {
         })
 }
 
+fn look_up() -> impl Strategy<Value = IndexCommand> {
+    (command(), bytes(20), any::<bool>(), prop::option::of(bytes(12))).prop_map(|(read, value, within, clustering)| {
+        IndexCommand {
+            table: read.table,
+            target: IndexTarget { column: ColumnId(read.row_limit), part: IndexedPart::Entries },
+            value,
+            range: TokenRange::ALL,
+            partition: within.then(|| read.partition.clone()),
+            slices: read.slices,
+            resume: Some(IndexedRow { partition: read.partition, clustering }),
+            limit: read.row_limit,
+            now_seconds: read.now_seconds,
+        }
+    })
+}
+
+fn looked_up() -> impl Strategy<Value = IndexData> {
+    prop::collection::vec((bytes(30), prop::option::of(bytes(12))), 0..4).prop_map(|rows| {
+        let row = |(key, clustering)| IndexedRow { partition: PartitionKey::new(key), clustering };
+        let rows: Vec<IndexedRow> = rows.into_iter().map(row).collect();
+        IndexData { next: rows.last().cloned(), rows }
+    })
+}
+
 fn any_message() -> impl Strategy<Value = Message> {
     let op = || any::<u64>().prop_map(OpId);
     let purposes = [WritePurpose::Client, WritePurpose::ReadRepair, WritePurpose::Hint];
@@ -122,6 +147,8 @@ fn any_message() -> impl Strategy<Value = Message> {
         (op(), data()).prop_map(|(op, data)| Message::Data { op, data }),
         (op(), scan()).prop_map(|(op, command)| Message::Scan { op, command: Arc::new(command) }),
         (op(), page()).prop_map(|(op, data)| Message::Scanned { op, data }),
+        (op(), look_up()).prop_map(|(op, command)| Message::LookUp { op, command: Arc::new(command) }),
+        (op(), looked_up()).prop_map(|(op, data)| Message::LookedUp { op, data }),
         (op(), any::<u128>()).prop_map(|(op, digest)| Message::Digest { op, digest }),
         (op(), refusal).prop_map(|(op, reason)| Message::Refused { op, reason }),
     ]
@@ -254,6 +281,8 @@ proptest! {
             Body::Data(proto::Data { op: 1, data: compact.clone() }),
             Body::Scan(proto::Scan { op: 1, command: compact.clone() }),
             Body::Scanned(proto::Scanned { op: 1, data: compact.clone() }),
+            Body::LookUp(proto::LookUp { op: 1, command: compact.clone() }),
+            Body::LookedUp(proto::LookedUp { op: 1, data: compact.clone() }),
             Body::Digest(proto::Digest { op: 1, digest: compact.clone() }),
             Body::Refused(proto::Refused { op: 1, reason: number, epoch: 0 }),
             Body::Membership(compact),

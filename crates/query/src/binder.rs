@@ -53,7 +53,7 @@ pub(crate) fn bind(
         Statement::CreateIndex(create) => {
             let table = binder.table(&create.table)?;
             let keyspace = schema.find_keyspace(&table.keyspace)?;
-            return Err(create_index(source, keyspace, &table, create));
+            schema_plan(create_index(source, keyspace, &table, create)?)
         }
         Statement::DropIndex { name, if_exists } => {
             let if_exists = *if_exists;

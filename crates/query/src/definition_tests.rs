@@ -361,7 +361,7 @@ fn keyspaces_and_types_are_altered() {
     let used = applied(&["CREATE TYPE u (a int)", "CREATE TABLE t (k int PRIMARY KEY, u u)", "DROP TYPE u"]);
     assert_eq!(used.unwrap_err(), "Cannot drop user type 'ks.u' as it is still used by tables t");
     assert!(applied(&["CREATE TYPE u (a int)", "DROP TYPE u"]).unwrap().keyspace("ks").unwrap().types.is_empty());
-    assert_eq!(applied(&["DROP INDEX i"]).unwrap_err(), "Index 'ks.i' doesn't exist");
+    assert_eq!(applied(&["DROP INDEX i"]).unwrap_err(), "Index 'ks.i' doesn't exist'");
 }
 
 #[test]

@@ -136,15 +136,21 @@ pub fn describe_type(definition: &UserType) -> String {
     format!("CREATE TYPE {keyspace}.{name} (\n{}\n);", fields.join(",\n"))
 }
 
+/// What of `table` the index is on, as CREATE INDEX has it between its parentheses.
+#[must_use]
+pub fn index_target(table: &Table, index: &Index) -> String {
+    let column = table.columns.iter().find(|column| column.id == index.column);
+    let column = quote_name(column.map_or("", |column| &column.name));
+    match index.part {
+        IndexedPart::Value => column.into_owned(),
+        part => format!("{part}({column})"),
+    }
+}
+
 /// The statement that creates `index`, which is one of `table`.
 #[must_use]
 pub fn describe_index(table: &Table, index: &Index) -> String {
-    let column = table.columns.iter().find(|column| column.id == index.column);
-    let column = quote_name(column.map_or("", |column| &column.name));
-    let target = match index.part {
-        IndexedPart::Value => column.into_owned(),
-        part => format!("{part}({column})"),
-    };
+    let target = index_target(table, index);
     let custom = if index.class.is_empty() { "" } else { "CUSTOM " };
     let (name, keyspace, of) = (quote_name(&index.name), quote_name(&table.keyspace), quote_name(&table.name));
     let mut text = format!("CREATE {custom}INDEX {name} ON {keyspace}.{of} ({target})");
@@ -165,11 +171,15 @@ pub fn describe_index(table: &Table, index: &Index) -> String {
 pub fn describe_whole_keyspace(keyspace: &Keyspace) -> Vec<String> {
     let mut statements = vec![describe_keyspace(keyspace)];
     statements.extend(types_in_order(keyspace).into_iter().map(|definition| describe_type(definition)));
-    for table in keyspace.tables.values() {
-        statements.push(describe_table(table));
-        statements.extend(table.indexes.iter().map(|index| describe_index(table, index)));
-    }
+    statements.extend(keyspace.tables.values().flat_map(|table| describe_whole_table(table)));
     statements
+}
+
+/// The statements that create `table` with its indexes.
+#[must_use]
+pub fn describe_whole_table(table: &Table) -> Vec<String> {
+    let indexes = table.indexes.iter().map(|index| describe_index(table, index));
+    std::iter::once(describe_table(table)).chain(indexes).collect()
 }
 
 /// The statements that create the whole schema.

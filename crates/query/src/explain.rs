@@ -97,14 +97,23 @@ fn read_stages(read: &BoundRead) -> Vec<Stage> {
     let table = read.table();
     let mut stages = vec![Stage::new("table", format!("{}.{}", table.keyspace, table.name))];
     stages.push(Stage::new("partitions", partitions(read)));
+    if let Some(index) = read.index_name() {
+        stages.push(Stage::new("index", format!("{index}: replicas name the rows to read")));
+    }
     stages.push(Stage::new("rows", rows(read)));
     let columns = &table.columns;
     let filters: Vec<String> = read.filters.iter().map(|filter| filter.described(&columns[filter.column])).collect();
     if filters.is_empty() {
         stages.push(Stage::new("filter", "none: every row that is read counts"));
     }
-    for filter in filters {
-        stages.push(Stage::new("filter", format!("{filter}: rows that it leaves out are read too")));
+    for (number, filter) in filters.into_iter().enumerate() {
+        let looked_up = read.names_index() && number == 0;
+        let how = if looked_up {
+            "looked up in the index, and checked again"
+        } else {
+            "rows that it leaves out are read too"
+        };
+        stages.push(Stage::new("filter", format!("{filter}: {how}")));
     }
     stages.extend(result_stages(read));
     stages

@@ -143,6 +143,17 @@ fn shown(cql_type: &CqlType, wire: &[u8]) -> String {
 }
 
 impl Filter {
+    /// What an index is looked up by for rows that meet the condition, in wire form; `None` when none can be.
+    pub(crate) fn indexed_parts(&self) -> Option<Vec<&[u8]>> {
+        match &self.test {
+            BoundTest::Compare(Operator::Equal, value) | BoundTest::Contains { value, negated: false, .. } => {
+                Some(vec![value])
+            }
+            BoundTest::Entry { key, value } => Some(vec![key, value]),
+            _ => None,
+        }
+    }
+
     /// The condition as CQL writes it.
     pub(crate) fn described(&self, column: &Column) -> String {
         let (name, own) = (&column.name, &column.cql_type);

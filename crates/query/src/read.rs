@@ -2,15 +2,19 @@
 
 use crate::filter::Filter;
 use crate::operand::{Arguments, ColumnSpec, Operand};
-use crate::restriction::WherePlan;
+use crate::restriction::{IndexPlan, WherePlan};
 use crate::result::ReadPosition;
 use crate::selection::{BoundSelection, Selection};
 use bytes::Bytes;
 use model::garbage::gc_before;
+use model::index::TableIndex;
 use model::read::Slice;
 use model::scan::ScanPosition;
 use model::schema::{ColumnKind, Table};
-use model::{PartitionKey, ReadCommand, RequestError, ScanCommand, TokenRange, WallMicros};
+use model::{
+    IndexCommand, IndexTarget, IndexedRow, PartitionKey, ReadCommand, RequestError, ScanCommand, Token, TokenRange,
+    WallMicros,
+};
 use std::sync::Arc;
 
 use crate::evaluation::EvaluationContext;
@@ -66,6 +70,10 @@ impl ReadPlan {
         for filter in &self.restrictions.filters {
             filters.push(filter.bind(&table.columns[filter.column], arguments)?);
         }
+        let (source, index) = match &self.restrictions.index {
+            Some(plan) => self.by_index(plan, &filters, source)?,
+            None => (source, None),
+        };
         let grouping = match &self.grouping {
             Grouping::Rows { columns, last: Some(last) } => {
                 Grouping::Rows { columns: *columns, last: Some(last.bind(arguments)?) }
@@ -77,12 +85,37 @@ impl ReadPlan {
             source,
             slices,
             filters,
+            index,
             grouping,
             selection: self.selection.bind(arguments)?,
             limit: limit(arguments, self.limit.as_ref(), "LIMIT")?,
             per_partition_limit: limit(arguments, self.per_partition_limit.as_ref(), "PER PARTITION LIMIT")?,
             context: arguments.context().borrow().clone(),
         })
+    }
+
+    /// The source of a read by an index: the tokens whose partitions are looked up, and what is looked up in them.
+    fn by_index(
+        &self,
+        plan: &IndexPlan,
+        filters: &[Filter],
+        source: ReadSource,
+    ) -> Result<(ReadSource, Option<BoundIndex>), RequestError> {
+        let index = TableIndex::new(&self.table, plan.target);
+        let parts = filters.get(plan.filter).and_then(Filter::indexed_parts);
+        let (Some(index), Some(parts)) = (index, parts) else { return Ok((source, None)) };
+        let (range, partition) = match &source {
+            ReadSource::Range(range) => (*range, None),
+            ReadSource::Partitions(keys) => match keys.as_slice() {
+                [only] => (TokenRange { start: Token(only.token.0 - 1), end: only.token }, Some(only.clone())),
+                // None is left: several, by IN, are refused before.
+                _ => return Ok((source, None)),
+            },
+        };
+        let Some(value) = index.value_of(&parts)? else {
+            return Err(RequestError::Invalid("Index expression values may not be larger than 64K".to_owned()));
+        };
+        Ok((ReadSource::Range(range), Some(BoundIndex { target: plan.target, value, partition })))
     }
 
     /// True when a row of the result needs the values of clustering columns.
@@ -125,8 +158,19 @@ pub(crate) fn nowhere() -> Slice {
 pub enum ReadSource {
     /// These, each once, in this order; perhaps none.
     Partitions(Vec<PartitionKey>),
-    /// All whose tokens are in this range, in the order of their keys.
+    /// All whose tokens are in this range, in the order of their keys; when [`BoundRead::names_index`] those that the
+    /// index names.
     Range(TokenRange),
+}
+
+/// What a read looks up in an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct BoundIndex {
+    target: IndexTarget,
+    /// In the form of keys.
+    value: Bytes,
+    /// The one partition that rows are wanted of.
+    partition: Option<PartitionKey>,
 }
 
 /// What one command of a read may answer.
@@ -148,6 +192,7 @@ pub struct BoundRead {
     /// Ascending and disjoint; empty when no row can match.
     slices: Vec<Slice>,
     pub(crate) filters: Vec<Filter>,
+    index: Option<BoundIndex>,
     pub(crate) grouping: Grouping,
     pub(crate) selection: BoundSelection,
     limit: Option<u32>,
@@ -283,14 +328,43 @@ impl BoundRead {
         }
     }
 
+    /// True when rows are found by an index: [`BoundRead::index_command`] finds candidates, and of each partition that
+    /// has some those are read, by [`BoundRead::partition_command`] with their slices.
+    #[must_use]
+    pub fn names_index(&self) -> bool {
+        self.index.is_some()
+    }
+
+    /// The name of the index by which rows are found.
+    pub(crate) fn index_name(&self) -> Option<&str> {
+        let target = self.index.as_ref()?.target;
+        let own = self.plan.table.indexes.iter().find(|index| IndexTarget::of(index) == target)?;
+        Some(&own.name)
+    }
+
+    /// The command that finds candidates in `range`, from `resume` on, as of `now`; `None` for a read without index.
+    #[must_use]
+    pub fn index_command(
+        &self,
+        range: TokenRange,
+        resume: Option<IndexedRow>,
+        limit: u32,
+        now: WallMicros,
+    ) -> Option<IndexCommand> {
+        let BoundIndex { target, value, partition } = self.index.clone()?;
+        let (table, slices, now_seconds) = (self.plan.table.id, self.slices(), now.clamped_seconds());
+        Some(IndexCommand { table, target, value, range, partition, slices, resume, limit, now_seconds })
+    }
+
     /// The rows selected of each partition: ascending and disjoint; empty for none.
     pub(crate) fn selected_rows(&self) -> &[Slice] {
         &self.slices
     }
 
     /// The rows wanted of each partition.
-    fn slices(&self) -> Vec<Slice> {
-        if self.slices.is_empty() { vec![nowhere()] } else { self.slices.clone() }
+    #[must_use]
+    pub fn slices(&self) -> Vec<Slice> {
+        if self.slices.is_empty() { vec![Slice::nowhere()] } else { self.slices.clone() }
     }
 
     /// The columns of the result.

@@ -19,9 +19,9 @@ use bytes::Bytes;
 use model::key::encode_clustering;
 use model::limits::COLUMNS_MAX;
 use model::read::Slice;
-use model::schema::{Column, ColumnKind, Table};
+use model::schema::{Column, ColumnKind, IndexedPart, Table};
 use model::value::{compare, parts};
-use model::{CqlType, PartitionKey, RequestError, Token, TokenRange};
+use model::{CqlType, IndexTarget, PartitionKey, RequestError, Token, TokenRange};
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
@@ -663,16 +663,19 @@ impl<'t> Restrictions<'t> {
         let given = self.of_partition_key().next();
         let looked_up = !missing && self.of_partition_key().all(Restriction::selects_keys);
         let filters_keys = given.is_some() && !looked_up;
-        if filters_keys && !self.allow_filtering {
+        let (clustering, filters_clustering) = self.clustering();
+        let indexed = self.indexed();
+        if filters_keys && !self.allow_filtering && indexed.is_empty() {
             return Err(refuse(given));
         }
-        let mut filtered: Vec<&Restriction> = if filters_keys { self.of_partition_key().collect() } else { Vec::new() };
         if only_static && let Some(first) = self.of_clustering().first() {
             let message = "Cannot restrict clustering columns when selecting only static columns";
             return Err(source.invalid(first.at, message));
         }
-        let (clustering, filters_clustering) = self.clustering();
-        if !self.allow_filtering {
+        let mut uses_index = false;
+        if !indexed.is_empty() {
+            uses_index = self.check_with_indexes(source, &indexed, filters_keys, &filters_clustering)?;
+        } else if !self.allow_filtering {
             let contains = self.of_clustering().into_iter().find(|restriction| restriction.is_contains());
             if let Some(contains) = contains {
                 let message =
@@ -686,14 +689,25 @@ impl<'t> Restrictions<'t> {
                 return Err(refuse(refused.or(self.of_clustering().first().copied())));
             }
         }
+        // One row of one partition is read as fast without one.
+        let one_row = looked_up && clustering.is_one_row(self.table);
+        let index = indexed.into_iter().filter(|_| uses_index && !one_row).min_by_key(|(rank, ..)| *rank);
+        let mut filtered: Vec<&Restriction> = if filters_keys { self.of_partition_key().collect() } else { Vec::new() };
         filtered.extend(filters_clustering);
         filtered.extend(self.of_others());
-        let partition = if looked_up { Some(self.partition_key()?) } else { None };
-        let tokens = self.tokens().map(|token| (token.operator, token.values.clone())).collect();
         let mut filters = Vec::new();
+        let mut index_plan = None;
+        if let Some((_, restriction, target)) = index {
+            // An entry may be stale: whatever else selects the row, it must have the value.
+            filtered.retain(|other| !std::ptr::eq(*other, restriction));
+            filtered.insert(0, restriction);
+            index_plan = Some(IndexPlan { filter: 0, target });
+        }
         for restriction in filtered {
             self.filters(source, restriction, &mut filters)?;
         }
+        let partition = if looked_up { Some(self.partition_key()?) } else { None };
+        let tokens = self.tokens().map(|token| (token.operator, token.values.clone())).collect();
         let regular = self.of_others().any(|other| self.column(other.first()).kind == ColumnKind::Regular);
         Ok(WherePlan {
             is_in: self.of_partition_key().any(|restriction| restriction.operator == Operator::In),
@@ -703,7 +717,82 @@ impl<'t> Restrictions<'t> {
             tokens,
             clustering,
             filters,
+            index: index_plan,
+            uses_index,
         })
+    }
+
+    /// The restrictions that an index of the table serves, each with what the index is on, and a rank: the smaller, the
+    /// fewer rows are named by an entry.
+    fn indexed(&self) -> Vec<(u8, &Restriction, IndexTarget)> {
+        let mut found = Vec::new();
+        for restriction in &self.all {
+            let (column, part) = match (&restriction.subject, restriction.operator) {
+                (Subject::Entry(column, _), Operator::Equal) => (*column, IndexedPart::Entries),
+                (Subject::Column(column), Operator::Contains) => (*column, IndexedPart::Values),
+                (Subject::Column(column), Operator::ContainsKey) => (*column, IndexedPart::Keys),
+                (Subject::Column(column), Operator::Equal) => {
+                    let is_collection = self.column(*column).cql_type.is_collection();
+                    (*column, if is_collection { IndexedPart::Full } else { IndexedPart::Value })
+                }
+                _ => continue,
+            };
+            let column = self.column(column);
+            let target = IndexTarget { column: column.id, part };
+            let rank = match column.kind {
+                ColumnKind::Regular => 0,
+                ColumnKind::Clustering(..) => 1,
+                ColumnKind::Static => 2,
+                ColumnKind::PartitionKey(_) => 3,
+            };
+            if self.table.indexes.iter().any(|index| IndexTarget::of(index) == target) {
+                found.push((rank, restriction, target));
+            }
+        }
+        found
+    }
+
+    /// Whether a SELECT of which an index serves some restriction uses an index, by Cassandra's rules, and not only the
+    /// primary key; refuses what it answers with ALLOW FILTERING only, and IN beside an index.
+    fn check_with_indexes(
+        &self,
+        source: Source<'_>,
+        indexed: &[(u8, &Restriction, IndexTarget)],
+        filters_keys: bool,
+        filters_clustering: &[&Restriction],
+    ) -> Result<bool, RequestError> {
+        let names_partitions = self.of_partition_key().next().is_some();
+        let ranges = !names_partitions || filters_keys;
+        let mut uses_index = filters_keys || !names_partitions && self.tokens().next().is_none();
+        let mut rest: Vec<&Restriction> = Vec::new();
+        if uses_index {
+            rest.extend(self.of_partition_key());
+        }
+        uses_index |= !filters_clustering.is_empty();
+        uses_index |= ranges && indexed.iter().any(|(_, restriction, _)| self.is_clustering(restriction));
+        if uses_index {
+            rest.extend(self.of_clustering());
+        }
+        uses_index |= self.of_others().next().is_some();
+        rest.extend(self.of_others());
+        let is_in = |restriction: &&Restriction| restriction.operator == Operator::In;
+        if let Some(several) = self.of_partition_key().find(is_in).filter(|_| uses_index) {
+            let message = "Select on indexed columns and with IN clause for the PRIMARY KEY are not supported";
+            return Err(source.invalid(several.at, message));
+        }
+        // One restriction that the index serves needs no filtering; nor do the parts of the primary key that select.
+        let served = |restriction: &Restriction| indexed.iter().any(|(_, own, _)| std::ptr::eq(*own, restriction));
+        let needs_filtering = match rest.as_slice() {
+            [] => self.has_clustering(),
+            [only] => !served(only),
+            _ => true,
+        };
+        if needs_filtering && !self.allow_filtering && (ranges || uses_index) {
+            let at = rest.iter().find(|restriction| !served(restriction)).or(rest.last());
+            let at = at.map_or_else(Position::default, |restriction| restriction.at);
+            return Err(source.invalid(at, FILTERING));
+        }
+        Ok(uses_index)
     }
 
     /// The conditions that a restriction is, column by column.
@@ -868,7 +957,15 @@ fn relation_text(relation: &Relation) -> String {
     }
 }
 
-/// What SELECT reads, before values are bound. (An index could take one of the filters.)
+/// The index by which rows are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IndexPlan {
+    /// Which of the filters says the value that is looked up.
+    pub(crate) filter: usize,
+    pub(crate) target: IndexTarget,
+}
+
+/// What SELECT reads, before values are bound.
 #[derive(Debug)]
 pub(crate) struct WherePlan {
     /// The values of the partition key's columns; `None` to read partitions by their tokens.
@@ -876,6 +973,10 @@ pub(crate) struct WherePlan {
     tokens: Vec<(Operator, Values)>,
     clustering: ClusteringPlan,
     pub(crate) filters: Vec<FilterPlan>,
+    /// By what rows are found, if not by the primary key.
+    pub(crate) index: Option<IndexPlan>,
+    /// True when the rules of reads by an index hold, though there may be a faster way.
+    pub(crate) uses_index: bool,
     /// True when a column of the partition key is restricted.
     pub(crate) names_partitions: bool,
     /// True when a column of the partition key is restricted by IN.
@@ -992,13 +1093,7 @@ impl Rows {
     /// The slice that holds these rows and no other position.
     fn into_slice(self) -> Option<Slice> {
         match self {
-            Rows::One(clustering) => {
-                // Its end is the row's key and a zero byte, by which storage can tell that one key is wanted.
-                let mut end = Vec::with_capacity(clustering.len() + 1);
-                end.extend_from_slice(&clustering);
-                end.push(0);
-                Some(Slice { start: clustering, end: Bytes::from(end) })
-            }
+            Rows::One(clustering) => Some(Slice::of_row(&clustering)),
             Rows::Slice(slice) => Some(slice),
             Rows::All => Some(Slice::all()),
             Rows::Nothing => None,
@@ -1007,6 +1102,18 @@ impl Rows {
 }
 
 impl ClusteringPlan {
+    /// As [`KeyPlan::is_one_row`].
+    fn is_one_row(&self, table: &Table) -> bool {
+        let mut covered = 0;
+        for step in &self.steps {
+            match step {
+                Step::Values(_, width) => covered += width,
+                Step::Ranges(_) => return false,
+            }
+        }
+        covered == table.clustering().count()
+    }
+
     /// The rows selected of each partition, ascending and disjoint; none at all is no rows.
     fn rows<'a>(&'a self, table: &Table, arguments: Arguments<'a>) -> Result<Vec<Rows>, RequestError> {
         let columns: Vec<&Column> = table.clustering().collect();
@@ -1054,14 +1161,7 @@ impl KeyPlan {
     /// True when it selects one row of each partition exactly, or the one that a table without clustering columns
     /// has, whatever the values.
     pub(crate) fn is_one_row(&self, table: &Table) -> bool {
-        let mut covered = 0;
-        for step in &self.clustering.steps {
-            match step {
-                Step::Values(_, width) => covered += width,
-                Step::Ranges(_) => return false,
-            }
-        }
-        covered == table.clustering().count()
+        self.clustering.is_one_row(table)
     }
 
     /// The indexes of the parameters that make up the partition key, in the order of the key; empty when a part of
@@ -1188,3 +1288,7 @@ fn partition_keys<'a>(
     keys.dedup();
     keys.iter().map(|components| PartitionKey::from_components(components)).collect()
 }
+
+#[cfg(test)]
+#[path = "index_tests.rs"]
+mod index_tests;

@@ -322,7 +322,13 @@ impl ResultBuilder {
     /// nobody can say how many must be read.
     #[must_use]
     pub fn rows_left(&self) -> u32 {
-        if !self.read.is_plain() {
+        if self.read.is_plain() { self.rows_wanted() } else { u32::MAX }
+    }
+
+    /// How many rows of the result the page can still take; `u32::MAX` when each stands for many that are read.
+    #[must_use]
+    pub fn rows_wanted(&self) -> u32 {
+        if !matches!(self.read.grouping, Grouping::None) {
             return u32::MAX;
         }
         let left = self.limits.rows.saturating_sub(self.rows.len() as u32);

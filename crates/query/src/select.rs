@@ -221,6 +221,10 @@ impl Binder<'_> {
             let same = order[index..].iter().rev().find(|other| other.column.text == name.text);
             let descending = same.is_some_and(|last| last.descending);
             let column = self.column(table, name)?;
+            if read.uses_index {
+                let message = "ORDER BY with 2ndary indexes is not supported, except for ANN queries.";
+                return Err(self.source.invalid(name.at, message));
+            }
             if read.is_range() {
                 let message = "ORDER BY is only supported when the partition key is restricted by an EQ or an IN.";
                 return Err(self.source.invalid(name.at, message));

@@ -190,6 +190,7 @@ fn of_the_cluster() -> Vec<Table> {
         table("system", "local", vec![("key", Text)], vec![], local),
         table("system", "peers", vec![("peer", Inet)], vec![], peers),
         table("system", "peers_v2", vec![("peer", Inet)], vec![("peer_port", Int)], peers_v2),
+        table("system", "IndexInfo", vec![("table_name", Text)], vec![("index_name", Text)], vec![("value", Blob)]),
         // Without it cqlsh does not show what LIST answers. No hash of a password is in it.
         table(
             "system_auth",
@@ -367,7 +368,7 @@ mod tests {
         for keyspace in schema().keyspaces().values() {
             assert!(is_system(&keyspace.name));
             for table in keyspace.tables.values() {
-                let name = format!("{}.{}", keyspace.name, table.name);
+                let name = format!("{}.{}", keyspace.name, model::name::quote_name(&table.name));
                 let prepare = |text: &str| crate::prepare(text, &Schema::default(), None);
                 let read = prepare(&format!("SELECT * FROM {name}")).unwrap();
                 assert_eq!(read.result_columns().len(), table.columns.len());

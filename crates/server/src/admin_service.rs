@@ -8,10 +8,10 @@ use crate::shard_loop::ShardInput;
 use crate::wire::admin_server;
 use ::api::proto::client::v1 as proto;
 use membership::{ClusterView, MemberStatus};
-use model::schema::{Schema, Table};
-use model::{NodeId, RequestError, Token};
+use model::schema::{Index, Schema, Table};
+use model::{IndexTarget, NodeId, RequestError, Token};
 use node::ShardStatus;
-use node::storage::StorageError;
+use node::storage::{IndexBuild, Storage, StorageError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -78,6 +78,7 @@ impl AdminService {
         add("replica_writes", |shard| shard.replica_writes);
         add("replica_reads", |shard| shard.replica_reads);
         add("replica_scans", |shard| shard.replica_scans);
+        add("replica_look_ups", |shard| shard.replica_look_ups);
         add("read_repairs", |shard| shard.read_repairs);
         add("replica_refusals", |shard| shard.not_replica);
         add("hints_dropped", |shard| shard.hints_dropped);
@@ -133,9 +134,15 @@ fn table_storage(
     table: &TableStatus,
     garbage: GarbageStatus,
     largest: &[Large],
+    builds: &[IndexBuild],
     schema: &Schema,
 ) -> proto::TableStorage {
     let definition = schema.table(table.id);
+    let index = |index: &Index| {
+        let target = IndexTarget::of(index);
+        let build = builds.iter().find(|build| build.table == table.id && build.target == target);
+        proto::IndexStorage { name: index.name.clone(), built_per_mille: build.map_or(0, built_per_mille) }
+    };
     let level = |level: &LevelStatus| proto::LevelStorage { files: level.files, bytes: level.bytes };
     proto::TableStorage {
         keyspace: table.keyspace.clone(),
@@ -155,7 +162,14 @@ fn table_storage(
         garbage_lag_seconds: garbage.lag_seconds,
         garbage_rows_examined: garbage.rows_examined,
         largest: largest.iter().map(|large| large_item(large, definition.map(|table| &**table))).collect(),
+        indexes: definition.into_iter().flat_map(|table| table.indexes.iter().map(index)).collect(),
     }
+}
+
+/// How much of the ring, in thousandths, an index is built for.
+fn built_per_mille(build: &IndexBuild) -> u32 {
+    let passed = |token: Token| ((i128::from(token.0) - i128::from(i64::MIN)) * 1_000) >> 64;
+    build.built_to.map_or(1_000, |token| u32::try_from(passed(token)).unwrap_or(0))
 }
 
 fn large_item(large: &Large, table: Option<&Table>) -> proto::LargeItem {
@@ -299,13 +313,15 @@ impl admin_server::Admin for AdminService {
         let now_seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let now_seconds = u32::try_from(now_seconds).unwrap_or(u32::MAX);
         let asked = self.with_store(move |store| {
-            Ok((store.status(), store.pending_hints(), store.garbage_status(now_seconds)?, store.all_largest()))
+            let (garbage, builds) = (store.garbage_status(now_seconds)?, store.index_builds());
+            Ok((store.status(), store.pending_hints(), garbage, store.all_largest(), builds))
         });
-        let (storage, hints, garbage, largest) = asked.await?;
+        let (storage, hints, garbage, largest, builds) = asked.await?;
         let view = self.parts.published.view.load_full();
         let of_table = |table: &TableStatus| {
             let largest = largest.get(&table.id).map_or(&[][..], Vec::as_slice);
-            table_storage(table, garbage.get(&table.id).copied().unwrap_or_default(), largest, &view.schema)
+            let garbage = garbage.get(&table.id).copied().unwrap_or_default();
+            table_storage(table, garbage, largest, &builds, &view.schema)
         };
         let mut tables: Vec<proto::TableStorage> = storage.tables.iter().map(of_table).collect();
         tables.sort_by(|a, b| (&a.keyspace, &a.name).cmp(&(&b.keyspace, &b.name)));

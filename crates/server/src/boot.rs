@@ -18,6 +18,7 @@ use crate::execute::{Executor, Phase};
 use crate::exit::{Exit, ServerError};
 use crate::garbage_collector::{self, GarbageCollector};
 use crate::grpc_login::LoggedIn;
+use crate::index_builder;
 use crate::member_loop::{self, MemberInput, MemberLoop, Published, exit_of};
 use crate::metrics::Metrics;
 use crate::native_connection::Door;
@@ -115,8 +116,8 @@ pub struct Node {
     servers: Vec<TaskHandle<()>>,
     loops: Vec<TaskHandle<()>>,
     writes: Arc<WriteQueue>,
-    /// The sweeps for garbage, which end when the sender is dropped.
-    sweeping: Option<(crossbeam::channel::Sender<()>, JoinHandle<()>)>,
+    /// The sweeps for garbage and the building of indexes, which end when the sender is dropped.
+    sweeping: Option<(crossbeam::channel::Sender<()>, [JoinHandle<()>; 2])>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -375,10 +376,14 @@ impl Node {
             metrics: metrics.clone(),
             clock,
             schedule: garbage_collector::recover(store).map_err(damaged)?,
-            stop,
+            stop: stop.clone(),
         };
         let thread = std::thread::Builder::new().name("garbage".to_owned()).spawn(move || collector.run());
-        self.sweeping = Some((sweeping, thread.map_err(failure("no thread for garbage"))?));
+        let thread = thread.map_err(failure("no thread for garbage"))?;
+        let indexed = store.clone();
+        let builder = std::thread::Builder::new().name("indexes".to_owned());
+        let builder = builder.spawn(move || index_builder::run(&indexed, &stop));
+        self.sweeping = Some((sweeping, [thread, builder.map_err(failure("no thread for indexes"))?]));
         let reads = Arc::new(reads);
         for (index, inbox) in (0u16..).zip(receivers.shards) {
             let (shard_config, nobody) = (shard_config(config, self.parts.own, index), Arc::default());
@@ -511,11 +516,13 @@ impl Node {
             for thread in threads {
                 let _ = thread.join();
             }
-            if let Some((stop, thread)) = sweeping {
+            if let Some((stop, threads)) = sweeping {
                 // Nothing is written any more: what RocksDB does in the background may end.
                 drop(stop);
                 parts.store.stop_sweeps();
-                let _ = thread.join();
+                for thread in threads {
+                    let _ = thread.join();
+                }
             }
             // The last one closes the store.
             drop(parts);

@@ -265,7 +265,7 @@ impl ClientService {
             tables: keyspace
                 .tables
                 .values()
-                .map(|table| proto::Table::new(table, query::describe_table(table)))
+                .map(|table| proto::Table::new(table, query::describe_whole_table(table).join("\n")))
                 .collect(),
             create_text: query::describe_keyspace(keyspace),
         };

@@ -20,9 +20,9 @@ use model::error::Applied;
 use model::limits::{PAGE_BYTES_MAX, PAGE_ROWS_DEFAULT, TABLES_MAX, TABLES_WARNED};
 use model::schema::{Schema, SchemaChange};
 use model::{Consistency, Epoch, NodeId, RequestError, TableId};
-use node::Shard;
 use node::io::{Request, Response};
 use node::virtual_tables::{self, Facts};
+use node::{IndexBuild, Shard, Storage};
 use parking_lot::Mutex;
 use query::{Bound, BoundValue, EvaluationContext, PageLimits, RoleStatement};
 use std::fmt;
@@ -189,6 +189,10 @@ impl virtual_tables::Live for Executor {
 
     fn prepared(&self) -> Vec<(Bytes, Option<String>, String)> {
         self.statements.list()
+    }
+
+    fn index_builds(&self) -> Vec<IndexBuild> {
+        self.store.index_builds()
     }
 }
 

@@ -24,6 +24,7 @@ use crate::client_service::{Caller, Form, TraceTold, answer_message, execute, pl
 const STREAM_REQUESTS_MAX: usize = 4_096;
 
 /// What goes back on a stream.
+#[expect(clippy::large_enum_variant, reason = "the small one comes once, at the end of a stream")]
 pub(crate) enum Answered {
     /// The answer to one request.
     Request {

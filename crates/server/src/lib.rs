@@ -45,6 +45,7 @@ mod exit;
 mod explain;
 mod garbage_collector;
 mod grpc_login;
+mod index_builder;
 mod logging;
 mod member_loop;
 mod metrics;

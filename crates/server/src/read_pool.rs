@@ -5,7 +5,7 @@
 use crate::metrics::Metrics;
 use crate::shard_loop::ShardInput;
 use crossbeam::channel::{Receiver, Sender, bounded};
-use model::{NodeId, ReadCommand, ScanCommand};
+use model::{IndexCommand, NodeId, ReadCommand, ScanCommand};
 use node::io::{OpId, Stored};
 use node::storage::{HintPosition, Storage};
 use std::sync::Arc;
@@ -37,6 +37,15 @@ pub(crate) enum ReadJob {
         /// What to read.
         command: Arc<ScanCommand>,
     },
+    /// The rows that may have a value, by an index.
+    LookUp {
+        /// Whose inbox gets the answer.
+        shard: u16,
+        /// Given back.
+        op: OpId,
+        /// What to look up.
+        command: Arc<IndexCommand>,
+    },
     /// Hints.
     Hints {
         /// Whose inbox gets the answer.
@@ -56,7 +65,10 @@ impl ReadJob {
     /// The operation that is answered.
     pub(crate) fn op(&self) -> OpId {
         match self {
-            ReadJob::Partition { op, .. } | ReadJob::Scan { op, .. } | ReadJob::Hints { op, .. } => *op,
+            ReadJob::Partition { op, .. }
+            | ReadJob::Scan { op, .. }
+            | ReadJob::LookUp { op, .. }
+            | ReadJob::Hints { op, .. } => *op,
         }
     }
 }
@@ -109,6 +121,10 @@ fn serve(storage: &dyn Storage, shards: &[mpsc::Sender<ShardInput>], queue: &Rec
             ReadJob::Scan { shard, op, command } => {
                 metrics.scans.add(1);
                 let stored = storage.scan(&command).map(|data| Stored::Scanned { op, data });
+                (shard, stored.unwrap_or_else(|error| Stored::Failed { op, error }))
+            }
+            ReadJob::LookUp { shard, op, command } => {
+                let stored = storage.look_up(&command).map(|data| Stored::LookedUp { op, data });
                 (shard, stored.unwrap_or_else(|error| Stored::Failed { op, error }))
             }
             ReadJob::Hints { shard, op, target, after, bytes_limit } => {

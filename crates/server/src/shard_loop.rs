@@ -321,6 +321,9 @@ impl ShardLoop {
                 // Even one that memory could answer walks over more than a loop has time for.
                 return self.read(ReadJob::Scan { shard: self.index, op, command }, scratch);
             }
+            StorageRequest::LookUp(command) => {
+                return self.read(ReadJob::LookUp { shard: self.index, op, command }, scratch);
+            }
             StorageRequest::ReadHints { target, after, bytes_limit } => {
                 self.read(ReadJob::Hints { shard: self.index, op, target, after, bytes_limit }, scratch);
                 return;

@@ -257,10 +257,14 @@ impl Observer {
                 }
                 Message::Digest { op, .. } => self.answered(*op, |trace| said(trace, *from, "answered with a digest")),
                 Message::Scanned { op, .. } => self.answered(*op, |trace| said(trace, *from, "answered a scan")),
+                Message::LookedUp { op, data } => {
+                    let rows = data.rows.len();
+                    self.answered(*op, |trace| format!("{} with {rows} candidates", said(trace, *from, "answered")))
+                }
                 Message::Refused { op, reason } => {
                     self.answered(*op, |trace| format!("{}: {reason:?}", said(trace, *from, "refused")))
                 }
-                Message::Write { .. } | Message::Read { .. } | Message::Scan { .. } => None,
+                Message::Write { .. } | Message::Read { .. } | Message::Scan { .. } | Message::LookUp { .. } => None,
             },
             Input::Stored(stored) => match stored {
                 Stored::Synced { up_to } => {
@@ -273,6 +277,9 @@ impl Observer {
                 Stored::Read { op, data } => self.done(*op, || format!("Read {} rows locally", data.rows.len())),
                 Stored::Digest { op, .. } => self.done(*op, || "Digested rows locally".to_owned()),
                 Stored::Scanned { op, .. } => self.done(*op, || "Scanned rows locally".to_owned()),
+                Stored::LookedUp { op, data } => {
+                    self.done(*op, || format!("Found {} candidates in the local index", data.rows.len()))
+                }
                 Stored::Failed { op, error } => self.done(*op, || format!("Storage failed: {error}")),
                 Stored::Applied { .. } | Stored::Hints { .. } => None,
             },
@@ -299,6 +306,7 @@ impl Observer {
                     Message::Read { op, digest: false, .. } => (*op, "Sending the read"),
                     Message::Read { op, digest: true, .. } => (*op, "Sending the read of a digest"),
                     Message::Scan { op, .. } => (*op, "Sending the scan"),
+                    Message::LookUp { op, .. } => (*op, "Sending the look-up in an index"),
                     _ => return,
                 };
                 let Some(id) = request else { return };
@@ -311,6 +319,7 @@ impl Observer {
                     StorageRequest::Read(_) => "Reading locally",
                     StorageRequest::Digest(_) => "Digesting locally",
                     StorageRequest::Scan(_) => "Scanning locally",
+                    StorageRequest::LookUp(_) => "Looking up in the local index",
                     StorageRequest::Hint { .. } => "Keeping a hint for a replica that cannot be reached",
                     _ => return,
                 };

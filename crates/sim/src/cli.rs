@@ -85,6 +85,7 @@ pub fn planted_name(bug: Planted) -> &'static str {
         Planted::CoverageIgnored => "coverage-ignored",
         Planted::RangeDropped => "range-dropped",
         Planted::RangeRepairSkipped => "range-repair-skipped",
+        Planted::CandidatesOfOne => "candidates-of-one",
     }
 }
 

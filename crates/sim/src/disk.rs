@@ -22,6 +22,7 @@ use model::codec::{CodecError, Decode, Encode};
 use model::deletion::{Deletion, PartitionDeletions};
 use model::digest::ReadDigest;
 use model::garbage::Purge;
+use model::index::TableIndex;
 use model::local::LocalWrite;
 use model::mutation::merge_values;
 use model::read::Slice;
@@ -29,14 +30,17 @@ use model::scan::{ExportCommand, ExportData, PartitionRecord, ScanAnswer, ScanSt
 use model::schema::Table;
 use model::token::TokenRange;
 use model::{
-    Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, Rng, Row, ScanCommand, ScanData, TableId,
-    Token,
+    IndexCommand, IndexData, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, Rng, Row,
+    ScanCommand, ScanData, TableId, Token,
 };
-use node::{GarbageReport, GarbageSweep, Hint, HintPosition, Storage, StorageError, Write};
+use node::{GarbageReport, GarbageSweep, Hint, HintPosition, IndexBuild, Storage, StorageError, Write};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
+
+/// Bytes of rows that one look-up in an index scans.
+const LOOK_UP_BYTES: u32 = 64 * 1024;
 
 /// A partition's records: encoded states, as mutations carry them.
 type Records = BTreeMap<RecordKey, Bytes>;
@@ -263,6 +267,16 @@ impl State {
         Ok(page.finish())
     }
 
+    /// There are no entries on this disk: a look-up is a scan, as in a store that has not built the index yet.
+    fn look_up(&self, command: &IndexCommand) -> Result<IndexData, StorageError> {
+        command.validate().map_err(|error| invalid(&error))?;
+        self.check_table(command.table)?;
+        let index = self.tables.get(&command.table).and_then(|table| TableIndex::new(table, command.target));
+        let index = index.ok_or_else(|| StorageError::Invalid("there is no such column".to_owned()))?;
+        let page = self.scan(&command.scan(&index, LOOK_UP_BYTES))?;
+        command.found_in(&index, &page).map_err(StorageError::of_damage)
+    }
+
     fn export(&self, command: &ExportCommand) -> Result<ExportData, StorageError> {
         command.validate().map_err(|error| invalid(&error))?;
         self.check_table(command.table)?;
@@ -437,6 +451,23 @@ impl Storage for SimDisk {
 
     fn scan(&self, command: &ScanCommand) -> Result<ScanData, StorageError> {
         self.state.lock().scan(command)
+    }
+
+    fn look_up(&self, command: &IndexCommand) -> Result<IndexData, StorageError> {
+        self.state.lock().look_up(command)
+    }
+
+    fn build_index(&self) -> Result<Option<IndexBuild>, StorageError> {
+        Ok(None)
+    }
+
+    fn index_builds(&self) -> Vec<IndexBuild> {
+        let tables = self.tables();
+        let of_table = |table: &Arc<Table>| {
+            let build = |target| IndexBuild { table: table.id, target, built_to: None };
+            table.index_targets().into_iter().map(build).collect::<Vec<_>>()
+        };
+        tables.iter().flat_map(of_table).collect()
     }
 
     fn export(&self, command: &ExportCommand) -> Result<ExportData, StorageError> {

@@ -46,6 +46,15 @@ impl Storage for Opened {
     ) -> Result<Vec<(HintPosition, Hint)>, StorageError> {
         self.0.hints(target, after, bytes_limit)
     }
+    fn look_up(&self, command: &IndexCommand) -> Result<IndexData, StorageError> {
+        self.0.look_up(command)
+    }
+    fn build_index(&self) -> Result<Option<IndexBuild>, StorageError> {
+        self.0.build_index()
+    }
+    fn index_builds(&self) -> Vec<IndexBuild> {
+        self.0.index_builds()
+    }
     fn hint_targets(&self) -> Result<Vec<NodeId>, StorageError> {
         self.0.hint_targets()
     }

@@ -25,7 +25,8 @@ use crate::oracle::monotonic::Monotonic;
 use crate::oracle::{Violation, convergence, garbage, handoff};
 use crate::trace::Subject;
 use crate::workload::{
-    Flight, KEYSPACE, Mix, Place, ReadFlight, Sending, TABLES, Workload, Writing, create_table, schema_change, seen,
+    Flight, KEYSPACE, Mix, Place, ReadFlight, Sending, TABLES, Workload, Writing, create_index, create_table,
+    schema_change, seen,
 };
 use crate::world::{Build, Occurrence, World};
 use model::error::Applied;
@@ -373,9 +374,13 @@ impl Simulation {
              {{'class': 'SimpleStrategy', 'replication_factor': {replicas}}}"
         );
         let statements = [keyspace].into_iter().chain(TABLES.iter().map(|name| create_table(name, true)));
-        for (index, statement) in statements.enumerate() {
+        let changes = statements.enumerate().map(|(index, statement)| {
             // Far apart, as random ids are: a truncated table takes the next one.
             let change = schema_change(&statement, TableId((index as u128) << 64));
+            (statement, change)
+        });
+        let index = std::iter::once(("CREATE INDEX".to_owned(), create_index(TABLES[0])));
+        for (statement, change) in changes.chain(index) {
             let until = self.world.time() + BOOT_MICROS;
             loop {
                 self.last_error = None;
@@ -394,8 +399,13 @@ impl Simulation {
         }
         let knows = |simulation: &Simulation| {
             let machines = 0..simulation.world.build().machines;
-            let tables = |machine| simulation.world.view(machine).map_or(0, |view| view.schema.tables().len());
-            machines.into_iter().all(|machine| tables(machine) == TABLES.len())
+            let knows_all = |machine| {
+                simulation.world.view(machine).is_some_and(|view| {
+                    let tables = view.schema.tables();
+                    tables.len() == TABLES.len() && tables.values().any(|table| !table.indexes.is_empty())
+                })
+            };
+            machines.into_iter().all(knows_all)
         };
         let known = self.advance(self.world.time() + GRACE_MICROS, knows)?;
         self.must(known, || "not every node knows the schema".to_owned())

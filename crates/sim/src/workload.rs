@@ -14,8 +14,8 @@ use crate::oracle::Violation;
 use crate::oracle::book::{Action, Attempt, AttemptId, Book, Column, Outcome, ROWS, Register};
 use crate::oracle::floors::{Seen, Snapshot};
 use bytes::Bytes;
-use model::schema::{Schema, SchemaChange};
-use model::{Consistency, PartitionKey, RequestError, Rng, TableId};
+use model::schema::{Index, IndexedPart, Schema, SchemaChange};
+use model::{ColumnId, Consistency, PartitionKey, RequestError, Rng, TableId};
 use node::Request;
 use query::{Bound, BoundRead, BoundValue, BoundWrite, Prepared};
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +50,8 @@ pub struct Mix {
     pub reads: u64,
     /// Of a thousand reads, how many are of all partitions.
     pub scans: u64,
+    /// Of a thousand reads of all partitions of the table that stays, how many are by an index.
+    pub look_ups: u64,
     /// Of a thousand requests, how many are at QUORUM.
     pub quorum: u64,
     /// Of a thousand requests of ordinary clients, how many go to the tables that come and go.
@@ -72,6 +74,7 @@ impl Mix {
             timeout: Duration::from_millis(chosen(&[100, 500, 2_000])),
             reads: chosen(&[300, 500, 700]),
             scans: chosen(&[0, 200, 600]),
+            look_ups: chosen(&[0, 300, 800]),
             quorum: chosen(&[500, 800, 1000]),
             churned: chosen(&[50, 300, 600]),
             skew: chosen(&[0, 10_000, 1_000_000]),
@@ -352,8 +355,8 @@ impl Workload {
         }
     }
 
-    /// A SELECT: of one partition, whole, a slice or one row, in either order; or of all partitions. Perhaps with a
-    /// limit.
+    /// A SELECT: of one partition, whole, a slice or one row, in either order; or of all partitions, whole or the rows
+    /// that an index names. Perhaps with a limit.
     fn read(&mut self, client: usize, table: &str, partition: Option<i32>, schema: &Schema) -> Option<Reading> {
         let mut text = format!("SELECT p, c, v, w FROM {table}");
         let mut rows = (0, ROWS);
@@ -378,6 +381,10 @@ impl Workload {
             if reversed {
                 text.push_str(" ORDER BY c DESC");
             }
+        } else if table == TABLES[0] && self.rng.chance(self.mix.look_ups) {
+            let row = self.rng.below(ROWS as u64) as i32;
+            text.push_str(&format!(" WHERE c = {row}"));
+            rows = (row, row + 1);
         }
         let most = if partition.is_some() { ROWS } else { ROWS * self.mix.partitions };
         let limit = self.rng.chance(200).then(|| self.rng.between(1, most as u64) as usize);
@@ -510,6 +517,15 @@ fn in_scan_order(partitions: i32) -> Vec<i32> {
 pub fn create_table(name: &str, if_not_exists: bool) -> String {
     let condition = if if_not_exists { "IF NOT EXISTS " } else { "" };
     format!("CREATE TABLE {condition}{name} (p int, c int, v text, w text, PRIMARY KEY (p, c))")
+}
+
+/// The change that makes an index on the clustering column of a table of the workload.
+#[must_use]
+pub fn create_index(table: &str) -> SchemaChange {
+    let (name, column, part) = (format!("{table}_c"), ColumnId(1), IndexedPart::Value);
+    let index = Index { name, column, part, class: String::new(), options: BTreeMap::new() };
+    let (keyspace, table) = (KEYSPACE.to_owned(), table.to_owned());
+    SchemaChange::CreateIndex { keyspace, table, index, if_not_exists: true }
 }
 
 /// The change that a schema statement makes, as any node would bind it.

@@ -130,6 +130,7 @@ pub enum Occurrence {
 
 /// What the heap holds.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large ones are the frequent ones, and are moved twice")]
 enum Event {
     Packet { to: usize, from: usize, sender: NodeId, payload: Box<peer::Payload> },
     Letter { machine: usize, incarnation: u64, letter: Letter },
@@ -799,6 +800,7 @@ impl World {
             StorageRequest::Read(_)
             | StorageRequest::Digest(_)
             | StorageRequest::Scan(_)
+            | StorageRequest::LookUp(_)
             | StorageRequest::ReadHints { .. } => {
                 self.record(b'q', index, &op.0.to_le_bytes(), || format!("{op:?} {request:?}"));
                 let slowness = self.machines[index].slowness;
@@ -824,6 +826,7 @@ impl World {
                 disk.digest(command).map(|read| Stored::Digest { op, digest: read.digest })
             }
             StorageRequest::Scan(command) => disk.scan(command).map(|data| Stored::Scanned { op, data }),
+            StorageRequest::LookUp(command) => disk.look_up(command).map(|data| Stored::LookedUp { op, data }),
             StorageRequest::ReadHints { target, after, bytes_limit } => {
                 disk.hints(*target, *after, *bytes_limit).map(|hints| Stored::Hints { op, hints })
             }

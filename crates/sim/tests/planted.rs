@@ -66,3 +66,8 @@ fn a_repair_of_a_range_that_is_skipped_is_caught() {
 fn coverage_that_is_ignored_is_caught() {
     is_caught(Planted::CoverageIgnored);
 }
+
+#[test]
+fn candidates_of_one_replica_that_count_for_all_are_caught() {
+    is_caught(Planted::CandidatesOfOne);
+}

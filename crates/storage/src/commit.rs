@@ -2,6 +2,7 @@
 
 use crate::failure::rocksdb_error;
 use crate::hot::HotKeys;
+use crate::index::entries_of;
 use crate::layout;
 use crate::merge::merge_encoded;
 use crate::store::Inner;
@@ -149,6 +150,13 @@ impl Inner {
                 destinations.len() - 1
             }
         };
+        let table = &destinations[index].table;
+        let indexed = entries_of(table, &mutation.partition, &mutation.records)?;
+        for entry in indexed {
+            let start = writer.keys.len();
+            layout::put_index_entry(&mut writer.keys, &mutation.partition, &entry);
+            writer.entries.push(Entry { destination: index, key: start..writer.keys.len(), value: Bytes::new() });
+        }
         for record in &mutation.records {
             destinations[index].deletes |= record.key == RecordKey::Deletions;
             let start = writer.keys.len();
@@ -169,6 +177,10 @@ impl Inner {
         for entries in entries.chunk_by(|a, b| order(a) == order(b)) {
             let Destination { table, family, .. } = &destinations[entries[0].destination];
             let key = &keys[entries[0].key.clone()];
+            if layout::is_index_entry(key) {
+                batch.put_cf(family, key, b"");
+                continue;
+            }
             let values = || entries.iter().map(|entry| entry.value.as_ref());
             if hot.count(table.id.0, key)
                 && let Some(whole) = self.whole_value(family, key, values())

@@ -249,6 +249,10 @@ impl Inner {
             let Some(next) = last.0.checked_add(1) else { break };
             first = Token(next);
         }
+        if *sweep.tokens.end() == Token(i64::MAX) {
+            let removed = self.sweep_indexes(&table).or_else(|error| self.check_sweeping().and(Err(error)))?;
+            tracing::debug!(table = %table.id, removed, "swept indexes for stale entries");
+        }
         table.reads.note_sweep();
         Ok(report)
     }
@@ -304,7 +308,7 @@ impl Inner {
         self.check_sweeping()
     }
 
-    fn check_sweeping(&self) -> Result<(), StorageError> {
+    pub(crate) fn check_sweeping(&self) -> Result<(), StorageError> {
         match self.sweeps_end.load(Ordering::Acquire) {
             true => Err(StorageError::Closed("the node is being stopped".to_owned())),
             false => Ok(()),
@@ -435,7 +439,7 @@ impl Inner {
 
     /// Locks the writer if the table is still there: a write to one that has been dropped would fail and close
     /// the store.
-    fn lock_writer(&self, table: &Table) -> Result<MutexGuard<'_, Writer>, StorageError> {
+    pub(crate) fn lock_writer(&self, table: &Table) -> Result<MutexGuard<'_, Writer>, StorageError> {
         let writer = self.writer.lock();
         self.check_open()?;
         let tables = self.tables.load();

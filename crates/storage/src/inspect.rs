@@ -21,9 +21,10 @@ use crate::watermark::{Synced, Watermark};
 use bytes::Bytes;
 use model::codec::{CodecError, Decode};
 use model::deletion::PartitionDeletions;
+use model::index::TableIndex;
 use model::key::decode_clustering;
 use model::schema::Table;
-use model::{CellState, NodeId, PartitionKey, RecordKey, Row, TableId, element, value};
+use model::{CellState, NodeId, PartitionKey, RecordKey, Row, TableId, Token, element, value};
 use node::storage::StorageError;
 use rocksdb::{DB, DBRecoveryMode, LiveFile, ReadOptions};
 use std::collections::BTreeMap;
@@ -445,6 +446,9 @@ impl Family<'_> {
 /// Checks a stored key and its value.
 fn check_record(family: &Family<'_>, key: &[u8], value: &[u8]) -> Result<(), String> {
     let Some(table) = family.table else { return Ok(()) };
+    if layout::is_index_entry(key) {
+        return check_entry(table, key);
+    }
     let (_, record) = layout::parse_record(key).ok_or("a key is not well-formed")?;
     let value = Bytes::copy_from_slice(value);
     // The name is only known of tables that a schema has named.
@@ -460,6 +464,20 @@ fn check_record(family: &Family<'_>, key: &[u8], value: &[u8]) -> Result<(), Str
             check_row(table, &value, is_known)
         }
     }
+}
+
+/// Checks the key of an entry of an index.
+fn check_entry(table: &Table, key: &[u8]) -> Result<(), String> {
+    for index in TableIndex::all(table) {
+        let Some(rest) = key.strip_prefix(layout::index_prefix(index.target()).as_slice()) else { continue };
+        let length = index.value_length(rest).map_err(|_| "the value of an index entry cannot be decoded")?;
+        return match layout::parse_indexed_row(&rest[length..]) {
+            Ok(row) if Token::of(&row.partition.bytes) == row.partition.token => Ok(()),
+            _ => Err("the key of an index entry is not well-formed".to_owned()),
+        };
+    }
+    // Of an index that was dropped, or is not known: nothing says what must be in it.
+    Ok(())
 }
 
 fn check_row(table: &Table, row: &Bytes, is_known: bool) -> Result<(), String> {

@@ -3,20 +3,27 @@
 //! 10 | token (8) | varint length | partition key                          deletions of the partition
 //! 20 | token (8) | varint length | partition key | 08                     static row
 //! 20 | token (8) | varint length | partition key | encoded clustering     row
+//! 30 | column (4) | part | value | token (8) | varint length | partition key | 08 or encoded clustering
+//!                                                                          entry of an index (`model::index`)
 //! ```
 //! Deletions have a region of their own, so that a read that finds none (the rule) pays for one look into
 //! a Bloom filter. The first nine bytes are the prefix that Bloom filters know. Encoded clustering keys
-//! start above 08, so the static row comes first and no row shares its key.
+//! start above 08, so the static row comes first and no row shares its key. The entries of an index are in the order
+//! of their values, and of one value in that of the rows; 08 stands for the whole partition. No value is a prefix of
+//! another.
 
 use bytes::Bytes;
-use model::codec::{CodecError, Reader, first_varint, put_bytes};
-use model::{NodeId, PartitionKey, RecordKey, Token};
+use model::codec::{CodecError, Decode, Encode, Reader, first_varint, put_bytes};
+use model::index::IndexEntry;
+use model::{IndexTarget, IndexedRow, NodeId, PartitionKey, RecordKey, Token};
 use std::ops::{Range, RangeInclusive};
 
 /// First byte of the keys of deletions.
 pub(crate) const DELETIONS: u8 = 0x10;
 /// First byte of the keys of rows.
 pub(crate) const ROWS: u8 = 0x20;
+/// First byte of the keys of entries of indexes.
+pub(crate) const INDEXES: u8 = 0x30;
 /// What the static row has in place of a clustering key.
 pub(crate) const STATIC: u8 = 0x08;
 /// Region and token.
@@ -25,8 +32,78 @@ pub(crate) const PREFIX_BYTES: usize = 9;
 /// Appends what the keys of `partition` in `region` start with.
 pub(crate) fn put_partition(out: &mut Vec<u8>, region: u8, partition: &PartitionKey) {
     out.push(region);
+    put_partition_name(out, partition);
+}
+
+/// Appends what names `partition` in keys.
+pub(crate) fn put_partition_name(out: &mut Vec<u8>, partition: &PartitionKey) {
     out.extend_from_slice(&partition.token.to_ordered_bytes());
     put_bytes(out, &partition.bytes);
+}
+
+/// What the keys of the entries of an index start with.
+pub(crate) fn index_prefix(target: IndexTarget) -> Vec<u8> {
+    let mut prefix = vec![INDEXES];
+    prefix.extend_from_slice(&target.column.0.to_be_bytes());
+    target.part.encode(&mut prefix);
+    prefix
+}
+
+/// The keys of all entries of an index.
+pub(crate) fn index_keys(target: IndexTarget) -> Range<Vec<u8>> {
+    let start = index_prefix(target);
+    // Values start below that.
+    let end = [start.as_slice(), &[0xff]].concat();
+    start..end
+}
+
+/// Appends the key of an entry of an index for a row of `partition`.
+pub(crate) fn put_index_entry(out: &mut Vec<u8>, partition: &PartitionKey, entry: &IndexEntry) {
+    out.extend_from_slice(&index_prefix(entry.target));
+    out.extend_from_slice(&entry.value);
+    put_partition_name(out, partition);
+    match &entry.clustering {
+        None => out.push(STATIC),
+        Some(clustering) => out.extend_from_slice(clustering),
+    }
+}
+
+/// The row that an entry names, from what is in its key behind the value.
+pub(crate) fn parse_indexed_row(rest: &[u8]) -> Result<IndexedRow, CodecError> {
+    let (partition, length) = parse_partition(rest)?;
+    match &rest[length..] {
+        [STATIC] => Ok(IndexedRow { partition, clustering: None }),
+        clustering if is_clustering(clustering) => {
+            Ok(IndexedRow { partition, clustering: Some(Bytes::copy_from_slice(clustering)) })
+        }
+        _ => Err(CodecError::Invalid("key of an index")),
+    }
+}
+
+/// True for the key of an entry of an index.
+pub(crate) fn is_index_entry(key: &[u8]) -> bool {
+    key.first() == Some(&INDEXES)
+}
+
+/// What the local records start with that say how far the indexes of tables are built.
+pub(crate) const INDEXES_PREFIX: &[u8] = b"storage/indexes/";
+
+/// What [`index_key`]s of a table start with, by the name of its column family; the rest is the encoded target.
+pub(crate) fn indexes_key(family: &str) -> Vec<u8> {
+    [INDEXES_PREFIX, family.as_bytes(), b"/"].concat()
+}
+
+/// The local record that says how far an index is built.
+pub(crate) fn index_key(family: &str, target: IndexTarget) -> Vec<u8> {
+    [indexes_key(family).as_slice(), &target.to_bytes()].concat()
+}
+
+/// The column family and the index of an [`index_key`] without [`INDEXES_PREFIX`].
+pub(crate) fn parse_index_key(rest: &[u8]) -> Option<(&str, IndexTarget)> {
+    let slash = rest.iter().position(|byte| *byte == b'/')?;
+    let family = std::str::from_utf8(&rest[..slash]).ok()?;
+    let target = IndexTarget::from_bytes(&Bytes::copy_from_slice(&rest[slash + 1..])).ok()?;
+    Some((family, target))
 }
 
 /// The partition of a key without its region, and how many bytes of it name the partition.

@@ -27,12 +27,12 @@
 //! * Only a sweep removes a deletion, and only once what it shadows is gone.
 //! * A mutation is checked before it is written: a merge that fails would fail compaction for ever.
 //!
-//! Map: `store` opening; `status` its figures; `tables` their column families, `definitions` what is known
-//! of them; `snapshot`; `commit` the write path, `hot` its hot keys, `pressure` when it refuses; `read` the
-//! read path of partitions, `scan` of ranges of them; `ingest` records in bulk; `large` what is larger than
-//! it should be; `layout` keys; `merge` the operator; `garbage` the sweeps that purge; `options` RocksDB's
-//! settings, with reasons; `hints`; `watermark`, and `manifest` for it; `identity`; `replay` the progress of
-//! recovery; `failure` errors; `memory` the allocator; `log_check` which of several logs is damaged; [`inspect`]
+//! Map: `store` opening; `status` its figures; `tables` their column families, `definitions` what is known of them;
+//! `snapshot`; `commit` the write path, `hot` its hot keys, `pressure` when it refuses; `read` the read path of
+//! partitions, `scan` of ranges of them, `index` of rows by a value; `ingest` records in bulk; `large` what is
+//! larger than it should be; `layout` keys; `merge` the operator; `garbage` the sweeps that purge; `options`
+//! RocksDB's settings, with reasons; `hints`; `watermark`, and `manifest` for it; `identity`; `replay` the progress
+//! of recovery; `failure` errors; `memory` the allocator; `log_check` which of several logs is damaged; [`inspect`]
 //! looking into a directory, and verifying it, without a node; [`compare`] the same work on a bare RocksDB, for
 //! benchmarks; [`decoders`] for fuzz targets.
 
@@ -51,6 +51,7 @@ mod garbage;
 mod hints;
 mod hot;
 mod identity;
+mod index;
 mod ingest;
 pub mod inspect;
 mod large;
@@ -80,6 +81,8 @@ pub use snapshot::SnapshotStatus;
 pub use status::{GarbageStatus, LevelStatus, StoreStatus, TableStatus};
 pub use store::Store;
 
+#[cfg(test)]
+mod index_tests;
 #[cfg(test)]
 mod range_tests;
 #[cfg(test)]

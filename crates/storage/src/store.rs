@@ -23,9 +23,9 @@ use model::id::parse_uuid;
 use model::local::prefix::GARBAGE;
 use model::scan::{ExportCommand, ExportData, PartitionRecord};
 use model::schema;
-use model::{NodeId, ReadCommand, ReadData, ScanCommand, ScanData, TableId};
+use model::{IndexCommand, IndexData, NodeId, ReadCommand, ReadData, ScanCommand, ScanData, TableId};
 use node::GarbageSchedule;
-use node::storage::{GarbageReport, GarbageSweep, Hint, HintPosition, Storage, StorageError, Write};
+use node::storage::{GarbageReport, GarbageSweep, Hint, HintPosition, IndexBuild, Storage, StorageError, Write};
 use parking_lot::{Condvar, Mutex};
 use rocksdb::{DB, ReadOptions, ReadTier, WriteOptions};
 use std::collections::BTreeMap;
@@ -75,6 +75,8 @@ pub(crate) struct Inner {
     /// Names of files to ingest that have been given away.
     pub(crate) ingested_files: AtomicU64,
     pub(crate) large: LargeTable,
+    /// Held while a part of an index is built.
+    pub(crate) building: Mutex<()>,
     background: Background,
     /// Why nothing is written any more.
     pub(crate) poison: Mutex<Option<StorageError>>,
@@ -142,6 +144,11 @@ impl Store {
     /// than was synced; `Invalid` when it belongs to another cluster or a newer version.
     pub fn open(options: StoreOptions) -> Result<Store, StorageError> {
         let inner = Arc::new(Inner::open(options)?);
+        {
+            // A crash may have come between the list of tables and the removal of an index.
+            let tables = inner.tables.load_full();
+            inner.change_indexes(&mut inner.writer.lock(), &tables, &tables)?;
+        }
         let for_thread = Arc::clone(&inner);
         let background = std::thread::Builder::new()
             .name("storage".to_owned())
@@ -342,6 +349,18 @@ impl Storage for Store {
         self.inner.scan(command)
     }
 
+    fn look_up(&self, command: &IndexCommand) -> Result<IndexData, StorageError> {
+        self.inner.look_up(command)
+    }
+
+    fn build_index(&self) -> Result<Option<IndexBuild>, StorageError> {
+        self.inner.build_index()
+    }
+
+    fn index_builds(&self) -> Vec<IndexBuild> {
+        self.inner.index_builds()
+    }
+
     fn export(&self, command: &ExportCommand) -> Result<ExportData, StorageError> {
         self.inner.export(command)
     }
@@ -449,6 +468,7 @@ impl Inner {
             identity: Mutex::new(identity),
             ingested_files: AtomicU64::new(0),
             large: LargeTable::default(),
+            building: Mutex::new(()),
             background: Background::default(),
             poison: Mutex::new(None),
             poisoned: AtomicBool::new(false),
@@ -566,6 +586,10 @@ impl Inner {
                 if self.refuses.load(Ordering::Acquire) || self.background_errors() > errors_seen {
                     errors_seen = self.background_errors();
                     self.probe_writes();
+                }
+                if let Err(error) = self.remove_stale_entries() {
+                    // They are found again.
+                    tracing::debug!(%error, "stale entries of indexes stay for now");
                 }
                 last_guard = Instant::now();
             }

@@ -6,13 +6,15 @@
 //!
 //! 1. `TABLES` lists what exists and what is wanted ([`definitions`]).
 //! 2. New column families are made, changed options are set.
-//! 3. Commits and reads find the new set, and no dropped table, from here on.
+//! 3. Commits and reads find the new set, and no dropped table, from here on; new indexes begin to be built, dropped
+//!    ones lose their entries ([`crate::index`]).
 //! 4. A snapshot of each dropped table is kept, where its options ask for it; then it is dropped.
 //! 5. `TABLES` lists what is wanted.
 
 use crate::definitions::{self, Definitions};
 use crate::failure::rocksdb_error;
 use crate::garbage::Sweeping;
+use crate::index::{Indexes, recover};
 use crate::layout;
 use crate::options::{
     SharedMemory, StoreOptions, changed_options, database_options, local_options, table_options, verifying_options,
@@ -49,6 +51,8 @@ pub(crate) struct Table {
     pub(crate) reads: Arc<ReadCounters>,
     /// Its sweeps for garbage.
     pub(crate) sweeping: Arc<Sweeping>,
+    /// The indexes of the definition.
+    pub(crate) indexes: Indexes,
 }
 
 /// Reads of a table since the store was opened.
@@ -118,8 +122,9 @@ impl DeletionClock {
 }
 
 impl Table {
-    fn new(definition: Arc<schema::Table>, with_deletions: bool, sweeping: Arc<Sweeping>) -> Table {
+    fn new(definition: Arc<schema::Table>, with_deletions: bool, sweeping: Arc<Sweeping>, indexes: Indexes) -> Table {
         Table {
+            indexes,
             id: definition.id,
             name: family_name(definition.id),
             deletions: Arc::new(DeletionClock::new(with_deletions)),
@@ -161,9 +166,11 @@ impl Inner {
             tables.insert(definition.id, table);
         }
         let dropped: Vec<Arc<Table>> = old.values().filter(|table| !tables.contains_key(&table.id)).cloned().collect();
-        // Once the lock is ours no commit that has found a dropped table is under way.
-        let writer = self.writer.lock();
-        self.tables.store(Arc::new(tables));
+        // Once the lock is ours no commit that has found a dropped table, or a table without a new index, is under way.
+        let mut writer = self.writer.lock();
+        let tables = Arc::new(tables);
+        self.tables.store(tables.clone());
+        self.change_indexes(&mut writer, &old, &tables)?;
         drop(writer);
         if dropped.is_empty() {
             return Ok(());
@@ -200,7 +207,8 @@ impl Inner {
         let noted = self.db.put_cf_opt(&local, layout::table_key(&name), b"", options);
         noted.map_err(|error| rocksdb_error("create a table", &error))?;
         self.note_synced();
-        Ok(Table::new(definition.clone(), false, sweeping))
+        let indexes = Table::indexes_of(definition, &Indexes::new());
+        Ok(Table::new(definition.clone(), false, sweeping, indexes))
     }
 
     fn drop_family(&self, name: &str) -> Result<(), StorageError> {
@@ -223,7 +231,8 @@ impl Inner {
             let set = self.db.set_options_cf(&self.family(&table.name)?, &options);
             set.map_err(|error| rocksdb_error("change the options of a table", &error))?;
         }
-        Ok(Table { definition: definition.clone(), ..table.clone() })
+        let indexes = Table::indexes_of(definition, &table.indexes);
+        Ok(Table { definition: definition.clone(), indexes, ..table.clone() })
     }
 
     /// Drops a table that is not listed any more.
@@ -342,7 +351,8 @@ pub(crate) fn open_database(
     for (id, definition) in found {
         let with_deletions = has_deletions(&db, &family_name(id))?;
         let sweeping = sweepings.remove(&id).unwrap_or_default();
-        tables.insert(id, Arc::new(Table::new(definition, with_deletions, sweeping)));
+        let indexes = recover(&db, &definition, &family_name(id))?;
+        tables.insert(id, Arc::new(Table::new(definition, with_deletions, sweeping, indexes)));
     }
     Ok((db, tables))
 }

@@ -15,11 +15,11 @@ use model::schema::Table;
 use model::table_options::{Compaction, CompactionShape, Compression, Compressor, Fraction, TableOptions};
 use model::token::TokenRange;
 use model::{
-    Cell, ColumnId, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, Rng, Row, ScanCommand,
-    ScanData, TableId, Token,
+    Cell, ColumnId, IndexCommand, IndexData, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey,
+    Rng, Row, ScanCommand, ScanData, TableId, Token,
 };
 use node::conformance::{self, Harness};
-use node::storage::{GarbageReport, GarbageSweep, Hint, HintPosition, Storage, StorageError, Write};
+use node::storage::{GarbageReport, GarbageSweep, Hint, HintPosition, IndexBuild, Storage, StorageError, Write};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -191,6 +191,18 @@ impl Storage for Watched {
         let other = self.store.scan(&ScanCommand { bulk: !command.bulk, ..command.clone() })?;
         assert_eq!(other, data, "both ways to scan agree");
         Ok(data)
+    }
+
+    fn look_up(&self, command: &IndexCommand) -> Result<IndexData, StorageError> {
+        self.store.look_up(command)
+    }
+
+    fn build_index(&self) -> Result<Option<IndexBuild>, StorageError> {
+        self.store.build_index()
+    }
+
+    fn index_builds(&self) -> Vec<IndexBuild> {
+        self.store.index_builds()
     }
 
     fn export(&self, command: &ExportCommand) -> Result<ExportData, StorageError> {

@@ -296,10 +296,11 @@ impl Schema {
     }
 
     fn drop_index(&self, keyspace: &str, name: &str, if_exists: bool) -> Result<Option<Schema>, RequestError> {
-        let tables = &self.changed_keyspace(keyspace)?.tables;
+        let tables = self.keyspaces.get(keyspace).into_iter().flat_map(|keyspace| keyspace.tables.values());
         let has = |table: &&Arc<Table>| table.indexes.iter().any(|index| index.name == name);
-        let Some(table) = tables.values().find(has) else {
-            let missing = format!("Index '{keyspace}.{name}' doesn't exist");
+        let Some(table) = { tables }.find(has) else {
+            // The quotation mark too many is Cassandra's.
+            let missing = format!("Index '{keyspace}.{name}' doesn't exist'");
             return unless(if_exists, RequestError::Invalid(missing));
         };
         let mut table = Table::clone(table);
@@ -599,7 +600,7 @@ impl Table {
             return invalid(format!("Column '{}' doesn't exist", index.column.0));
         };
         let (name, part, cql_type) = (&column.name, index.part, &column.cql_type);
-        let is_collection = matches!(cql_type, CqlType::List { .. } | CqlType::Set { .. } | CqlType::Map { .. });
+        let is_collection = cql_type.is_collection();
         if cql_type.has_duration() {
             let what = match cql_type {
                 CqlType::Tuple(_) => "tuples containing durations",

@@ -162,12 +162,25 @@ impl Decode for DroppedColumn {
     }
 }
 
+impl Encode for IndexedPart {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let position = IndexedPart::ALL.iter().position(|part| part == self);
+        out.push(position.expect("ALL lists every part") as u8);
+    }
+}
+
+impl Decode for IndexedPart {
+    fn decode(reader: &mut Reader) -> Result<IndexedPart, CodecError> {
+        let part = IndexedPart::ALL.get(usize::from(reader.u8()?)).copied();
+        part.ok_or(CodecError::Invalid("indexed part"))
+    }
+}
+
 impl Encode for Index {
     fn encode(&self, out: &mut Vec<u8>) {
         self.name.encode(out);
         self.column.encode(out);
-        let position = IndexedPart::ALL.iter().position(|part| *part == self.part);
-        out.push(position.expect("ALL lists every part") as u8);
+        self.part.encode(out);
         self.class.encode(out);
         put_varint(out, self.options.len() as u64);
         for (name, value) in &self.options {
@@ -180,8 +193,7 @@ impl Encode for Index {
 impl Decode for Index {
     fn decode(reader: &mut Reader) -> Result<Index, CodecError> {
         let (name, column) = (reader.text()?, ColumnId::decode(reader)?);
-        let part = IndexedPart::ALL.get(usize::from(reader.u8()?)).copied();
-        let part = part.ok_or(CodecError::Invalid("indexed part"))?;
+        let part = IndexedPart::decode(reader)?;
         let class = reader.text()?;
         let count = reader.count()?;
         let options = (0..count).map(|_| Ok((reader.text()?, reader.text()?)));

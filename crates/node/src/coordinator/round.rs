@@ -28,8 +28,8 @@ use model::row::summarize;
 use model::scan::{PositionWithin, ScanPosition};
 use model::schema::Table;
 use model::{
-    Consistency, Instant, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, RequestError,
-    ScanCommand, ScanData,
+    Consistency, IndexCommand, IndexData, IndexedRow, Instant, Mutation, NodeId, PartitionKey, ReadCommand, ReadData,
+    Record, RecordKey, RequestError, ScanCommand, ScanData, Token, TokenRange,
 };
 use std::sync::Arc;
 
@@ -47,6 +47,17 @@ pub(crate) enum Question {
     Partition(Arc<ReadCommand>),
     /// Rows of the partitions of a range that the same replicas hold.
     Range(Arc<ScanCommand>),
+    /// Which rows of such a range may have a value.
+    Index(Arc<IndexCommand>),
+}
+
+/// What the replicas of a question hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AskedOf {
+    /// The partitions of a token.
+    Token(Token),
+    /// All partitions of a range.
+    Range(TokenRange),
 }
 
 /// What a replica holds.
@@ -54,12 +65,15 @@ pub(crate) enum Question {
 pub(crate) enum Held {
     Partition(ReadData),
     Range(ScanData),
+    Rows(IndexData),
 }
 
 /// What the replicas agree on, in reading order.
 #[derive(Debug, Default)]
 pub(crate) struct Agreed {
     pub(crate) partitions: Vec<AgreedPartition>,
+    /// Of a look-up: the rows that may have the value, in place of any partitions.
+    pub(crate) candidates: Vec<IndexedRow>,
     /// Up to where that is the answer; `None` when it is all of it.
     pub(crate) end: Option<ScanPosition>,
     /// About what it takes in memory.
@@ -87,6 +101,8 @@ impl Answer {
             Answer::Data(Held::Range(data)) => {
                 data.partitions.iter().fold(0, |sum, (_, data)| sum.saturating_add(data.tombstones))
             }
+            // A look-up reads what the rows are now, and counts none.
+            Answer::Data(Held::Rows(_)) => 0,
             Answer::Waiting | Answer::Retry | Answer::Failed(_) | Answer::Digest(_) => 0,
         }
     }
@@ -120,7 +136,7 @@ enum Phase {
     /// All are asked for data.
     Full,
     /// Replicas are being repaired; then this is the answer.
-    Repair { tracker: Tracker, repairs: Vec<Repair>, agreed: Agreed },
+    Repair { tracker: Tracker, repairs: Vec<Repair>, agreed: Box<Agreed> },
 }
 
 /// Why a replica will not answer.
@@ -161,6 +177,7 @@ pub(crate) enum RoundStep {
 struct Broken {
     repair_skipped: bool,
     coverage_ignored: bool,
+    one_look_up: bool,
 }
 
 /// A round in flight.
@@ -192,12 +209,29 @@ pub(crate) struct Round {
     broken: Broken,
 }
 
+impl Agreed {
+    fn of_look_up(data: IndexData) -> Agreed {
+        let end = data.next.as_ref().map(ScanPosition::from);
+        Agreed { candidates: data.rows, end, ..Agreed::default() }
+    }
+}
+
 impl Question {
     /// The message that asks it.
     pub(crate) fn message(&self, op: OpId, digest: bool) -> Message {
         match self {
             Question::Partition(command) => Message::Read { op, command: command.clone(), digest },
             Question::Range(command) => Message::Scan { op, command: command.clone() },
+            Question::Index(command) => Message::LookUp { op, command: command.clone() },
+        }
+    }
+
+    /// Whose replicas are asked.
+    pub(crate) fn asked_of(&self) -> AskedOf {
+        match self {
+            Question::Partition(command) => AskedOf::Token(command.partition.token),
+            Question::Range(command) => AskedOf::Range(command.range),
+            Question::Index(command) => AskedOf::Range(command.range),
         }
     }
 
@@ -205,7 +239,14 @@ impl Question {
         match self {
             Question::Partition(command) => command.purge(),
             Question::Range(command) => command.purge(table.options.gc_grace_seconds),
+            // Nothing is merged, so nothing is left out.
+            Question::Index(_) => Purge::default(),
         }
+    }
+
+    /// True for one of many partitions: it is not digested, since answers are long, and seldom asked for twice.
+    fn is_of_range(&self) -> bool {
+        matches!(self, Question::Range(_) | Question::Index(_))
     }
 
     /// True when `held` answers it and is in order.
@@ -215,6 +256,7 @@ impl Question {
                 is_well_formed(&command.slices, command.reversed, data)
             }
             (Question::Range(command), Held::Range(data)) => is_well_formed_scan(command, data),
+            (Question::Index(command), Held::Rows(data)) => command.is_answered_by(data),
             _ => false,
         }
     }
@@ -229,6 +271,7 @@ impl Held {
         match self {
             Held::Partition(data) => rows(data),
             Held::Range(data) => data.partitions.iter().map(|(key, data)| key.bytes.len() + rows(data)).sum(),
+            Held::Rows(data) => data.bytes(),
         }
     }
 }
@@ -249,6 +292,7 @@ impl Round {
         let broken = Broken {
             repair_skipped: config.is_planted(skipped) || is_range && config.is_planted(Planted::RangeRepairSkipped),
             coverage_ignored: config.is_planted(Planted::CoverageIgnored),
+            one_look_up: config.is_planted(Planted::CandidatesOfOne),
         };
         Round {
             piece,
@@ -320,8 +364,7 @@ impl Round {
     pub(crate) fn begin(&mut self, mut candidates: Vec<NodeId>, required: usize) -> Vec<Ask> {
         assert!(candidates.len() >= required && required > 0, "R1: a round has replicas enough");
         self.required = required;
-        // Pages of ranges are long and seldom read twice: digests of them would mostly be one more trip.
-        let is_range = matches!(self.question, Question::Range(_));
+        let is_range = self.question.is_of_range();
         self.phase = if is_range { Phase::Full } else { Phase::Digests };
         self.spares = candidates.split_off(required);
         self.spares.reverse();
@@ -432,7 +475,7 @@ impl Round {
                     digest(data, &self.purge).map_err(|_: CodecError| contact.node)?
                 }
                 // Ranges are not digested.
-                Answer::Data(Held::Range(_)) => continue,
+                Answer::Data(Held::Range(_) | Held::Rows(_)) => continue,
                 Answer::Digest(digest) => *digest,
                 Answer::Waiting | Answer::Retry | Answer::Failed(_) => continue,
             };
@@ -521,8 +564,9 @@ impl Round {
                 let partitions = data.partitions.into_iter().map(|(key, data)| partition(key, data));
                 Ok(Agreed { partitions: partitions.collect::<Result<_, _>>()?, end: data.next, ..Agreed::default() })
             }
+            (_, Held::Rows(data)) => Ok(Agreed::of_look_up(data)),
             // An answer of the other kind is not well formed and was not kept.
-            (Question::Range(_), Held::Partition(_)) => Err(CodecError::Invalid("answer")),
+            (Question::Range(_) | Question::Index(_), Held::Partition(_)) => Err(CodecError::Invalid("answer")),
         }
     }
 
@@ -530,11 +574,12 @@ impl Round {
     fn reconcile(&mut self) -> RoundStep {
         let (bytes, tombstones) = (self.bytes_of_one(), self.tombstones());
         let mut nodes = Vec::with_capacity(self.contacts.len());
-        let (mut partitions, mut ranges) = (Vec::new(), Vec::new());
+        let (mut partitions, mut ranges, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         for contact in &self.contacts {
             match &contact.answer {
                 Answer::Data(Held::Partition(data)) => partitions.push(data),
                 Answer::Data(Held::Range(data)) => ranges.push(data),
+                Answer::Data(Held::Rows(data)) => rows.push(data),
                 Answer::Waiting | Answer::Retry | Answer::Failed(_) | Answer::Digest(_) => continue,
             }
             nodes.push(contact.node);
@@ -546,7 +591,7 @@ impl Round {
                     let key = &command.partition;
                     let end = reconciled.end.map(|last| within(command, last));
                     let partitions = vec![AgreedPartition::of(key, &reconciled.static_row, &reconciled.rows)];
-                    let agreed = Agreed { partitions, end, bytes, tombstones };
+                    let agreed = Agreed { partitions, end, bytes, tombstones, ..Agreed::default() };
                     let lacking = reconciled.repairs.into_iter().map(|records| self.mutations(key, records));
                     (agreed, lacking.collect::<Vec<_>>())
                 })
@@ -554,12 +599,18 @@ impl Round {
             Question::Range(command) => {
                 let reconciled = reconcile_scan(command, &self.purge, &ranges, self.broken.coverage_ignored);
                 reconciled.map(|scan| {
-                    let agreed = Agreed { partitions: scan.partitions, end: scan.next, bytes, tombstones };
+                    let agreed =
+                        Agreed { partitions: scan.partitions, end: scan.next, bytes, tombstones, ..Agreed::default() };
                     let of_replica = |lacking: Vec<(PartitionKey, Vec<Record>)>| {
                         lacking.into_iter().flat_map(|(key, records)| self.mutations(&key, records)).collect()
                     };
                     (agreed, scan.repairs.into_iter().map(of_replica).collect())
                 })
+            }
+            // X4: nobody lacks anything: who lacks a row gets it when the row is read.
+            Question::Index(_) => {
+                let agreed = Agreed::of_look_up(IndexData::merge(&rows, self.broken.one_look_up));
+                return self.end(agreed);
             }
         };
         match reconciled {
@@ -592,7 +643,7 @@ impl Round {
             repair.mutations.iter().map(|mutation| (node, mutation.clone())).collect::<Vec<_>>()
         };
         let sends = repairs.iter().flat_map(send).collect();
-        self.phase = Phase::Repair { tracker, repairs, agreed };
+        self.phase = Phase::Repair { tracker, repairs, agreed: Box::new(agreed) };
         RoundStep::Repair(sends)
     }
 
@@ -610,7 +661,7 @@ impl Round {
     pub(crate) fn after_repairs_sent(&mut self) -> RoundStep {
         match &mut self.phase {
             Phase::Repair { tracker, agreed, .. } if tracker.is_satisfied() => {
-                let agreed = std::mem::take(agreed);
+                let agreed = std::mem::take(&mut **agreed);
                 self.end(agreed)
             }
             _ => RoundStep::Wait,

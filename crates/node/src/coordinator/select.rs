@@ -19,9 +19,12 @@
 use membership::ClusterView;
 use model::codec::CodecError;
 use model::limits::MESSAGE_BYTES_MAX;
+use model::read::{Slice, slices_after};
 use model::scan::{PositionWithin, ScanPosition};
 use model::schema::Table;
-use model::{Consistency, Instant, PartitionKey, RequestError, RowView, Token, TokenRange, WallMicros};
+use model::{
+    Consistency, IndexedRow, Instant, PartitionKey, ReadCommand, RequestError, RowView, Token, TokenRange, WallMicros,
+};
 use query::{BoundRead, CommandLimits, Progress, ReadPosition, ReadSource, ResultBuilder};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -35,6 +38,8 @@ use crate::io::{OpId, RequestId, Response};
 const PARTITIONS_AT_ONCE: usize = 8;
 /// Ranges that one read asks for at a time, at most.
 const RANGES_AT_ONCE: usize = 16;
+/// Candidates that one look-up in an index asks for: at least, since some may turn out not to match, and at most.
+const CANDIDATES_AT_ONCE: (u32, u32) = (32, 1_000);
 /// Live rows that one round asks for, at most.
 const ROUND_ROWS_MAX: u32 = 10_000;
 /// Bytes that one round asks for, at least, however many are asked at a time and little is left of the page.
@@ -63,6 +68,9 @@ impl PieceId {
 #[derive(Debug)]
 enum Part {
     Partition(PartitionKey),
+    /// Candidates of an index: of this partition these rows.
+    Rows(PartitionKey, Vec<Slice>),
+    /// All of its partitions; of a read by an index the candidates among them.
     Range(TokenRange),
 }
 
@@ -313,6 +321,10 @@ impl Select {
     pub(crate) fn step(&mut self, view: &ClusterView, now: Instant) -> SelectStep {
         while let Some(mut piece) = self.pieces.pop_front() {
             let agreed = match std::mem::replace(&mut piece.state, State::Due) {
+                State::Answered(agreed) if self.is_look_up(&piece) => {
+                    self.expand(piece, agreed);
+                    continue;
+                }
                 State::Answered(agreed) => agreed,
                 State::Failed(error) => return SelectStep::Fail(error),
                 state @ (State::Due | State::Asked(_)) => {
@@ -332,7 +344,9 @@ impl Select {
             // Taken whole, as far as anybody asks, are also rows that are left of a partition and not wanted.
             let whole = self.skipping || piece.resume.as_ref().is_none_or(|resume| resume.within.is_none());
             if whole {
-                match self.close() {
+                // More candidates of the partition may come: it ends when another one begins.
+                let closed = if matches!(piece.part, Part::Rows(..)) { Ok(Progress::Continue) } else { self.close() };
+                match closed {
                     Err(error) => return SelectStep::Fail(error),
                     Ok(Progress::PageFull) => return SelectStep::Finish { exhausted: false },
                     Ok(Progress::Complete) => return SelectStep::Finish { exhausted: true },
@@ -366,14 +380,16 @@ impl Select {
     fn ask(&mut self, view: &ClusterView) -> SelectStep {
         loop {
             let at_once = self.at_once();
-            if let Some(index) = self.pieces.iter().position(|piece| matches!(piece.state, State::Due)) {
+            let due = self.pieces.iter().position(|piece| matches!(piece.state, State::Due));
+            if let Some(index) = due.filter(|index| *index < at_once) {
                 let id = PieceId { request: self.request, number: self.pieces[index].number };
                 match self.question(&self.pieces[index], at_once) {
                     Some(question) => return SelectStep::Ask(id, question),
                     // Nothing comes after where an earlier page ended.
                     None => drop(self.pieces.remove(index)),
                 }
-            } else if self.pieces.len() < at_once
+            } else if due.is_none()
+                && self.pieces.len() < at_once
                 && let Some(part) = self.rest.next(&self.read.table().keyspace, view)
             {
                 let (number, resume) = (self.pieces_cut, self.resume.take());
@@ -395,7 +411,7 @@ impl Select {
 
     /// How many pieces may be asked for at a time: of ranges first one, then as many as are likely to fill the page.
     fn at_once(&self) -> usize {
-        if matches!(self.rest, Rest::Partitions(_)) {
+        if matches!(self.rest, Rest::Partitions(_)) || self.read.names_index() {
             return PARTITIONS_AT_ONCE.min(self.at_once_max);
         }
         let most = RANGES_AT_ONCE.min(self.at_once_max);
@@ -427,10 +443,60 @@ impl Select {
                 };
                 Some(Question::Partition(Arc::new(command)))
             }
+            Part::Rows(key, slices) => {
+                let command = self.read.partition_command(key, limits, self.now);
+                let command = ReadCommand { slices: slices.clone(), ..command };
+                let command = match piece.resume.as_ref().map(|resume| resume.within.as_ref()) {
+                    None => command,
+                    Some(within) => command.after(&within?.last, limits.rows)?,
+                };
+                Some(Question::Partition(Arc::new(command)))
+            }
+            Part::Range(range) if self.read.names_index() => {
+                let (least, most) = CANDIDATES_AT_ONCE;
+                let limit = self.builder.rows_wanted().clamp(least, most);
+                let resume = piece.resume.as_ref().map(IndexedRow::from);
+                let command = self.read.index_command(*range, resume, limit, self.now)?;
+                Some(Question::Index(Arc::new(command)))
+            }
             Part::Range(range) => {
                 let command = self.read.scan_command(*range, piece.resume.clone(), limits, self.now);
                 Some(Question::Range(Arc::new(command)))
             }
+        }
+    }
+
+    /// True for a piece whose answers are candidates.
+    fn is_look_up(&self, piece: &Piece) -> bool {
+        matches!(piece.part, Part::Range(_)) && self.read.names_index()
+    }
+
+    /// Puts the candidates that a look-up found, partition by partition, before what is left of its range.
+    fn expand(&mut self, mut piece: Piece, agreed: Agreed) {
+        let begun = std::mem::replace(&mut piece.resume, agreed.end);
+        match &piece.resume {
+            Some(_) => self.pieces.push_front(piece),
+            None => self.pieces_taken += 1,
+        }
+        for rows in agreed.candidates.chunk_by(|a, b| a.partition == b.partition).rev() {
+            let mut slices: Vec<Slice> =
+                rows.iter().filter_map(|row| row.clustering.as_ref()).map(Slice::of_row).collect();
+            if slices.is_empty() {
+                slices = self.read.slices();
+            }
+            let partition = rows[0].partition.clone();
+            if let Some(ScanPosition { within: Some(within), .. }) =
+                begun.as_ref().filter(|begun| begun.partition == partition)
+            {
+                // An index that names partitions names the one again in which the page before ended.
+                slices = slices_after(&slices, false, &within.last);
+            }
+            if slices.is_empty() {
+                continue;
+            }
+            let (number, part) = (self.pieces_cut, Part::Rows(partition, slices));
+            self.pieces_cut += 1;
+            self.pieces.push_front(Piece { number, part, resume: None, state: State::Due });
         }
     }
 

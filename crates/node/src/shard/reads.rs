@@ -1,7 +1,7 @@
 //! Reads at their coordinator: carries out what [`Select`] and [`Round`] decide.
 
 use super::{Out, Shard, Timer, check_table, required, unavailable};
-use crate::coordinator::round::{Agreed, Ask, Question, Round, RoundStep};
+use crate::coordinator::round::{Agreed, Ask, AskedOf, Round, RoundStep};
 use crate::coordinator::select::{PieceId, Select, SelectStep};
 use crate::io::{Message, OpId, RequestId, Response, WritePurpose};
 use crate::planted::Planted;
@@ -233,10 +233,10 @@ impl Shard {
         let view = self.view.clone();
         check_table(&view, &round.table)?;
         let keyspace = &round.table.keyspace;
-        let replicas = match &round.question {
-            Question::Partition(command) => view.replicas(keyspace, command.partition.token),
-            Question::Range(command) => match view.part(keyspace, command.range) {
-                Some((part, _)) if part.end < command.range.end => return Ok(None),
+        let replicas = match round.question.asked_of() {
+            AskedOf::Token(token) => view.replicas(keyspace, token),
+            AskedOf::Range(range) => match view.part(keyspace, range) {
+                Some((part, _)) if part.end < range.end => return Ok(None),
                 Some((_, replicas)) => replicas,
                 None => &[],
             },
@@ -270,13 +270,11 @@ impl Shard {
             Ok(()) if round.is_repairing() => return,
             Ok(()) => {
                 let keyspace = &round.table.keyspace;
-                let same = match &round.question {
-                    Question::Partition(command) => {
-                        round.rests_on(self.view.replicas(keyspace, command.partition.token))
-                    }
-                    Question::Range(command) => {
-                        let part = self.view.part(keyspace, command.range);
-                        part.is_some_and(|(part, replicas)| part.end == command.range.end && round.rests_on(replicas))
+                let same = match round.question.asked_of() {
+                    AskedOf::Token(token) => round.rests_on(self.view.replicas(keyspace, token)),
+                    AskedOf::Range(range) => {
+                        let part = self.view.part(keyspace, range);
+                        part.is_some_and(|(part, replicas)| part.end == range.end && round.rests_on(replicas))
                     }
                 };
                 if same && !round.is_retrying() {
@@ -296,3 +294,7 @@ mod tests;
 #[cfg(test)]
 #[path = "scans_tests.rs"]
 mod scans_tests;
+
+#[cfg(test)]
+#[path = "indexes_tests.rs"]
+mod indexes_tests;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 const SCAN: &str = "SELECT k, c, v FROM t";
 
-fn key(name: &str) -> PartitionKey {
+pub(super) fn key(name: &str) -> PartitionKey {
     PartitionKey::new(Bytes::copy_from_slice(name.as_bytes()))
 }
 
@@ -25,7 +25,7 @@ fn insert(name: &str, c: u32, v: &str) -> String {
 }
 
 /// Names of partitions in the order of scans.
-fn names(count: u32) -> Vec<String> {
+pub(super) fn names(count: u32) -> Vec<String> {
     let mut names: Vec<String> = (0..count).map(|index| format!("part{index}")).collect();
     names.sort_by_key(|name| key(name));
     names
@@ -55,13 +55,13 @@ fn filled_with(
 }
 
 /// Writes directly to the replicas of a partition.
-fn plant(cluster: &mut Cluster, text: &str, name: &str, timestamp: i64) {
+pub(super) fn plant(cluster: &mut Cluster, text: &str, name: &str, timestamp: i64) {
     let replicas: Vec<u128> = cluster.view.replicas("ks", key(name).token).iter().map(|node| node.0).collect();
     cluster.plant(&replicas, text, timestamp);
 }
 
 /// All rows of all pages of a read, one string each; `between` is called before each page but the first.
-fn pages(
+pub(super) fn pages(
     cluster: &mut Cluster,
     read: &Arc<BoundRead>,
     consistency: Consistency,

@@ -1,26 +1,35 @@
-//! CREATE INDEX: everything is checked that can be wrong with one, and then it is refused, since nothing builds
-//! indexes yet.
+//! CREATE INDEX: the index that is asked for, and what can be wrong with it whatever indexes there are.
 
-use super::{check_distinct, check_index_name, check_not_system, not_a_map, unknown_property};
+use super::{SchemaRequest, check_distinct, check_index_name, check_not_system, not_a_map, unknown_property};
 use crate::ast::{CreateIndex, IndexTarget, IndexTargetKind, PropertyValue};
-use crate::source::Source;
+use crate::source::{Position, Source, shortened};
 use model::RequestError;
 use model::limits::NAME_BYTES_MAX;
-use model::schema::{Index, IndexedPart, Keyspace, Table};
+use model::schema::{Index, IndexedPart, Keyspace, SchemaChange, Table};
 use model::types::CqlType;
 use std::collections::BTreeMap;
 
-/// The error that `create` ends in: the first that is wrong with it, or that there are no indexes yet.
+/// The name by which Cassandra's own index is asked for: the default.
+const LOCAL_TABLE: &str = "legacy_local_table";
+
+/// Names of classes that Cassandra has and this server has not.
+const UNSUPPORTED_CLASSES: [&str; 5] = [
+    "sai",
+    "StorageAttachedIndex",
+    "org.apache.cassandra.index.sai.StorageAttachedIndex",
+    "SASIIndex",
+    "org.apache.cassandra.index.sasi.SASIIndex",
+];
+
 pub(crate) fn create_index(
     source: Source<'_>,
     keyspace: &Keyspace,
     table: &Table,
     create: &CreateIndex,
-) -> RequestError {
-    match index(source, keyspace, table, create) {
-        Ok(_) => source.unsupported(create.at, "CREATE INDEX is"),
-        Err(error) => error,
-    }
+) -> Result<SchemaRequest, RequestError> {
+    let index = index(source, keyspace, table, create)?;
+    let (keyspace, table, if_not_exists) = (table.keyspace.clone(), table.name.clone(), create.if_not_exists);
+    Ok(SchemaRequest::new(SchemaChange::CreateIndex { keyspace, table, index, if_not_exists }))
 }
 
 fn index(source: Source<'_>, keyspace: &Keyspace, table: &Table, create: &CreateIndex) -> Result<Index, RequestError> {
@@ -31,13 +40,9 @@ fn index(source: Source<'_>, keyspace: &Keyspace, table: &Table, create: &Create
     let (class, options) = class_and_options(source, create)?;
     let target = match create.targets.as_slice() {
         [target] => target,
-        [] if create.is_custom => return Err(source.unsupported(create.at, "an index without a target column is")),
         [] => {
             let message = "Only CUSTOM indexes can be created without specifying a target column";
             return Err(source.invalid(create.at, message));
-        }
-        [_, second, ..] if create.is_custom => {
-            return Err(source.unsupported(second.column.at, "an index on several columns is"));
         }
         [_, second, ..] => {
             return Err(source.invalid(second.column.at, "Only CUSTOM indexes support multiple columns"));
@@ -45,7 +50,9 @@ fn index(source: Source<'_>, keyspace: &Keyspace, table: &Table, create: &Create
     };
     let at = target.column.at;
     let Some(column) = table.column(&target.column.text) else {
-        return Err(source.invalid(at, format!("Column '{}' doesn't exist", target.column.text)));
+        let message =
+            format!("Undefined column name {} in table {}.{}", target.column.text, table.keyspace, table.name);
+        return Err(source.invalid(at, message));
     };
     let part = indexed_part(target, &column.cql_type);
     let name = match &create.name {
@@ -68,7 +75,7 @@ fn class_and_options(
         if property.name.text != "options" {
             return Err(unknown_property(source, property));
         }
-        if create.class.is_none() {
+        if create.class.as_ref().is_none_or(|(class, _)| class == LOCAL_TABLE) {
             return Err(source.invalid(property.name.at, "Cannot specify options for a non-CUSTOM index"));
         }
         for (key, value) in entries {
@@ -80,16 +87,23 @@ fn class_and_options(
             }
         }
     }
+    let unknown = |at: Position, class: &str| {
+        source.invalid(at, format!("Unable to find custom indexer class '{}'", shortened(class)))
+    };
     match &create.class {
-        Some((class, _)) => Ok((class.clone(), options)),
-        None if create.is_custom => Err(source.invalid(create.at, "CUSTOM index requires specifying the index class")),
-        None => Ok((String::new(), options)),
+        Some((class, at)) if UNSUPPORTED_CLASSES.contains(&class.as_str()) => {
+            Err(source.unsupported(*at, &format!("an index of class '{class}' is")))
+        }
+        Some((class, at)) if class != LOCAL_TABLE || create.is_custom => Err(unknown(*at, class)),
+        // As Cassandra, to which the default is a class like others.
+        None if create.is_custom => Err(unknown(create.at, LOCAL_TABLE)),
+        Some(_) | None => Ok((String::new(), options)),
     }
 }
 
 /// What the target says to index: a collection without a word before it means its values.
 fn indexed_part(target: &IndexTarget, cql_type: &CqlType) -> IndexedPart {
-    let is_collection = matches!(cql_type, CqlType::List { .. } | CqlType::Set { .. } | CqlType::Map { .. });
+    let is_collection = cql_type.is_collection();
     match target.kind {
         IndexTargetKind::Plain if is_collection => IndexedPart::Values,
         IndexTargetKind::Plain => IndexedPart::Value,
