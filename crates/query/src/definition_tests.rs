@@ -283,7 +283,8 @@ fn all_types_make_columns() {
         "CREATE TYPE u (a int, b frozen<list<text>>)",
         "CREATE TYPE v (u frozen<u>)",
         "CREATE TABLE t (k int, c frozen<tuple<int, list<text>>>, l list<int>, s set<frozen<u>>, \
-         m map<text, frozen<v>>, fu ks.u, fv v, vec vector<float, 3>, st list<int> STATIC, PRIMARY KEY (k, c))",
+         m map<text, frozen<v>>, fu ks.u, fv v, vec vector<float, 3>, st list<int> STATIC, \
+         within frozen<list<u>>, PRIMARY KEY (k, c))",
         "CREATE TABLE n (k int PRIMARY KEY, a counter, b counter)",
     ])
     .unwrap();
@@ -300,6 +301,7 @@ fn all_types_make_columns() {
         "s set<frozen<u>>",
         "st list<int>",
         "vec vector<float, 3>",
+        "within frozen<list<frozen<u>>>",
     ];
     assert_eq!(shown, expected);
     assert_eq!(table.column("st").unwrap().kind, ColumnKind::Static);

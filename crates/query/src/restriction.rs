@@ -1194,8 +1194,8 @@ fn parameters_of(partition: &[Values]) -> Vec<u16> {
     parameters.unwrap_or_default()
 }
 
-/// The values of a restriction of `columns`: of each one for each column. `null_where` is what a message says of where a
-/// null in a tuple is.
+/// The values of a restriction of `columns`: of each one for each column. `null_where` is what a message says of
+/// where a null in a tuple is.
 fn values_of<'a>(
     values: &'a Values,
     columns: &[&Column],

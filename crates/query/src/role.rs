@@ -1,6 +1,7 @@
 //! Statements about roles: what they ask for, and the rows of those that list.
 //!
-//! Invariant: who may do it, and what becomes of a password, is not decided here: the caller knows who asks, and hashes.
+//! Invariant: who may do it, and what becomes of a password, is not decided here: the caller knows who asks, and
+//! hashes.
 
 use crate::operand::ColumnSpec;
 use bytes::Bytes;

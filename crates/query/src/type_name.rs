@@ -54,31 +54,38 @@ impl Types<'_> {
     /// `Invalid`, in Cassandra's words where it has some, when there is no such type or it may not be nested
     /// like this.
     pub(crate) fn resolve(&self, name: &TypeName) -> Result<CqlType, RequestError> {
-        let cql_type = self.inner(name)?;
+        let cql_type = self.inner(name, false)?;
         cql_type.check().map_err(|error| self.source.place(name.at, error))?;
         Ok(cql_type)
     }
 
-    fn inner(&self, name: &TypeName) -> Result<CqlType, RequestError> {
-        self.check_frozen(name)?;
+    /// The type, within one that is frozen or not: what is in a frozen type is frozen too.
+    fn inner(&self, name: &TypeName, within_frozen: bool) -> Result<CqlType, RequestError> {
+        if !within_frozen {
+            self.check_frozen(name)?;
+        }
         Ok(match &name.kind {
             TypeNameKind::Native(native) => native.clone(),
-            TypeNameKind::List(element) => CqlType::List { element: Arc::new(self.inner(element)?), frozen: false },
-            TypeNameKind::Set(element) => CqlType::Set { element: Arc::new(self.inner(element)?), frozen: false },
+            TypeNameKind::List(element) => {
+                CqlType::List { element: Arc::new(self.inner(element, within_frozen)?), frozen: false }
+            }
+            TypeNameKind::Set(element) => {
+                CqlType::Set { element: Arc::new(self.inner(element, within_frozen)?), frozen: false }
+            }
             TypeNameKind::Map(entry) => {
-                let entry = Arc::new((self.inner(&entry.0)?, self.inner(&entry.1)?));
+                let entry = Arc::new((self.inner(&entry.0, within_frozen)?, self.inner(&entry.1, within_frozen)?));
                 CqlType::Map { entry, frozen: false }
             }
             TypeNameKind::Tuple(types) => {
-                let types = types.iter().map(|inner| self.inner(inner)).collect::<Result<_, _>>()?;
+                let types = types.iter().map(|inner| self.inner(inner, true)).collect::<Result<_, _>>()?;
                 // Tuples are always frozen, and so is what is in them.
                 CqlType::Tuple(Arc::new(types)).freeze()
             }
             TypeNameKind::Vector { element, dimensions } => {
-                CqlType::Vector { element: Arc::new(self.inner(element)?), dimensions: *dimensions }.freeze()
+                CqlType::Vector { element: Arc::new(self.inner(element, true)?), dimensions: *dimensions }.freeze()
             }
             TypeNameKind::Frozen(inner) => {
-                let inner = self.inner(inner)?;
+                let inner = self.inner(inner, true)?;
                 if !has_parts(&inner) {
                     let message = format!(
                         "frozen<> is only allowed on collections, tuples, and user-defined types (got {inner})"

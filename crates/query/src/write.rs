@@ -560,8 +560,8 @@ impl BoundWrite {
     ///
     /// # Errors
     /// `Server` for a write that reads first, and has not; `Invalid` when the mutation is larger than
-    /// `MUTATION_BYTES_MAX`, deletes more than `RANGE_TOMBSTONES_MAX` ranges, or would expire after the year 2106, which
-    /// 32 bits of seconds cannot say.
+    /// `MUTATION_BYTES_MAX`, deletes more than `RANGE_TOMBSTONES_MAX` ranges, or would expire after the year 2106,
+    /// which 32 bits of seconds cannot say.
     pub fn mutation(&self, timestamp: i64, now: WallMicros) -> Result<Mutation, RequestError> {
         if self.reads_first() {
             return Err(RequestError::Server("the write changes lists that were not read".to_owned()));

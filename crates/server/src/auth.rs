@@ -1,8 +1,8 @@
 //! Who a client is, and what it may ask about roles.
 //!
 //! Invariants:
-//! * There is no password that somebody else could know: until the cluster has a superuser that may log in, the only one
-//!   is in a file of the operator's.
+//! * There is no password that somebody else could know: until the cluster has a superuser that may log in, the only
+//!   one is in a file of the operator's.
 //! * Passwords are kept as salted, slow hashes. Few are checked at a time, so that whoever guesses slows down nobody
 //!   else; one that was right is known again by a digest that is worth nothing outside of this process.
 
