@@ -394,13 +394,11 @@ fn reports_of(reports: &str, problems: &str) -> String {
 }
 
 #[test]
-#[ignore = "by hand until CI runs it: --include-ignored; CORPUS_WRITE=1 writes the list of known failures anew"]
 fn one_node_answers_as_recorded() {
     run(1, 4);
 }
 
 #[test]
-#[ignore = "by hand until CI runs it: --include-ignored; CORPUS_WRITE=1 writes the list of known failures anew"]
 fn three_nodes_answer_as_recorded() {
     run(3, 2);
 }
@@ -427,7 +425,6 @@ fn is_script(case: &Case, known: &BTreeMap<String, String>) -> bool {
 }
 
 #[test]
-#[ignore = "by hand until CI runs it: --include-ignored; CORPUS_WRITE=1 writes the list of known failures anew"]
 fn the_shell_prints_what_was_recorded() {
     let mut cluster = start_cluster(1);
     let known = expected_failures();
