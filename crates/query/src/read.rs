@@ -148,11 +148,6 @@ fn limit<'a>(arguments: Arguments<'a>, operand: Option<&'a Operand>, name: &str)
     }
 }
 
-/// No row: every encoded clustering key starts above 0x21.
-pub(crate) fn nowhere() -> Slice {
-    Slice { start: Bytes::from_static(&[0x20]), end: Bytes::from_static(&[0x21]) }
-}
-
 /// Which partitions a read visits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadSource {

@@ -7,7 +7,6 @@
 use crate::change::{self, BoundChange, Change};
 use crate::json::Json;
 use crate::operand::{Arguments, BoundValue, ColumnSpec, Operand};
-use crate::read::nowhere;
 use crate::restriction::{KeyPlan, Rows};
 use crate::slices::SliceSet;
 use bytes::Bytes;
@@ -494,7 +493,7 @@ impl BoundWrite {
         ReadCommand {
             table: self.table.id,
             partition: self.partition.clone(),
-            slices: if slices.is_empty() { vec![nowhere()] } else { slices },
+            slices: if slices.is_empty() { vec![Slice::nowhere()] } else { slices },
             reversed: false,
             static_row: parts().any(|part| part.static_changes.iter().any(|(_, change)| change.reads_first())),
             row_limit: u32::MAX,

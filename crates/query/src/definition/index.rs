@@ -88,7 +88,7 @@ fn class_and_options(
         }
     }
     let unknown = |at: Position, class: &str| {
-        source.invalid(at, format!("Unable to find custom indexer class '{}'", shortened(class)))
+        source.config(at, format!("Unable to find custom indexer class '{}'", shortened(class)))
     };
     match &create.class {
         Some((class, at)) if UNSUPPORTED_CLASSES.contains(&class.as_str()) => {
