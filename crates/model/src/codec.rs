@@ -250,6 +250,15 @@ impl Reader {
         Ok(items)
     }
 
+    /// Pairs of texts, as [`put_pairs`] writes them.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub(crate) fn pairs<C: FromIterator<(String, String)>>(&mut self) -> Result<C, CodecError> {
+        let count = self.count()?;
+        (0..count).map(|_| Ok((self.text()?, self.text()?))).collect()
+    }
+
     /// A value that may be absent: a boolean, then the value.
     ///
     /// # Errors
@@ -386,6 +395,15 @@ pub fn put_sequence<T: Encode>(out: &mut Vec<u8>, items: &[T]) {
     put_varint(out, items.len() as u64);
     for item in items {
         item.encode(out);
+    }
+}
+
+/// Appends pairs of texts: their count as a varint, then each.
+pub(crate) fn put_pairs<'a>(out: &mut Vec<u8>, pairs: impl ExactSizeIterator<Item = (&'a String, &'a String)>) {
+    put_varint(out, pairs.len() as u64);
+    for (first, second) in pairs {
+        first.encode(out);
+        second.encode(out);
     }
 }
 

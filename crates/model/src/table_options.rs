@@ -4,7 +4,7 @@
 //! Invariant: equal options have equal encodings, and every value that can be held can be written in CQL and
 //! read back as the same.
 
-use crate::codec::{CodecError, Decode, Encode, Reader, put_varint};
+use crate::codec::{CodecError, Decode, Encode, Reader, put_pairs};
 use std::collections::BTreeMap;
 
 /// A part of one, in billionths, so that options can be compared: 0.01 is 10,000,000.
@@ -277,24 +277,18 @@ impl Encode for TableOptions {
         self.compression.encode(out);
         self.bloom_filter_fp_chance.0.encode(out);
         self.allow_auto_snapshot.encode(out);
-        put_varint(out, self.kept.len() as u64);
-        for (name, value) in &self.kept {
-            name.encode(out);
-            value.encode(out);
-        }
+        put_pairs(out, self.kept.iter());
     }
 }
 
 impl Decode for TableOptions {
     fn decode(reader: &mut Reader) -> Result<TableOptions, CodecError> {
         let mut options = TableOptions::decode_without_kept(reader)?;
-        for _ in 0..reader.count()? {
-            let (name, value) = (reader.text()?, reader.text()?);
-            if options.kept.last_key_value().is_some_and(|(last, _)| *last >= name) {
-                return Err(CodecError::Invalid("table options"));
-            }
-            options.kept.insert(name, value);
+        let kept: Vec<(String, String)> = reader.pairs()?;
+        if !kept.windows(2).all(|pair| pair[0].0 < pair[1].0) {
+            return Err(CodecError::Invalid("table options"));
         }
+        options.kept = kept.into_iter().collect();
         Ok(options)
     }
 }

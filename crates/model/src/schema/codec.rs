@@ -9,7 +9,7 @@ use super::TableOptionsChange;
 use super::change::{NewColumn, SchemaChange, TableAlteration, TypeAlteration};
 use super::role::RoleChange;
 use super::{ClusteringOrder, Column, ColumnKind, DroppedColumn, Index, IndexedPart, Replication, Table};
-use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, put_sequence, put_varint};
+use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, put_pairs, put_sequence, put_varint};
 use crate::id::{ColumnId, TableId};
 use crate::table_options::{Compaction, Compression, Fraction, TableOptions};
 use crate::types::{CqlType, UserType};
@@ -182,11 +182,7 @@ impl Encode for Index {
         self.column.encode(out);
         self.part.encode(out);
         self.class.encode(out);
-        put_varint(out, self.options.len() as u64);
-        for (name, value) in &self.options {
-            name.encode(out);
-            value.encode(out);
-        }
+        put_pairs(out, self.options.iter());
     }
 }
 
@@ -194,25 +190,8 @@ impl Decode for Index {
     fn decode(reader: &mut Reader) -> Result<Index, CodecError> {
         let (name, column) = (reader.text()?, ColumnId::decode(reader)?);
         let part = IndexedPart::decode(reader)?;
-        let class = reader.text()?;
-        let count = reader.count()?;
-        let options = (0..count).map(|_| Ok((reader.text()?, reader.text()?)));
-        Ok(Index { name, column, part, class, options: options.collect::<Result<_, CodecError>>()? })
+        Ok(Index { name, column, part, class: reader.text()?, options: reader.pairs()? })
     }
-}
-
-/// A list of pairs of names.
-fn put_renames(out: &mut Vec<u8>, renames: &[(String, String)]) {
-    put_varint(out, renames.len() as u64);
-    for (from, to) in renames {
-        from.encode(out);
-        to.encode(out);
-    }
-}
-
-fn take_renames(reader: &mut Reader) -> Result<Vec<(String, String)>, CodecError> {
-    let count = reader.count()?;
-    (0..count).map(|_| Ok((reader.text()?, reader.text()?))).collect()
 }
 
 impl Encode for NewColumn {
@@ -327,7 +306,7 @@ impl Encode for TableAlteration {
             }
             TableAlteration::Rename { renames, if_exists } => {
                 out.push(2);
-                put_renames(out, renames);
+                put_pairs(out, renames.iter().map(|(from, to)| (from, to)));
                 if_exists.encode(out);
             }
             TableAlteration::With(change) => {
@@ -347,7 +326,7 @@ impl Decode for TableAlteration {
                 let columns = (0..count).map(|_| reader.text()).collect::<Result<_, CodecError>>()?;
                 TableAlteration::Drop { columns, dropped_at: reader.i64()?, if_exists: reader.bool()? }
             }
-            2 => TableAlteration::Rename { renames: take_renames(reader)?, if_exists: reader.bool()? },
+            2 => TableAlteration::Rename { renames: reader.pairs()?, if_exists: reader.bool()? },
             3 => TableAlteration::With(TableOptionsChange::decode(reader)?),
             _ => return Err(CodecError::Invalid("alteration of a table")),
         })
@@ -365,7 +344,7 @@ impl Encode for TypeAlteration {
             }
             TypeAlteration::Rename { renames, if_exists } => {
                 out.push(1);
-                put_renames(out, renames);
+                put_pairs(out, renames.iter().map(|(from, to)| (from, to)));
                 if_exists.encode(out);
             }
         }
@@ -380,7 +359,7 @@ impl Decode for TypeAlteration {
                 cql_type: CqlType::decode(reader)?,
                 if_not_exists: reader.bool()?,
             },
-            1 => TypeAlteration::Rename { renames: take_renames(reader)?, if_exists: reader.bool()? },
+            1 => TypeAlteration::Rename { renames: reader.pairs()?, if_exists: reader.bool()? },
             _ => return Err(CodecError::Invalid("alteration of a type")),
         })
     }
