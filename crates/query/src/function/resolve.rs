@@ -125,7 +125,8 @@ pub(crate) fn resolve_cast(
 ) -> Result<Option<Function>, String> {
     let name = cast_name(target);
     let cast = |from: &CqlType| Function::scalar(&name, vec![from.clone()], target.clone(), Scalar::Cast);
-    let functions: Vec<Function> = CASTS.iter().filter(|from| can_cast(from, target)).map(cast).collect();
+    let functions: Vec<Function> =
+        NUMBERS.iter().chain(&CAST_TOO).filter(|from| can_cast(from, target)).map(cast).collect();
     if functions.is_empty() {
         return Ok(None);
     }
@@ -133,17 +134,8 @@ pub(crate) fn resolve_cast(
     best_of(&call, functions, &call.shown()).map(Some)
 }
 
-/// The types that something can be cast from.
-const CASTS: [CqlType; 17] = [
-    CqlType::TinyInt,
-    CqlType::SmallInt,
-    CqlType::Int,
-    CqlType::BigInt,
-    CqlType::Float,
-    CqlType::Double,
-    CqlType::Decimal,
-    CqlType::VarInt,
-    CqlType::Counter,
+/// The types that something can be cast from, besides numbers.
+const CAST_TOO: [CqlType; 8] = [
     CqlType::Ascii,
     CqlType::Boolean,
     CqlType::Inet,
