@@ -1,5 +1,6 @@
 //! How a process ends: its exit codes, and the two ways of stopping at once.
 
+use node::storage::StorageError;
 use std::io::Write as _;
 
 /// Why a process ended. The numbers are promised in `--help` and in `docs/configuration.md`.
@@ -69,6 +70,24 @@ pub(crate) fn stop_process(exit: Exit, message: &str) -> ! {
     #[allow(unsafe_code, reason = "_exit has no preconditions and does not return")]
     unsafe {
         libc::_exit(exit as i32)
+    }
+}
+
+/// What a background thread does when its `work` on the store fails: false when it ends, since the node does; true when it
+/// tries again later. A store that fails stops the process, as it does while it is written to.
+pub(crate) fn tries_again(error: &StorageError, work: &str) -> bool {
+    match error {
+        StorageError::Closed(_) => false,
+        StorageError::Full(_)
+        | StorageError::Invalid(_)
+        | StorageError::TooManyTombstones { .. }
+        | StorageError::Overloaded => {
+            tracing::info!(%error, "{work} has to wait");
+            true
+        }
+        StorageError::Io(_) | StorageError::Corrupt(_) | StorageError::SyncFailed(_) => {
+            stop_process(Exit::Failure, &format!("{work} failed: {error}"))
+        }
     }
 }
 

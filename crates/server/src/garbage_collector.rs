@@ -8,7 +8,7 @@
 //! * A store that fails while it is swept stops the process as one that fails while it is written to.
 
 use crate::clock::Clock;
-use crate::exit::{Exit, stop_process};
+use crate::exit::tries_again;
 use crate::member_loop::Published;
 use crate::metrics::Metrics;
 use crossbeam::channel::{Receiver, RecvTimeoutError};
@@ -55,20 +55,8 @@ impl GarbageCollector {
         while let Err(RecvTimeoutError::Timeout) = self.stop.recv_timeout(pause) {
             pause = match self.turn() {
                 Ok(pause) => pause,
-                // The node is stopping, or has stopped by itself already.
-                Err(StorageError::Closed(_)) => return,
-                Err(
-                    error @ (StorageError::Full(_)
-                    | StorageError::Invalid(_)
-                    | StorageError::TooManyTombstones { .. }
-                    | StorageError::Overloaded),
-                ) => {
-                    tracing::info!(%error, "no sweep for garbage for now");
-                    LOOK_EVERY
-                }
-                Err(error @ (StorageError::Io(_) | StorageError::Corrupt(_) | StorageError::SyncFailed(_))) => {
-                    stop_process(Exit::Failure, &format!("a sweep for garbage failed: {error}"));
-                }
+                Err(error) if tries_again(&error, "a sweep for garbage") => LOOK_EVERY,
+                Err(_) => return,
             };
         }
     }

@@ -5,9 +5,9 @@
 //! * How far an index is built is written with its entries; a restart goes on where it ended.
 //! * A store that fails while an index is built stops the process as one that fails while it is written to.
 
-use crate::exit::{Exit, stop_process};
+use crate::exit::tries_again;
 use crossbeam::channel::{Receiver, RecvTimeoutError};
-use node::storage::{Storage, StorageError};
+use node::storage::Storage as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use storage::Store;
@@ -23,20 +23,8 @@ pub(crate) fn run(store: &Arc<Store>, stop: &Receiver<()>) {
         pause = match store.build_index() {
             Ok(Some(_)) => began.elapsed(),
             Ok(None) => LOOK_EVERY,
-            // The node is stopping, or has stopped by itself already.
-            Err(StorageError::Closed(_)) => return,
-            Err(
-                error @ (StorageError::Full(_)
-                | StorageError::Invalid(_)
-                | StorageError::TooManyTombstones { .. }
-                | StorageError::Overloaded),
-            ) => {
-                tracing::info!(%error, "no index is built for now");
-                LOOK_EVERY
-            }
-            Err(error @ (StorageError::Io(_) | StorageError::Corrupt(_) | StorageError::SyncFailed(_))) => {
-                stop_process(Exit::Failure, &format!("the building of an index failed: {error}"));
-            }
+            Err(error) if tries_again(&error, "the building of an index") => LOOK_EVERY,
+            Err(_) => return,
         };
     }
 }
