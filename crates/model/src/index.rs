@@ -26,7 +26,7 @@ use crate::schema::{Column, ColumnKind, Index, IndexedPart, Table};
 use crate::token::{Token, TokenRange};
 use crate::types::CqlType;
 use crate::value::normalize;
-use crate::value::ordered::{self, NEXT_COMPONENT, TERMINATOR};
+use crate::value::ordered::{self, EMPTY_COMPONENT, NEXT_COMPONENT, TERMINATOR};
 use bytes::Bytes;
 
 /// For whom no value has expired: who asks what may be in an index whatever the clock says.
@@ -203,8 +203,9 @@ impl<'t> TableIndex<'t> {
             }
             let part = normalize(cql_type, part)
                 .map_err(|error| RequestError::Invalid(format!("invalid value for an index: {error}")))?;
-            value.push(NEXT_COMPONENT);
-            ordered::put(cql_type, &part, &mut value);
+            let mut form = Vec::with_capacity(part.len() + 4);
+            ordered::put(cql_type, &part, &mut form);
+            put_form(&form, &mut value);
         }
         value.push(TERMINATOR);
         Ok(Some(Bytes::from(value)))
@@ -218,8 +219,14 @@ impl<'t> TableIndex<'t> {
         const INVALID: CodecError = CodecError::Invalid("indexed value");
         let mut left = rest;
         for cql_type in self.types() {
-            left = left.strip_prefix(&[NEXT_COMPONENT]).ok_or(INVALID)?;
-            ordered::take(cql_type, &mut left, false)?;
+            match left.split_first() {
+                Some((&NEXT_COMPONENT, rest)) => {
+                    left = rest;
+                    ordered::take(cql_type, &mut left, false)?;
+                }
+                Some((&EMPTY_COMPONENT, rest)) if cql_type.has_empty_value() => left = rest,
+                _ => return Err(INVALID),
+            }
         }
         left = left.strip_prefix(&[TERMINATOR]).ok_or(INVALID)?;
         Ok(rest.len() - left.len())
@@ -363,12 +370,18 @@ impl<'t> TableIndex<'t> {
     }
 }
 
+/// Appends a part in its form. Only the value of no bytes, of a type that has others, has an empty one: what stands
+/// before it says that it is there, as in keys.
+fn put_form(form: &[u8], value: &mut Vec<u8>) {
+    value.push(if form.is_empty() { EMPTY_COMPONENT } else { NEXT_COMPONENT });
+    value.extend_from_slice(form);
+}
+
 /// The value of these parts, each in its form.
 fn joined(forms: &[&[u8]]) -> Bytes {
     let mut value = Vec::with_capacity(forms.iter().map(|form| form.len() + 1).sum::<usize>() + 1);
     for form in forms {
-        value.push(NEXT_COMPONENT);
-        value.extend_from_slice(form);
+        put_form(form, &mut value);
     }
     value.push(TERMINATOR);
     Bytes::from(value)

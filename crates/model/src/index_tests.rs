@@ -215,6 +215,29 @@ fn what_is_merged_ends_where_the_first_answer_ends() {
     assert_eq!(IndexData::merge(&[&whole, &short], true), whole);
 }
 
+#[test]
+fn the_value_of_no_bytes_is_found_again_and_is_no_part_of_another() {
+    let mut table = table();
+    let position = table.columns.iter().position(|column| column.name == "v").unwrap();
+    for cql_type in [CqlType::Int, CqlType::Uuid, CqlType::Timestamp, CqlType::Text, CqlType::Blob] {
+        table.columns[position].cql_type = cql_type.clone();
+        let index = index(&table, "v", IndexedPart::Value);
+        let empty = index.value_of(&[&[]]).unwrap().unwrap();
+        // In an entry the name of the row stands behind it, whatever bytes that has.
+        for rest in [&[0x38][..], &[0x7f, 0x38], &[0; 9]] {
+            let entry = [&empty, rest].concat();
+            assert_eq!(index.value_length(&entry), Ok(empty.len()), "{cql_type}");
+        }
+        if cql_type == CqlType::Int {
+            for number in [i32::MIN, -1, 0, i32::MAX, 0x3800_0000, i32::MIN + 0x3800_0000] {
+                let other = index.value_of(&[&number.to_be_bytes()]).unwrap().unwrap();
+                assert!(!other.starts_with(&empty), "{number}");
+                assert_eq!(index.value_length(&other), Ok(other.len()));
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn encodings_round_trip_and_others_fail_without_panic(
