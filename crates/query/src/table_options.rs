@@ -587,9 +587,14 @@ fn policy(text: &str) -> Option<String> {
     if let Some((function, rest)) = plain.split_once('(') {
         let function = Some(function).filter(|function| matches!(*function, "min" | "max"))?;
         let (first, second) = rest.strip_suffix(')')?.split_once(',')?;
-        let simple = |text: &str| policy(text).filter(|policy| policy.ends_with('p') || policy.ends_with("ms"));
-        return Some(format!("{}({},{})", function.to_uppercase(), simple(first)?, simple(second)?));
+        return Some(format!("{}({},{})", function.to_uppercase(), simple_policy(first)?, simple_policy(second)?));
     }
+    simple_policy(&plain)
+}
+
+/// A policy without functions, in small letters, in its one form.
+fn simple_policy(plain: &str) -> Option<String> {
+    let plain = plain.trim();
     if let Some(millis) = plain.strip_suffix("ms") {
         let millis = millis.parse::<f64>().ok().filter(|millis| (0.0..=f64::from(i32::MAX)).contains(millis))?;
         return Some(format!("{}ms", millis.trunc()));

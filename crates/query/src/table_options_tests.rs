@@ -102,6 +102,13 @@ fn what_has_no_effect_is_kept_with_a_warning() {
 }
 
 #[test]
+fn a_policy_of_many_policies_is_refused_and_overflows_nothing() {
+    let deep = format!("speculative_retry = '{}1p{}'", "max(1p,".repeat(100_000), ")".repeat(100_000));
+    let message = options(&deep).unwrap_err().to_string();
+    assert!(message.contains("for option 'speculative_retry'"), "{message:.300}");
+}
+
+#[test]
 fn what_cannot_be_honoured_is_refused_by_name_and_reason() {
     for (with, expected) in [
         ("cdc = true", "change data capture"),
