@@ -249,7 +249,11 @@ impl Accumulator {
                 let mut float = || fixed(reader).map(f64::from_bits);
                 let (sum, error, plain) = (float()?, float()?, float()?);
                 let large = if reader.bool()? { Some(decimal(reader)?) } else { None };
-                Accumulator::Floating { average, sum, error, plain, large, count: count(reader)? }
+                let count = count(reader)?;
+                if large.is_some() && !(average && count > 0) {
+                    return Err(INVALID);
+                }
+                Accumulator::Floating { average, sum, error, plain, large, count }
             }
             Accumulator::Decimals { average, .. } => {
                 Accumulator::Decimals { average, sum: decimal(reader)?, count: count(reader)? }
@@ -305,6 +309,19 @@ mod tests {
         let returns = if aggregate == Aggregate::Count { CqlType::BigInt } else { cql_type.clone() };
         let result = accumulator.result(&returns).unwrap();
         result.map_or_else(|| "null".to_owned(), |wire| Value::from_wire(&returns, &wire).unwrap().to_string())
+    }
+
+    #[test]
+    fn a_saved_sum_of_large_numbers_without_any_is_refused() {
+        let mut state = vec![0; 24];
+        state.push(1);
+        put_decimal(&mut state, &Decimal::integer(BigInt::from(7)));
+        state.extend_from_slice(&0u64.to_be_bytes());
+        for aggregate in [Aggregate::Average, Aggregate::Sum] {
+            let mut reader = Reader::new(Bytes::from(state.clone()));
+            let read = Accumulator::new(aggregate, Some(&CqlType::Double)).decode(&mut reader, &CqlType::Double);
+            assert!(read.is_err(), "{aggregate:?}");
+        }
     }
 
     #[test]
