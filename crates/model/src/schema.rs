@@ -231,7 +231,7 @@ impl Table {
     }
 
     /// The table after it is truncated. Ids of generations follow each other: those of different tables are
-    /// random, so that they do not meet.
+    /// random, or given and checked to be free; the highest are not given, so that none wraps.
     fn truncated(&self) -> Table {
         Table { id: TableId(self.id.0.wrapping_add(1)), generation: self.generation + 1, ..self.clone() }
     }

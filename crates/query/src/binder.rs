@@ -34,7 +34,7 @@ pub(crate) fn bind(
         // Whether a keyspace or table exists is for the metadata log to decide: this node's schema may
         // be behind, and the log's answer is the same words.
         Statement::CreateKeyspace(statement) => schema_plan(create_keyspace(source, schema, statement)?),
-        Statement::AlterKeyspace(statement) => schema_plan(alter_keyspace(source, statement)?),
+        Statement::AlterKeyspace(statement) => schema_plan(alter_keyspace(source, schema, statement)?),
         Statement::DropKeyspace { name, if_exists } => schema_plan(drop_keyspace(source, name, *if_exists)?),
         Statement::CreateTable(create) => schema_plan(create_table(binder.types_of(&create.name)?, create)?),
         Statement::AlterTable(alter) => schema_plan(alter_table(binder.types_of(&alter.name)?, alter)?),

@@ -127,6 +127,7 @@ fn check_index_name(source: Source<'_>, name: &Name) -> Result<(), RequestError>
 fn keyspace_options(
     source: Source<'_>,
     keyspace: &str,
+    default: u32,
     properties: &[Property],
 ) -> Result<Option<Replication>, RequestError> {
     check_distinct(source, properties)?;
@@ -134,7 +135,7 @@ fn keyspace_options(
     for property in properties {
         match (property.name.text.as_str(), &property.value) {
             ("replication", PropertyValue::Map(entries)) => {
-                replication = Some(parse_replication(source, property.at, keyspace, entries)?);
+                replication = Some(parse_replication(source, property.at, keyspace, default, entries)?);
             }
             ("durable_writes", _) => {
                 let given = Given { source, property };
@@ -159,7 +160,7 @@ pub(crate) fn create_keyspace(
         return Err(source.invalid(at, format!("System keyspace '{name}' is not user-modifiable")));
     }
     check_keyspace_name(source, &create.name)?;
-    let replication = keyspace_options(source, &name, &create.properties)
+    let replication = keyspace_options(source, &name, REPLICATION_FACTOR_DEFAULT, &create.properties)
         .and_then(|given| given.ok_or_else(|| source.invalid(at, "Missing mandatory option 'replication'")));
     let replication = replication.map_err(|wrong| {
         // As in Cassandra that it exists is said before what is wrong with its options, but for their syntax.
@@ -169,9 +170,18 @@ pub(crate) fn create_keyspace(
     Ok(SchemaRequest::new(SchemaChange::CreateKeyspace { name, replication, if_not_exists }))
 }
 
-pub(crate) fn alter_keyspace(source: Source<'_>, alter: &AlterKeyspace) -> Result<SchemaRequest, RequestError> {
+pub(crate) fn alter_keyspace(
+    source: Source<'_>,
+    schema: &Schema,
+    alter: &AlterKeyspace,
+) -> Result<SchemaRequest, RequestError> {
     check_not_system(source, alter.name.at, &alter.name.text)?;
-    let replication = keyspace_options(source, &alter.name.text, &alter.properties)?;
+    // As in Cassandra a factor that is not named stays.
+    let factor = match schema.keyspace(&alter.name.text).map(|keyspace| &keyspace.replication) {
+        Some(Replication::Simple { factor }) => *factor,
+        _ => REPLICATION_FACTOR_DEFAULT,
+    };
+    let replication = keyspace_options(source, &alter.name.text, factor, &alter.properties)?;
     let (name, if_exists) = (alter.name.text.clone(), alter.if_exists);
     Ok(SchemaRequest::new(SchemaChange::AlterKeyspace { name, replication, if_exists }))
 }
@@ -225,6 +235,7 @@ fn parse_replication(
     source: Source<'_>,
     at: Position,
     keyspace: &str,
+    default: u32,
     entries: &[(Literal, Literal)],
 ) -> Result<Replication, RequestError> {
     let mut class = None;
@@ -257,7 +268,7 @@ fn parse_replication(
             Err(source.invalid(at, message))
         }
         "SimpleStrategy" => {
-            let factor = factors.remove(REPLICATION_FACTOR).unwrap_or(REPLICATION_FACTOR_DEFAULT);
+            let factor = factors.remove(REPLICATION_FACTOR).unwrap_or(default);
             if let Some(name) = factors.keys().next() {
                 let name = shortened(name);
                 let message =
@@ -269,7 +280,7 @@ fn parse_replication(
         "NetworkTopologyStrategy" => {
             // The metadata log knows the data centres that it stands for.
             if factors.is_empty() {
-                factors.insert(REPLICATION_FACTOR.to_owned(), REPLICATION_FACTOR_DEFAULT);
+                factors.insert(REPLICATION_FACTOR.to_owned(), default);
             }
             Ok(Replication::NetworkTopology { factors })
         }
@@ -333,7 +344,8 @@ fn table_id_of(source: Source<'_>, property: &Property) -> Result<TableId, Reque
         PropertyValue::Map(_) => None,
     };
     match id {
-        Some(Value::Uuid(id)) if id > u128::from(u64::MAX) => Ok(TableId(id)),
+        // The smallest are those of the system's own tables, and each TRUNCATE takes the next one.
+        Some(Value::Uuid(id)) if id > u128::from(u64::MAX) && id < u128::MAX - u128::from(u64::MAX) => Ok(TableId(id)),
         _ => Err(source.config(property.at, "Invalid table id")),
     }
 }

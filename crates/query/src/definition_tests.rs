@@ -340,6 +340,8 @@ fn tables_are_altered() {
 fn keyspaces_and_types_are_altered() {
     let schema = applied(&[
         "ALTER KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 2}",
+        // A factor that is not named stays.
+        "ALTER KEYSPACE ks WITH replication = {'class': 'SimpleStrategy'}",
         "ALTER KEYSPACE ks WITH durable_writes = true",
         "ALTER KEYSPACE IF EXISTS nothing WITH durable_writes = true",
         "CREATE TYPE IF NOT EXISTS u (a int)",
