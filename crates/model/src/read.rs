@@ -129,8 +129,6 @@ pub fn slices_after(slices: &[Slice], reversed: bool, last: &Bytes) -> Vec<Slice
     slices.iter().filter_map(rest).collect()
 }
 
-impl ReadData {}
-
 impl ReadCommand {
     /// Checks that it is a command that a replica can serve.
     ///

@@ -3,6 +3,7 @@
 //! What the statement alone says is here: the partitions, the rows, what is filtered and how rows become a result. Who
 //! would execute it adds which replicas it touches. A row of the result is a [`Stage`].
 
+use crate::function::Aggregate;
 use crate::operand::ColumnSpec;
 use crate::prepared::Bound;
 use crate::read::{BoundRead, Grouping, ReadSource};
@@ -137,7 +138,10 @@ fn result_stages(read: &BoundRead) -> Vec<Stage> {
         stages.push(Stage::new("group", "one row of each partition"));
     }
     if !plan.selection.aggregates.is_empty() {
-        let names = plan.selection.aggregates.iter().map(|own| own.function.name.as_str());
+        let names = plan.selection.aggregates.iter().map(|own| match own.aggregate() {
+            Aggregate::CountRows => "count(*)",
+            _ => own.function.name.as_str(),
+        });
         stages.push(Stage::new("aggregate", names.collect::<Vec<_>>().join(", ")));
     }
     if !plan.sorting.is_empty() {

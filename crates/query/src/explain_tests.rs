@@ -80,7 +80,7 @@ fn reads_say_what_they_visit() {
                 "rows: all of a partition",
                 UNFILTERED,
                 "group: rows with the same p, c",
-                "aggregate: countRows, max",
+                "aggregate: count(*), max",
                 "limit: 2 rows of each partition",
             ],
         ),

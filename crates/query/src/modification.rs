@@ -50,10 +50,6 @@ fn is_null(term: &Term) -> bool {
     matches!(term.kind, TermKind::Null)
 }
 
-fn is_collection(cql_type: &CqlType) -> bool {
-    matches!(cql_type, CqlType::List { .. } | CqlType::Set { .. } | CqlType::Map { .. })
-}
-
 /// `operation` in the words of Cassandra's messages.
 fn operation_text(name: &str, operation: &Operation) -> String {
     match operation {
@@ -340,7 +336,7 @@ impl Binder<'_> {
             Operation::Prepend(_) if matches!(cql_type, CqlType::List { .. }) => "frozen list",
             Operation::Prepend(_) => "non list",
             Operation::SetElement { .. } if matches!(cql_type, CqlType::Set { frozen: false, .. }) => "set",
-            _ if is_collection(cql_type) => "frozen collection",
+            _ if cql_type.is_collection() => "frozen collection",
             Operation::SetElement { .. } => "non collection",
             Operation::Add(_) if matches!(cql_type, CqlType::Tuple(_)) || is_user_defined(cql_type) => "tuple",
             _ => "non counter",
@@ -353,7 +349,7 @@ impl Binder<'_> {
         let (at, operation) = (assignment.column.at, &assignment.operation);
         let is_list = matches!(cql_type, CqlType::List { frozen: false, .. });
         let is_map = matches!(cql_type, CqlType::Map { frozen: false, .. });
-        let is_multi_cell_collection = cql_type.is_multi_cell() && is_collection(cql_type);
+        let is_multi_cell_collection = cql_type.is_multi_cell() && cql_type.is_collection();
         match operation {
             Operation::Set(value) => Ok(Change::Set(self.operand(table, value, name, cql_type)?)),
             Operation::Add(value) if is_map => {
@@ -476,7 +472,7 @@ impl Binder<'_> {
         let Column { name, cql_type, .. } = column;
         match deleted {
             DeletedColumn::Column(_) => Ok(Change::Delete),
-            DeletedColumn::Element { .. } if !is_collection(cql_type) => {
+            DeletedColumn::Element { .. } if !cql_type.is_collection() => {
                 let message = format!("Invalid deletion operation for non collection column {name}");
                 Err(self.source.invalid(at, message))
             }

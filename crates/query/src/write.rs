@@ -324,13 +324,6 @@ pub struct BoundWrite {
     parts: Vec<Part>,
 }
 
-/// The row with this clustering key.
-fn one_row(clustering: &Bytes) -> Slice {
-    let mut end = clustering.to_vec();
-    end.push(0);
-    Slice { start: clustering.clone(), end: Bytes::from(end) }
-}
-
 /// A mutation in the making.
 #[derive(Default)]
 struct Changed {
@@ -485,7 +478,7 @@ impl BoundWrite {
         let parts = || self.parts.iter().filter(|part| part.reads_first());
         let rows = parts().flat_map(|part| &part.rows);
         let slices = rows.filter_map(|rows| match rows {
-            Rows::One(clustering) => Some(one_row(clustering)),
+            Rows::One(clustering) => Some(Slice::of_row(clustering)),
             Rows::Nothing | Rows::All | Rows::Slice(_) => None,
         });
         let slices = SliceSet::union(slices).into_slices();
@@ -525,6 +518,7 @@ impl BoundWrite {
             }
             Ok::<_, RequestError>(known)
         };
+        let present: BTreeMap<&Bytes, &Row> = rows.iter().map(|(own, row)| (own, row)).collect();
         let mut parts = Vec::with_capacity(self.parts.len());
         for part in self.parts {
             if !part.reads_first() {
@@ -537,17 +531,16 @@ impl BoundWrite {
                 continue;
             }
             // What is done to each row is another thing now.
-            for (index, of_row) in part.rows.iter().enumerate() {
-                let row = match of_row {
-                    Rows::One(clustering) => rows.iter().find(|(own, _)| own == clustering).map(|(_, row)| row),
+            let (mut part, mut static_changes) = (part, static_changes);
+            for of_row in std::mem::take(&mut part.rows) {
+                let row = match &of_row {
+                    Rows::One(clustering) => present.get(clustering).copied(),
                     Rows::Nothing | Rows::All | Rows::Slice(_) => None,
                 };
-                parts.push(Part {
-                    rows: vec![of_row.clone()],
-                    static_changes: if index == 0 { static_changes.clone() } else { Vec::new() },
-                    changes: known(&part.changes, row)?,
-                    ..part.clone()
-                });
+                let (rows, changes) = (vec![of_row], known(&part.changes, row)?);
+                // Once, with the first row.
+                let static_changes = std::mem::take(&mut static_changes);
+                parts.push(Part { rows, static_changes, changes, ..part.clone() });
             }
         }
         Ok(BoundWrite { parts, ..self })
