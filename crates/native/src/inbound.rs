@@ -34,16 +34,23 @@ impl Inbound {
     /// The start of a connection whose bodies may be `limit` bytes long, before and after decompression.
     #[must_use]
     pub fn new(limit: usize) -> Inbound {
-        Inbound {
+        let mut inbound = Inbound {
             buffer: BytesMut::new(),
             payload: Bytes::new(),
             parts: BytesMut::new(),
             version: None,
             compression: None,
             segmented: false,
-            limit: limit.min(crate::FRAME_BYTES_MAX),
+            limit: 0,
             broken: false,
-        }
+        };
+        inbound.set_limit(limit);
+        inbound
+    }
+
+    /// Bodies may be `limit` bytes long from now on.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.min(crate::FRAME_BYTES_MAX);
     }
 
     /// Where bytes that arrive are to be appended.

@@ -37,6 +37,8 @@ use tokio::time::Instant;
 const REQUESTS_MAX: usize = 2_048;
 /// Bytes of the requests of one connection that are in work; above that no more are taken.
 const REQUEST_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The longest message of a client that has not said who it is.
+const GREETING_BYTES_MAX: usize = 64 * 1024;
 /// Bytes that wait to be written above which no more requests are taken.
 const UNWRITTEN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of answers that are gathered for one write.
@@ -149,7 +151,7 @@ impl Connection {
         let (answers, answered) = mpsc::channel(REQUESTS_MAX);
         let now = Instant::now();
         Connection {
-            inbound: Inbound::new(door.frame_bytes_max),
+            inbound: Inbound::new(door.frame_bytes_max.min(GREETING_BYTES_MAX)),
             outbound: None,
             stage: Stage::Begun,
             keyspace: None,
@@ -359,8 +361,18 @@ impl Connection {
         if let Some(outbound) = &mut self.outbound {
             outbound.start(compression);
         }
-        self.stage = if is_required { Stage::Authenticating } else { Stage::Ready };
+        if is_required {
+            self.stage = Stage::Authenticating;
+        } else {
+            self.serve();
+        }
         self.registered_as.update(|client| client.stage = if is_required { "authenticating" } else { "ready" });
+    }
+
+    /// The client may ask for anything from now on.
+    fn serve(&mut self) {
+        self.stage = Stage::Ready;
+        self.inbound.set_limit(self.door.frame_bytes_max);
     }
 
     /// Has what the client says of itself checked, in the form of SASL PLAIN: on whose behalf, name, password.
@@ -381,6 +393,10 @@ impl Connection {
 
     fn on_checked(&mut self, (stream, checked): (i16, Result<Arc<str>, RequestError>)) {
         self.checking = None;
+        if self.stage != Stage::Checking {
+            // It is ending meanwhile.
+            return;
+        }
         match checked {
             Ok(name) => {
                 self.registered_as.update(|client| {
@@ -389,7 +405,7 @@ impl Connection {
                 });
                 self.login = Some(name);
                 self.respond(stream, Response::AuthSuccess(None));
-                self.stage = Stage::Ready;
+                self.serve();
             }
             Err(error) => {
                 let failure = match error {
