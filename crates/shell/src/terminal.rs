@@ -146,10 +146,16 @@ pub(crate) async fn interact(session: &mut Session) -> u8 {
     EXIT_OK
 }
 
+/// True for what may have a password in it: one of roles, or LOGIN.
+fn holds_password(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.contains("password") || text.split(|letter: char| !letter.is_alphanumeric()).any(|word| word == "login")
+}
+
 /// Adds an entry to the history, but none with a password in it.
 fn remember(editor: &mut Input, text: &str) {
     let text = text.trim();
-    if !text.is_empty() && !text.to_ascii_lowercase().contains("password") {
+    if !text.is_empty() && !holds_password(text) {
         // History is an aid: a full or unwritable one is no reason to stop.
         let _ = editor.add_history_entry(text);
     }
@@ -208,6 +214,16 @@ fn history_file() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_with_a_password_is_remembered() {
+        for text in
+            ["LOGIN me 'secret'", "login me", "CREATE ROLE a WITH PASSWORD = 'b'", "ALTER USER a WITH Password 'b'"]
+        {
+            assert!(holds_password(text), "{text}");
+        }
+        assert!(!holds_password("SELECT logins FROM t"));
+    }
 
     #[test]
     fn enter_executes_what_has_ended() {
