@@ -275,6 +275,10 @@ fn roles_log_in_and_only_superusers_make_others() {
     };
     refused("cassandra", "cassandra", "LIST ROLES", "Provided username cassandra and/or password are incorrect");
     done("cassandra", PASSWORD, "CREATE ROLE reader WITH PASSWORD = 'r' AND LOGIN = true; CREATE ROLE team");
+    // A role of its name that is no superuser takes nothing from the first superuser, and gives nothing.
+    done("cassandra", PASSWORD, "CREATE ROLE cassandra WITH PASSWORD = 'y' AND LOGIN = true");
+    refused("cassandra", "y", "LIST ROLES", "Provided username cassandra and/or password are incorrect");
+    done("cassandra", PASSWORD, "DROP ROLE IF EXISTS nobody; LIST ROLES");
     refused("reader", "x", "LIST ROLES", "Provided username reader and/or password are incorrect");
     refused("team", "", "LIST ROLES", "Provided username team and/or password are incorrect");
     assert_eq!(done("reader", "r", "LIST ROLES").lines().skip(1).collect::<Vec<_>>(), ["reader,False,True,{},ALL"]);
@@ -286,10 +290,19 @@ fn roles_log_in_and_only_superusers_make_others() {
     done("cassandra", PASSWORD, "CREATE USER root WITH PASSWORD 'top' SUPERUSER");
     // There is another superuser: the first one's password has had its time.
     refused("cassandra", PASSWORD, "LIST ROLES", "Provided username cassandra and/or password are incorrect");
-    assert_eq!(done("root", "top", "LIST USERS").lines().count(), 3);
+    assert_eq!(done("root", "top", "LIST USERS").lines().count(), 4);
     done("root", "top", "DROP ROLE reader; DROP ROLE IF EXISTS reader");
     refused("reader", "other", "LIST ROLES", "Provided username reader and/or password are incorrect");
     refused("root", "top", "DROP ROLE root", "Cannot DROP primary role for current login");
+    refused("root", "top", "ALTER ROLE root WITH SUPERUSER = false", "alter your own superuser status");
+    let costly =
+        "ALTER ROLE root WITH HASHED PASSWORD = '$2b$31$nOUIs5kJ7naTuTFkBy1veuK0kSxUFXfuaOKdOKf9xYT0KKIGSJwFa'";
+    refused("root", "top", costly, "Invalid hashed password value");
+    // As long as bcrypt looks, and one more: it would be right by its beginning.
+    let (fits, longer) = ("x".repeat(72), "x".repeat(73));
+    done("root", "top", &format!("CREATE ROLE long WITH PASSWORD = '{fits}' AND LOGIN = true"));
+    done("long", &fits, "SELECT key FROM system.local");
+    refused("long", &longer, "SELECT key FROM system.local", "Provided username long and/or password are incorrect");
     let roles = done("root", "top", "SELECT role, is_superuser, salted_hash FROM system_auth.roles");
     assert!(roles.contains("root,True,") && !roles.contains("$2"), "{roles}");
     done("root", "top", "LOGIN root 'top'");

@@ -3,13 +3,15 @@
 //! Invariants:
 //! * There is no password that somebody else could know: until the cluster has a superuser that may log in, the only
 //!   one is in a file of the operator's.
-//! * Passwords are kept as salted, slow hashes. Few are checked at a time, so that whoever guesses slows down nobody
-//!   else; one that was right is known again by a digest that is worth nothing outside of this process.
+//! * Passwords are kept as salted, slow hashes. Few are worked on at a time and few wait, whoever asks and whether or
+//!   not they still wait for the answer: guessing costs a bounded part of a processor, and no memory. One that was right
+//!   is known again, without a wait, by a digest that is worth nothing outside of this process.
 
 use crate::config::ConfigError;
 use crate::execute::{Answer, Executor};
 use membership::ClusterView;
 use model::RequestError;
+use model::limits::NAME_BYTES_MAX;
 use model::schema::{Role, SchemaChange};
 use node::io::Response;
 use parking_lot::Mutex;
@@ -22,12 +24,16 @@ use tokio::sync::Semaphore;
 
 /// The superuser of a cluster that has no other, as in Cassandra.
 const FIRST_SUPERUSER: &str = "cassandra";
-/// Passwords that are checked at a time.
+/// Passwords that are checked or hashed at a time.
 const CHECKS_MAX: usize = 2;
+/// Passwords that wait for that.
+const WAITING_MAX: usize = 128;
 /// Logins that are known again.
 const KNOWN_MAX: usize = 1_024;
 /// The logarithm of the rounds of a hash: that of Cassandra, some 50 ms.
 const COST: u32 = 10;
+/// The largest of a hash that was made elsewhere: some 0.8 s.
+const COST_MAX: u32 = 14;
 /// What bcrypt takes of a password.
 const PASSWORD_BYTES_MAX: usize = 72;
 
@@ -41,7 +47,13 @@ pub(crate) struct Authenticator {
     /// By role and digest of hash and password.
     known: Mutex<BTreeMap<[u8; 32], Arc<str>>>,
     secret: u128,
-    checks: Semaphore,
+    checks: Arc<Semaphore>,
+    waiting: Semaphore,
+}
+
+/// True for a password that bcrypt takes as it is: of a longer one it would look at the beginning only.
+fn fits(password: &str) -> bool {
+    password.len() <= PASSWORD_BYTES_MAX && !password.contains('\0')
 }
 
 /// Reads the password of the first superuser.
@@ -52,7 +64,7 @@ pub(crate) fn read_password(path: &Path) -> Result<String, ConfigError> {
     let problem = |message: String| ConfigError { subject: "superuser_password_file".to_owned(), message };
     let text = std::fs::read_to_string(path).map_err(|cause| problem(format!("{}: {cause}", path.display())))?;
     let password = text.trim_end_matches(['\r', '\n']);
-    if password.is_empty() || password.len() > PASSWORD_BYTES_MAX || password.contains('\0') {
+    if password.is_empty() || !fits(password) {
         let path = path.display();
         return Err(problem(format!("{path}: must hold a password of 1 to {PASSWORD_BYTES_MAX} bytes")));
     }
@@ -62,8 +74,8 @@ pub(crate) fn read_password(path: &Path) -> Result<String, ConfigError> {
 impl Authenticator {
     /// Clients must log in if there is a first password. `secret` is random.
     pub(crate) fn new(first_password: Option<String>, secret: u128) -> Authenticator {
-        let checks = Semaphore::new(CHECKS_MAX);
-        Authenticator { first_password, known: Mutex::default(), secret, checks }
+        let (checks, waiting) = (Arc::new(Semaphore::new(CHECKS_MAX)), Semaphore::new(WAITING_MAX));
+        Authenticator { first_password, known: Mutex::default(), secret, checks, waiting }
     }
 
     /// True when clients must log in.
@@ -74,7 +86,7 @@ impl Authenticator {
     /// The role of a client that says it is `name`.
     ///
     /// # Errors
-    /// `Unauthorized`, in the same words whatever is wrong.
+    /// `Unauthorized`, in the same words whatever is wrong; `Overloaded` when too many log in at once.
     pub(crate) async fn log_in(
         &self,
         view: &ClusterView,
@@ -82,12 +94,17 @@ impl Authenticator {
         password: &str,
     ) -> Result<Arc<str>, RequestError> {
         let refused = || {
-            let message = format!("Provided username {name} and/or password are incorrect");
+            let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
+            let message = format!("Provided username {shown} and/or password are incorrect");
             RequestError::Unauthorized(message)
         };
-        let is_first = name == FIRST_SUPERUSER && !has_superuser(view);
-        if is_first && self.first_password.as_deref().is_some_and(|first| same(first, password)) {
-            return Ok(FIRST_SUPERUSER.into());
+        if !fits(password) {
+            return Err(refused());
+        }
+        if is_first(view, name) {
+            // That of a role of this name, which is no superuser, would not do.
+            let is_right = self.first_password.as_deref().is_some_and(|first| same(first, password));
+            return if is_right { Ok(FIRST_SUPERUSER.into()) } else { Err(refused()) };
         }
         let role = view.schema.role(name).filter(|role| role.login);
         let Some(hash) = role.and_then(|role| role.password_hash.clone()) else { return Err(refused()) };
@@ -95,10 +112,8 @@ impl Authenticator {
         if let Some(known) = self.known.lock().get(&digest).filter(|known| ***known == *name) {
             return Ok(known.clone());
         }
-        let _checks = self.checks.acquire().await.map_err(|_| refused())?;
         let password = password.to_owned();
-        let verified = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash)).await;
-        if !matches!(verified, Ok(Ok(true))) {
+        if !matches!(self.work(move || bcrypt::verify(password, &hash)).await?, Ok(true)) {
             return Err(refused());
         }
         let name: Arc<str> = name.into();
@@ -108,6 +123,48 @@ impl Authenticator {
         }
         known.insert(digest, name.clone());
         Ok(name)
+    }
+
+    /// Has bcrypt do something slow, once it may. The place is kept until that has ended, also when nobody waits for it
+    /// any more: it cannot be stopped.
+    async fn work<T: Send + 'static>(&self, slow: impl FnOnce() -> T + Send + 'static) -> Result<T, RequestError> {
+        let overloaded = |_| RequestError::Overloaded("too many clients log in at once".to_owned());
+        let stopping = || RequestError::NotServing("it is shutting down".to_owned());
+        let _place = self.waiting.try_acquire().map_err(overloaded)?;
+        let check = self.checks.clone().acquire_owned().await.map_err(|_| stopping())?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _check = check;
+            slow()
+        });
+        done.await.map_err(|_| stopping())
+    }
+
+    /// The hash of a password.
+    async fn hashed(&self, password: &Password) -> Result<String, RequestError> {
+        match password {
+            Password::Hashed(hash) => {
+                let is_cheap = |parts: bcrypt::HashParts| parts.get_cost() <= COST_MAX;
+                let tried = hash.clone();
+                // Only trying it tells whether all of it is right.
+                let is_hash =
+                    hash.parse().is_ok_and(is_cheap) && self.work(move || bcrypt::verify("", &tried)).await?.is_ok();
+                if !is_hash {
+                    let message =
+                        format!("Invalid hashed password value. Please use bcrypt, of a cost up to {COST_MAX}.");
+                    return Err(RequestError::Invalid(message));
+                }
+                Ok(hash.clone())
+            }
+            Password::Plain(password) if !fits(password) => {
+                let message = format!("A password has {PASSWORD_BYTES_MAX} bytes at most, and none that is 0");
+                Err(RequestError::Invalid(message))
+            }
+            Password::Plain(password) => {
+                let password = password.clone();
+                let made = self.work(move || bcrypt::hash(password, COST)).await?;
+                made.map_err(|cause| RequestError::Server(format!("the password could not be hashed: {cause}")))
+            }
+        }
     }
 
     /// The password that was right for a hash is known again; another one is not, since nobody knows the secret.
@@ -133,26 +190,6 @@ fn has_superuser(view: &ClusterView) -> bool {
 
 fn unauthorized<T>(message: &str) -> Result<T, RequestError> {
     Err(RequestError::Unauthorized(message.to_owned()))
-}
-
-/// The hash of a password.
-async fn hashed(password: &Password) -> Result<String, RequestError> {
-    match password {
-        Password::Hashed(hash) if hash.parse::<bcrypt::HashParts>().is_ok() => Ok(hash.clone()),
-        Password::Hashed(_) => {
-            Err(RequestError::Invalid("Invalid hashed password value. Please use bcrypt.".to_owned()))
-        }
-        Password::Plain(password) if password.len() > PASSWORD_BYTES_MAX || password.contains('\0') => {
-            let message = format!("A password has {PASSWORD_BYTES_MAX} bytes at most, and none that is 0");
-            Err(RequestError::Invalid(message))
-        }
-        Password::Plain(password) => {
-            let password = password.clone();
-            let made = tokio::task::spawn_blocking(move || bcrypt::hash(password, COST)).await;
-            let failed = |cause: String| RequestError::Server(format!("the password could not be hashed: {cause}"));
-            made.map_err(|cause| failed(cause.to_string()))?.map_err(|cause| failed(cause.to_string()))
-        }
-    }
 }
 
 impl Executor {
@@ -190,8 +227,15 @@ impl Executor {
         {
             return Err(RequestError::Invalid("Cannot DROP primary role for current login".to_owned()));
         }
+        if let RoleRequest::Alter { name, options, .. } = &statement.request
+            && **name == *login
+            && options.superuser.is_some()
+        {
+            // In Cassandra's words.
+            return unauthorized("You aren't allowed to alter your own superuser status");
+        }
         let hash = match statement.request.password() {
-            Some(password) => Some(hashed(password).await?),
+            Some(password) => Some(self.authenticator.hashed(password).await?),
             None => None,
         };
         match statement.request.change(hash) {
@@ -218,10 +262,12 @@ impl Executor {
 }
 
 fn is_superuser(view: &ClusterView, name: &str) -> bool {
-    match view.schema.role(name) {
-        Some(role) => role.superuser,
-        None => name == FIRST_SUPERUSER && !has_superuser(view),
-    }
+    is_first(view, name) || view.schema.role(name).is_some_and(|role| role.superuser)
+}
+
+/// True for the superuser whose password is in the file, as long as the cluster has no other.
+fn is_first(view: &ClusterView, name: &str) -> bool {
+    name == FIRST_SUPERUSER && !has_superuser(view)
 }
 
 /// A role may give itself another password.

@@ -47,8 +47,11 @@ async fn login(executor: &Executor, headers: &http::HeaderMap, superusers: bool)
     let Some((name, password)) = credentials(headers) else {
         return Err(Status::unauthenticated("this node wants to know who calls: name and password are missing"));
     };
-    // As far as the node knows: operators ask it before it serves, too.
-    let view = executor.published.view.load_full();
+    // Operators ask a node before it serves, too, when it may know no roles yet: nobody reads or writes data then.
+    let view = match superusers {
+        true => executor.published.view.load_full(),
+        false => executor.view().map_err(|error| status(&error))?.clone(),
+    };
     let login = match executor.authenticator.log_in(&view, &name, &password).await {
         Ok(name) => Some(name),
         Err(RequestError::Unauthorized(message)) => return Err(Status::unauthenticated(message)),
