@@ -4,8 +4,8 @@
 //! * There is no password that somebody else could know: until the cluster has a superuser that may log in, the only
 //!   one is in a file of the operator's.
 //! * Passwords are kept as salted, slow hashes. Few are worked on at a time and few wait, whoever asks and whether or
-//!   not they still wait for the answer: guessing costs a bounded part of a processor, and no memory. One that was right
-//!   is known again, without a wait, by a digest that is worth nothing outside of this process.
+//!   not they still wait for the answer: guessing costs a bounded part of a processor, and no memory. One that was
+//!   right is known again, without a wait, by a digest that is worth nothing outside of this process.
 
 use crate::config::ConfigError;
 use crate::execute::{Answer, Executor};

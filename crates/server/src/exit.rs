@@ -73,8 +73,8 @@ pub(crate) fn stop_process(exit: Exit, message: &str) -> ! {
     }
 }
 
-/// What a background thread does when its `work` on the store fails: false when it ends, since the node does; true when it
-/// tries again later. A store that fails stops the process, as it does while it is written to.
+/// What a background thread does when its `work` on the store fails: false when it ends, since the node does; true when
+/// it tries again later. A store that fails stops the process, as it does while it is written to.
 pub(crate) fn tries_again(error: &StorageError, work: &str) -> bool {
     match error {
         StorageError::Closed(_) => false,

@@ -1,7 +1,8 @@
 //! Roles: who may log in, and what each change makes of them. They are part of the schema, so that every node has
 //! them and the metadata log decides their changes.
 //!
-//! Invariant: a password is never here, only its hash, which the node that proposes a change has made, or whoever asks for it.
+//! Invariant: a password is never here, only its hash, which the node that proposes a change has made, or whoever asks
+//! for it.
 
 use super::Schema;
 use crate::codec::{CodecError, Decode, Encode, Reader, put_option};
