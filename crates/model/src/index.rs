@@ -17,7 +17,7 @@ use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, pu
 use crate::error::RequestError;
 use crate::id::{ColumnId, TableId};
 use crate::key::{PartitionKey, decode_clustering};
-use crate::limits::INDEXED_BYTES_MAX;
+use crate::limits::{INDEXED_BYTES_MAX, PAGE_BYTES_MAX};
 use crate::mutation::{Mutation, Record, RecordKey};
 use crate::read::{ReadCommand, ReadData, Slice, validate_slices};
 use crate::row::Row;
@@ -113,6 +113,11 @@ impl IndexTarget {
 }
 
 impl IndexedRow {
+    /// About what it takes in memory and in messages.
+    fn bytes(&self) -> usize {
+        self.partition.bytes.len() + self.clustering.as_ref().map_or(0, Bytes::len) + 16
+    }
+
     /// Of an answer that ends here: true when `row` is not behind its end.
     #[must_use]
     pub fn covers(&self, row: &IndexedRow) -> bool {
@@ -536,7 +541,7 @@ impl IndexCommand {
     /// # Errors
     /// When a row cannot be decoded.
     pub fn found_in(&self, index: &TableIndex<'_>, page: &ScanData) -> Result<IndexData, CodecError> {
-        let mut found = IndexData::default();
+        let (mut found, mut bytes) = (IndexData::default(), 0);
         let now = i64::from(self.now_seconds);
         for (partition, data) in &page.partitions {
             let by_key = index.key_values(partition)?.contains(&self.value);
@@ -555,10 +560,11 @@ impl IndexCommand {
                 if !self.wants(&row) || found.rows.last() == Some(&row) {
                     continue;
                 }
-                if found.rows.len() >= self.limit as usize {
+                if found.rows.len() >= self.limit as usize || bytes >= PAGE_BYTES_MAX {
                     found.next = found.rows.last().cloned();
                     return Ok(found);
                 }
+                bytes += row.bytes();
                 found.rows.push(row);
             }
         }
@@ -575,8 +581,7 @@ impl IndexData {
     /// What it takes in memory and in messages, about, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let of_row = |row: &IndexedRow| row.partition.bytes.len() + row.clustering.as_ref().map_or(0, Bytes::len) + 16;
-        self.rows.iter().map(of_row).sum()
+        self.rows.iter().map(IndexedRow::bytes).sum()
     }
 
     /// Merges well-formed answers of replicas: every row that one of them has the value for, up to where all are

@@ -39,6 +39,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const PAGE_BYTES: u32 = 1 << 20;
 /// Entries that are looked at between two looks at their rows.
 pub(crate) const ENTRIES_AT_ONCE: usize = 128;
+/// Rows of entries that are read at a time.
+const ROWS_AT_ONCE: usize = 8;
 /// Entries that one look-up looks at, at most: many of them may be stale.
 const ENTRIES_MAX: usize = 4_096;
 /// Stale entries that wait to be removed; those beyond are found again.
@@ -54,6 +56,8 @@ pub(crate) type Indexes = BTreeMap<IndexTarget, Arc<StoredIndex>>;
 #[derive(Debug, Default)]
 pub(crate) struct StoredIndex {
     is_built: AtomicBool,
+    /// A row cannot be indexed: the building has ended until the next start, so that others are built.
+    has_failed: AtomicBool,
     /// How far it is built, while it is not.
     position: Mutex<Option<ScanPosition>>,
     /// Keys of entries that look-ups found to be stale.
@@ -180,9 +184,12 @@ impl Inner {
         command.validate().map_err(|error| StorageError::Invalid(format!("look-up: {error}")))?;
         let table = self.table(command.table)?;
         let index = table.index(command.target)?;
-        let Some(stored) = table.indexes.get(&command.target).filter(|stored| stored.is_built()) else {
+        let by_scan = || {
             let page = self.scan(&command.scan(&index, PAGE_BYTES))?;
-            return command.found_in(&index, &page).map_err(StorageError::of_damage);
+            command.found_in(&index, &page).map_err(StorageError::of_damage)
+        };
+        let Some(stored) = table.indexes.get(&command.target).filter(|stored| stored.is_built()) else {
+            return by_scan();
         };
         let family = self.db.cf_handle(&table.name).ok_or_else(|| unknown_table(table.id))?;
         let mut prefix = layout::index_prefix(command.target);
@@ -192,6 +199,10 @@ impl Inner {
         options.set_total_order_seek(true);
         options.set_iterate_upper_bound(end);
         let mut entries = self.db.raw_iterator_cf_opt(&family, options);
+        if !self.is_listed(table.id, command.target, stored) {
+            // It was dropped, and its entries may be gone, before the iterator took its view.
+            return by_scan();
+        }
         entries.seek(&start);
         let (mut found, mut looked_at) = (IndexData::default(), 0);
         loop {
@@ -221,6 +232,14 @@ impl Inner {
         }
     }
 
+    /// True while this is still the index that the table has. The tables without it are published before its
+    /// entries are removed.
+    fn is_listed(&self, table: TableId, target: IndexTarget, stored: &Arc<StoredIndex>) -> bool {
+        let tables = self.tables.load();
+        let own = tables.get(&table).and_then(|table| table.indexes.get(&target));
+        own.is_some_and(|own| Arc::ptr_eq(own, stored))
+    }
+
     /// Adds those of `rows` that have the value to `found`, and notes the entries that are stale.
     fn judge(
         &self,
@@ -237,7 +256,9 @@ impl Inner {
             found.rows.extend(rows);
             return Ok(());
         }
-        for (row, data) in rows.into_iter().zip(self.read_many(&reads)) {
+        // Few at a time: each may be large.
+        let data = reads.chunks(ROWS_AT_ONCE).flat_map(|reads| self.read_many(reads));
+        for (row, data) in rows.into_iter().zip(data) {
             let state = index.state_of(&row, &command.value, &data?, command.now_seconds);
             match state.map_err(StorageError::of_damage)? {
                 EntryState::Current => found.rows.push(row),
@@ -385,7 +406,10 @@ impl Inner {
         let _alone = self.building.lock();
         let tables = self.tables.load_full();
         let unbuilt = tables.values().find_map(|table| {
-            let found = table.indexes.iter().find(|(_, stored)| !stored.is_built());
+            let found = table
+                .indexes
+                .iter()
+                .find(|(_, stored)| !stored.is_built() && !stored.has_failed.load(Ordering::Relaxed));
             found.map(|(target, stored)| (table, *target, stored))
         });
         let Some((table, target, stored)) = unbuilt else { return Ok(None) };
@@ -395,7 +419,13 @@ impl Inner {
         let family = self.db.cf_handle(&table.name).ok_or_else(|| unknown_table(table.id))?;
         let mut batch = WriteBatch::default();
         let mut key = Vec::new();
-        for (partition, entry) in entries_of_page(&index, &page).map_err(|error| not_of_table(table, &error))? {
+        let entries = entries_of_page(&index, &page).map_err(|error| {
+            stored.has_failed.store(true, Ordering::Relaxed);
+            let error = not_of_table(table, &error);
+            tracing::error!(%error, column = target.column.0, "an index is not built, and reads by it scan the table");
+            error
+        })?;
+        for (partition, entry) in entries {
             key.clear();
             layout::put_index_entry(&mut key, &partition, &entry);
             batch.put_cf(&family, &key, b"");
@@ -404,8 +434,7 @@ impl Inner {
         let record = progress(is_built, page.next.as_ref());
         batch.put_cf(&self.local_family()?, layout::index_key(&table.name, target), record);
         let mut writer = self.lock_writer(table)?;
-        let is_listed = |table: &Arc<Table>| table.indexes.get(&target).is_some_and(|own| Arc::ptr_eq(own, stored));
-        if !self.tables.load().get(&table.id).is_some_and(is_listed) {
+        if !self.is_listed(table.id, target, stored) {
             // Dropped meanwhile, and perhaps made again: nothing of this page is to be written.
             return Ok(Some(stored.status(table.id, target)));
         }

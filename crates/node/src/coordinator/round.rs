@@ -609,8 +609,8 @@ impl Round {
             }
             // X4: nobody lacks anything: who lacks a row gets it when the row is read.
             Question::Index(_) => {
-                let agreed = Agreed::of_look_up(IndexData::merge(&rows, self.broken.one_look_up));
-                return self.end(agreed);
+                let data = IndexData::merge(&rows, self.broken.one_look_up);
+                return self.end(Agreed { bytes: data.bytes(), ..Agreed::of_look_up(data) });
             }
         };
         match reconciled {

@@ -288,7 +288,14 @@ impl Select {
     /// Bytes that it keeps beside those of its rounds.
     pub(crate) fn held_bytes(&self) -> usize {
         let waiting = |piece: &Piece| if let State::Answered(agreed) = &piece.state { agreed.bytes } else { 0 };
-        self.builder.bytes() + self.pieces.iter().map(waiting).sum::<usize>()
+        let candidates = |piece: &Piece| match &piece.part {
+            Part::Rows(key, slices) => {
+                key.bytes.len() + slices.iter().map(|slice| slice.start.len() + slice.end.len()).sum::<usize>()
+            }
+            Part::Partition(_) | Part::Range(_) => 0,
+        };
+        let held = |piece: &Piece| waiting(piece) + candidates(piece);
+        self.builder.bytes() + self.pieces.iter().map(held).sum::<usize>()
     }
 
     fn set(&mut self, piece: PieceId, state: State) {

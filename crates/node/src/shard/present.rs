@@ -170,6 +170,9 @@ impl Shard {
         deadline: Instant,
     ) -> Result<(), RequestError> {
         check_table(&self.view, write.table())?;
+        if self.read_bytes > self.config.request_bytes_max {
+            return Err(RequestError::Overloaded(format!("{} bytes of answers are in flight", self.read_bytes)));
+        }
         self.timers.set(Timer::Present(id), deadline);
         self.present.add(id, PresentWrite { write, consistency, timestamp, deadline });
         Ok(())
