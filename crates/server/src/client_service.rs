@@ -120,7 +120,7 @@ impl TraceTold {
 /// # Errors
 /// As the statement's.
 pub(crate) async fn execute(
-    executor: &Arc<Executor>,
+    executor: &Executor,
     request: proto::ExecuteRequest,
     caller: Caller,
 ) -> Result<(Answer, Form, TraceTold), RequestError> {
@@ -137,8 +137,7 @@ pub(crate) async fn execute(
         Ok(trace) => {
             let result = executor.wait(plan, Some(&trace)).await;
             let id = Bytes::copy_from_slice(&trace.id.to_be_bytes());
-            let executor = executor.clone();
-            tokio::spawn(async move { executor.finish_trace(&trace).await });
+            executor.finish_trace(&trace).await;
             Ok((result?, form, TraceTold { id, warning: None }))
         }
     }

@@ -301,17 +301,17 @@ pub(crate) async fn run_whole(
     }
 }
 
-/// Executes a statement whose client asks for a trace, answers it, and writes its trace.
+/// Executes a statement whose client asks for a trace, writes its trace, and answers it.
 pub(crate) async fn run_traced(executor: &Executor, ready: Ready, reply: Reply, traced: Traced) {
     let Ready { plan, form, whole } = ready;
     let trace = executor.begin_trace(traced).await;
     let reply = reply.with_form(form.traced(&trace));
     let noted = trace.as_ref().ok();
     let result = if whole { run_whole(executor, plan, noted).await } else { executor.wait(plan, noted).await };
-    reply.answer(result);
     if let Some(trace) = noted {
         executor.finish_trace(trace).await;
     }
+    reply.answer(result);
 }
 
 /// What the trace of a request tells of it.
