@@ -1,6 +1,7 @@
 //! Records that a node keeps for itself: the metadata log, Paxos registers, its timestamp ceiling.
 //! They are never replicated; every write of them is synced before it is answered.
 
+use crate::id::TableId;
 use bytes::Bytes;
 
 /// A set of changes to the node's own records, applied atomically and synced.
@@ -17,6 +18,27 @@ pub mod prefix {
     pub const MEMBERSHIP: &[u8] = b"membership/";
     /// A shard of the node crate: timestamp ceiling.
     pub const NODE: &[u8] = b"node/";
+    /// The Paxos registers of partitions, each under the id of its table: [`super::register_key`].
+    pub const PAXOS: &[u8] = b"paxos/";
     /// The schedule of sweeps for garbage: when which part of a table was swept.
     pub const GARBAGE: &[u8] = b"garbage/";
+}
+
+/// The first bytes of the keys of the Paxos registers of a table: they go with the table.
+#[must_use]
+pub fn registers_prefix(table: TableId) -> Bytes {
+    Bytes::from([prefix::PAXOS, &table.0.to_be_bytes()].concat())
+}
+
+/// The key of the Paxos register of a partition.
+#[must_use]
+pub fn register_key(table: TableId, partition: &[u8]) -> Bytes {
+    Bytes::from([prefix::PAXOS, &table.0.to_be_bytes(), partition].concat())
+}
+
+/// The table of a Paxos register; `None` when the key is not of one.
+#[must_use]
+pub fn table_of_register(key: &[u8]) -> Option<TableId> {
+    let id = key.strip_prefix(prefix::PAXOS)?.first_chunk()?;
+    Some(TableId(u128::from_be_bytes(*id)))
 }

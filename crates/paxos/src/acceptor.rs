@@ -87,6 +87,12 @@ impl<V: Clone + Eq> Acceptor<V> {
         self.accepted = Some(Accepted { ballot, value });
         Ok(())
     }
+
+    /// For a register whose values follow one another: what was chosen under `ballot` is remembered elsewhere, so
+    /// what was accepted under it or a lower one is done with. Promises stay.
+    pub fn forget(&mut self, ballot: Ballot) {
+        self.accepted.take_if(|accepted| accepted.ballot <= ballot);
+    }
 }
 
 impl<V: Encode> Encode for Accepted<V> {
@@ -157,6 +163,17 @@ mod tests {
         assert_eq!(acceptor.accept(ballot(3, 1), 7), Ok(()));
         assert_eq!(acceptor.accept(ballot(3, 1), 8), Err(Nack { promised: ballot(3, 1) }));
         assert_eq!(acceptor.accepted().unwrap().value, 7);
+    }
+
+    #[test]
+    fn what_is_done_with_is_forgotten_and_promises_are_not() {
+        let mut acceptor = Acceptor::<u64>::default();
+        assert_eq!(acceptor.accept(ballot(3, 1), 7), Ok(()));
+        acceptor.forget(ballot(2, 9));
+        assert_eq!(acceptor.accepted().unwrap().value, 7);
+        acceptor.forget(ballot(3, 1));
+        assert_eq!((acceptor.accepted(), acceptor.promised()), (None, Some(ballot(3, 1))));
+        assert_eq!(acceptor.accept(ballot(2, 1), 8), Err(Nack { promised: ballot(3, 1) }));
     }
 
     proptest! {

@@ -90,6 +90,22 @@ impl BoundChange {
         }
     }
 
+    /// Orders what is added to a list by `timestamp` in microseconds; `drawn` elements of the same write come before.
+    pub(crate) fn order_at(&mut self, timestamp: i64, drawn: &mut i64) {
+        let BoundChange::Elements { cells, .. } = self else { return };
+        let ticks_of = |path: &Bytes| path.first_chunk().map(|high| (u64::from_be_bytes(*high) & TICKS_MASK) as i64);
+        let is_prepended = cells.iter().any(|(path, _)| ticks_of(path).is_some_and(|ticks| ticks < MIRROR_TICKS));
+        let mut order = |(path, _): &mut (Bytes, Option<Bytes>)| {
+            let ticks = timestamp.saturating_mul(10).saturating_add(MIRROR_TICKS).saturating_add(*drawn).max(0);
+            *drawn += 1;
+            let ticks = if is_prepended { MIRROR_TICKS.saturating_mul(2).saturating_sub(ticks).max(0) } else { ticks };
+            let high = ticks as u64 & TICKS_MASK | 1 << 60;
+            let low = path.get(8..).unwrap_or_default();
+            *path = Bytes::from([&high.to_be_bytes(), low].concat());
+        };
+        if is_prepended { cells.iter_mut().rev().for_each(&mut order) } else { cells.iter_mut().for_each(&mut order) }
+    }
+
     /// True when the column must be read first.
     pub(crate) fn reads_first(&self) -> bool {
         matches!(self, BoundChange::OfPresent(_))
@@ -254,6 +270,9 @@ fn new_elements(
 
 /// 1970-01-01, before which no clock reads, in ticks of 100 nanoseconds since the epoch of UUIDs.
 const MIRROR_TICKS: i64 = 0x01b2_1dd2_1381_4000;
+
+/// Of the first eight bytes of the path of a list's element, those that are its time: the others say that it is one.
+const TICKS_MASK: u64 = 0x0fff_ffff_ffff_ffff;
 
 /// The cells of elements that come before all others of a list.
 fn prepended(

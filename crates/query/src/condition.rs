@@ -1,5 +1,4 @@
-//! IF: what a conditional write asks of the row as it is. Conditions are bound and can be evaluated; deciding among
-//! replicas what the row is, which makes a conditional write, is refused by its name until there is a way.
+//! IF: what a conditional write asks of the row as it is.
 //!
 //! The rules are Cassandra's (`ColumnCondition`): null is equal to null and to nothing else, nothing is less or greater
 //! than null, and a collection of many cells without elements is null.
@@ -75,21 +74,6 @@ fn invalid<T>(message: impl Into<String>) -> Result<T, RequestError> {
 }
 
 impl Binder<'_> {
-    /// Checks what follows IF, which stands at the position, and refuses it. `timestamp` is that of USING.
-    pub(crate) fn check_condition(
-        &mut self,
-        table: &Table,
-        condition: Option<&(Condition, Position)>,
-        timestamp: Option<&crate::ast::Term>,
-    ) -> Result<(), RequestError> {
-        let Some((condition, at)) = condition else { return Ok(()) };
-        if timestamp.is_some() {
-            return Err(self.source.invalid(*at, "Cannot provide custom timestamp for conditional updates"));
-        }
-        self.conditions(table, condition)?;
-        Err(self.conditional(*at))
-    }
-
     /// The plan of what follows IF.
     pub(crate) fn conditions(&mut self, table: &Table, condition: &Condition) -> Result<ConditionsPlan, RequestError> {
         match condition {
@@ -114,9 +98,6 @@ impl Binder<'_> {
         if matches!(column.kind, ColumnKind::PartitionKey(_) | ColumnKind::Clustering(..)) {
             let message = format!("PRIMARY KEY column '{}' cannot have IF conditions", column.name);
             return Err(self.source.invalid(at, message));
-        }
-        if column.cql_type == CqlType::Counter {
-            return Err(self.source.invalid(at, "Conditions on counters are not supported"));
         }
         let (part, receiver, whole) = self.condition_part(table, column, relation)?;
         let cql_type = self.compared_type(column, &whole, operator, at)?;
@@ -215,6 +196,13 @@ impl Binder<'_> {
 }
 
 impl ConditionsPlan {
+    /// True when they are about static columns, or about others.
+    pub(crate) fn is_about(&self, table: &Table, of_static: bool) -> bool {
+        let ConditionsPlan::Columns(conditions) = self else { return false };
+        let is_static = |condition: &ColumnConditionPlan| table.columns[condition.column].kind == ColumnKind::Static;
+        conditions.iter().any(|condition| is_static(condition) == of_static)
+    }
+
     /// The conditions with their values.
     ///
     /// # Errors
@@ -295,15 +283,55 @@ impl Conditions {
         Ok(true)
     }
 
-    /// The columns that a refusal shows, by their places in the table, each once.
-    pub(crate) fn columns(&self) -> Vec<usize> {
-        let mut columns = match self {
-            Conditions::Columns(conditions) => conditions.iter().map(|condition| condition.column).collect(),
-            Conditions::Exists | Conditions::NotExists => Vec::new(),
-        };
-        columns.sort_unstable();
-        columns.dedup();
+    /// True for IF EXISTS and IF NOT EXISTS.
+    pub(crate) fn is_of_existence(&self) -> bool {
+        matches!(self, Conditions::Exists | Conditions::NotExists)
+    }
+
+    /// True when they need the row, and not the static columns alone.
+    pub(crate) fn needs_row(&self, table: &Table) -> bool {
+        match self {
+            Conditions::Exists | Conditions::NotExists => true,
+            Conditions::Columns(conditions) => {
+                conditions.iter().any(|condition| table.columns[condition.column].kind != ColumnKind::Static)
+            }
+        }
+    }
+
+    /// The columns that a refusal shows, by their places in the table, each once: as Cassandra has it in the order of
+    /// the conditions, those of static columns behind the others.
+    pub(crate) fn columns(&self, table: &Table) -> Vec<usize> {
+        let Conditions::Columns(conditions) = self else { return Vec::new() };
+        let mut columns: Vec<usize> = Vec::new();
+        for of_static in [false, true] {
+            let kind = |column: usize| (table.columns[column].kind == ColumnKind::Static) == of_static;
+            for column in conditions.iter().map(|condition| condition.column).filter(|column| kind(*column)) {
+                if !columns.contains(&column) {
+                    columns.push(column);
+                }
+            }
+        }
         columns
+    }
+}
+
+/// The value of a column that is no part of the primary key, as a reader at `now_seconds` sees it in the row, or the
+/// static row, that has it.
+///
+/// # Errors
+/// `Server` when what is stored is not of its type.
+pub(crate) fn column_value(
+    column: &Column,
+    row: Option<&Row>,
+    now_seconds: i64,
+) -> Result<Option<Bytes>, RequestError> {
+    let Some(row) = row else { return Ok(None) };
+    if !column.cql_type.is_complex() {
+        return Ok(row.cell(column.id).and_then(|cell| cell.value(now_seconds).cloned()));
+    }
+    match row.complex_column(column.id) {
+        None => Ok(None),
+        Some(cells) => element::value(&column.cql_type, cells, now_seconds).map_err(broken),
     }
 }
 
@@ -313,14 +341,7 @@ fn broken(error: impl std::fmt::Display) -> RequestError {
 
 impl ColumnCondition {
     fn admits(&self, column: &Column, row: Option<&Row>, now_seconds: i64) -> Result<bool, RequestError> {
-        let whole = match row {
-            None => None,
-            Some(row) if column.cql_type.is_complex() => match row.complex_column(column.id) {
-                None => None,
-                Some(cells) => element::value(&column.cql_type, cells, now_seconds).map_err(broken)?,
-            },
-            Some(row) => row.cell(column.id).and_then(|cell| cell.value(now_seconds).cloned()),
-        };
+        let whole = column_value(column, row, now_seconds)?;
         let current = self.part_of(&column.cql_type, whole)?;
         match self.operator {
             Operator::Contains | Operator::ContainsKey => self.is_contained(current),

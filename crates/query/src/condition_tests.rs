@@ -158,11 +158,11 @@ fn a_refusal_shows_the_columns_of_the_conditions() {
     let names: Vec<&str> = plan
         .bind(Arguments::none(&context))
         .unwrap()
-        .columns()
+        .columns(table)
         .into_iter()
         .map(|index| table.columns[index].name.as_str())
         .collect();
-    assert_eq!(names, ["l", "v"]);
+    assert_eq!(names, ["v", "l"]);
     let exists = ConditionsPlan::NotExists.bind(Arguments::none(&context)).unwrap();
-    assert_eq!((exists.evaluate(table, None, None, 20), exists.columns()), (Ok(true), Vec::new()));
+    assert_eq!((exists.evaluate(table, None, None, 20), exists.columns(table)), (Ok(true), Vec::new()));
 }

@@ -76,6 +76,10 @@ impl BoundExplain {
         match self.statement.as_ref() {
             Bound::Read(read) => read_stages(read),
             Bound::Write(write) => vec![write_stage(write)],
+            Bound::Conditional(conditional) => {
+                let condition = "replicas agree on what is there, by Paxos, and on what follows from it";
+                vec![Stage::new("condition", condition), write_stage(conditional.write())]
+            }
             Bound::Writes(writes) | Bound::Batch(writes) => {
                 let mut stages: Vec<Stage> = writes.iter().take(WRITES_SHOWN_MAX).map(write_stage).collect();
                 if let Some(more) = writes.len().checked_sub(WRITES_SHOWN_MAX + 1) {

@@ -3,6 +3,7 @@
 //! ```text
 //! text --parse--> syntax tree --bind to schema--> Prepared --bind values--> Bound
 //!                                                                |- BoundWrite --at a time--> Mutation
+//!                                                                |- ConditionalWrite --rows--> BoundWrite, or refusal
 //!                                                                |- BoundRead  --at a time--> ReadCommand, rows
 //!                                                                |- SchemaRequest, USE
 //! ```
@@ -19,9 +20,9 @@
 //!
 //! Map: `lexer`, `parser` and `ast` read text, `source` says where in it an error is. `binder` looks names up, with
 //! `term` (values), `restriction` and `slices` (WHERE), `selection` and `select` (SELECT), `modification` and
-//! `condition` (INSERT, UPDATE, DELETE, BATCH), `definition` (CREATE, ALTER, DROP) and `type_name`. `function` has the
+//! `condition` (INSERT, UPDATE, DELETE, BATCH; IF), `definition` (CREATE, ALTER, DROP) and `type_name`. `function` has the
 //! native functions, `operand` evaluates terms, `filter` conditions, in an `evaluation` context; `json` reads JSON.
-//! `prepared`, `write`, `change` and `read` are the plans, `result` makes pages of rows. `describe` and `name` write
+//! `prepared`, `write`, `conditional`, `change` and `read` are the plans, `result` makes pages of rows. `describe` and `name` write
 //! CQL, `description` is the statement DESCRIBE, `explain` says what a statement does, `split` separates statements,
 //! [`system`] has the tables that each node answers by itself.
 
@@ -31,8 +32,8 @@ mod binder;
 #[cfg(test)]
 mod canonical;
 mod change;
-#[cfg_attr(not(test), expect(dead_code, reason = "conditions are bound and refused: nothing evaluates them yet"))]
 mod condition;
+mod conditional;
 mod definition;
 mod describe;
 mod description;
@@ -69,6 +70,7 @@ mod term;
 mod type_name;
 mod write;
 
+pub use conditional::{ConditionalResult, ConditionalWrite, Decision};
 pub use definition::SchemaRequest;
 pub use describe::{
     describe_index, describe_keyspace, describe_schema, describe_table, describe_type, describe_whole_keyspace,

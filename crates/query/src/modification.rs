@@ -1,14 +1,14 @@
 //! INSERT, UPDATE, DELETE and BATCH: from the syntax tree to plans.
 //!
-//! What needs a decision among the replicas (IF, counters) is checked like everything else and then refused by its
-//! name.
+//! Counters are checked like everything else and then refused by their name.
 
 use crate::ast::{
-    Assignment, Batch, BatchKind, Delete, DeletedColumn, Insert, InsertedValues, Modification, Name, Operation,
-    QualifiedName, Term, TermKind, Update, Using,
+    Assignment, Batch, BatchKind, Comparand, Condition, Delete, DeletedColumn, Insert, InsertedValues, Modification, Name, Operation,
+    Operator, QualifiedName, Relation, Subject, Term, TermKind, Update, Using,
 };
 use crate::binder::Binder;
 use crate::change::{Change, key_type};
+use crate::condition::ConditionsPlan;
 use crate::operand::{ColumnSpec, Operand};
 use crate::restriction::{KeyPlan, Restrictions, StatementKind};
 use crate::source::Position;
@@ -92,6 +92,8 @@ impl Binder<'_> {
             return Err(source.invalid(own.at, "Timestamp must be set either on BATCH or individual statements"));
         }
         self.check_counters(*kind, statements)?;
+        let stated = using.timestamp.as_ref().or(own);
+        self.check_conditions(statements, stated.map(|term| term.at))?;
         let plans = statements.iter().map(|statement| self.modification(statement)).collect::<Result<Vec<_>, _>>()?;
         // The timestamp is no column's: it needs a table only to be named for drivers.
         let timestamp = match (&using.timestamp, plans.first()) {
@@ -103,6 +105,32 @@ impl Binder<'_> {
             (None, _) => None,
         };
         Ok(BatchPlan { statements: plans, is_logged: *kind == BatchKind::Logged, timestamp })
+    }
+
+    /// Refuses what conditions may not be together with in a batch. `timestamp` is where one is given, if one is.
+    fn check_conditions(&self, statements: &[Modification], timestamp: Option<Position>) -> Result<(), RequestError> {
+        let is_conditional = |statement: &Modification| match statement {
+            Modification::Insert(insert) => insert.if_not_exists.is_some(),
+            Modification::Update(update) => update.condition.is_some(),
+            Modification::Delete(delete) => delete.condition.is_some(),
+        };
+        if !statements.iter().any(is_conditional) {
+            return Ok(());
+        }
+        if let Some(at) = timestamp {
+            return Err(self.source.invalid(at, "Cannot provide custom timestamp for conditional BATCH"));
+        }
+        let mut first = None;
+        for statement in statements {
+            let (Modification::Insert(Insert { table: name, .. })
+            | Modification::Update(Update { table: name, .. })
+            | Modification::Delete(Delete { table: name, .. })) = statement;
+            let table = self.table(name)?.id;
+            if *first.get_or_insert(table) != table {
+                return Err(self.source.invalid(name.at(), "Batch with conditions cannot span multiple tables"));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses what counters may not be together with in a batch.
@@ -159,8 +187,7 @@ impl Binder<'_> {
             Some(at) if insert.using.timestamp.is_some() => {
                 Err(self.source.invalid(at, "Cannot provide custom timestamp for conditional updates"))
             }
-            Some(at) => Err(self.conditional(at)),
-            None => Ok(plan),
+            _ => Ok(plan),
         }
     }
 
@@ -194,7 +221,8 @@ impl Binder<'_> {
         let times = self.write_times(table, &insert.using)?;
         // Without any clustering column it can be about the static row alone.
         let only_static = changed.only_static() && !restrictions.has_clustering();
-        self.plan(table, WriteKind::Insert, &restrictions, changed, times, only_static)
+        let plan = self.plan(table, WriteKind::Insert, &restrictions, changed, times, only_static)?;
+        Ok(WritePlan { conditions: insert.if_not_exists.map(|_| ConditionsPlan::NotExists), ..plan })
     }
 
     fn plan(
@@ -212,8 +240,8 @@ impl Binder<'_> {
             restrictions.whole_key(self.source)?
         };
         let Changed { of_static, of_rows } = changed;
-        let table = Arc::clone(table);
-        Ok(WritePlan { table, kind, key, only_static, static_changes: of_static, changes: of_rows, times })
+        let (table, conditions) = (Arc::clone(table), None);
+        Ok(WritePlan { table, kind, key, only_static, static_changes: of_static, changes: of_rows, times, conditions })
     }
 
     /// INSERT JSON is an INSERT of every column, whose values are parameters that the JSON gives.
@@ -240,6 +268,7 @@ impl Binder<'_> {
         }
         let times = self.write_times(table, &insert.using)?;
         let plan = self.plan(table, WriteKind::Insert, &restrictions, changed, times, false)?;
+        let plan = WritePlan { conditions: insert.if_not_exists.map(|_| ConditionsPlan::NotExists), ..plan };
         let spec = |column: &Column| ColumnSpec {
             keyspace: table.keyspace.clone(),
             table: table.name.clone(),
@@ -277,15 +306,58 @@ impl Binder<'_> {
             let change = self.change(&table, column, assignment)?;
             changed.add(&table, column, change);
         }
-        let only_static = changed.only_static();
+        let conditions = self.condition(&table, update.condition.as_ref(), update.using.timestamp.as_ref())?;
+        let only_static = changed.only_static() && !is_about_rows(&table, conditions.as_ref());
         let restrictions = Restrictions::of(self, &table, StatementKind::Update, &update.relations)?;
         self.check_only_static(&table, &update.table, &restrictions, only_static, StatementKind::Update)?;
+        if conditions.is_some() {
+            self.check_one_row(&table, &update.relations, "updates")?;
+        }
         let plan = self.plan(&table, WriteKind::Update, &restrictions, changed, times, only_static)?;
-        self.check_condition(&table, update.condition.as_ref(), update.using.timestamp.as_ref())?;
         match counts {
             Some(at) => Err(self.source.unsupported(at, "counter updates are")),
-            None => Ok(plan),
+            None => Ok(WritePlan { conditions, ..plan }),
         }
+    }
+
+    /// The plan of what follows IF, if anything does. `timestamp` is that of USING.
+    fn condition(
+        &mut self,
+        table: &Table,
+        condition: Option<&(Condition, Position)>,
+        timestamp: Option<&Term>,
+    ) -> Result<Option<ConditionsPlan>, RequestError> {
+        let Some((condition, at)) = condition else { return Ok(None) };
+        if table.is_counter() {
+            return Err(self.source.invalid(*at, "Conditional updates are not supported on counter tables"));
+        }
+        if timestamp.is_some() {
+            return Err(self.source.invalid(*at, "Cannot provide custom timestamp for conditional updates"));
+        }
+        self.conditions(table, condition).map(Some)
+    }
+
+    /// Refuses IN in the key of a conditional statement: its condition is of one row.
+    fn check_one_row(&self, table: &Table, relations: &[Relation], what: &str) -> Result<(), RequestError> {
+        let several = |relation: &&Relation| match &relation.comparand {
+            Comparand::Many(values) => relation.operator == Operator::In && values.len() != 1,
+            _ => relation.operator == Operator::In,
+        };
+        for relation in relations.iter().filter(several) {
+            let names = match &relation.subject {
+                Subject::Column(name) => std::slice::from_ref(name),
+                Subject::Columns(names) => names,
+                _ => continue,
+            };
+            let of_partition = names.iter().any(|name| {
+                let column = table.columns.iter().find(|column| column.name == name.text);
+                column.is_some_and(|column| matches!(column.kind, ColumnKind::PartitionKey(_)))
+            });
+            let part = if of_partition { "partition key" } else { "clustering key columns" };
+            let message = format!("IN on the {part} is not supported with conditional {what}");
+            return Err(self.source.invalid(relation.at, message));
+        }
+        Ok(())
     }
 
     /// Refuses rows for a statement that writes static columns alone.
@@ -442,7 +514,8 @@ impl Binder<'_> {
             let change = self.deletion(&table, column, deleted, name.at)?;
             changed.add(&table, column, change);
         }
-        let only_static = changed.only_static();
+        let conditions = self.condition(&table, delete.condition.as_ref(), delete.timestamp.as_ref())?;
+        let only_static = changed.only_static() && !is_about_rows(&table, conditions.as_ref());
         let restrictions = Restrictions::of(self, &table, StatementKind::Delete, &delete.relations)?;
         self.check_only_static(&table, &delete.table, &restrictions, only_static, StatementKind::Delete)?;
         let key = restrictions.rows_of_partition(self.source)?;
@@ -456,10 +529,22 @@ impl Binder<'_> {
             });
             return Err(self.source.invalid(at.min().unwrap_or_default(), message));
         }
-        self.check_condition(&table, delete.condition.as_ref(), delete.timestamp.as_ref())?;
+        if let Some((_, at)) = &delete.condition {
+            self.check_one_row(&table, &delete.relations, "deletions")?;
+            if !only_static && !key.is_one_row(&table) {
+                let message = if names_columns || changed.of_static.is_empty() {
+                    "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order to \
+                     delete non static columns"
+                } else {
+                    "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order to use \
+                     IF condition on non static columns"
+                };
+                return Err(self.source.invalid(*at, message));
+            }
+        }
         let kind = if delete.columns.is_empty() { WriteKind::DeleteRows } else { WriteKind::Update };
-        let Changed { of_static, of_rows } = changed;
-        Ok(WritePlan { table, kind, key, only_static, static_changes: of_static, changes: of_rows, times })
+        let Changed { of_static: static_changes, of_rows: changes } = changed;
+        Ok(WritePlan { table, kind, key, only_static, static_changes, changes, times, conditions })
     }
 
     fn deletion(
@@ -496,10 +581,11 @@ impl Binder<'_> {
             DeletedColumn::Field { field, .. } => Ok(Change::DeleteField(self.field(column, field)?.0)),
         }
     }
+}
 
-    pub(crate) fn conditional(&self, at: Position) -> RequestError {
-        self.source.unsupported(at, "conditional updates (IF) are")
-    }
+/// True when a condition is about columns that are not static.
+fn is_about_rows(table: &Table, conditions: Option<&ConditionsPlan>) -> bool {
+    conditions.is_some_and(|conditions| conditions.is_about(table, false))
 }
 
 /// True when two assignments of one column can stand beside each other.

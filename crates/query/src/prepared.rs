@@ -1,5 +1,6 @@
 //! A prepared statement, and what it becomes when values are bound to it.
 
+use crate::conditional::ConditionalWrite;
 use crate::definition::SchemaRequest;
 use crate::description::Description;
 use crate::evaluation::EvaluationContext;
@@ -43,7 +44,7 @@ impl Plan {
     fn bind(&self, arguments: Arguments<'_>) -> Result<Bound, RequestError> {
         Ok(match self {
             Plan::Write(plan) => Bound::of_writes(plan.bind(arguments)?),
-            Plan::Batch(plan) => Bound::of_batch(plan.bind(arguments)?),
+            Plan::Batch(plan) => Bound::of_batch(plan.bind(arguments)?)?,
             Plan::Read(plan) => Bound::Read(plan.bind(arguments)?),
             Plan::Schema(request) => Bound::Schema(SchemaRequest::clone(request)),
             Plan::Use(keyspace) => Bound::Use(keyspace.clone()),
@@ -88,6 +89,8 @@ pub enum Bound {
     Writes(Vec<BoundWrite>),
     /// A batch over several partitions: each of its writes happens on its own.
     Batch(Vec<BoundWrite>),
+    /// A write or a batch with IF.
+    Conditional(ConditionalWrite),
     /// SELECT.
     Read(BoundRead),
     /// CREATE, ALTER, DROP, TRUNCATE.
@@ -115,6 +118,7 @@ impl Bound {
             let writes = match statement {
                 Bound::Write(write) => vec![write],
                 Bound::Writes(writes) | Bound::Batch(writes) => writes,
+                Bound::Conditional(conditional) => vec![conditional.into_write()],
                 Bound::Read(_)
                 | Bound::Schema(_)
                 | Bound::Use(_)
@@ -127,7 +131,7 @@ impl Bound {
             };
             writes.into_iter().try_for_each(|write| merged.add(write))?;
         }
-        merged.finish(is_logged).map(Bound::of_batch)
+        merged.finish(is_logged).and_then(Bound::of_batch)
     }
 
     /// What the client should know of the statement, in Cassandra's words.
@@ -137,20 +141,24 @@ impl Bound {
             Bound::Read(read) => read.warnings(),
             Bound::Batch(writes) => batch_warnings(writes),
             Bound::Schema(request) => request.warnings().to_vec(),
-            Bound::Write(_) | Bound::Writes(_) | Bound::Use(_) => Vec::new(),
+            Bound::Write(_) | Bound::Writes(_) | Bound::Conditional(_) | Bound::Use(_) => Vec::new(),
             Bound::Describe(_) | Bound::Role(_) | Bound::Explain(_) => Vec::new(),
         }
     }
 
-    fn of_batch(writes: Vec<BoundWrite>) -> Bound {
-        match Bound::of_writes(writes) {
+    fn of_batch(writes: Vec<BoundWrite>) -> Result<Bound, RequestError> {
+        if writes.iter().any(|write| !write.conditions.is_empty()) {
+            return ConditionalWrite::of_batch(writes).map(Bound::Conditional);
+        }
+        Ok(match Bound::of_writes(writes) {
             Bound::Writes(writes) => Bound::Batch(writes),
             one => one,
-        }
+        })
     }
 
     fn of_writes(writes: Vec<BoundWrite>) -> Bound {
         match <[BoundWrite; 1]>::try_from(writes) {
+            Ok([only]) if !only.conditions.is_empty() => Bound::Conditional(ConditionalWrite::of_statement(only)),
             Ok([only]) => Bound::Write(only),
             Err(writes) => Bound::Writes(writes),
         }
@@ -216,6 +224,19 @@ impl Prepared {
             Plan::Read(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Explain(_) => true,
             Plan::Role(statement) => !statement.columns().is_empty(),
             Plan::Schema(_) => false,
+        }
+    }
+
+    /// True for a write or a batch with IF: its result says whether it was applied, with columns that are not known
+    /// before.
+    #[must_use]
+    pub fn is_conditional(&self) -> bool {
+        let is_conditional = |statement: &ModificationPlan| statement.write().conditions.is_some();
+        match &self.plan {
+            Plan::Write(plan) => is_conditional(plan),
+            Plan::Batch(plan) => plan.statements.iter().any(is_conditional),
+            Plan::Read(_) | Plan::Schema(_) | Plan::Use(_) => false,
+            Plan::Describe(_) | Plan::Role(_) | Plan::Explain(_) => false,
         }
     }
 

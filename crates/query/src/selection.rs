@@ -303,7 +303,7 @@ fn wire(kind: TimeOfCells, time: i64) -> Bytes {
 }
 
 /// The columns in the order of `*`: the primary key, then static, then regular ones.
-fn all_columns(table: &Table) -> Vec<usize> {
+pub(crate) fn all_columns(table: &Table) -> Vec<usize> {
     let rank = |index: &usize| match table.columns[*index].kind {
         ColumnKind::PartitionKey(_) => 0,
         ColumnKind::Clustering(..) => 1,

@@ -5,6 +5,8 @@
 //! * What depends on the timestamp is left for [`BoundWrite::mutation`]: until then a write can wait.
 
 use crate::change::{self, BoundChange, Change};
+use crate::condition::ConditionsPlan;
+use crate::conditional::RowConditions;
 use crate::json::Json;
 use crate::operand::{Arguments, BoundValue, ColumnSpec, Operand};
 use crate::restriction::{KeyPlan, Rows};
@@ -18,7 +20,7 @@ use model::read::Slice;
 use model::row::Expiry;
 use model::schema::Table;
 use model::{
-    ColumnId, Liveness, Mutation, PartitionKey, ReadCommand, Record, RecordKey, RequestError, Row, WallMicros,
+    ColumnId, CqlType, Liveness, Mutation, PartitionKey, ReadCommand, Record, RecordKey, RequestError, Row, WallMicros,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -59,6 +61,8 @@ pub(crate) struct WritePlan {
     /// Changes of the columns of the rows.
     pub(crate) changes: Changes,
     pub(crate) times: Times,
+    /// What follows IF. Then the key is of one row, or of one partition when `only_static`.
+    pub(crate) conditions: Option<ConditionsPlan>,
 }
 
 /// INSERT JSON: a write of every column, whose values come out of one text.
@@ -176,7 +180,10 @@ impl MergedWrites {
         let place = (write.table.id.0, write.partition.bytes.clone());
         let index = *self.places.entry(place).or_insert(self.writes.len());
         match self.writes.get_mut(index) {
-            Some(before) => before.parts.append(&mut write.parts),
+            Some(before) => {
+                before.parts.append(&mut write.parts);
+                before.conditions.append(&mut write.conditions);
+            }
             None => self.writes.push(write),
         }
         Ok(())
@@ -218,7 +225,8 @@ impl WritePlan {
     /// True when executing it twice is as executing it once.
     pub(crate) fn is_idempotent(&self) -> bool {
         let mut changes = self.static_changes.iter().chain(&self.changes);
-        changes.all(|(index, change)| change.is_idempotent(&self.table.columns[*index].cql_type))
+        // What a condition asks is another question the second time.
+        self.conditions.is_none() && changes.all(|(index, change)| change.is_idempotent(&self.table.columns[*index].cql_type))
     }
 
     /// The writes, one for each partition. `values` are what columns and keys are written from, `using` what USING
@@ -240,7 +248,16 @@ impl WritePlan {
             time_to_live: self.time_to_live(using)?,
             timestamp: timestamp(self.times.timestamp.as_ref(), using)?,
         };
-        let write = |partition| BoundWrite { table: Arc::clone(table), partition, parts: vec![part.clone()] };
+        let conditions = match &self.conditions {
+            None => Vec::new(),
+            Some(plan) => vec![RowConditions { row: part.only_row(), conditions: plan.bind(using)? }],
+        };
+        let write = |partition| BoundWrite {
+            table: Arc::clone(table),
+            partition,
+            parts: vec![part.clone()],
+            conditions: conditions.clone(),
+        };
         Ok(partitions.into_iter().map(write).collect())
     }
 
@@ -304,6 +321,14 @@ struct Part {
 }
 
 impl Part {
+    /// The row that a conditional statement is about; `None` when it is about the static row.
+    fn only_row(&self) -> Option<Bytes> {
+        match self.rows.as_slice() {
+            [Rows::One(clustering)] => Some(clustering.clone()),
+            _ => None,
+        }
+    }
+
     fn reads_first(&self) -> bool {
         self.static_changes.iter().chain(&self.changes).any(|(_, change)| change.reads_first())
     }
@@ -322,6 +347,8 @@ pub struct BoundWrite {
     table: Arc<Table>,
     partition: PartitionKey,
     parts: Vec<Part>,
+    /// Empty unless it is part of a [`crate::ConditionalWrite`] in the making.
+    pub(crate) conditions: Vec<RowConditions>,
 }
 
 /// A mutation in the making.
@@ -472,16 +499,30 @@ impl BoundWrite {
         self.parts.iter().any(Part::reads_first)
     }
 
+    /// The rows whose lists must be known.
+    pub(crate) fn present_rows(&self) -> impl Iterator<Item = &Bytes> {
+        let rows = self.parts.iter().filter(|part| part.reads_first()).flat_map(|part| &part.rows);
+        rows.filter_map(|rows| match rows {
+            Rows::One(clustering) => Some(clustering),
+            Rows::Nothing | Rows::All | Rows::Slice(_) => None,
+        })
+    }
+
+    /// True when it changes static columns.
+    pub(crate) fn changes_static(&self) -> bool {
+        self.parts.iter().any(|part| !part.static_changes.is_empty())
+    }
+
+    /// True when a statement names rows.
+    pub(crate) fn names_rows(&self) -> bool {
+        self.parts.iter().any(|part| !part.rows.is_empty())
+    }
+
     /// The read of the rows whose lists must be known, as of `now`; a replica passes `tombstones` at most.
     #[must_use]
     pub fn present_command(&self, tombstones: u32, now: WallMicros) -> ReadCommand {
         let parts = || self.parts.iter().filter(|part| part.reads_first());
-        let rows = parts().flat_map(|part| &part.rows);
-        let slices = rows.filter_map(|rows| match rows {
-            Rows::One(clustering) => Some(Slice::of_row(clustering)),
-            Rows::Nothing | Rows::All | Rows::Slice(_) => None,
-        });
-        let slices = SliceSet::union(slices).into_slices();
+        let slices = SliceSet::union(self.present_rows().map(Slice::of_row)).into_slices();
         let now_seconds = now.clamped_seconds();
         ReadCommand {
             table: self.table.id,
@@ -496,6 +537,22 @@ impl BoundWrite {
             dropped_columns: self.table.drops(),
             tombstone_limit: tombstones,
         }
+    }
+
+    /// The same write with what it adds to lists ordered by `timestamp`, in microseconds, instead of by the time at which
+    /// its values were bound.
+    pub(crate) fn ordered_at(mut self, timestamp: i64) -> BoundWrite {
+        let table = Arc::clone(&self.table);
+        let list = |column: ColumnId| {
+            let column = table.columns.iter().find(|own| own.id == column);
+            column.is_some_and(|column| matches!(column.cql_type, CqlType::List { frozen: false, .. }))
+        };
+        let mut drawn = 0;
+        for part in &mut self.parts {
+            let changes = part.static_changes.iter_mut().chain(&mut part.changes);
+            changes.filter(|(column, _)| list(*column)).for_each(|(_, change)| change.order_at(timestamp, &mut drawn));
+        }
+        self
     }
 
     /// The same write once its rows are known, as the replicas agree on them: it needs no reading any more. As in
