@@ -41,7 +41,9 @@ impl Message {
     #[must_use]
     pub fn shard(&self, shards: u16) -> Option<u16> {
         let shard = match self {
-            Message::Write { mutation, .. } => Shard::shard_of(mutation.partition.token, shards),
+            Message::Write { mutation, .. }
+            | Message::Forward { mutation, .. }
+            | Message::Forwarded { mutation, .. } => Shard::shard_of(mutation.partition.token, shards),
             Message::Read { command, .. } => Shard::shard_of(command.partition.token, shards),
             Message::Scan { command, .. } => {
                 let resumed = command.resume.as_ref().map(|resume| resume.partition.token);
@@ -207,6 +209,25 @@ pub enum Message {
         mutation: Arc<Mutation>,
         /// Why: decides whether the placement must hold and how it is counted.
         purpose: WritePurpose,
+    },
+    /// A client's write for several replicas of one data centre: do as with [`Message::Write`], and pass it on to the
+    /// others.
+    Forward {
+        /// Given back in the acknowledgement.
+        op: OpId,
+        /// What to merge.
+        mutation: Arc<Mutation>,
+        /// Who gets it as [`Message::Forwarded`].
+        targets: Vec<NodeId>,
+    },
+    /// A client's write that another replica passes on: do as with [`Message::Write`], but answer its coordinator.
+    Forwarded {
+        /// Given back in the acknowledgement.
+        op: OpId,
+        /// What to merge.
+        mutation: Arc<Mutation>,
+        /// Whom to answer.
+        coordinator: NodeId,
     },
     /// These mutations are durable here. One sync makes many so, and one message says it to each shard that asked.
     Written {

@@ -63,7 +63,7 @@ fn a_write_without_live_replicas_enough_is_unavailable_and_sends_nothing() {
     cluster.kill(2);
     cluster.kill(3);
     for (consistency, required) in [(QUORUM, 2), (ALL, 3), (Consistency::Two, 2)] {
-        let expected = RequestError::Unavailable { consistency, required, alive: 1 };
+        let expected = RequestError::Unavailable { consistency, required, alive: 1, data_center: None };
         let write = cluster.write(1, INSERT, consistency);
         let read = cluster.read(1, SELECT, consistency);
         assert!(cluster.flights.is_empty());
@@ -78,7 +78,7 @@ fn a_write_without_live_replicas_enough_is_unavailable_and_sends_nothing() {
 fn a_quorum_counts_from_the_replication_factor_and_not_from_the_nodes_there_are() {
     let mut cluster = Cluster::of(&[1], 3, |_| {});
     let request = cluster.write(1, INSERT, QUORUM);
-    let expected = RequestError::Unavailable { consistency: QUORUM, required: 2, alive: 1 };
+    let expected = RequestError::Unavailable { consistency: QUORUM, required: 2, alive: 1, data_center: None };
     assert_eq!(cluster.reply(request), Some(Err(expected)));
 }
 
@@ -755,6 +755,25 @@ mod planted {
                 let request = cluster.write(1, INSERT, QUORUM);
                 cluster.run();
                 cluster.reply(request) != Some(Ok(Response::Written))
+            }
+            Planted::LocalCountsRemote | Planted::EachCountsTogether => {
+                let mut cluster = Cluster::across(3, 3);
+                cluster.plant_bug(running);
+                cluster.kill(2);
+                cluster.kill(3);
+                let local = bug == Planted::LocalCountsRemote;
+                let level = if local { Consistency::LocalQuorum } else { Consistency::EachQuorum };
+                let request = cluster.write(1, INSERT, level);
+                cluster.run();
+                cluster.reply(request) != Some(Ok(Response::Written))
+            }
+            Planted::ForwarderCountsForAll => {
+                let mut cluster = Cluster::across(3, 3);
+                cluster.plant_bug(running);
+                cluster.lose = Box::new(|_, _, message| matches!(message, Message::Forwarded { .. }));
+                let request = cluster.write(1, INSERT, ALL);
+                cluster.run();
+                cluster.reply(request).is_none()
             }
             Planted::HintDropped => {
                 cluster.kill(3);

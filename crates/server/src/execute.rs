@@ -321,6 +321,7 @@ impl Executor {
                 Plan::Writes(writes.into_iter().map(request).collect())
             }
             Bound::Read(read) if query::system::is_system(&read.table().keyspace) => {
+                consistency.check_read()?;
                 Plan::Done(Answer::Data(self.read_virtual(&Arc::new(read), page_rows, paging_state.as_ref())?))
             }
             Bound::Read(read) => {
@@ -339,7 +340,7 @@ impl Executor {
             }
             Bound::Role(statement) => Plan::Role(statement, login),
             Bound::Explain(explain) => {
-                let stages = explained(&explain, &self.published.view.load(), consistency);
+                let stages = explained(&explain, self.own, &self.published.view.load(), consistency);
                 let rows = stages.iter().map(query::Stage::values).collect();
                 Plan::Done(Answer::Data(Response::Rows { rows, paging_state: None, warnings: Vec::new() }))
             }
