@@ -60,6 +60,17 @@ pub fn requested_consistency(number: i32) -> Result<Consistency, InvalidMessage>
     consistency_from_proto(number)
 }
 
+/// The level at which a conditional statement is decided on; SERIAL when the client says nothing.
+///
+/// # Errors
+/// When it is not a level of this version.
+pub fn requested_serial_consistency(number: i32) -> Result<Consistency, InvalidMessage> {
+    if number == proto::Consistency::Unspecified as i32 {
+        return Ok(Consistency::Serial);
+    }
+    consistency_from_proto(number)
+}
+
 /// Each scalar type with its number on the wire.
 const SCALARS: [(CqlType, proto::Scalar); 20] = [
     (CqlType::Ascii, proto::Scalar::Ascii),

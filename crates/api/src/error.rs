@@ -51,9 +51,11 @@ pub fn status_code(error: &RequestError) -> StatusCode {
         RequestError::AlreadyExists { .. } => StatusCode::AlreadyExists,
         RequestError::Unprepared { .. } => StatusCode::FailedPrecondition,
         RequestError::Unavailable { .. } | RequestError::NotServing(_) => StatusCode::Unavailable,
-        RequestError::WriteTimeout { .. } | RequestError::ReadTimeout { .. } | RequestError::SchemaTimeout(_) => {
-            StatusCode::DeadlineExceeded
-        }
+        RequestError::WriteTimeout { .. }
+        | RequestError::CasTimeout { .. }
+        | RequestError::CasWriteUnknown { .. }
+        | RequestError::ReadTimeout { .. }
+        | RequestError::SchemaTimeout(_) => StatusCode::DeadlineExceeded,
         RequestError::Overloaded(_) => StatusCode::ResourceExhausted,
         // Not Unavailable: what retries that on its own must not repeat a write that may be applied.
         RequestError::WriteFailure { .. } | RequestError::ReadFailure { .. } | RequestError::Server(_) => {
@@ -138,6 +140,14 @@ impl From<&RequestError> for proto::Error {
                 let counts = replicas(*consistency, *required, 0);
                 let details = proto::ReplicaDetails { alive: *alive, data_center, ..counts };
                 (ErrorCode::Unavailable, Some(Details::Replicas(details)))
+            }
+            RequestError::CasTimeout { consistency, received, required, contentions } => {
+                let counts = replicas(*consistency, *required, *received);
+                let details = proto::ReplicaDetails { contentions: *contentions, ..counts };
+                (ErrorCode::CasTimeout, Some(Details::Replicas(details)))
+            }
+            RequestError::CasWriteUnknown { consistency, received, required } => {
+                (ErrorCode::CasWriteUnknown, Some(Details::Replicas(replicas(*consistency, *required, *received))))
             }
             RequestError::WriteTimeout { consistency, received, required } => {
                 (ErrorCode::WriteTimeout, Some(Details::Replicas(replicas(*consistency, *required, *received))))
@@ -227,6 +237,10 @@ fn from_replicas(code: ErrorCode, details: proto::ReplicaDetails) -> Result<Opti
             let data_center = Some(details.data_center).filter(|name| !name.is_empty());
             RequestError::Unavailable { consistency, required, alive, data_center }
         }
+        ErrorCode::CasTimeout => {
+            RequestError::CasTimeout { consistency, received, required, contentions: details.contentions }
+        }
+        ErrorCode::CasWriteUnknown => RequestError::CasWriteUnknown { consistency, received, required },
         ErrorCode::WriteTimeout => RequestError::WriteTimeout { consistency, received, required },
         ErrorCode::ReadTimeout => RequestError::ReadTimeout { consistency, received, required, data_present },
         ErrorCode::WriteFailure => RequestError::WriteFailure { consistency, received, required, failures, reason },
@@ -270,6 +284,17 @@ mod tests {
             any::<String>().prop_map(|id| RequestError::Unprepared { id }),
             (counts(), prop::option::of("[a-z]{1,9}")).prop_map(|((consistency, required, alive, _), data_center)| {
                 RequestError::Unavailable { consistency, required, alive, data_center }
+            }),
+            counts().prop_map(|(consistency, received, required, contentions)| RequestError::CasTimeout {
+                consistency,
+                received,
+                required,
+                contentions
+            }),
+            counts().prop_map(|(consistency, received, required, _)| RequestError::CasWriteUnknown {
+                consistency,
+                received,
+                required
             }),
             counts().prop_map(|(consistency, received, required, _)| RequestError::WriteTimeout {
                 consistency,
@@ -317,6 +342,8 @@ mod tests {
             RequestError::Config(_) => 14,
             RequestError::Unauthorized(_) => 15,
             RequestError::FunctionFailure { .. } => 16,
+            RequestError::CasTimeout { .. } => 17,
+            RequestError::CasWriteUnknown { .. } => 18,
         }
     }
 
@@ -324,12 +351,12 @@ mod tests {
     fn the_generator_makes_every_variant() {
         use proptest::strategy::ValueTree;
         let mut runner = proptest::test_runner::TestRunner::deterministic();
-        let mut seen = [false; 17];
+        let mut seen = [false; 19];
         for _ in 0..1_000 {
             let error = any_error().new_tree(&mut runner).unwrap().current();
             seen[variant(&error)] = true;
         }
-        assert_eq!(seen, [true; 17]);
+        assert_eq!(seen, [true; 19]);
     }
 
     #[test]

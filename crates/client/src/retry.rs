@@ -72,6 +72,8 @@ pub(crate) fn decide(failure: &Failure, repeatable: bool, retries: u32, retries_
             | RequestError::Config(_)
             | RequestError::FunctionFailure { .. }
             | RequestError::Unprepared { .. }
+            | RequestError::CasTimeout { .. }
+            | RequestError::CasWriteUnknown { .. }
             | RequestError::SchemaTimeout(_) => Decision::GiveUp,
         },
     }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) consistency: Option<Consistency>,
+    pub(crate) serial: Option<Consistency>,
     pub(crate) timestamp: Option<i64>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) page_rows: Option<u32>,
@@ -32,6 +33,13 @@ macro_rules! option_methods {
         #[must_use]
         pub fn consistency(mut self, consistency: Consistency) -> Self {
             self.options.consistency = Some(consistency);
+            self
+        }
+
+        /// Which replicas decide on a conditional statement: SERIAL, which is the default, or LOCAL_SERIAL.
+        #[must_use]
+        pub fn serial_consistency(mut self, serial: Consistency) -> Self {
+            self.options.serial = Some(serial);
             self
         }
 

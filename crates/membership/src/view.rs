@@ -68,8 +68,9 @@ impl ClusterView {
             None => Arc::from(ring::ring_of(members.values())),
         };
         let place = |node| {
-            let of = |member: &MemberInfo| Place { data_center: &member.data_center, rack: &member.rack };
-            members.get(&node).map_or(Place { data_center: "", rack: "" }, of)
+            let member: Option<&MemberInfo> = members.get(&node);
+            let (data_center, rack) = member.map_or(("", ""), |member| (&member.data_center, &member.rack));
+            Place { data_center, rack }
         };
         let mut placements: Vec<(Replication, Arc<Placement<NodeId>>)> = Vec::new();
         let mut by_keyspace = BTreeMap::new();

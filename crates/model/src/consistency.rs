@@ -147,11 +147,34 @@ impl Consistency {
             Consistency::Any => {
                 Err(RequestError::Invalid("ANY ConsistencyLevel is only supported for writes".to_owned()))
             }
-            Consistency::Serial | Consistency::LocalSerial => {
-                Err(RequestError::Invalid(format!("reads at consistency level {self} are not supported yet")))
-            }
             _ => Ok(()),
         }
+    }
+
+    /// Refuses a level at which nothing can be decided, in Cassandra's words.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn check_conditions(self) -> Result<(), RequestError> {
+        if !self.is_serial() {
+            let message = "Invalid consistency for conditional update. Must be one of SERIAL or LOCAL_SERIAL";
+            return Err(RequestError::Invalid(message.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Refuses a level at which what was decided cannot be acknowledged, in Cassandra's words.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn check_commit(self) -> Result<(), RequestError> {
+        if self.is_serial() {
+            return Err(RequestError::Invalid(format!(
+                "{self} is not supported as conditional update commit consistency. Use ANY if you mean \"make sure it \
+                 is accepted but I don't care how many replicas commit it for non-SERIAL reads\""
+            )));
+        }
+        Ok(())
     }
 
     /// Refuses a level at which nothing can be written without a condition, in Cassandra's words.
@@ -269,7 +292,10 @@ mod tests {
         let serializable = "You must use conditional updates for serializable writes";
         assert_eq!(words(Consistency::Serial.check_write()), serializable);
         assert_eq!(words(Consistency::LocalSerial.check_write()), serializable);
-        assert!(words(Consistency::Serial.check_read()).contains("SERIAL"));
+        assert!(Consistency::Serial.check_read().is_ok());
+        assert!(words(Consistency::Quorum.check_conditions()).contains("SERIAL or LOCAL_SERIAL"));
+        assert!(words(Consistency::Serial.check_commit()).starts_with("SERIAL is not supported"));
+        assert!(Consistency::LocalSerial.check_conditions().is_ok() && Consistency::Any.check_commit().is_ok());
         assert!(Consistency::EachQuorum.check_read().is_ok() && Consistency::Any.check_write().is_ok());
     }
 }

@@ -111,6 +111,34 @@ pub enum RequestError {
         /// Acknowledgements needed.
         required: u32,
     },
+    /// A conditional write was not decided on in time; it is not applied.
+    #[error(
+        "conditional write timed out at {consistency}: {received} of {required} replicas agreed, {contentions} times \
+         another write was first; it is not applied"
+    )]
+    CasTimeout {
+        /// Which replicas decide.
+        consistency: Consistency,
+        /// Replicas that agreed in the last round.
+        received: u32,
+        /// Replicas that had to.
+        required: u32,
+        /// How often another transaction was in the way.
+        contentions: u32,
+    },
+    /// A conditional write was proposed, and it is not known whether it is applied.
+    #[error(
+        "conditional write unknown at {consistency}: {received} of {required} replicas agreed; it may be applied, now \
+         or later"
+    )]
+    CasWriteUnknown {
+        /// Which replicas decide.
+        consistency: Consistency,
+        /// Replicas that agreed in the last round.
+        received: u32,
+        /// Replicas that had to.
+        required: u32,
+    },
     /// Too few replicas answered a read in time.
     #[error(
         "Operation timed out - received only {received} responses of the {required} that a read at {consistency} needs"
@@ -209,11 +237,13 @@ impl RequestError {
             | RequestError::FunctionFailure { .. }
             | RequestError::Unprepared { .. }
             | RequestError::Unavailable { .. }
+            | RequestError::CasTimeout { .. }
             | RequestError::ReadTimeout { .. }
             | RequestError::ReadFailure { .. }
             | RequestError::Overloaded(_)
             | RequestError::NotServing(_) => Applied::No,
             RequestError::WriteTimeout { .. }
+            | RequestError::CasWriteUnknown { .. }
             | RequestError::WriteFailure { .. }
             | RequestError::SchemaTimeout(_)
             | RequestError::Server(_) => Applied::Maybe,

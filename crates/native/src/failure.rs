@@ -214,6 +214,14 @@ impl ErrorResponse {
                 required: int(*required),
                 alive: int(*alive),
             },
+            RequestError::CasTimeout { consistency, received, required, contentions } => Failure::WriteTimeout {
+                replies: replies(*consistency, *received, *required),
+                write_type: WriteType::Cas,
+                contentions: Some(u16::try_from(*contentions).unwrap_or(u16::MAX)),
+            },
+            RequestError::CasWriteUnknown { consistency, received, required } => {
+                Failure::CasWriteUnknown { replies: replies(*consistency, *received, *required) }
+            }
             RequestError::WriteTimeout { consistency, received, required } => Failure::WriteTimeout {
                 replies: replies(*consistency, *received, *required),
                 write_type,

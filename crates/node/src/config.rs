@@ -46,6 +46,12 @@ pub struct ShardConfig {
     pub peer_response_after: Duration,
     /// When a coordinator tries again at a replica that refused because the two views differ.
     pub refusal_retry_after: Duration,
+    /// For how long, at most, a transaction waits for promises beyond a quorum: with those of all replicas it needs no
+    /// further round.
+    pub promises_wait: Duration,
+    /// Within how long, after a random part of it, a transaction tries again that another one was in the way of;
+    /// doubles up to 64 times as much.
+    pub contention_backoff: Duration,
     /// The client of a page for which more tombstones were passed is told so.
     pub tombstone_warn: u32,
     /// Most tombstones that a replica passes for one read of a page; it refuses more.
@@ -94,6 +100,8 @@ impl ShardConfig {
             catch_up_timeout: Duration::from_secs(1),
             peer_response_after: Duration::from_millis(50),
             refusal_retry_after: Duration::from_millis(250),
+            promises_wait: Duration::from_millis(10),
+            contention_backoff: Duration::from_millis(1),
             // Cassandra's tombstone_warn_threshold and tombstone_failure_threshold.
             tombstone_warn: 1_000,
             tombstone_fail: 100_000,

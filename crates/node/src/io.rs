@@ -7,11 +7,12 @@ use model::{
     Consistency, Epoch, IndexCommand, IndexData, Mutation, NodeId, ReadCommand, ReadData, RequestError, ScanCommand,
     ScanData, Token,
 };
-use query::{BoundRead, BoundWrite, ColumnSpec, ReadSource};
+use query::{BoundRead, BoundWrite, ConditionalResult, ConditionalWrite, ReadSource};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::register::{Commit, PaxosAnswer, PaxosRequest};
 use crate::shard::Shard;
 use crate::storage::{Hint, HintPosition, StorageError};
 
@@ -45,6 +46,7 @@ impl Message {
             | Message::Forward { mutation, .. }
             | Message::Forwarded { mutation, .. } => Shard::shard_of(mutation.partition.token, shards),
             Message::Read { command, .. } => Shard::shard_of(command.partition.token, shards),
+            Message::Paxos { request, .. } => Shard::shard_of(request.partition.token, shards),
             Message::Scan { command, .. } => {
                 let resumed = command.resume.as_ref().map(|resume| resume.partition.token);
                 Shard::shard_of(resumed.unwrap_or(command.range.end), shards)
@@ -58,6 +60,7 @@ impl Message {
             | Message::Scanned { op, .. }
             | Message::LookedUp { op, .. }
             | Message::Digest { op, .. }
+            | Message::PaxosAnswered { op, .. }
             | Message::Refused { op, .. } => op.shard(),
         };
         (shard < shards).then_some(shard)
@@ -75,6 +78,17 @@ pub enum Request {
         consistency: Consistency,
         /// The client's timestamp in microseconds; USING TIMESTAMP goes before it.
         timestamp: Option<i64>,
+        /// From now on.
+        timeout: Duration,
+    },
+    /// INSERT, UPDATE, DELETE or BATCH with IF.
+    Conditional {
+        /// The bound statement.
+        write: Box<ConditionalWrite>,
+        /// Replicas that must have the change, if one is made, before the client is answered.
+        consistency: Consistency,
+        /// Whose replicas decide: SERIAL or LOCAL_SERIAL.
+        serial: Consistency,
         /// From now on.
         timeout: Duration,
     },
@@ -100,6 +114,7 @@ impl Request {
     pub fn token(&self) -> Token {
         match self {
             Request::Write { write, .. } => write.partition().token,
+            Request::Conditional { write, .. } => write.partition().token,
             Request::Read { read, paging_state, .. } => match (read.source(), paging_state) {
                 (ReadSource::Partitions(keys), _) => keys.first().map_or(Token::MINIMUM, |key| key.token),
                 (ReadSource::Range(_), Some(state)) => Token::of(state),
@@ -114,6 +129,8 @@ impl Request {
 pub enum Response {
     /// A write was acknowledged by as many replicas as its level asks for.
     Written,
+    /// A conditional write was decided on.
+    Conditional(ConditionalResult),
     /// Rows, and where to go on.
     Rows {
         /// Each row's values in their wire form, in the order of the statement's columns.
@@ -285,6 +302,20 @@ pub enum Message {
         /// As [`model::digest::digest`].
         digest: u128,
     },
+    /// Take a step of a decision on a partition.
+    Paxos {
+        /// Given back in the answer.
+        op: OpId,
+        /// The step.
+        request: Arc<PaxosRequest>,
+    },
+    /// The answer to a [`Message::Paxos`].
+    PaxosAnswered {
+        /// Of the request.
+        op: OpId,
+        /// The answer.
+        answer: PaxosAnswer,
+    },
     /// The request was not executed.
     Refused {
         /// Of the write, read, scan or look-up.
@@ -295,7 +326,7 @@ pub enum Message {
 }
 
 /// What a replica write is part of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WritePurpose {
     /// A client's write.
     Client,
@@ -303,6 +334,8 @@ pub enum WritePurpose {
     ReadRepair,
     /// The delivery of a hint.
     Hint,
+    /// The change was chosen by Paxos; its register is to remember it.
+    Commit(Arc<Commit>),
 }
 
 /// Why a replica did not execute a request.
@@ -329,6 +362,11 @@ pub enum StorageRequest {
     Apply(Arc<Mutation>),
     /// Change the node's own records. Answered by [`Stored::Synced`].
     Local(model::local::LocalWrite),
+    /// Read one of the node's own records. Answered by [`Stored::LocalRead`].
+    ReadLocal {
+        /// Its key.
+        key: Bytes,
+    },
     /// Keep a mutation for a node that missed it. Answered by [`Stored::Synced`] or [`Stored::Failed`].
     Hint {
         /// The node that missed it.
@@ -362,7 +400,7 @@ pub enum StorageRequest {
     },
 }
 
-/// What storage answers. Every request gets exactly one final answer: `Synced`, `Read`, `Digest`, `Scanned`,
+/// What storage answers. Every request gets exactly one final answer: `Synced`, `LocalRead`, `Read`, `Digest`, `Scanned`,
 /// `LookedUp`, `Hints` or `Failed`; a write may get `Applied` before.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stored {
@@ -378,6 +416,13 @@ pub enum Stored {
     Synced {
         /// The last one.
         up_to: OpId,
+    },
+    /// The answer to a [`StorageRequest::ReadLocal`].
+    LocalRead {
+        /// Of the request.
+        op: OpId,
+        /// The record, if there is one.
+        value: Option<Bytes>,
     },
     /// The answer to a [`StorageRequest::Read`].
     Read {
@@ -424,6 +469,3 @@ pub enum Stored {
         error: StorageError,
     },
 }
-
-/// The columns of a result, shared by all its pages.
-pub type ResultColumns = Arc<[ColumnSpec]>;

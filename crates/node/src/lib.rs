@@ -12,8 +12,8 @@
 //! Apart from the shards, [`garbage`] says what a node sweeps for garbage, and when, and [`virtual_tables`] what is in
 //! the tables that it answers by itself.
 //!
-//! The protocols are described, with numbered invariants, in `docs/protocol/write.md`, `read.md`, `hints.md` and
-//! `storage.md`.
+//! The protocols are described, with numbered invariants, in `docs/protocol/write.md`, `read.md`, `paxos.md`, `hints.md`
+//! and `storage.md`.
 
 pub mod config;
 #[cfg(any(test, feature = "conformance"))]
@@ -23,6 +23,7 @@ pub mod garbage;
 mod hints;
 pub mod io;
 pub mod planted;
+pub mod register;
 mod replica;
 mod shard;
 pub mod storage;
@@ -35,10 +36,11 @@ pub mod virtual_tables;
 pub use config::{Durability, ShardConfig};
 pub use garbage::{GarbageSchedule, TableLoad};
 pub use io::{
-    Effect, Envelope, Input, Message, OpId, Refusal, Request, RequestId, Response, ResultColumns, StorageRequest,
-    Stored, WritePurpose,
+    Effect, Envelope, Input, Message, OpId, Refusal, Request, RequestId, Response, StorageRequest, Stored,
+    WritePurpose,
 };
 pub use planted::Planted;
+pub use register::{Commit, PaxosAnswer, PaxosRequest, PaxosStep, Promised, Proposal};
 pub use shard::{Shard, ShardStatus};
 pub use storage::{GarbageReport, GarbageSweep, Hint, HintPosition, IndexBuild, Storage, StorageError, Write};
 pub use timestamp::Recovered;

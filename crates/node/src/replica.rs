@@ -75,6 +75,8 @@ pub(crate) struct Replica {
     parked: VecDeque<Parked>,
     /// Size of their mutations.
     parked_bytes: usize,
+    /// Steps of registers that wait or are under way.
+    pub(crate) steps: usize,
 }
 
 impl Replica {
@@ -101,7 +103,7 @@ impl Replica {
                 Admission::Refuse(Refusal::NotReplica(view.epoch))
             };
         }
-        if self.applies.len() + self.reads.len() >= config.replica_ops_max {
+        if self.in_progress() >= config.replica_ops_max {
             return Admission::Refuse(Refusal::Overloaded);
         }
         Admission::Execute
@@ -160,7 +162,7 @@ impl Replica {
 
     /// Operations in progress.
     pub(crate) fn in_progress(&self) -> usize {
-        self.applies.len() + self.reads.len()
+        self.applies.len() + self.reads.len() + self.steps
     }
 
     /// Requests that wait for a view.
@@ -173,6 +175,7 @@ impl Replica {
 fn bytes(message: &Message) -> usize {
     match message {
         Message::Write { mutation, .. } => mutation.bytes(),
+        Message::Paxos { request, .. } => request.bytes(),
         _ => 0,
     }
 }

@@ -17,8 +17,12 @@ use std::time::Duration;
 
 mod present;
 mod reads;
+mod registers;
+mod transactions;
 
 use self::present::PresentWrites;
+use self::registers::Registers;
+use self::transactions::Transactions;
 use crate::config::{Durability, ShardConfig};
 use crate::coordinator::latency::{Latencies, ReplicaLatencies};
 use crate::coordinator::quorum::Quorum;
@@ -30,6 +34,7 @@ use crate::io::{
     Effect, Envelope, Input, Message, OpId, Refusal, Request, RequestId, Response, StorageRequest, Stored, WritePurpose,
 };
 use crate::planted::Planted;
+use crate::register::PaxosRequest;
 use crate::replica::{Admission, Owned, Replica, ReplicaRead, is_storable};
 use crate::storage::{Hint, StorageError};
 use crate::timers::Timers;
@@ -101,6 +106,7 @@ enum Timer {
     Waiting(OpId),
     /// A write that waits for those before it to be answered.
     Present(RequestId),
+    Transaction(RequestId),
 }
 
 /// A write of the node's own that storage has been asked for.
@@ -162,6 +168,8 @@ pub struct Shard {
     selects: BTreeMap<RequestId, Box<Select>>,
     /// Writes that must know what is there.
     present: PresentWrites,
+    /// Conditional writes and serial reads.
+    transactions: Transactions,
     /// The rounds of the reads in flight.
     rounds: BTreeMap<OpId, Box<Round>>,
     /// Bytes of answers that reads and their rounds keep.
@@ -173,6 +181,8 @@ pub struct Shard {
     /// Read repairs on their way: the round that waits for each.
     repairs: BTreeMap<OpId, OpId>,
     replica: Replica,
+    /// The registers by which this replica takes part in transactions.
+    registers: Registers,
     /// Writes of the node's own that storage has been asked for, ascending.
     records: VecDeque<(OpId, Record)>,
     hints: Hints,
@@ -220,12 +230,14 @@ impl Shard {
             write_bytes: 0,
             selects: BTreeMap::new(),
             present: PresentWrites::default(),
+            transactions: Transactions::default(),
             rounds: BTreeMap::new(),
             read_bytes: 0,
             latencies: BTreeMap::new(),
             replica_latencies: ReplicaLatencies::default(),
             repairs: BTreeMap::new(),
             replica: Replica::default(),
+            registers: Registers::default(),
             records: VecDeque::new(),
             hints: Hints::new(targets, now.monotonic),
             poll_hints_at,
@@ -301,6 +313,7 @@ impl Shard {
                 Timer::Round(op) => self.on_round_timer(out, op),
                 Timer::Waiting(op) => self.on_waiting_timer(out, op),
                 Timer::Present(id) => self.on_present_timer(out, id),
+                Timer::Transaction(id) => self.on_transaction_timer(out, id),
             }
         }
         while let Some(parked) = self.replica.give_up(now) {
@@ -324,6 +337,10 @@ impl Shard {
                 self.read_present(out, id);
                 continue;
             }
+            if let Some(id) = self.transactions.next_due() {
+                self.prepare(out, id);
+                continue;
+            }
             let (view, alive, node) = (&self.view, &self.alive, self.config.node);
             let is_reachable = |target| is_reachable(view, alive, node, target);
             let Some(actions) = self.hints.wake(out.now.monotonic, &self.config, is_reachable) else { return };
@@ -340,7 +357,10 @@ impl Shard {
         if let Err(error) = &result {
             self.counters.errors += 1;
             match error {
-                RequestError::WriteTimeout { .. } | RequestError::ReadTimeout { .. } => self.counters.timeouts += 1,
+                RequestError::WriteTimeout { .. }
+                | RequestError::CasTimeout { .. }
+                | RequestError::CasWriteUnknown { .. }
+                | RequestError::ReadTimeout { .. } => self.counters.timeouts += 1,
                 RequestError::Unavailable { .. } => self.counters.unavailable += 1,
                 RequestError::Overloaded(_) => self.counters.overloads += 1,
                 _ => {}
@@ -395,6 +415,9 @@ impl Shard {
         for op in self.rounds.keys().copied().collect::<Vec<_>>() {
             self.replan_round(out, op);
         }
+        for id in self.transaction_ids() {
+            self.replan_transaction(out, id);
+        }
         for parked in self.replica.unpark() {
             self.on_message(out, parked.from, parked.envelope, parked.deadline);
         }
@@ -442,6 +465,7 @@ impl Shard {
             let now = out.now.monotonic;
             self.with_round(out, op, |round| round.on_refused(node, Refused::Failed(FailureReason::Unknown), now));
         }
+        self.transactions_unreachable(out, node);
         let actions = self.hints.on_unreachable(node, out.now.monotonic, &self.config);
         self.carry_out(out, actions);
     }
@@ -469,10 +493,10 @@ impl Shard {
                 let message = Message::Write { op, mutation, purpose: WritePurpose::Client };
                 self.on_message(out, coordinator, Envelope { message, ..envelope }, deadline);
             }
-            Message::Write { op, mutation, .. } => {
+            Message::Write { op, mutation, purpose } => {
                 let (table, token) = (mutation.table, mutation.partition.token);
                 match self.admit(out, from, &envelope, table, Owned::Partition(token), deadline) {
-                    true if is_storable(mutation) => self.apply(out, from, *op, mutation.clone()),
+                    true if is_storable(mutation) => self.apply(out, from, *op, mutation.clone(), purpose),
                     true => self.send(out, from, Message::Refused { op: *op, reason: Refusal::Invalid }),
                     false => {}
                 }
@@ -499,19 +523,51 @@ impl Shard {
                     self.read_storage(out, ReplicaRead { to: from, answer: *op }, request);
                 }
             }
+            Message::Paxos { op, request } => self.on_paxos(out, from, *op, request, &envelope, deadline),
             _ => self.on_answer(out, from, envelope.message),
         }
+    }
+
+    /// A coordinator asks for a step of a decision: only if both know the same replicas to decide it.
+    fn on_paxos(
+        &mut self,
+        out: &mut Out<'_>,
+        from: NodeId,
+        op: OpId,
+        request: &Arc<PaxosRequest>,
+        envelope: &Envelope,
+        deadline: Instant,
+    ) {
+        if !self.admit(out, from, envelope, request.table, Owned::Partition(request.partition.token), deadline) {
+            return;
+        }
+        let latest = i64::try_from(self.config.timestamp_future_max.as_micros()).unwrap_or(i64::MAX);
+        let latest = u64::try_from(out.now.wall.0.saturating_add(latest)).unwrap_or(0);
+        let reason = if !request.is_valid() || request.round() > latest {
+            Refusal::Invalid
+        } else if !self.knows_acceptors(request) {
+            Refusal::NotReplica(self.view.epoch)
+        } else {
+            return self.paxos_asked(out, from, op, request);
+        };
+        self.refuse_request(out, from, &envelope.message, reason);
+    }
+
+    fn knows_acceptors(&self, request: &PaxosRequest) -> bool {
+        let Some(table) = self.view.schema.table(request.table) else { return false };
+        let (token, data_center) = (request.partition.token, request.data_center.as_deref());
+        transactions::acceptors(&self.view, &table.keyspace, token, data_center) == request.acceptors
     }
 
     /// A message of this node to itself: its requests were made in the present view, from a statement.
     fn on_local(&mut self, out: &mut Out<'_>, message: Message) {
         let me = self.config.node;
         match message {
-            Message::Write { op, mutation, .. } => {
+            Message::Write { op, mutation, purpose } => {
                 let (table, token) = (mutation.table, mutation.partition.token);
                 let owned = Owned::Partition(token);
                 match self.replica.admit(&self.config, &self.view, table, owned, self.view.epoch) {
-                    Admission::Execute => self.apply(out, me, op, mutation),
+                    Admission::Execute => self.apply(out, me, op, mutation, &purpose),
                     Admission::Refuse(reason) => self.on_refused(out, me, op, reason),
                     Admission::Park => self.on_refused(out, me, op, Refusal::NotReplica(self.view.epoch)),
                 }
@@ -527,6 +583,14 @@ impl Shard {
             Message::LookUp { op, command } => {
                 let (table, owned) = (command.table, Owned::Range(command.range));
                 self.on_local_read(out, op, table, owned, StorageRequest::LookUp(command));
+            }
+            Message::Paxos { op, request } => {
+                let owned = Owned::Partition(request.partition.token);
+                match self.replica.admit(&self.config, &self.view, request.table, owned, self.view.epoch) {
+                    Admission::Execute => self.paxos_asked(out, me, op, &request),
+                    Admission::Refuse(reason) => self.on_refused(out, me, op, reason),
+                    Admission::Park => self.on_refused(out, me, op, Refusal::NotReplica(self.view.epoch)),
+                }
             }
             answer => self.on_answer(out, me, answer),
         }
@@ -553,7 +617,9 @@ impl Shard {
                 self.with_round(out, op, |round| round.on_digest(from, digest, now));
             }
             Message::Refused { op, reason } => self.on_refused(out, from, op, reason),
+            Message::PaxosAnswered { op, answer } => self.on_paxos_answer(out, from, op, answer),
             Message::Write { .. }
+            | Message::Paxos { .. }
             | Message::Forward { .. }
             | Message::Forwarded { .. }
             | Message::Read { .. }
@@ -614,6 +680,8 @@ impl Shard {
                     self.on_verdict(out, op, verdict);
                 }
             }
+        } else if self.transactions.asked(op) {
+            self.on_paxos_refused(out, from, op, reason);
         } else if self.rounds.contains_key(&op) {
             let retry_at = now + self.config.refusal_retry_after;
             self.with_round(out, op, |round| {
@@ -668,13 +736,26 @@ impl Shard {
         if let Message::Write { op, .. }
         | Message::Read { op, .. }
         | Message::Scan { op, .. }
-        | Message::LookUp { op, .. } = request
+        | Message::LookUp { op, .. }
+        | Message::Paxos { op, .. } = request
         {
             self.send(out, from, Message::Refused { op: *op, reason });
         }
     }
 
-    fn apply(&mut self, out: &mut Out<'_>, to: NodeId, answer: OpId, mutation: Arc<Mutation>) {
+    fn apply(
+        &mut self,
+        out: &mut Out<'_>,
+        to: NodeId,
+        answer: OpId,
+        mutation: Arc<Mutation>,
+        purpose: &WritePurpose,
+    ) {
+        match purpose {
+            WritePurpose::Commit(commit) => return self.commit_asked(out, to, answer, mutation, commit.clone()),
+            WritePurpose::Hint | WritePurpose::ReadRepair => self.registers.disturb(&mutation),
+            WritePurpose::Client => {}
+        }
         self.counters.replica_writes += 1;
         let op = self.store(out, StorageRequest::Apply(mutation));
         if self.config.is_planted(Planted::AcknowledgeBeforeSync) {
@@ -699,12 +780,14 @@ impl Shard {
     fn on_stored(&mut self, out: &mut Out<'_>, stored: Stored) {
         match stored {
             Stored::Applied { up_to } => {
+                self.registers_synced(out, up_to, true);
                 if self.config.durability == Durability::Periodic {
                     self.acknowledge(out, up_to);
                 }
             }
             Stored::Synced { up_to } => {
                 self.acknowledge(out, up_to);
+                self.registers_synced(out, up_to, false);
                 while let Some((_, record)) = self.records.pop_front_if(|(op, _)| *op <= up_to) {
                     match record {
                         Record::Ceiling => {
@@ -722,6 +805,8 @@ impl Shard {
                     }
                 }
             }
+            Stored::LocalRead { op, value } => self.register_loaded(out, op, value.as_ref()),
+            Stored::Read { op, data } if self.is_of_register(op) => self.register_read(out, op, data),
             Stored::Read { op, data } => {
                 let Some(read) = self.replica.read_done(op) else { return };
                 self.send(out, read.to, Message::Data { op: read.answer, data });
@@ -765,6 +850,9 @@ impl Shard {
             // The mutation was found valid before: storage does not know its table yet, or not any more.
             _ => Refusal::Storage,
         };
+        if self.is_of_register(op) {
+            return self.register_failed(out, op, reason);
+        }
         let apply = self.replica.apply_failed(op).map(|apply| (apply.to, apply.answer));
         let request = apply.or_else(|| self.replica.read_done(op).map(|read| (read.to, read.answer)));
         if let Some((to, answer)) = request {
@@ -795,7 +883,8 @@ impl Shard {
     // ---- Requests ----
 
     fn requests_in_flight(&self) -> usize {
-        self.writes_unanswered + self.selects.len() + self.waiting.len() + self.present.unwritten()
+        let others = self.selects.len() + self.waiting.len() + self.present.unwritten() + self.transactions.len();
+        self.writes_unanswered + others
     }
 
     fn on_request(&mut self, out: &mut Out<'_>, id: RequestId, request: Request) {
@@ -812,6 +901,13 @@ impl Shard {
                     false => self.begin_write(out, id, write, consistency, timestamp, deadline),
                 });
                 if let Err(error) = begun {
+                    self.reply(out, id, Err(error));
+                }
+            }
+            Request::Conditional { write, consistency, serial, timeout } => {
+                self.counters.writes += 1;
+                let deadline = out.now.monotonic + timeout;
+                if let Err(error) = self.begin_conditional(id, *write, (consistency, serial), deadline) {
                     self.reply(out, id, Err(error));
                 }
             }
@@ -889,11 +985,14 @@ impl Shard {
                 if write.miss(*node) {
                     self.hint(out, *node, op, &mut write);
                 }
-            } else if view.spans_data_centers() && view.data_center(*node) != local {
+            } else if write.purpose == WritePurpose::Client
+                && view.spans_data_centers()
+                && view.data_center(*node) != local
+            {
                 remote.entry(view.data_center(*node)).or_default().push(*node);
             } else {
-                let mutation = write.mutation.clone();
-                self.send(out, *node, Message::Write { op, mutation, purpose: WritePurpose::Client });
+                let (mutation, purpose) = (write.mutation.clone(), write.purpose.clone());
+                self.send(out, *node, Message::Write { op, mutation, purpose });
             }
         }
         for mut targets in remote.into_values() {
@@ -1006,10 +1105,18 @@ impl Shard {
         })
     }
 
+    /// A write was acknowledged, or was not: a client is told, or the transaction that it is part of.
+    fn write_ended(&mut self, out: &mut Out<'_>, id: RequestId, result: Result<Response, RequestError>) {
+        match self.transactions.contains(id) {
+            true => self.on_committed(out, id, result),
+            false => self.reply(out, id, result),
+        }
+    }
+
     fn on_verdict(&mut self, out: &mut Out<'_>, op: OpId, verdict: Verdict) {
         if let Some((request, result)) = verdict.answer {
             self.writes_unanswered -= 1;
-            self.reply(out, request, result);
+            self.write_ended(out, request, result);
         }
         if verdict.done {
             self.end_write(out, op);
@@ -1035,10 +1142,11 @@ impl Shard {
             return self.end_write(out, op);
         }
         write.timer = deadline;
-        let (nodes, mutation) = (write.retry(), write.mutation.clone());
+        let (nodes, mutation, purpose) = (write.retry(), write.mutation.clone(), write.purpose.clone());
         self.timers.set(Timer::Write(op), deadline);
         for node in nodes {
-            self.send(out, node, Message::Write { op, mutation: mutation.clone(), purpose: WritePurpose::Client });
+            let (mutation, purpose) = (mutation.clone(), purpose.clone());
+            self.send(out, node, Message::Write { op, mutation, purpose });
         }
     }
 
@@ -1050,7 +1158,7 @@ impl Shard {
         let (answer, missing) = write.end();
         if let Some((request, timeout)) = answer {
             self.writes_unanswered -= 1;
-            self.reply(out, request, Err(timeout));
+            self.write_ended(out, request, Err(timeout));
         }
         for node in missing {
             self.hint(out, node, op, &mut write);
@@ -1067,7 +1175,7 @@ impl Shard {
             let answer = write.abandon();
             if let Some((request, failure)) = answer {
                 self.writes_unanswered -= 1;
-                self.reply(out, request, Err(failure));
+                self.write_ended(out, request, Err(failure));
             }
             return self.end_write(out, op);
         };
@@ -1076,11 +1184,11 @@ impl Shard {
             // It ends as one that nobody acknowledges any more.
             return self.end_write(out, op);
         };
-        let ask = write.replan(replicas, quorum);
+        let (ask, purpose) = (write.replan(replicas, quorum), write.purpose.clone());
         for node in ask {
             if self.is_alive(node) {
-                let mutation = mutation.clone();
-                self.send(out, node, Message::Write { op, mutation, purpose: WritePurpose::Client });
+                let (mutation, purpose) = (mutation.clone(), purpose.clone());
+                self.send(out, node, Message::Write { op, mutation, purpose });
             } else {
                 self.on_write_missed(out, op, node);
             }

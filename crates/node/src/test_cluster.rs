@@ -177,6 +177,7 @@ impl Store {
                     }
                 }
             }
+            StorageRequest::ReadLocal { key } => return Stored::LocalRead { op, value: self.local.get(key).cloned() },
             StorageRequest::Hint { target, hint } => {
                 self.next_hint += 1;
                 self.hints.entry(*target).or_default().insert(self.next_hint, hint.clone());

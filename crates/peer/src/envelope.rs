@@ -10,6 +10,7 @@ use bytes::Bytes;
 use model::codec::{Decode, Encode};
 use model::{Epoch, IndexCommand, IndexData, Mutation, NodeId, ReadCommand, ReadData, ScanCommand, ScanData};
 use node::io::{Envelope, Message, OpId, Refusal, WritePurpose};
+use node::register::{Commit, PaxosAnswer, PaxosRequest};
 use std::sync::Arc;
 
 /// What an envelope holds.
@@ -37,6 +38,8 @@ pub fn priority(message: &Message) -> Priority {
         | Message::LookUp { .. }
         | Message::LookedUp { .. }
         | Message::Digest { .. }
+        | Message::Paxos { .. }
+        | Message::PaxosAnswered { .. }
         | Message::Refused { .. } => Priority::Data,
     }
 }
@@ -52,12 +55,13 @@ fn mutation_bytes(mutation: &Mutation) -> Bytes {
 pub fn encode_node(envelope: &Envelope) -> proto::Envelope {
     let body = match &envelope.message {
         Message::Write { op, mutation, purpose } => {
-            let purpose = match purpose {
-                WritePurpose::Client => Purpose::Client,
-                WritePurpose::ReadRepair => Purpose::ReadRepair,
-                WritePurpose::Hint => Purpose::Hint,
+            let (purpose, commit) = match purpose {
+                WritePurpose::Client => (Purpose::Client, Bytes::new()),
+                WritePurpose::ReadRepair => (Purpose::ReadRepair, Bytes::new()),
+                WritePurpose::Hint => (Purpose::Hint, Bytes::new()),
+                WritePurpose::Commit(commit) => (Purpose::Commit, commit.to_bytes()),
             };
-            Body::Write(proto::Write { op: op.0, mutation: mutation_bytes(mutation), purpose: purpose.into() })
+            Body::Write(proto::Write { op: op.0, mutation: mutation_bytes(mutation), purpose: purpose.into(), commit })
         }
         Message::Forward { op, mutation, targets } => Body::Forward(proto::Forward {
             op: op.0,
@@ -80,6 +84,10 @@ pub fn encode_node(envelope: &Envelope) -> proto::Envelope {
         Message::LookedUp { op, data } => Body::LookedUp(proto::LookedUp { op: op.0, data: data.to_bytes() }),
         Message::Digest { op, digest } => {
             Body::Digest(proto::Digest { op: op.0, digest: Bytes::copy_from_slice(&digest.to_be_bytes()) })
+        }
+        Message::Paxos { op, request } => Body::Paxos(proto::Paxos { op: op.0, request: request.to_bytes() }),
+        Message::PaxosAnswered { op, answer } => {
+            Body::PaxosAnswered(proto::PaxosAnswered { op: op.0, answer: answer.to_bytes() })
         }
         Message::Refused { op, reason } => {
             let (reason, epoch) = match reason {
@@ -118,7 +126,7 @@ pub fn decode(envelope: proto::Envelope) -> Result<Payload, InvalidMessage> {
         Body::Write(write) => Message::Write {
             op: OpId(write.op),
             mutation: Arc::new(compact::<Mutation>(&write.mutation, "Write.mutation")?),
-            purpose: purpose(write.purpose)?,
+            purpose: purpose(write.purpose, &write.commit)?,
         },
         Body::Forward(forward) => Message::Forward {
             op: OpId(forward.op),
@@ -153,6 +161,14 @@ pub fn decode(envelope: proto::Envelope) -> Result<Payload, InvalidMessage> {
             Message::LookedUp { op: OpId(looked_up.op), data: compact::<IndexData>(&looked_up.data, "LookedUp.data")? }
         }
         Body::Digest(digest) => Message::Digest { op: OpId(digest.op), digest: bits(&digest.digest, "Digest.digest")? },
+        Body::Paxos(paxos) => Message::Paxos {
+            op: OpId(paxos.op),
+            request: Arc::new(compact::<PaxosRequest>(&paxos.request, "Paxos.request")?),
+        },
+        Body::PaxosAnswered(answered) => Message::PaxosAnswered {
+            op: OpId(answered.op),
+            answer: compact::<PaxosAnswer>(&answered.answer, "PaxosAnswered.answer")?,
+        },
         Body::Refused(refused) => {
             Message::Refused { op: OpId(refused.op), reason: refusal(refused.reason, refused.epoch)? }
         }
@@ -164,11 +180,12 @@ fn node_id(bytes: &Bytes, field: &'static str) -> Result<NodeId, InvalidMessage>
     bits(bytes, field).map(NodeId)
 }
 
-fn purpose(number: i32) -> Result<WritePurpose, InvalidMessage> {
+fn purpose(number: i32, commit: &Bytes) -> Result<WritePurpose, InvalidMessage> {
     match Purpose::try_from(number) {
         Ok(Purpose::Client) => Ok(WritePurpose::Client),
         Ok(Purpose::ReadRepair) => Ok(WritePurpose::ReadRepair),
         Ok(Purpose::Hint) => Ok(WritePurpose::Hint),
+        Ok(Purpose::Commit) => Ok(WritePurpose::Commit(Arc::new(compact::<Commit>(commit, "Write.commit")?))),
         Ok(Purpose::Unspecified) => Err(InvalidMessage::Missing("Write.purpose")),
         Err(_) => Err(InvalidMessage::Unknown { field: "Write.purpose", number }),
     }
@@ -256,6 +273,8 @@ fn payload_bytes(envelope: &proto::Envelope) -> usize {
     FIXED
         + match &envelope.message {
             Some(Body::Write(write)) => write.mutation.len(),
+            Some(Body::Paxos(paxos)) => paxos.request.len(),
+            Some(Body::PaxosAnswered(answered)) => answered.answer.len(),
             Some(Body::Forward(forward)) => forward.mutation.len() + forward.targets.len() * size_of::<u128>(),
             Some(Body::Forwarded(forwarded)) => forwarded.mutation.len(),
             Some(Body::Read(read)) => read.command.len(),

@@ -96,15 +96,15 @@ const STATIC: &str = "INSERT INTO t (k, s) VALUES (1, 9)";
 fn a_refusal_of_a_condition_shows_what_the_condition_asks_for() {
     let update = |condition: &str| format!("UPDATE t SET v = 7 WHERE k = 1 AND c = 1 IF {condition}");
     assert_eq!(answer(&[ROW], &update("v = 5")), "applied");
-    assert_eq!(answer(&[ROW], &update("v = 4")), "[applied] v: false 5");
-    assert_eq!(answer(&[ROW, STATIC], &update("s = 1 AND w = 1 AND v = 4")), "[applied] w v s: false 6 5 9");
+    assert_eq!(answer(&[ROW], &update("v = 4")), "[applied] v: False 5");
+    assert_eq!(answer(&[ROW, STATIC], &update("s = 1 AND w = 1 AND v = 4")), "[applied] w v s: False 6 5 9");
     // Nothing is there: nothing is shown.
-    assert_eq!(answer(&[], &update("v = 4")), "[applied]: false");
-    assert_eq!(answer(&[STATIC], &update("v = 4")), "[applied]: false");
-    assert_eq!(answer(&[STATIC], &update("v = 4 AND s = 9")), "[applied] v s: false null 9");
+    assert_eq!(answer(&[], &update("v = 4")), "[applied]: False");
+    assert_eq!(answer(&[STATIC], &update("v = 4")), "[applied]: False");
+    assert_eq!(answer(&[STATIC], &update("v = 4 AND s = 9")), "[applied] v s: False null 9");
     // A row that is there is shown, even if nothing that is asked for is.
-    assert_eq!(answer(&["INSERT INTO t (k, c) VALUES (1, 1)"], &update("v = 4")), "[applied] v: false null");
-    assert_eq!(answer(&["UPDATE t SET w = 1 WHERE k = 1 AND c = 1"], &update("v = 4")), "[applied]: false");
+    assert_eq!(answer(&["INSERT INTO t (k, c) VALUES (1, 1)"], &update("v = 4")), "[applied] v: False null");
+    assert_eq!(answer(&["UPDATE t SET w = 1 WHERE k = 1 AND c = 1"], &update("v = 4")), "[applied]: False");
 }
 
 #[test]
@@ -113,10 +113,10 @@ fn a_refusal_of_existence_shows_the_whole_row() {
     assert_eq!(answer(&[], insert), "applied");
     assert_eq!(answer(&[STATIC], insert), "applied");
     // Static columns are read only for what changes some.
-    assert_eq!(answer(&[ROW, STATIC], insert), "[applied] k c s v w: false 1 1 null 5 6");
+    assert_eq!(answer(&[ROW, STATIC], insert), "[applied] k c s v w: False 1 1 null 5 6");
     let both = "INSERT INTO t (k, c, s) VALUES (1, 1, 7) IF NOT EXISTS";
-    assert_eq!(answer(&[ROW, STATIC], both), "[applied] k c s v w: false 1 1 9 5 6");
-    assert_eq!(answer(&[], "DELETE FROM t WHERE k = 1 AND c = 1 IF EXISTS"), "[applied]: false");
+    assert_eq!(answer(&[ROW, STATIC], both), "[applied] k c s v w: False 1 1 9 5 6");
+    assert_eq!(answer(&[], "DELETE FROM t WHERE k = 1 AND c = 1 IF EXISTS"), "[applied]: False");
     assert_eq!(answer(&[ROW], "DELETE FROM t WHERE k = 1 AND c = 1 IF EXISTS"), "applied");
 }
 
@@ -124,12 +124,12 @@ fn a_refusal_of_existence_shows_the_whole_row() {
 fn what_changes_static_columns_alone_is_about_the_static_row() {
     let insert = "INSERT INTO t (k, s) VALUES (1, 7) IF NOT EXISTS";
     assert_eq!(answer(&[ROW], insert), "applied");
-    assert_eq!(answer(&[STATIC], insert), "[applied] k c s v w: false 1 null 9 null null");
-    assert_eq!(answer(&[STATIC, ROW], insert), "[applied] k c s v w: false 1 1 9 null null");
+    assert_eq!(answer(&[STATIC], insert), "[applied] k c s v w: False 1 null 9 null null");
+    assert_eq!(answer(&[STATIC, ROW], insert), "[applied] k c s v w: False 1 1 9 null null");
     let update = "UPDATE t SET s = 1 WHERE k = 1 IF s = null";
     assert_eq!(answer(&[ROW], update), "applied");
-    assert_eq!(answer(&[STATIC, ROW], update), "[applied] s: false 9");
-    assert_eq!(answer(&[STATIC], "UPDATE t SET s = 1 WHERE k = 1 AND c = 1 IF v = 5"), "[applied]: false");
+    assert_eq!(answer(&[STATIC, ROW], update), "[applied] s: False 9");
+    assert_eq!(answer(&[STATIC], "UPDATE t SET s = 1 WHERE k = 1 AND c = 1 IF v = 5"), "[applied]: False");
     assert_eq!(answer(&[ROW], "UPDATE t SET s = 1 WHERE k = 1 AND c = 1 IF v = 5"), "applied");
 }
 
@@ -139,10 +139,10 @@ fn a_batch_is_applied_when_all_its_conditions_hold_and_shows_all_its_rows() {
     let (first, second) = ("UPDATE t SET v = 1 WHERE k = 1 AND c = 1 IF v = 5", "DELETE FROM t WHERE k = 1 AND c > 5");
     assert_eq!(answer(&[ROW], &batch(&format!("{first}; {second};"))), "applied");
     let third = "UPDATE t SET w = 1 WHERE k = 1 AND c = 2 IF w = 2";
-    assert_eq!(answer(&[ROW], &batch(&format!("{first}; {third};"))), "[applied] k c v w: false 1 1 5 6");
+    assert_eq!(answer(&[ROW], &batch(&format!("{first}; {third};"))), "[applied] k c v w: False 1 1 5 6");
     let fourth = "INSERT INTO t (k, c) VALUES (1, 3) IF NOT EXISTS";
-    assert_eq!(answer(&[ROW], &batch(&format!("{third}; {fourth};"))), "[applied]: false");
-    assert_eq!(answer(&[STATIC], &batch("UPDATE t SET s = 1 WHERE k = 1 IF s = 2;")), "[applied] k c s: false 1 null 9");
+    assert_eq!(answer(&[ROW], &batch(&format!("{third}; {fourth};"))), "[applied]: False");
+    assert_eq!(answer(&[STATIC], &batch("UPDATE t SET s = 1 WHERE k = 1 IF s = 2;")), "[applied] k c s: False 1 null 9");
 }
 
 #[test]

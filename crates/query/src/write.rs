@@ -191,7 +191,8 @@ impl MergedWrites {
 
     /// The writes of the whole batch.
     pub(crate) fn finish(self, is_logged: bool) -> Result<Vec<BoundWrite>, RequestError> {
-        if is_logged && self.writes.len() > 1 {
+        let is_conditional = self.writes.iter().any(|write| !write.conditions.is_empty());
+        if is_logged && self.writes.len() > 1 && !is_conditional {
             let message = "A logged batch over several partitions is not supported yet: use UNLOGGED, of which each \
                            partition's part happens as a whole";
             return Err(RequestError::Invalid(message.to_owned()));

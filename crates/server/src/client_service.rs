@@ -9,7 +9,7 @@ use crate::execute_stream::{Answers, Columns};
 use crate::statements::{Statement, column_message};
 use crate::trace::Traced;
 use crate::wire::helenus_server;
-use ::api::convert::{Bound as ApiBound, requested_consistency};
+use ::api::convert::{Bound as ApiBound, requested_consistency, requested_serial_consistency};
 use ::api::error::{status_code, status_details};
 use ::api::proto::client::v1 as proto;
 use ::api::rows::encode_row;
@@ -72,6 +72,7 @@ pub(crate) fn plan(
     let values = request.values.into_iter().map(bound_value).collect::<Result<Vec<_>, _>>()?;
     let options = Options {
         consistency: requested_consistency(request.consistency)?,
+        serial: requested_serial_consistency(request.serial_consistency)?,
         timestamp: request.timestamp_micros,
         timeout: (request.timeout_millis > 0).then(|| Duration::from_millis(request.timeout_millis.into())),
         page_rows: request.page_rows,
@@ -187,6 +188,11 @@ pub(crate) fn answer_message(mut answer: Answer, form: Form) -> proto::ExecuteRe
     warnings.extend(answer.take_warnings());
     let kind = match answer {
         Answer::Data(ShardResponse::Written) => Kind::Void(proto::Void {}),
+        Answer::Data(ShardResponse::Conditional(result)) => {
+            let columns = result.columns.iter().map(column_message).collect();
+            let rows = result.rows.iter().map(|row| encode_row(row)).collect();
+            Kind::Rows(proto::Rows { columns, metadata_id: Bytes::new(), rows, paging_state: None })
+        }
         Answer::Data(ShardResponse::Rows { rows, paging_state, .. }) => {
             let (columns, metadata_id) = match &columns {
                 Columns::None => Default::default(),

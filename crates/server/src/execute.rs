@@ -57,6 +57,8 @@ pub(crate) enum Phase {
 pub(crate) struct Options {
     /// Replicas that must answer.
     pub(crate) consistency: Consistency,
+    /// Which replicas decide on a conditional statement.
+    pub(crate) serial: Consistency,
     /// The client's timestamp.
     pub(crate) timestamp: Option<i64>,
     /// None for the node's default.
@@ -141,7 +143,7 @@ impl Answer {
         match self {
             Answer::Data(Response::Rows { warnings, .. }) => std::mem::take(warnings),
             Answer::Schema(changed) => changed.warning.take().into_iter().collect(),
-            Answer::Data(Response::Written) | Answer::Use(_) => Vec::new(),
+            Answer::Data(Response::Written | Response::Conditional(_)) | Answer::Use(_) => Vec::new(),
         }
     }
 }
@@ -305,13 +307,18 @@ impl Executor {
     pub(crate) fn plan_bound(&self, bound: Bound, options: Options) -> Result<Planned, RequestError> {
         let warnings = bound.warnings();
         let timeout = options.timeout.unwrap_or(self.timeout).min(TIMEOUT_MAX);
-        let Options { consistency, timestamp, page_rows, paging_state, login, .. } = options;
+        let Options { consistency, serial, timestamp, page_rows, paging_state, login, .. } = options;
         let page_rows = match (&bound, page_rows) {
             (Bound::Read(read), 0) if read.is_one_page() => u32::MAX,
             (_, 0) => PAGE_ROWS_DEFAULT,
             (_, rows) => rows,
         };
         let plan = match bound {
+            Bound::Conditional(write) => {
+                serial.check_conditions()?;
+                consistency.check_commit()?;
+                Plan::Shard(Request::Conditional { write: Box::new(write), consistency, serial, timeout })
+            }
             Bound::Write(write) => Plan::Shard(Request::Write { write, consistency, timestamp, timeout }),
             Bound::Writes(writes) | Bound::Batch(writes) if writes.is_empty() => {
                 Plan::Done(Answer::Data(Response::Written))
@@ -377,7 +384,7 @@ impl Executor {
     /// Gives a request to the shard that takes it; a full inbox is an answer, and so is storage that
     /// does not keep up with writes.
     pub(crate) fn submit(&self, request: Request, reply: ReplyTo, trace: Option<Arc<Trace>>) {
-        if matches!(request, Request::Write { .. }) && self.store.pressure() == Pressure::Refusing {
+        if matches!(request, Request::Write { .. } | Request::Conditional { .. }) && self.store.pressure() == Pressure::Refusing {
             self.metrics.requests_overloaded.add(1);
             return reply.send(Err(RequestError::Overloaded("compaction does not keep up with writes".to_owned())));
         }

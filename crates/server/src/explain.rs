@@ -27,6 +27,11 @@ pub(crate) fn explained(
             }
             ReadSource::Range(range) => places.of_range(&read.table().keyspace, range, &mut stages),
         },
+        Bound::Conditional(conditional) => {
+            let places = Places { consistency: Consistency::Serial, ..places };
+            let token = conditional.partition().token;
+            places.of_tokens(&conditional.table().keyspace, std::iter::once(token), &mut stages);
+        }
         Bound::Write(write) => {
             places.of_tokens(&write.table().keyspace, std::iter::once(write.partition().token), &mut stages);
         }

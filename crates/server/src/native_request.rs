@@ -123,6 +123,7 @@ fn options(parameters: &QueryParameters, login: &Login) -> Result<(Options, bool
     let page = parameters.page_size.and_then(|rows| u32::try_from(rows).ok()).filter(|rows| *rows > 0);
     let options = Options {
         consistency: parameters.consistency,
+        serial: parameters.serial_consistency.unwrap_or(Consistency::Serial),
         timestamp: parameters.timestamp,
         timeout: None,
         page_rows: page.unwrap_or(u32::MAX),
@@ -147,7 +148,8 @@ fn ready(
     let Planned { plan, warnings } = executor.plan(statement, &values, options)?;
     form.warnings = warnings;
     if statement.prepared.kind() == query::PreparedKind::Write {
-        form.write_type = Some(WriteType::Simple);
+        let is_conditional = statement.prepared.is_conditional();
+        form.write_type = Some(if is_conditional { WriteType::Cas } else { WriteType::Simple });
     }
     Ok(Ready { plan, form, whole })
 }
@@ -239,7 +241,9 @@ pub(crate) fn batch(
         bound.push(executor.bind(&statement, &in_order(values, statement.prepared.parameters())?)?);
     }
     let (options, _) = options(&parameters, login)?;
-    let Planned { plan, warnings } = executor.plan_bound(Bound::batch(bound, is_logged)?, options)?;
+    let bound = Bound::batch(bound, is_logged)?;
+    let write_type = if matches!(bound, Bound::Conditional(_)) { WriteType::Cas } else { write_type };
+    let Planned { plan, warnings } = executor.plan_bound(bound, options)?;
     Ok(Ready { plan, form: Form { warnings, write_type: Some(write_type), ..Form::default() }, whole: true })
 }
 
@@ -351,6 +355,12 @@ impl Answered {
         }
         let response = match result {
             Ok(Answer::Data(ShardResponse::Written)) => Response::Result(QueryResult::Void),
+            // Its columns are others each time: they are sent, and no client is told to keep them (CASSANDRA-13992).
+            Ok(Answer::Data(ShardResponse::Conditional(result))) => {
+                let columns = Columns::Sent(native_columns(&result.columns));
+                let metadata = RowsMetadata { columns, paging_state: None, new_metadata_id: None };
+                Response::Result(QueryResult::Rows(Rows { metadata, rows: result.rows }))
+            }
             Ok(Answer::Data(ShardResponse::Rows { rows, paging_state, .. })) => {
                 let columns = match &shape {
                     Some(shape) if omit => Columns::Omitted(shape.native.len()),

@@ -18,7 +18,7 @@ use crate::trace::{Observer, Trace};
 use membership::ClusterView;
 use model::{NodeId, ReadCommand, RequestError};
 use node::io::{Effect, Envelope, Input, OpId, Request, RequestId, Response, StorageRequest, Stored};
-use node::storage::{StorageError, Write};
+use node::storage::{Storage, StorageError, Write};
 use node::{Shard, ShardStatus};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -323,6 +323,12 @@ impl ShardLoop {
             }
             StorageRequest::LookUp(command) => {
                 return self.read(ReadJob::LookUp { shard: self.index, op, command }, scratch);
+            }
+            StorageRequest::ReadLocal { key } => {
+                // One small record, which the store most often has in memory.
+                let read = self.store.local(&key).map(|value| Stored::LocalRead { op, value });
+                scratch.answers.push_back(Input::Stored(read.unwrap_or_else(|error| Stored::Failed { op, error })));
+                return;
             }
             StorageRequest::ReadHints { target, after, bytes_limit } => {
                 self.read(ReadJob::Hints { shard: self.index, op, target, after, bytes_limit }, scratch);

@@ -13,6 +13,7 @@ use crate::execute::{Executor, Options};
 use membership::ClusterView;
 use model::{Consistency, NodeId, Now, RequestError, Value, WallMicros};
 use node::io::{Effect, Input, Message, OpId, RequestId, StorageRequest, Stored};
+use node::register::{PaxosAnswer, PaxosStep};
 use parking_lot::Mutex;
 use query::{Bound, BoundValue, EvaluationContext, system};
 use std::collections::BTreeMap;
@@ -184,6 +185,7 @@ impl Executor {
     async fn write_of_trace(&self, bound: Bound, consistency: Consistency) -> Result<(), RequestError> {
         let options = Options {
             consistency,
+            serial: Consistency::Serial,
             timestamp: None,
             timeout: Some(TIMEOUT),
             page_rows: 1,
@@ -263,6 +265,14 @@ impl Observer {
                     let rows = data.rows.len();
                     self.answered(*op, |trace| format!("{} with {rows} candidates", said(trace, *from, "answered")))
                 }
+                Message::PaxosAnswered { op, answer } => {
+                    let what = match answer {
+                        PaxosAnswer::Promised(_) => "promised",
+                        PaxosAnswer::Accepted => "accepted the proposal",
+                        PaxosAnswer::Preempted { .. } => "was promised to another",
+                    };
+                    self.answered(*op, |trace| said(trace, *from, what))
+                }
                 Message::Refused { op, reason } => {
                     self.answered(*op, |trace| format!("{}: {reason:?}", said(trace, *from, "refused")))
                 }
@@ -271,6 +281,7 @@ impl Observer {
                 | Message::Forwarded { .. }
                 | Message::Read { .. }
                 | Message::Scan { .. }
+                | Message::Paxos { .. }
                 | Message::LookUp { .. } => None,
             },
             Input::Stored(stored) => match stored {
@@ -288,7 +299,7 @@ impl Observer {
                     self.done(*op, || format!("Found {} candidates in the local index", data.rows.len()))
                 }
                 Stored::Failed { op, error } => self.done(*op, || format!("Storage failed: {error}")),
-                Stored::Applied { .. } | Stored::Hints { .. } => None,
+                Stored::Applied { .. } | Stored::LocalRead { .. } | Stored::Hints { .. } => None,
             },
             Input::View(_) | Input::Alive(_) | Input::Unreachable(_) | Input::Wake => None,
         }
@@ -315,6 +326,10 @@ impl Observer {
                     Message::Read { op, digest: true, .. } => (*op, "Sending the read of a digest"),
                     Message::Scan { op, .. } => (*op, "Sending the scan"),
                     Message::LookUp { op, .. } => (*op, "Sending the look-up in an index"),
+                    Message::Paxos { op, request } => match request.step {
+                        PaxosStep::Prepare { .. } => (*op, "Sending the prepare"),
+                        PaxosStep::Propose { .. } => (*op, "Sending the proposal"),
+                    },
                     _ => return,
                 };
                 let Some(id) = request else { return };

@@ -17,6 +17,8 @@ pub(crate) enum Command {
     Exit,
     /// `CONSISTENCY [level]`: shows or sets.
     Consistency(Option<Consistency>),
+    /// `SERIAL CONSISTENCY [level]`: shows or sets.
+    SerialConsistency(Option<Consistency>),
     /// `DESCRIBE ...`.
     Describe(Describe),
     /// `EXPAND [ON|OFF]`: rows one below the other.
@@ -168,11 +170,7 @@ pub(crate) fn parse(text: &str) -> Result<Option<Command>, CommandError> {
             _ => return Err(wrong("HISTORY takes a number of entries")),
         },
         "COPY" => Command::Copy(copy(rest)?),
-        "SERIAL" => {
-            return Err(wrong(
-                "SERIAL CONSISTENCY is not supported: the server does not execute conditional statements yet",
-            ));
-        }
+        "SERIAL" => Command::SerialConsistency(serial_consistency(rest)?),
         "LOGIN" => match rest {
             [user, Token::Quoted(password)] if user.name().is_some() => {
                 Command::Login(user.name().unwrap_or_default(), password.clone())
@@ -282,6 +280,18 @@ fn switch(command: &str, tokens: &[Token]) -> Result<Option<bool>, CommandError>
 fn help(tokens: &[Token]) -> Result<Command, CommandError> {
     let topic = words(tokens)?.join(" ");
     Ok(Command::Help(Some(topic).filter(|topic| !topic.is_empty())))
+}
+
+fn serial_consistency(tokens: &[Token]) -> Result<Option<Consistency>, CommandError> {
+    let wrong = || wrong("SERIAL CONSISTENCY takes SERIAL or LOCAL_SERIAL");
+    match words(tokens)?.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["consistency"] => Ok(None),
+        ["consistency", level] => {
+            let level = level.parse().ok().filter(|level: &Consistency| level.is_serial());
+            level.map(Some).ok_or_else(wrong)
+        }
+        _ => Err(wrong()),
+    }
 }
 
 fn paging(tokens: &[Token]) -> Result<Command, CommandError> {
@@ -397,6 +407,8 @@ mod tests {
             ("cls", Command::Clear),
             ("Consistency quorum", Command::Consistency(Some(Consistency::Quorum))),
             ("CONSISTENCY", Command::Consistency(None)),
+            ("SERIAL CONSISTENCY", Command::SerialConsistency(None)),
+            ("serial consistency local_serial", Command::SerialConsistency(Some(Consistency::LocalSerial))),
             ("PAGING 50", Command::Paging(Some(Paging::Rows(50)))),
             ("paging off", Command::Paging(Some(Paging::Off))),
             ("PAGING", Command::Paging(None)),
@@ -464,7 +476,8 @@ mod tests {
             ("SHOW REPLICAS x", "token"),
             ("SHOW", "REPLICAS"),
             ("LOGIN a", "LOGIN"),
-            ("SERIAL CONSISTENCY SERIAL", "SERIAL CONSISTENCY"),
+            ("SERIAL CONSISTENCY QUORUM", "SERIAL or LOCAL_SERIAL"),
+            ("SERIAL", "SERIAL CONSISTENCY"),
             ("CONSISTENCY nonsense", "nonsense"),
             ("COPY t TO STDIN", "STDOUT"),
             ("COPY t FROM 'x' WITH PAGESIZE = 1", "PAGESIZE"),

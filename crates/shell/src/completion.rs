@@ -93,6 +93,8 @@ fn offered(words: &[String], context: &str, after: &str, typed: &str, names: &Na
     match (first, last) {
         ("HELP" | "?", _) => return help::topics().map(str::to_owned).collect(),
         ("CONSISTENCY", Some("CONSISTENCY")) => return Consistency::ALL_LEVELS.map(|level| level.to_string()).to_vec(),
+        ("SERIAL", Some("SERIAL")) => return strings(&["CONSISTENCY"]),
+        ("SERIAL", Some("CONSISTENCY")) => return strings(&["SERIAL", "LOCAL_SERIAL"]),
         ("EXPAND" | "ELAPSED" | "PAGING", _) => return strings(&["ON", "OFF"]),
         ("CAPTURE", _) => return strings(&["OFF"]),
         ("TRACING", _) => return strings(&["ON", "OFF"]),

@@ -46,6 +46,8 @@ impl ConnectionError {
             ClientError::Request(error) => match error {
                 RequestError::Unavailable { .. }
                 | RequestError::WriteTimeout { .. }
+                | RequestError::CasTimeout { .. }
+                | RequestError::CasWriteUnknown { .. }
                 | RequestError::ReadTimeout { .. }
                 | RequestError::WriteFailure { .. }
                 | RequestError::ReadFailure { .. }
@@ -102,6 +104,7 @@ pub(crate) struct Connection {
     session: Session,
     settings: Settings,
     consistency: Consistency,
+    serial: Consistency,
     tracing: bool,
 }
 
@@ -126,7 +129,8 @@ impl Connection {
             security = security.login(user, password);
         }
         let session = builder.security(security).connect().await?;
-        Ok(Connection { session, settings: settings.clone(), consistency: Consistency::default(), tracing: false })
+        let (consistency, serial) = (Consistency::default(), Consistency::Serial);
+        Ok(Connection { session, settings: settings.clone(), consistency, serial, tracing: false })
     }
 
     /// The same connection as somebody else.
@@ -135,8 +139,8 @@ impl Connection {
     /// When the cluster does not know them; then this one goes on.
     pub(crate) async fn log_in(&mut self, user: String, password: String) -> Result<(), ConnectionError> {
         let settings = Settings { login: Some((user, password)), keyspace: self.keyspace(), ..self.settings.clone() };
-        let (consistency, tracing) = (self.consistency, self.tracing);
-        *self = Connection { consistency, tracing, ..Connection::connect(&settings).await? };
+        let (consistency, serial, tracing) = (self.consistency, self.serial, self.tracing);
+        *self = Connection { consistency, serial, tracing, ..Connection::connect(&settings).await? };
         Ok(())
     }
 
@@ -165,6 +169,16 @@ impl Connection {
         self.consistency = consistency;
     }
 
+    /// Which replicas decide on conditional statements.
+    pub(crate) fn serial_consistency(&self) -> Consistency {
+        self.serial
+    }
+
+    /// Sets which replicas decide on conditional statements.
+    pub(crate) fn set_serial_consistency(&mut self, serial: Consistency) {
+        self.serial = serial;
+    }
+
     /// Executes a statement; `resume` is where an earlier page of it ended, `timeout` how long it may take if not as
     /// long as usual.
     pub(crate) async fn execute(
@@ -174,7 +188,10 @@ impl Connection {
         resume: Option<Bytes>,
         timeout: Option<Duration>,
     ) -> Result<Executed, ConnectionError> {
-        let mut statement = Statement::new(text).consistency(self.consistency).trace(self.tracing);
+        let mut statement = Statement::new(text)
+            .consistency(self.consistency)
+            .serial_consistency(self.serial)
+            .trace(self.tracing);
         if let Some(rows) = page_rows {
             statement = statement.page_size(rows);
         }

@@ -48,7 +48,8 @@ const COMMANDS: &[Topic] = &[
     topic(
         "SERIAL CONSISTENCY",
         "SERIAL CONSISTENCY [level]",
-        "Not supported: the server does not execute conditional statements yet.",
+        "Shows or sets which replicas decide on conditional statements: SERIAL, those of all data centres, or\n\
+         LOCAL_SERIAL, those of the node's own.",
     ),
     topic(
         "SHOW",

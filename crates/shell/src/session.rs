@@ -185,6 +185,14 @@ impl Session {
                 self.connection.set_consistency(level);
                 self.tell(&format!("Consistency level set to {level}."));
             }
+            Command::SerialConsistency(None) => {
+                let level = self.connection.serial_consistency();
+                writeln!(out, "Current serial consistency level is {level}.")?;
+            }
+            Command::SerialConsistency(Some(level)) => {
+                self.connection.set_serial_consistency(level);
+                self.tell(&format!("Serial consistency level set to {level}."));
+            }
             Command::Expand(switch) => {
                 show_or_set(&mut self.look.expanded, switch, "Expanded output", out)?;
             }

@@ -4,6 +4,7 @@
 //! What is printed about time comes from the machine's clock; nothing in a run does.
 
 use crate::simulation::{self, Failure, Options, Report};
+use crate::transactions;
 use clap::{Args, ValueEnum};
 use node::Planted;
 use std::io::{self, Write};
@@ -48,6 +49,9 @@ pub struct SimOptions {
     /// Simulated seconds of work under faults.
     #[arg(long, default_value_t = 12)]
     pub seconds: u64,
+    /// Check lightweight transactions: clients compare and set registers, whose histories must be linearizable.
+    #[arg(long)]
+    pub transactions: bool,
     /// What to tell of a run.
     #[arg(long, value_enum, default_value_t = LogKind::Short)]
     pub log: LogKind,
@@ -89,6 +93,12 @@ pub fn planted_name(bug: Planted) -> &'static str {
         Planted::RangeDropped => "range-dropped",
         Planted::RangeRepairSkipped => "range-repair-skipped",
         Planted::CandidatesOfOne => "candidates-of-one",
+        Planted::InProgressIgnored => "in-progress-ignored",
+        Planted::StaleCommitTrusted => "stale-commit-trusted",
+        Planted::ReadUnsealed => "read-unsealed",
+        Planted::ChosenByOneLess => "chosen-by-one-less",
+        Planted::AcceptedUnsynced => "accepted-unsynced",
+        Planted::PreemptionDenied => "preemption-denied",
     }
 }
 
@@ -104,6 +114,9 @@ pub fn run(options: &SimOptions, out: &mut dyn Write, progress: &mut dyn Write) 
             return Ok(EXIT_USAGE);
         }
     };
+    if options.transactions {
+        return run_transactions(options, planted, out, progress);
+    }
     let started = now();
     let (mut events, mut simulated, mut operations, mut faults) = (0u64, 0u64, 0u64, 0u64);
     for seed in options.seed..options.seed.saturating_add(options.seeds) {
@@ -141,6 +154,50 @@ pub fn run(options: &SimOptions, out: &mut dyn Write, progress: &mut dyn Write) 
     Ok(EXIT_CLEAN)
 }
 
+/// Runs the seeds of transactions.
+fn run_transactions(
+    options: &SimOptions,
+    planted: Option<Planted>,
+    out: &mut dyn Write,
+    progress: &mut dyn Write,
+) -> io::Result<u8> {
+    let started = now();
+    let (mut checked, mut unknown, mut nothing, mut faults) = (0u64, 0u64, 0u64, 0u64);
+    for seed in options.seed..options.seed.saturating_add(options.seeds) {
+        let (machines, seconds) = (options.nodes.map(usize::from), options.seconds);
+        let full = options.log == LogKind::Full;
+        let report = transactions::run_transactions(&Options { seed, machines, seconds, planted, full });
+        checked += report.checked;
+        unknown += report.unknown;
+        nothing += report.nothing;
+        faults += report.faults;
+        writeln!(
+            progress,
+            "seed {seed} {}: {} operations checked, {} unknown, {} without effect, {} faults, trace {:032x}",
+            if report.failure.is_some() { "FAILED" } else { "clean" },
+            report.checked,
+            report.unknown,
+            report.nothing,
+            report.faults,
+            report.hash
+        )?;
+        if let Some(failure) = &report.failure {
+            if options.log != LogKind::None {
+                writeln!(out, "{}", report.story)?;
+            }
+            return tell_kind(options, seed, failure, out);
+        }
+    }
+    let seconds = now().duration_since(started).as_secs_f64();
+    writeln!(
+        out,
+        "{} seeds clean: {checked} operations checked, {unknown} unknown, {nothing} without effect, {faults} faults, \
+         in {seconds:.1} s",
+        options.seeds
+    )?;
+    Ok(EXIT_CLEAN)
+}
+
 fn summary(report: &Report, elapsed: Duration) -> String {
     format!(
         "seed {} {}: {} nodes, {} events, {} events/s, {} requests ok, {} not, {} schema changes, {} faults, {} s \
@@ -163,16 +220,21 @@ fn tell_failure(options: &SimOptions, report: &Report, failure: &Failure, out: &
     if options.log != LogKind::None {
         writeln!(out, "{}", report.story)?;
     }
+    tell_kind(options, report.seed, failure, out)
+}
+
+fn tell_kind(options: &SimOptions, seed: u64, failure: &Failure, out: &mut dyn Write) -> io::Result<u8> {
     let (kind, code) = match failure {
         Failure::Crash(_) => ("crash", EXIT_CRASH),
         Failure::Liveness(_) => ("liveness", EXIT_LIVENESS),
         Failure::Correctness(_) => ("correctness", EXIT_CORRECTNESS),
     };
-    writeln!(out, "seed {} fails ({kind}): {}", report.seed, failure.violation())?;
+    writeln!(out, "seed {seed} fails ({kind}): {}", failure.violation())?;
     let nodes = options.nodes.map(|nodes| format!(" --nodes {nodes}")).unwrap_or_default();
     let planted = options.planted.as_ref().map(|name| format!(" --planted {name}")).unwrap_or_default();
-    let (seed, seconds) = (report.seed, options.seconds);
-    writeln!(out, "replay: helenus sim --seed {seed}{nodes} --seconds {seconds}{planted}")?;
+    let transactions = if options.transactions { " --transactions" } else { "" };
+    let seconds = options.seconds;
+    writeln!(out, "replay: helenus sim{transactions} --seed {seed}{nodes} --seconds {seconds}{planted}")?;
     Ok(code)
 }
 

@@ -9,7 +9,7 @@
 //! * Every fault is survivable: what an oracle reports is a defect of the code, or of the simulator.
 //!
 //! Map: [`world`] events, [`network`], [`disk`], [`clock`], [`fault`] what the world is made of; [`workload`] the
-//! clients; [`oracle`] what must hold; [`simulation`] one run of one seed; [`trace`] its record; [`cli`] the command
+//! clients; [`oracle`] what must hold; [`simulation`] one run of one seed, [`transactions`] one of transactions; [`trace`] its record; [`cli`] the command
 //! `helenus sim`. The page `docs/protocol/simulation.md` tells how to use and extend it.
 
 pub mod cli;
@@ -22,8 +22,10 @@ pub mod oracle;
 pub mod simulation;
 pub mod story;
 pub mod trace;
+pub mod transactions;
 pub mod workload;
 pub mod world;
 
 pub use simulation::{Failure, Options, Report, run};
+pub use transactions::{TransactionReport, run_transactions};
 pub use world::{Build, Occurrence, World};

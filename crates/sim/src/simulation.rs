@@ -752,7 +752,7 @@ fn draw_data_centers(seed: u64, machines: usize, replicas: usize) -> (usize, Rep
 }
 
 /// Draws how the machines of a run are built.
-fn draw_build(rng: &mut Rng, machines: usize, planted: Option<Planted>) -> Build {
+pub(crate) fn draw_build(rng: &mut Rng, machines: usize, planted: Option<Planted>) -> Build {
     let mut chosen = |choices: &[u64]| choices[rng.index(choices.len())];
     Build {
         machines,

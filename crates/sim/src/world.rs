@@ -828,6 +828,7 @@ impl World {
             | StorageRequest::Digest(_)
             | StorageRequest::Scan(_)
             | StorageRequest::LookUp(_)
+            | StorageRequest::ReadLocal { .. }
             | StorageRequest::ReadHints { .. } => {
                 self.record(b'q', index, &op.0.to_le_bytes(), || format!("{op:?} {request:?}"));
                 let slowness = self.machines[index].slowness;
@@ -854,6 +855,7 @@ impl World {
             }
             StorageRequest::Scan(command) => disk.scan(command).map(|data| Stored::Scanned { op, data }),
             StorageRequest::LookUp(command) => disk.look_up(command).map(|data| Stored::LookedUp { op, data }),
+            StorageRequest::ReadLocal { key } => disk.local(key).map(|value| Stored::LocalRead { op, value }),
             StorageRequest::ReadHints { target, after, bytes_limit } => {
                 disk.hints(*target, *after, *bytes_limit).map(|hints| Stored::Hints { op, hints })
             }

@@ -3,7 +3,8 @@
 
 pub(crate) mod latency;
 pub(crate) mod quorum;
-mod reconcile;
+pub(crate) mod reconcile;
 pub(crate) mod round;
 pub(crate) mod select;
+pub(crate) mod transaction;
 pub(crate) mod write;

@@ -802,7 +802,7 @@ impl Round {
         }
         let mut asks = Vec::new();
         for index in 0..self.contacts.len() {
-            let Contact { node, digest, ref answer, replaced } = self.contacts[index];
+            let Contact { node, digest, ref answer, replaced, .. } = self.contacts[index];
             if matches!(answer, Answer::Waiting)
                 && !replaced
                 && let Some(spare) = self.spare_for(node)
@@ -861,7 +861,7 @@ impl Round {
 }
 
 /// The position behind the row at `last`.
-fn within(command: &ReadCommand, last: Bytes) -> ScanPosition {
+pub(crate) fn within(command: &ReadCommand, last: Bytes) -> ScanPosition {
     let within = Some(PositionWithin { last, rows_left: u32::MAX });
     ScanPosition { partition: command.partition.clone(), within }
 }

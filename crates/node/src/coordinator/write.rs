@@ -22,7 +22,7 @@ use model::{Consistency, Instant, Mutation, NodeId, RequestError};
 use std::sync::Arc;
 
 use super::quorum::{Quorum, Tracker};
-use crate::io::{RequestId, Response};
+use crate::io::{RequestId, Response, WritePurpose};
 
 /// What has become of the message to one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub(crate) struct WriteOp {
     /// Whom to answer; `None` once answered.
     request: Option<RequestId>,
     pub(crate) mutation: Arc<Mutation>,
+    /// What it is sent as.
+    pub(crate) purpose: WritePurpose,
     /// Size of the mutation.
     pub(crate) bytes: usize,
     consistency: Consistency,
@@ -89,6 +91,7 @@ impl WriteOp {
         WriteOp {
             request: Some(request),
             mutation,
+            purpose: WritePurpose::Client,
             bytes,
             consistency,
             tracker: Tracker::of(quorum),
@@ -97,6 +100,11 @@ impl WriteOp {
             deadline,
             timer: deadline,
         }
+    }
+
+    /// Nobody waits for its answer any more; false when nobody did.
+    pub(crate) fn forget_request(&mut self) -> bool {
+        self.request.take().is_some()
     }
 
     /// True once the client has its answer.
@@ -392,7 +400,7 @@ mod tests {
         op.acknowledge(NodeId(1));
         op.acknowledge(NodeId(9));
         assert!(op.retry_later(NodeId(2)));
-        let mut replan = |op: &mut WriteOp, ids: &[u128]| op.replan(&nodes(ids), Quorum::of_all(&nodes(ids), 2));
+        let replan = |op: &mut WriteOp, ids: &[u128]| op.replan(&nodes(ids), Quorum::of_all(&nodes(ids), 2));
         assert_eq!(replan(&mut op, &[1, 2, 3]), nodes(&[2]));
         assert_eq!(replan(&mut op, &[1, 3, 4]), nodes(&[4]));
         assert_eq!(op.acknowledge(NodeId(2)), Verdict { answer: None, done: false }, "no replica any more");

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use model::limits::PAGE_BYTES_MAX;
 use model::speculation::SpeculativeRetry;
 use model::{Consistency, Instant, NodeId, Now, RequestError};
-use query::{BoundRead, PageLimits, ResultBuilder};
+use query::{BoundRead, PageLimits, ReadSource, ResultBuilder};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +40,10 @@ impl Shard {
         deadline: Instant,
     ) -> Result<(), RequestError> {
         consistency.check_read()?;
+        if consistency.is_serial() && !matches!(read.source(), ReadSource::Partitions(keys) if keys.len() <= 1) {
+            let message = "SERIAL/LOCAL_SERIAL consistency may only be requested for one partition at a time";
+            return Err(RequestError::Invalid(message.to_owned()));
+        }
         check_table(&self.view, read.table())?;
         if self.read_bytes > self.config.request_bytes_max {
             return Err(RequestError::Overloaded(format!("{} bytes of answers are in flight", self.read_bytes)));
@@ -68,6 +72,14 @@ impl Shard {
                 SelectStep::Ask(piece, question) => {
                     let (table, consistency, deadline) =
                         (select.read.table().clone(), select.consistency, select.deadline);
+                    if consistency.is_serial() {
+                        // It is no round: a transaction answers for the piece.
+                        select.asked(piece, OpId(0));
+                        if let Err(error) = self.begin_serial(piece, question, table, consistency, deadline) {
+                            return self.end_select(out, id, |_| Err(error));
+                        }
+                        return;
+                    }
                     let op = self.ops.next();
                     let round = Round::new(piece, table, question, consistency, op, deadline, &self.config);
                     self.timers.set(Timer::Round(op), round.timer);
@@ -89,6 +101,7 @@ impl Shard {
     ) {
         let Some(select) = self.selects.remove(&id) else { return };
         self.read_bytes -= select.counted_bytes;
+        self.cancel_transaction(id);
         select.rounds().into_iter().for_each(|op| self.cancel_round(op));
         let result = result(*select);
         self.reply(out, id, result);

@@ -89,16 +89,9 @@ enum Asked {
 pub(super) struct Registers {
     work: BTreeMap<Place, Work>,
     asked: BTreeMap<OpId, (Place, Asked)>,
-    /// Steps that wait or are under way.
-    steps: usize,
 }
 
 impl Registers {
-    /// Steps that wait or are under way.
-    pub(super) fn in_progress(&self) -> usize {
-        self.steps
-    }
-
     /// A change of the partition arrives past its register.
     pub(super) fn disturb(&mut self, mutation: &Mutation) {
         if self.work.is_empty() {
@@ -136,7 +129,7 @@ impl Shard {
     }
 
     fn take_step(&mut self, out: &mut Out<'_>, place: Place, step: Step) {
-        self.registers.steps += 1;
+        self.replica.steps += 1;
         let fresh = || Work { register: None, queue: VecDeque::new(), stage: Stage::Idle };
         let work = self.registers.work.entry(place.clone()).or_insert_with(fresh);
         work.queue.push_back(step);
@@ -183,7 +176,7 @@ impl Shard {
                     }
                 },
                 Step::Commit { asker, commit, .. } if register.has_committed(commit.ballot) => {
-                    self.registers.steps -= 1;
+                    self.replica.steps -= 1;
                     self.send(out, asker.node, Message::Written { ops: vec![asker.op] });
                 }
                 Step::Commit { asker, commit, mutation } => {
@@ -202,7 +195,7 @@ impl Shard {
 
     /// The step that was under way, or was refused at once, is over.
     fn answer_step(&mut self, out: &mut Out<'_>, asker: Asker, answer: PaxosAnswer) {
-        self.registers.steps = self.registers.steps.saturating_sub(1);
+        self.replica.steps = self.replica.steps.saturating_sub(1);
         self.send(out, asker.node, Message::PaxosAnswered { op: asker.op, answer });
     }
 
@@ -249,7 +242,7 @@ impl Shard {
                 let Some(register) = &mut work.register else { return };
                 register.commit(&commit, mutation);
                 let record = register.record(place.0, &place.1);
-                self.registers.steps -= 1;
+                self.replica.steps -= 1;
                 self.send(out, asker.node, Message::Written { ops: vec![asker.op] });
                 self.ask_for_register(out, place, Asked::Record, StorageRequest::Local(record));
             }
@@ -272,14 +265,13 @@ impl Shard {
         }
     }
 
-    /// A partition was read; false when not for a register.
-    pub(super) fn register_read(&mut self, out: &mut Out<'_>, op: OpId, read: &mut Option<ReadData>) {
+    /// The partition of a prepare was read.
+    pub(super) fn register_read(&mut self, out: &mut Out<'_>, op: OpId, read: ReadData) {
         let Some((place, _)) = self.registers.asked.remove(&op) else { return };
         if let Some(Work { stage: Stage::Promising { data, .. }, .. }) = self.registers.work.get_mut(&place) {
-            *data = read.take();
+            *data = Some(read);
             self.promise(out, place);
         }
-        *read = None;
     }
 
     /// True when storage was asked for this on behalf of a register.
@@ -321,7 +313,7 @@ impl Shard {
             Stage::Idle | Stage::Loading | Stage::Remembering => None,
         };
         if let Some(asker) = asker {
-            self.registers.steps = self.registers.steps.saturating_sub(1);
+            self.replica.steps = self.replica.steps.saturating_sub(1);
             self.send(out, asker.node, Message::Refused { op: asker.op, reason });
         }
         self.go_on_with_register(out, place);
@@ -332,7 +324,7 @@ impl Shard {
         let Some(work) = self.registers.work.remove(place) else { return };
         for step in work.queue {
             let (Step::Prepare { asker, .. } | Step::Propose { asker, .. } | Step::Commit { asker, .. }) = step;
-            self.registers.steps -= 1;
+            self.replica.steps -= 1;
             self.send(out, asker.node, Message::Refused { op: asker.op, reason });
         }
     }

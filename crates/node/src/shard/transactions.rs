@@ -5,7 +5,8 @@
 //!   their requests, so that those of one coordinator never stand in each other's way.
 //! * A ballot is used once: it has a random half. Its round is the wall clock, or above what stood in the way.
 
-use super::{Out, Shard, Timer, check_table, unavailable};
+use super::{Out, Shard, Timer, check_table};
+use crate::coordinator::quorum::Quorum;
 use crate::coordinator::reconcile::{AgreedPartition, Asked, is_well_formed, reconcile};
 use crate::coordinator::round::{Agreed, Question, within};
 use crate::coordinator::select::PieceId;
@@ -93,16 +94,13 @@ impl Transactions {
 }
 
 /// The level at which a change is committed for the sake of those that follow it.
-fn commit_level(_serial: Consistency) -> Consistency {
-    Consistency::Quorum
+fn commit_level(serial: Consistency) -> Consistency {
+    if serial.is_local() { Consistency::LocalQuorum } else { Consistency::Quorum }
 }
 
 /// The replicas that decide on a partition, ascending; with a data centre only those in it.
 pub(super) fn acceptors(view: &ClusterView, keyspace: &str, token: Token, data_center: Option<&str>) -> Vec<NodeId> {
-    let is_local = |node: &NodeId| {
-        let member = view.members.get(node);
-        data_center.is_none_or(|name| member.is_some_and(|member| member.data_center == name))
-    };
+    let is_local = |node: &NodeId| data_center.is_none_or(|name| view.data_center(*node) == name);
     let mut acceptors: Vec<NodeId> = view.replicas(keyspace, token).iter().copied().filter(is_local).collect();
     acceptors.sort_unstable();
     acceptors
@@ -203,11 +201,16 @@ impl Shard {
         }
         let data_center = self.serial_data_center(serial);
         let acceptors = acceptors(&view, &table.keyspace, transaction.partition.token, data_center.as_deref());
-        let required = super::required(&self.config, &view, &table.keyspace, commit_level(serial));
+        let quorum = Quorum::new(&self.config, &view, &table.keyspace, serial, &acceptors);
+        let quorum = quorum.and_then(|quorum| {
+            quorum.check_alive(serial, |node| self.is_alive(node))?;
+            Ok(quorum.required())
+        });
+        let quorum = match quorum {
+            Ok(quorum) => quorum,
+            Err(error) => return self.fail_transaction(out, id, error),
+        };
         let awaited: BTreeSet<NodeId> = acceptors.iter().copied().filter(|node| self.is_alive(*node)).collect();
-        if awaited.len() < required {
-            return self.fail_transaction(out, id, unavailable(serial, required, awaited.len()));
-        }
         let round = u64::try_from(out.now.wall.0).unwrap_or(0);
         let ballot = Ballot { round: round.max(transaction.floor + 1), node: NodeId(self.rng.next_u128()) };
         let command = match &transaction.work {
@@ -215,7 +218,7 @@ impl Shard {
             Work::Read { command, .. } => command.clone(),
         };
         let Some(transaction) = self.transactions.all.get_mut(&id) else { return };
-        (transaction.acceptors, transaction.quorum, transaction.awaited) = (acceptors, required, awaited);
+        (transaction.acceptors, transaction.quorum, transaction.awaited) = (acceptors, quorum, awaited);
         let promises = BTreeMap::new();
         if self.new_stage(id, Stage::Preparing { ballot, command, promises, patient_until: None }).is_some() {
             self.ask_acceptors(out, id);
@@ -223,8 +226,8 @@ impl Shard {
     }
 
     /// The data centre whose replicas decide at this level; none for all.
-    fn serial_data_center(&self, _serial: Consistency) -> Option<String> {
-        None
+    fn serial_data_center(&self, serial: Consistency) -> Option<String> {
+        serial.is_local().then(|| self.view.data_center(self.config.node).to_owned())
     }
 
     /// Sends the message of the present stage to those that have not answered it.
@@ -327,7 +330,10 @@ impl Shard {
         let Some(transaction) = self.transactions.all.get_mut(&id) else { return };
         transaction.floor = transaction.floor.max(by.round);
         transaction.contentions = transaction.contentions.saturating_add(1);
-        if let Stage::Proposing { ballot, purpose: Purpose::Own, .. } = &transaction.stage {
+        let denies = self.config.is_planted(Planted::PreemptionDenied);
+        if let Stage::Proposing { ballot, purpose: Purpose::Own, .. } = &transaction.stage
+            && !denies
+        {
             // L6: some acceptor may have it.
             let ballot = *ballot;
             transaction.open.push(ballot);
@@ -344,7 +350,7 @@ impl Shard {
         }
         let doubled = transaction.contentions.clamp(1, 6);
         let longest = self.config.contention_backoff.saturating_mul(1 << doubled);
-        let micros = self.rng.below(u64::try_from(longest.as_micros()).unwrap_or(u64::MAX).max(1));
+        let micros = 1 + self.rng.below(u64::try_from(longest.as_micros()).unwrap_or(u64::MAX).max(1));
         self.wake_transaction(id, out.now.monotonic + Duration::from_micros(micros));
     }
 
@@ -546,14 +552,20 @@ impl Shard {
         };
         let (table, deadline) = (transaction.table.clone(), transaction.deadline);
         let replicas = view.replicas(&table.keyspace, transaction.partition.token);
-        let required = super::required(&self.config, &view, &table.keyspace, consistency);
+        let quorum = match Quorum::new(&self.config, &view, &table.keyspace, consistency, replicas) {
+            Ok(quorum) => quorum,
+            Err(_) => {
+                let timeout = transaction.timeout();
+                return self.end_transaction(out, id, Err(timeout));
+            }
+        };
         if let Some(op) = transaction.op.take() {
             self.transactions.by_op.remove(&op);
         }
         transaction.awaited.clear();
         let write = self.ops.next();
         transaction.stage = Stage::Committing { write, then };
-        let mut op = WriteOp::new(id, mutation, consistency, replicas, required, deadline);
+        let mut op = WriteOp::new(id, mutation, consistency, replicas, quorum, deadline);
         op.purpose = WritePurpose::Commit(Arc::new(chosen.value.commit(chosen.ballot)));
         self.writes_unanswered += 1;
         self.write_bytes += op.bytes;
@@ -564,13 +576,22 @@ impl Shard {
             let verdict = op.verdict();
             self.on_verdict(out, write, verdict);
         }
+        if consistency == Consistency::Any {
+            // What is chosen is decided: who asks for no more is answered.
+            self.on_committed(out, id, Ok(Response::Written));
+        }
     }
 
     /// The write that merges a chosen change was acknowledged, or was not.
     pub(super) fn on_committed(&mut self, out: &mut Out<'_>, id: RequestId, result: Result<Response, RequestError>) {
         let Some(transaction) = self.transactions.all.get_mut(&id) else { return };
         let Stage::Committing { then, .. } = transaction.stage else { return };
-        transaction.stage = Stage::Waiting;
+        if let Stage::Committing { write, .. } = std::mem::replace(&mut transaction.stage, Stage::Waiting)
+            && let Some(write) = self.writes.get_mut(&write)
+            && write.forget_request()
+        {
+            self.writes_unanswered -= 1;
+        }
         match (then, result) {
             (AfterCommit::End, Ok(_)) => {
                 let Work::Write { write, .. } = &transaction.work else { return };

@@ -9,6 +9,7 @@ pub mod dropped;
 pub mod floors;
 pub mod garbage;
 pub mod handoff;
+pub mod linearizability;
 pub mod metadata;
 pub mod monotonic;
 pub mod replicas;
