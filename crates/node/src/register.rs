@@ -12,6 +12,7 @@
 
 use bytes::Bytes;
 use model::codec::{CodecError, Decode, Encode, Reader, put_option, put_sequence, put_varint};
+use model::limits::KEY_BYTES_MAX;
 use model::local::{LocalWrite, register_key};
 use model::{Mutation, NodeId, PartitionKey, ReadCommand, ReadData, TableId, Token};
 use paxos::{Accepted, Acceptor, Ballot, Nack};
@@ -135,7 +136,8 @@ impl PaxosRequest {
     /// True when a peer's request makes sense: what it asks to store and to read is of its partition and valid.
     pub(crate) fn is_valid(&self) -> bool {
         let of_partition = |table: TableId, partition: &PartitionKey| {
-            table == self.table && *partition == self.partition && Token::of(&partition.bytes) == partition.token
+            partition.bytes.len() <= KEY_BYTES_MAX
+                && table == self.table && *partition == self.partition && Token::of(&partition.bytes) == partition.token
         };
         match &self.step {
             PaxosStep::Prepare { command, .. } => {

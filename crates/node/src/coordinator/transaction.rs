@@ -105,6 +105,8 @@ pub(crate) struct Transaction {
     pub(crate) quorum: usize,
     /// Acceptors that were asked in this stage and may answer yet.
     pub(crate) awaited: BTreeSet<NodeId>,
+    /// What stood in the way in this stage.
+    pub(crate) preempted: Option<Ballot>,
     /// The round of its next ballot is above this.
     pub(crate) floor: u64,
     /// How often another ballot was in the way.

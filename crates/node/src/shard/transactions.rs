@@ -161,6 +161,7 @@ impl Shard {
             acceptors: Vec::new(),
             quorum: 0,
             awaited: BTreeSet::new(),
+            preempted: None,
             floor: 0,
             contentions: 0,
             open: Vec::new(),
@@ -184,6 +185,7 @@ impl Shard {
         let op = self.ops.next();
         let transaction = self.transactions.all.get_mut(&id)?;
         transaction.stage = stage;
+        transaction.preempted = None;
         if let Some(old) = transaction.op.replace(op) {
             self.transactions.by_op.remove(&old);
         }
@@ -219,6 +221,7 @@ impl Shard {
         };
         let Some(transaction) = self.transactions.all.get_mut(&id) else { return };
         (transaction.acceptors, transaction.quorum, transaction.awaited) = (acceptors, quorum, awaited);
+        transaction.floor = ballot.round;
         let promises = BTreeMap::new();
         if self.new_stage(id, Stage::Preparing { ballot, command, promises, patient_until: None }).is_some() {
             self.ask_acceptors(out, id);
@@ -278,7 +281,14 @@ impl Shard {
                 self.on_accepted(out, id);
             }
             (Stage::Preparing { .. } | Stage::Proposing { .. }, PaxosAnswer::Preempted { by }) if first => {
-                self.on_preempted(out, id, by);
+                transaction.floor = transaction.floor.max(by.round);
+                transaction.preempted = Some(by);
+                // A majority may agree all the same.
+                if transaction.is_impossible() {
+                    self.on_preempted(out, id);
+                } else if matches!(transaction.stage, Stage::Preparing { .. }) {
+                    self.on_promises(out, id, false);
+                }
             }
             _ => {}
         }
@@ -312,6 +322,9 @@ impl Shard {
         if !transaction.awaited.remove(&node) {
             return;
         }
+        if transaction.is_impossible() && transaction.preempted.is_some() {
+            return self.on_preempted(out, id);
+        }
         if transaction.is_impossible() {
             let (received, required) = (transaction.answers(), transaction.quorum as u32);
             let failures = transaction.acceptors.len() as u32 - received;
@@ -326,9 +339,8 @@ impl Shard {
     }
 
     /// Another ballot is in the way: the transaction pauses for a random time, and tries above it.
-    fn on_preempted(&mut self, out: &mut Out<'_>, id: RequestId, by: Ballot) {
+    fn on_preempted(&mut self, out: &mut Out<'_>, id: RequestId) {
         let Some(transaction) = self.transactions.all.get_mut(&id) else { return };
-        transaction.floor = transaction.floor.max(by.round);
         transaction.contentions = transaction.contentions.saturating_add(1);
         let denies = self.config.is_planted(Planted::PreemptionDenied);
         if let Stage::Proposing { ballot, purpose: Purpose::Own, .. } = &transaction.stage
