@@ -127,8 +127,8 @@ impl Cluster {
         cluster
     }
 
-    /// A cluster of running nodes that all see each other, so many in each of the data centres `dc1`, `dc2`, ..., each on
-    /// a rack of its own.
+    /// A cluster of running nodes that all see each other, so many in each of the data centres `dc1`, `dc2`, ..., each
+    /// on a rack of its own.
     ///
     /// # Panics
     /// When it does not come up.
@@ -136,7 +136,8 @@ impl Cluster {
     pub fn across(data_centers: &[usize]) -> Cluster {
         let count = data_centers.iter().sum();
         let mut cluster = Cluster::configured(count, "");
-        let places = data_centers.iter().enumerate().flat_map(|(center, nodes)| (0..*nodes).map(move |rack| (center, rack)));
+        let places =
+            data_centers.iter().enumerate().flat_map(|(center, nodes)| (0..*nodes).map(move |rack| (center, rack)));
         for (node, (center, rack)) in cluster.nodes.iter_mut().zip(places) {
             let (center, rack) = (format!("dc{}", center + 1), format!("rack{}", rack + 1));
             node.place = vec!["--data-center".to_owned(), center, "--rack".to_owned(), rack];

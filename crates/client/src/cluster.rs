@@ -101,9 +101,9 @@ impl Cluster {
         self.state.load().nodes.len()
     }
 
-    /// A node to ask: in the session's data centre one that holds the target, else any there, since levels of one data
-    /// centre mean that of the node asked; else one elsewhere, in the same order; in turn among those equally good; none
-    /// of those tried.
+    /// A node to ask: in the session's data centre one that holds the target, else any there, since levels of one
+    /// data centre mean that of the node asked; else one elsewhere, in the same order; in turn among those equally
+    /// good; none of those tried.
     pub(crate) fn choose(&self, target: Option<(&str, Token)>, tried: &[NodeId]) -> Option<Chosen> {
         let state = self.state.load();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);

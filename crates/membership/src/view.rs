@@ -80,8 +80,7 @@ impl ClusterView {
             };
             let placement = known(&placements).unwrap_or_else(|| {
                 let kept = same_ring.and_then(|previous| known(&previous.placements));
-                let placement =
-                    kept.unwrap_or_else(|| Arc::new(Placement::new(&ring, place, &keyspace.replication)));
+                let placement = kept.unwrap_or_else(|| Arc::new(Placement::new(&ring, place, &keyspace.replication)));
                 placements.push((keyspace.replication.clone(), placement.clone()));
                 placement
             });

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::HintPolicy;
 use crate::shard::Shard;
 use crate::storage::{Hint, HintPosition, StorageError};
 
@@ -148,6 +149,10 @@ pub enum Input {
     View(Arc<ClusterView>),
     /// Membership changed its mind on who is alive; includes this node.
     Alive(Arc<BTreeSet<NodeId>>),
+    /// The operator says this of hints from now on.
+    Hints(Arc<HintPolicy>),
+    /// The operator wants the hints that the node keeps for these nodes gone. Only shard 0 does it.
+    DiscardHints(Vec<NodeId>),
     /// The transport knows that nothing sent to this node lately has arrived or will.
     Unreachable(NodeId),
     /// Time passed; maybe late.

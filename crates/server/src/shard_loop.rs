@@ -19,7 +19,7 @@ use membership::ClusterView;
 use model::{NodeId, ReadCommand, RequestError};
 use node::io::{Effect, Envelope, Input, OpId, Request, RequestId, Response, StorageRequest, Stored};
 use node::storage::{StorageError, Write};
-use node::{Shard, ShardStatus};
+use node::{HintPolicy, Shard, ShardStatus};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use storage::Store;
@@ -56,6 +56,10 @@ pub(crate) enum ShardInput {
     Alive(Arc<BTreeSet<NodeId>>),
     /// Nothing reaches this node.
     Unreachable(NodeId),
+    /// What the operator says of hints.
+    Hints(Arc<HintPolicy>),
+    /// The operator wants the hints for these nodes gone.
+    DiscardHints(Vec<NodeId>),
     /// Somebody wants to know how the shard is.
     Status(oneshot::Sender<ShardStatus>),
 }
@@ -228,6 +232,8 @@ impl ShardLoop {
             }
             ShardInput::Alive(alive) => Input::Alive(alive),
             ShardInput::Unreachable(node) => Input::Unreachable(node),
+            ShardInput::Hints(policy) => Input::Hints(policy),
+            ShardInput::DiscardHints(targets) => Input::DiscardHints(targets),
             ShardInput::Status(reply) => {
                 let _ = reply.send(self.shard.status());
                 return;

@@ -78,8 +78,7 @@ fn a_local_quorum_does_not_count_the_other_data_center() {
     cluster.kill(2);
     cluster.kill(3);
     for (consistency, required) in [(LOCAL_QUORUM, 2), (EACH_QUORUM, 2)] {
-        let expected =
-            RequestError::Unavailable { consistency, required, alive: 1, data_center: Some("a".to_owned()) };
+        let expected = RequestError::Unavailable { consistency, required, alive: 1, data_center: Some("a".to_owned()) };
         let (write, read) = (cluster.write(1, INSERT, consistency), cluster.read(1, SELECT, consistency));
         assert!(cluster.flights.is_empty());
         assert_eq!(cluster.reply(write), Some(Err(expected.clone())));
@@ -210,9 +209,8 @@ fn a_replica_that_cannot_be_reached_to_forward_is_gone_around() {
 fn at_any_a_write_succeeds_with_a_durable_hint_and_reads_are_refused() {
     let mut cluster = Cluster::across(1, 1);
     let holders = |cluster: &Cluster| -> Vec<u128> {
-        let holds = |(id, node): (&NodeId, &crate::test_cluster::TestNode)| {
-            (!node.store.partitions.is_empty()).then_some(id.0)
-        };
+        let holds =
+            |(id, node): (&NodeId, &crate::test_cluster::TestNode)| (!node.store.partitions.is_empty()).then_some(id.0);
         cluster.nodes.iter().filter_map(holds).collect()
     };
     cluster.written(1, INSERT, ANY);
