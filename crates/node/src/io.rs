@@ -95,6 +95,14 @@ pub enum Request {
 }
 
 impl Request {
+    /// The request after it has waited for so long; `None` when its time is over, and it need not be begun.
+    #[must_use]
+    pub fn after(mut self, waited: Duration) -> Option<Request> {
+        let (Request::Write { timeout, .. } | Request::Read { timeout, .. }) = &mut self;
+        *timeout = timeout.checked_sub(waited).filter(|left| !left.is_zero())?;
+        Some(self)
+    }
+
     /// The token whose shard takes it: a partition's; of a scan one that differs from page to page, since any shard
     /// can scan.
     #[must_use]

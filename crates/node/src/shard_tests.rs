@@ -75,6 +75,17 @@ fn a_write_without_live_replicas_enough_is_unavailable_and_sends_nothing() {
 }
 
 #[test]
+fn a_request_that_has_waited_is_given_what_is_left_of_its_time_and_no_more() {
+    let cluster = Cluster::new();
+    let read = cluster.select(SELECT);
+    let request = Request::Read { read, consistency: ONE, page_rows: 1, paging_state: None, timeout: TIMEOUT };
+    let Some(Request::Read { timeout, .. }) = request.clone().after(TIMEOUT / 5) else { panic!("there is time left") };
+    assert_eq!(timeout, TIMEOUT * 4 / 5);
+    assert!(request.clone().after(TIMEOUT).is_none());
+    assert!(request.after(TIMEOUT * 2).is_none());
+}
+
+#[test]
 fn a_quorum_counts_from_the_replication_factor_and_not_from_the_nodes_there_are() {
     let mut cluster = Cluster::of(&[1], 3, |_| {});
     let request = cluster.write(1, INSERT, QUORUM);

@@ -38,6 +38,8 @@ pub(crate) enum ShardInput {
         request: Request,
         /// Where the answer goes.
         reply: ReplyTo,
+        /// When it was put in the inbox: its timeout counts from then.
+        submitted: model::Instant,
         /// Where what is done for it is noted, if its client asked for that.
         trace: Option<Arc<Trace>>,
     },
@@ -212,7 +214,13 @@ impl ShardLoop {
 
     fn on_input(&mut self, now: model::Now, input: ShardInput, scratch: &mut Scratch) {
         let input = match input {
-            ShardInput::Request { request, reply, trace } => {
+            ShardInput::Request { request, reply, submitted, trace } => {
+                // Nobody waits for what would be done now: doing it would make those behind it late too.
+                let Some(request) = request.after(now.monotonic - submitted) else {
+                    self.metrics.requests_overloaded.add(1);
+                    let message = "the request waited for longer than its timeout, and nothing was done".to_owned();
+                    return reply.send(Err(RequestError::Overloaded(message)));
+                };
                 let id = scratch.pending.insert(reply);
                 if let Some(trace) = trace {
                     scratch.observer.begin(id, trace);
