@@ -67,9 +67,10 @@ impl ClusterView {
             Some(previous) => previous.ring.clone(),
             None => Arc::from(ring::ring_of(members.values())),
         };
-        let place = |node| {
-            let of = |member: &MemberInfo| Place { data_center: &member.data_center, rack: &member.rack };
-            members.get(&node).map_or(Place { data_center: "", rack: "" }, of)
+        let place = |node| match members.get(&node) {
+            Some(member) => Place { data_center: &member.data_center, rack: &member.rack },
+            // The ring names members only.
+            None => Place { data_center: "", rack: "" },
         };
         let mut placements: Vec<(Replication, Arc<Placement<NodeId>>)> = Vec::new();
         let mut by_keyspace = BTreeMap::new();

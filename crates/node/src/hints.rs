@@ -216,8 +216,16 @@ impl Hints {
 
     /// The hints of `target` are no more.
     pub(crate) fn discard(&mut self, target: NodeId, now: Instant, config: &ShardConfig) {
-        // What was delivered of them need not be forgotten by itself.
-        drop(self.give_up(target, now, config));
+        match self.targets.get(&target).map(|entry| &entry.state) {
+            // What storage answers is of before.
+            Some(State::Reading) => {
+                self.reads.retain(|_, of| *of != target);
+                self.pause(target, now, config);
+            }
+            // What was delivered of them need not be forgotten by itself.
+            Some(State::Delivering(_)) => drop(self.give_up(target, now, config)),
+            Some(State::Waiting) | None => {}
+        }
     }
 
     fn set_timer(&mut self, target: NodeId, at: Option<Instant>) {

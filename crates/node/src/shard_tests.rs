@@ -755,6 +755,20 @@ mod planted {
         cluster
     }
 
+    /// True when a write over two data centres that must not succeed, after `break_down`, does not.
+    fn holds_across<T>(
+        running: Option<Planted>,
+        level: Consistency,
+        break_down: impl FnOnce(&mut Cluster) -> T,
+    ) -> bool {
+        let mut cluster = Cluster::across(3, 3);
+        cluster.plant_bug(running);
+        break_down(&mut cluster);
+        let request = cluster.write(1, INSERT, level);
+        cluster.run();
+        cluster.reply(request) != Some(Ok(Response::Written))
+    }
+
     /// True when the rule that `bug` breaks holds in a cluster that runs with `running`.
     fn holds(bug: Planted, running: Option<Planted>) -> bool {
         let mut cluster = with(running);
@@ -767,25 +781,15 @@ mod planted {
                 cluster.run();
                 cluster.reply(request) != Some(Ok(Response::Written))
             }
-            Planted::LocalCountsRemote | Planted::EachCountsTogether => {
-                let mut cluster = Cluster::across(3, 3);
-                cluster.plant_bug(running);
-                cluster.kill(2);
-                cluster.kill(3);
-                let local = bug == Planted::LocalCountsRemote;
-                let level = if local { Consistency::LocalQuorum } else { Consistency::EachQuorum };
-                let request = cluster.write(1, INSERT, level);
-                cluster.run();
-                cluster.reply(request) != Some(Ok(Response::Written))
+            Planted::LocalCountsRemote => {
+                holds_across(running, Consistency::LocalQuorum, |cluster| [2, 3].map(|id| cluster.kill(id)))
             }
-            Planted::ForwarderCountsForAll => {
-                let mut cluster = Cluster::across(3, 3);
-                cluster.plant_bug(running);
+            Planted::EachCountsTogether => {
+                holds_across(running, Consistency::EachQuorum, |cluster| [2, 3].map(|id| cluster.kill(id)))
+            }
+            Planted::ForwarderCountsForAll => holds_across(running, ALL, |cluster| {
                 cluster.lose = Box::new(|_, _, message| matches!(message, Message::Forwarded { .. }));
-                let request = cluster.write(1, INSERT, ALL);
-                cluster.run();
-                cluster.reply(request).is_none()
-            }
+            }),
             Planted::HintDropped => {
                 cluster.kill(3);
                 cluster.written(1, INSERT, ALL_BUT_ONE);
