@@ -802,7 +802,7 @@ impl Round {
         }
         let mut asks = Vec::new();
         for index in 0..self.contacts.len() {
-            let Contact { node, digest, ref answer, replaced } = self.contacts[index];
+            let Contact { node, digest, ref answer, replaced, .. } = self.contacts[index];
             if matches!(answer, Answer::Waiting)
                 && !replaced
                 && let Some(spare) = self.spare_for(node)
