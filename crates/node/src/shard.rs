@@ -1104,7 +1104,8 @@ impl Shard {
     fn on_hint_ended(&mut self, out: &mut Out<'_>, target: NodeId, write: Option<OpId>, kept: bool) {
         let Some(op) = write else { return };
         if let Some(write) = self.writes.get_mut(&op) {
-            let verdict = write.hint_ended(target, kept);
+            write.hint_ended(target, kept);
+            let verdict = write.verdict();
             self.on_verdict(out, op, verdict);
         }
     }
