@@ -12,6 +12,7 @@ mod clients;
 mod copy;
 mod corpus;
 mod damage;
+mod data_centers;
 mod documentation;
 mod durability;
 mod indexes;

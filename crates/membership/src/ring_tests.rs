@@ -1,8 +1,8 @@
 //! Allocation: balanced, better than random, free of collisions.
 
 use super::*;
-use model::placement::{Place, Placement, index_of};
 use model::Rng;
+use model::placement::{Place, Placement, index_of};
 use model::schema::Replication;
 use proptest::prelude::*;
 use std::net::SocketAddr;

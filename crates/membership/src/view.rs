@@ -67,10 +67,10 @@ impl ClusterView {
             Some(previous) => previous.ring.clone(),
             None => Arc::from(ring::ring_of(members.values())),
         };
-        let place = |node| {
-            let member: Option<&MemberInfo> = members.get(&node);
-            let (data_center, rack) = member.map_or(("", ""), |member| (&member.data_center, &member.rack));
-            Place { data_center, rack }
+        let place = |node| match members.get(&node) {
+            Some(member) => Place { data_center: &member.data_center, rack: &member.rack },
+            // The ring names members only.
+            None => Place { data_center: "", rack: "" },
         };
         let mut placements: Vec<(Replication, Arc<Placement<NodeId>>)> = Vec::new();
         let mut by_keyspace = BTreeMap::new();
@@ -81,8 +81,7 @@ impl ClusterView {
             };
             let placement = known(&placements).unwrap_or_else(|| {
                 let kept = same_ring.and_then(|previous| known(&previous.placements));
-                let placement =
-                    kept.unwrap_or_else(|| Arc::new(Placement::new(&ring, place, &keyspace.replication)));
+                let placement = kept.unwrap_or_else(|| Arc::new(Placement::new(&ring, place, &keyspace.replication)));
                 placements.push((keyspace.replication.clone(), placement.clone()));
                 placement
             });

@@ -37,11 +37,7 @@ pub struct Placement<N> {
 impl<N: Copy + Ord> Placement<N> {
     /// Places every range of `ring`, which is sorted by token, on its nodes, whose places are these.
     #[must_use]
-    pub fn new<'a>(
-        ring: &[(Token, N)],
-        place: impl Fn(N) -> Place<'a>,
-        replication: &Replication,
-    ) -> Placement<N> {
+    pub fn new<'a>(ring: &[(Token, N)], place: impl Fn(N) -> Place<'a>, replication: &Replication) -> Placement<N> {
         let mut placement = Placement { stride: 0, replicas: Vec::new() };
         let nodes: BTreeSet<N> = ring.iter().map(|(_, node)| *node).collect();
         let topology = match replication {

@@ -91,12 +91,7 @@ fn nobody_holds_anything_of_an_empty_ring() {
 
 /// The rule in other words: walk the ring; a node is taken if its rack is new, or if the racks that are
 /// still to come cannot fill what is missing.
-fn naive_topology(
-    members: &BTreeMap<u128, Member>,
-    data_center: &str,
-    factor: usize,
-    token: Token,
-) -> BTreeSet<u128> {
+fn naive_topology(members: &BTreeMap<u128, Member>, data_center: &str, factor: usize, token: Token) -> BTreeSet<u128> {
     let local: Vec<&Member> = members.values().filter(|member| member.data_center == data_center).collect();
     let ring = ring_of(local.iter().copied());
     let start = index_of(&ring, token);
@@ -143,7 +138,8 @@ fn random_clusters_are_placed_as_the_naive_models_say() {
         let factor = rng.between(1, 6) as u32;
         let simple = Placement::new(&ring, place(&members), &Replication::Simple { factor });
         let factors: BTreeMap<String, u32> = (1..=3).map(|dc| (dc.to_string(), rng.between(0, 5) as u32)).collect();
-        let network = Placement::new(&ring, place(&members), &Replication::NetworkTopology { factors: factors.clone() });
+        let network =
+            Placement::new(&ring, place(&members), &Replication::NetworkTopology { factors: factors.clone() });
         for _ in 0..50 {
             let token = Token(rng.next_u64() as i64);
             let index = index_of(&ring, token);

@@ -3,7 +3,8 @@
 use crate::error::{EncodeError, ProtocolError};
 use crate::version::Version;
 use crate::wire::{
-    Reader, put_address, put_consistency, put_count, put_int, put_prose, put_short, put_short_bytes, put_string, put_string_list,
+    Reader, put_address, put_consistency, put_count, put_int, put_prose, put_short, put_short_bytes, put_string,
+    put_string_list,
 };
 use bytes::Bytes;
 use model::error::FailureReason;
@@ -209,11 +210,9 @@ impl ErrorResponse {
                 Failure::AlreadyExists { keyspace: keyspace.clone(), table: table.clone() }
             }
             RequestError::Unprepared { id } => Failure::Unprepared { id: of_hexadecimal(id) },
-            RequestError::Unavailable { consistency, required, alive, .. } => Failure::Unavailable {
-                consistency: *consistency,
-                required: int(*required),
-                alive: int(*alive),
-            },
+            RequestError::Unavailable { consistency, required, alive, .. } => {
+                Failure::Unavailable { consistency: *consistency, required: int(*required), alive: int(*alive) }
+            }
             RequestError::CasTimeout { consistency, received, required, contentions } => Failure::WriteTimeout {
                 replies: replies(*consistency, *received, *required),
                 write_type: WriteType::Cas,

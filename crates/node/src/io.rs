@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::HintPolicy;
 use crate::register::{Commit, PaxosAnswer, PaxosRequest};
 use crate::shard::Shard;
 use crate::storage::{Hint, HintPosition, StorageError};
@@ -108,6 +109,14 @@ pub enum Request {
 }
 
 impl Request {
+    /// The request after it has waited for so long; `None` when its time is over, and it need not be begun.
+    #[must_use]
+    pub fn after(mut self, waited: Duration) -> Option<Request> {
+        let (Request::Write { timeout, .. } | Request::Read { timeout, .. }) = &mut self;
+        *timeout = timeout.checked_sub(waited).filter(|left| !left.is_zero())?;
+        Some(self)
+    }
+
     /// The token whose shard takes it: a partition's; of a scan one that differs from page to page, since any shard
     /// can scan.
     #[must_use]
@@ -165,6 +174,10 @@ pub enum Input {
     View(Arc<ClusterView>),
     /// Membership changed its mind on who is alive; includes this node.
     Alive(Arc<BTreeSet<NodeId>>),
+    /// The operator says this of hints from now on.
+    Hints(Arc<HintPolicy>),
+    /// The operator wants the hints that the node keeps for these nodes gone. Only shard 0 does it.
+    DiscardHints(Vec<NodeId>),
     /// The transport knows that nothing sent to this node lately has arrived or will.
     Unreachable(NodeId),
     /// Time passed; maybe late.

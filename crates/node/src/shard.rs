@@ -23,7 +23,7 @@ mod transactions;
 use self::present::PresentWrites;
 use self::registers::Registers;
 use self::transactions::Transactions;
-use crate::config::{Durability, ShardConfig};
+use crate::config::{Durability, HintPolicy, ShardConfig};
 use crate::coordinator::latency::{Latencies, ReplicaLatencies};
 use crate::coordinator::quorum::Quorum;
 use crate::coordinator::round::{Held, Refused, Round};
@@ -36,7 +36,7 @@ use crate::io::{
 use crate::planted::Planted;
 use crate::register::PaxosRequest;
 use crate::replica::{Admission, Owned, Replica, ReplicaRead, is_storable};
-use crate::storage::{Hint, StorageError};
+use crate::storage::{Hint, HintPosition, StorageError};
 use crate::timers::Timers;
 use crate::timestamp::{Recovered, Timestamps, ceiling_record};
 
@@ -81,7 +81,8 @@ pub struct ShardStatus {
     pub not_replica: u64,
     /// Hints given to storage.
     pub hints_written: u64,
-    /// Hints that were not written: the replica was dead for longer than the window, or too many waited.
+    /// Hints that were not written: the replica was dead for longer than the window, too many waited, or hints are
+    /// switched off.
     pub hints_dropped: u64,
     /// Hints that storage did not keep.
     pub hints_failed: u64,
@@ -297,6 +298,8 @@ impl Shard {
             Input::Stored(stored) => self.on_stored(&mut out, stored),
             Input::View(view) => self.on_view(&mut out, view),
             Input::Alive(alive) => self.on_alive(&mut out, alive),
+            Input::Hints(policy) => self.on_hint_policy(&mut out, &policy),
+            Input::DiscardHints(targets) => self.discard_hints(&mut out, targets),
             Input::Unreachable(node) => self.on_unreachable(&mut out, node),
             Input::Wake => {}
         }
@@ -341,8 +344,12 @@ impl Shard {
                 self.prepare(out, id);
                 continue;
             }
-            let (view, alive, node) = (&self.view, &self.alive, self.config.node);
-            let is_reachable = |target| is_reachable(view, alive, node, target);
+            if let Some(target) = self.hints.throttled_due(out.now.monotonic) {
+                self.deliver_hints(out, Some(target));
+                continue;
+            }
+            let (view, alive, node, paused) = (&self.view, &self.alive, self.config.node, self.config.hints.paused);
+            let is_reachable = |target| !paused && is_reachable(view, alive, node, target);
             let Some(actions) = self.hints.wake(out.now.monotonic, &self.config, is_reachable) else { return };
             self.carry_out(out, actions);
         }
@@ -1205,17 +1212,19 @@ impl Shard {
     fn on_hint_ended(&mut self, out: &mut Out<'_>, target: NodeId, write: Option<OpId>, kept: bool) {
         let Some(op) = write else { return };
         if let Some(write) = self.writes.get_mut(&op) {
-            let verdict = write.hint_ended(target, kept);
+            write.hint_ended(target, kept);
+            let verdict = write.verdict();
             self.on_verdict(out, op, verdict);
         }
     }
 
     /// Keeps a write for a node that missed it.
     fn hint(&mut self, out: &mut Out<'_>, target: NodeId, op: OpId, write: &mut WriteOp) {
-        let now = out.now.monotonic;
+        let (now, policy) = (out.now.monotonic, &self.config.hints);
         let dead_for = self.dead_since.get(&target).map_or(Duration::ZERO, |since| now - *since);
         let too_many = self.records.len() >= self.config.replica_ops_max;
-        if dead_for > self.config.hint_window || too_many {
+        let disabled = !policy.enabled || policy.disabled_data_centers.contains(self.view.data_center(target));
+        if disabled || dead_for > policy.window || too_many {
             self.counters.hints_dropped += 1;
             write.hint_ended(target, false);
             return;
@@ -1228,6 +1237,29 @@ impl Shard {
         let hint = Hint { written_seconds, mutation: write.mutation.clone() };
         let waits = write.counts_hints().then_some(op);
         self.record(out, Record::Hint(target, waits), StorageRequest::Hint { target, hint });
+    }
+
+    fn on_hint_policy(&mut self, out: &mut Out<'_>, policy: &HintPolicy) {
+        self.config.hints = policy.clone();
+        let now = out.now.monotonic;
+        if policy.paused {
+            let actions = self.hints.hold(now, &self.config);
+            self.carry_out(out, actions);
+        } else {
+            self.wake_stranded(now);
+        }
+    }
+
+    /// Forgets the hints for these nodes, whatever was delivered of them.
+    fn discard_hints(&mut self, out: &mut Out<'_>, targets: Vec<NodeId>) {
+        if self.config.index != 0 {
+            return;
+        }
+        for target in targets {
+            self.hints.discard(target, out.now.monotonic, &self.config);
+            let forget = StorageRequest::HintsDelivered { target, through: HintPosition(u64::MAX) };
+            self.record(out, Record::HintsDelivered(target), forget);
+        }
     }
 
     fn deliver_hints(&mut self, out: &mut Out<'_>, target: Option<NodeId>) {

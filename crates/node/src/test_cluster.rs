@@ -557,6 +557,12 @@ impl Cluster {
             .expect(text)
     }
 
+    /// The replicas of the partition that a statement writes to.
+    pub(crate) fn replicas(&self, text: &str) -> Vec<NodeId> {
+        let Bound::Write(write) = self.bind(text) else { panic!("not a write: {text}") };
+        self.view.replicas(&write.table().keyspace, write.partition().token).to_vec()
+    }
+
     /// Begins a write at a node.
     pub(crate) fn write(&mut self, at: u128, text: &str, consistency: Consistency) -> u64 {
         let Bound::Write(write) = self.bind(text) else { panic!("not a write: {text}") };

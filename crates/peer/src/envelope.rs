@@ -131,7 +131,11 @@ pub fn decode(envelope: proto::Envelope) -> Result<Payload, InvalidMessage> {
         Body::Forward(forward) => Message::Forward {
             op: OpId(forward.op),
             mutation: Arc::new(compact::<Mutation>(&forward.mutation, "Forward.mutation")?),
-            targets: forward.targets.iter().map(|target| node_id(target, "Forward.targets")).collect::<Result<_, _>>()?,
+            targets: forward
+                .targets
+                .iter()
+                .map(|target| node_id(target, "Forward.targets"))
+                .collect::<Result<_, _>>()?,
         },
         Body::Forwarded(forwarded) => Message::Forwarded {
             op: OpId(forwarded.op),

@@ -138,9 +138,8 @@ fn any_message() -> impl Strategy<Value = Message> {
     prop_oneof![
         (op(), mutation(), prop::sample::select(purposes.to_vec()))
             .prop_map(|(op, mutation, purpose)| { Message::Write { op, mutation: Arc::new(mutation), purpose } }),
-        (op(), mutation(), prop::collection::vec(any::<u128>().prop_map(NodeId), 0..4)).prop_map(
-            |(op, mutation, targets)| Message::Forward { op, mutation: Arc::new(mutation), targets }
-        ),
+        (op(), mutation(), prop::collection::vec(any::<u128>().prop_map(NodeId), 0..4))
+            .prop_map(|(op, mutation, targets)| Message::Forward { op, mutation: Arc::new(mutation), targets }),
         (op(), mutation(), any::<u128>().prop_map(NodeId)).prop_map(|(op, mutation, coordinator)| {
             Message::Forwarded { op, mutation: Arc::new(mutation), coordinator }
         }),

@@ -96,12 +96,7 @@ const KEPT: [Kept; 9] = [
         form: KeptForm::Name(&["BLOCKING", "NONE"]),
         reason: None,
     },
-    Kept {
-        name: TableOptions::SPECULATIVE_RETRY,
-        default: "99p",
-        form: KeptForm::Policy,
-        reason: None,
-    },
+    Kept { name: TableOptions::SPECULATIVE_RETRY, default: "99p", form: KeptForm::Policy, reason: None },
 ];
 
 /// Options that have one possible value here: name, that value, and why there is no other.

@@ -389,7 +389,8 @@ impl Executor {
             return reply.send(Err(RequestError::Overloaded("compaction does not keep up with writes".to_owned())));
         }
         let shard = Shard::shard_of(request.token(), self.shards.len() as u16);
-        let input = ShardInput::Request { request, reply, trace };
+        let submitted = self.clock.now().monotonic;
+        let input = ShardInput::Request { request, reply, submitted, trace };
         let (error, input) = match self.shards[usize::from(shard)].try_send(input) {
             Ok(()) => return,
             Err(mpsc::error::TrySendError::Full(input)) => {

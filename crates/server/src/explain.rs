@@ -57,8 +57,7 @@ impl Places<'_> {
     fn stage(&self, keyspace: &str, place: &str, nodes: &[NodeId]) -> Stage {
         let local = self.view.data_center(self.node);
         let keyspace = self.view.schema.keyspace(keyspace);
-        let requirement =
-            keyspace.map(|keyspace| self.consistency.requirement(&keyspace.replication, local));
+        let requirement = keyspace.map(|keyspace| self.consistency.requirement(&keyspace.replication, local));
         let address = |node: &NodeId| {
             let member = self.view.members.get(node);
             member.map_or_else(|| node.to_string(), |member| member.addresses.client.to_string())

@@ -14,8 +14,8 @@ use native::envelope::Extras;
 use native::event::ChangeType;
 use native::rows::Columns;
 use native::{
-    Batch, BatchKind, ErrorResponse, Execute, Prepare, Prepared, Query, QueryParameters, QueryResult,
-    Request, Response, Rows, RowsMetadata, SchemaChange, SchemaTarget, StatementText, Values, Version, WriteType,
+    Batch, BatchKind, ErrorResponse, Execute, Prepare, Prepared, Query, QueryParameters, QueryResult, Request,
+    Response, Rows, RowsMetadata, SchemaChange, SchemaTarget, StatementText, Values, Version, WriteType,
 };
 use node::io::Response as ShardResponse;
 use query::{Bound, BoundValue, ColumnSpec};

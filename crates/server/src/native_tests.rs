@@ -8,9 +8,9 @@ use model::Consistency;
 use native::event::ChangeType;
 use native::rows::Columns;
 use native::{
-    Answer, Batch, BatchKind, BatchStatement, BoundValue, Compression, Event, EventType, Execute,
-    Failure, Inbound, Message, Outbound, Prepare, Prepared, Query, QueryParameters, QueryResult, Request, Response,
-    Rows, SchemaTarget, Startup, StatementText, Values, Version,
+    Answer, Batch, BatchKind, BatchStatement, BoundValue, Compression, Event, EventType, Execute, Failure, Inbound,
+    Message, Outbound, Prepare, Prepared, Query, QueryParameters, QueryResult, Request, Response, Rows, SchemaTarget,
+    Startup, StatementText, Values, Version,
 };
 use std::collections::BTreeSet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -301,7 +301,12 @@ impl Observer {
                 Stored::Failed { op, error } => self.done(*op, || format!("Storage failed: {error}")),
                 Stored::Applied { .. } | Stored::LocalRead { .. } | Stored::Hints { .. } => None,
             },
-            Input::View(_) | Input::Alive(_) | Input::Unreachable(_) | Input::Wake => None,
+            Input::View(_)
+            | Input::Alive(_)
+            | Input::Hints(_)
+            | Input::DiscardHints(_)
+            | Input::Unreachable(_)
+            | Input::Wake => None,
         }
     }
 

@@ -195,7 +195,8 @@ impl Simulation {
         let replicas = [1, 2, 3, 3, 3, 3, 3, 5][rng.index(8)].min(machines);
         let (data_centers, replicas) = draw_data_centers(options.seed, machines, replicas);
         let build = Build { data_centers, ..draw_build(&mut rng, machines, options.planted) };
-        let plan = FaultPlan::draw(rng.fork(), machines, build.durability);
+        let mut plan = FaultPlan::draw(rng.fork(), machines, build.durability);
+        plan.data_centers = data_centers;
         let mix = Mix::draw(&mut rng, replicas.clone());
         let world = World::new(build, plan.network.clone(), rng.next_u64(), options.full);
         Simulation {

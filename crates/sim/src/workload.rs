@@ -438,13 +438,7 @@ impl Workload {
         Some(self.send_read(reading, Consistency::All, 0, time))
     }
 
-    fn send_read(
-        &mut self,
-        reading: Reading,
-        consistency: Consistency,
-        data_center: usize,
-        time: TrueTime,
-    ) -> Sending {
+    fn send_read(&mut self, reading: Reading, consistency: Consistency, data_center: usize, time: TrueTime) -> Sending {
         let Reading { read, rows, limit } = reading;
         let flight = ReadFlight {
             consistency,

@@ -85,9 +85,11 @@ impl Build {
     pub fn create_keyspace(&self, keyspace: &str, replicas: &[usize]) -> String {
         let replication = match replicas {
             [replicas] => format!("'class': 'SimpleStrategy', 'replication_factor': {replicas}"),
-            each => each.iter().enumerate().fold("'class': 'NetworkTopologyStrategy'".to_owned(), |text, (n, replicas)| {
-                format!("{text}, '{}': {replicas}", Build::data_center_name(n))
-            }),
+            each => {
+                each.iter().enumerate().fold("'class': 'NetworkTopologyStrategy'".to_owned(), |text, (n, replicas)| {
+                    format!("{text}, '{}': {replicas}", Build::data_center_name(n))
+                })
+            }
         };
         format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {{{replication}}}")
     }

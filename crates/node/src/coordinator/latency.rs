@@ -1,7 +1,7 @@
 //! How long reads take: of a table, to know when an answer is late; of a replica, to ask the quicker ones first.
 //!
-//! Invariant: both are bounded and forget: a table by halving its counts, a replica by time, so that one that was slow is
-//! asked again.
+//! Invariant: both are bounded and forget: a table by halving its counts, a replica by time, so that one that was slow
+//! is asked again.
 
 use model::{Instant, NodeId};
 use std::collections::BTreeMap;

@@ -180,11 +180,10 @@ impl WriteOp {
     }
 
     /// The hint for `node` is durable, or there will be none.
-    pub(crate) fn hint_ended(&mut self, node: NodeId, kept: bool) -> Verdict {
+    pub(crate) fn hint_ended(&mut self, node: NodeId, kept: bool) {
         if self.counts_hints() {
             let _ = if kept { self.tracker.acknowledge(node) } else { self.tracker.fail(node) };
         }
-        self.verdict()
     }
 
     /// `node` is to get it from `via`.
@@ -359,20 +358,22 @@ mod tests {
         let mut op = WriteOp { consistency: Consistency::Any, ..write(1) };
         assert!(op.miss(NodeId(1)) && op.miss(NodeId(2)) && op.miss(NodeId(3)));
         assert_eq!(op.verdict(), Verdict { answer: None, done: false }, "no hint is durable yet");
-        assert_eq!(op.hint_ended(NodeId(1), false), Verdict { answer: None, done: false });
-        assert_eq!(op.hint_ended(NodeId(2), true), Verdict { answer: WRITTEN, done: true });
+        op.hint_ended(NodeId(1), false);
+        assert_eq!(op.verdict(), Verdict { answer: None, done: false });
+        op.hint_ended(NodeId(2), true);
+        assert_eq!(op.verdict(), Verdict { answer: WRITTEN, done: true });
         let mut op = WriteOp { consistency: Consistency::Any, ..write(1) };
         assert!(op.miss(NodeId(1)) && op.miss(NodeId(2)) && op.miss(NodeId(3)));
         op.hint_ended(NodeId(1), false);
         op.hint_ended(NodeId(2), false);
-        let Verdict { answer: Some((_, Err(RequestError::WriteFailure { failures: 3, .. }))), .. } =
-            op.hint_ended(NodeId(3), false)
-        else {
+        op.hint_ended(NodeId(3), false);
+        let Verdict { answer: Some((_, Err(RequestError::WriteFailure { failures: 3, .. }))), .. } = op.verdict() else {
             panic!("nobody has it")
         };
         let mut op = write(1);
         assert!(op.miss(NodeId(1)));
-        assert_eq!(op.hint_ended(NodeId(1), true), Verdict { answer: None, done: false }, "but at other levels");
+        op.hint_ended(NodeId(1), true);
+        assert_eq!(op.verdict(), Verdict { answer: None, done: false }, "but not at other levels");
     }
 
     #[test]

@@ -78,8 +78,7 @@ fn a_local_quorum_does_not_count_the_other_data_center() {
     cluster.kill(2);
     cluster.kill(3);
     for (consistency, required) in [(LOCAL_QUORUM, 2), (EACH_QUORUM, 2)] {
-        let expected =
-            RequestError::Unavailable { consistency, required, alive: 1, data_center: Some("a".to_owned()) };
+        let expected = RequestError::Unavailable { consistency, required, alive: 1, data_center: Some("a".to_owned()) };
         let (write, read) = (cluster.write(1, INSERT, consistency), cluster.read(1, SELECT, consistency));
         assert!(cluster.flights.is_empty());
         assert_eq!(cluster.reply(write), Some(Err(expected.clone())));
@@ -210,9 +209,8 @@ fn a_replica_that_cannot_be_reached_to_forward_is_gone_around() {
 fn at_any_a_write_succeeds_with_a_durable_hint_and_reads_are_refused() {
     let mut cluster = Cluster::across(1, 1);
     let holders = |cluster: &Cluster| -> Vec<u128> {
-        let holds = |(id, node): (&NodeId, &crate::test_cluster::TestNode)| {
-            (!node.store.partitions.is_empty()).then_some(id.0)
-        };
+        let holds =
+            |(id, node): (&NodeId, &crate::test_cluster::TestNode)| (!node.store.partitions.is_empty()).then_some(id.0);
         cluster.nodes.iter().filter_map(holds).collect()
     };
     cluster.written(1, INSERT, ANY);
@@ -250,4 +248,105 @@ fn at_any_a_write_without_replicas_and_without_a_hint_fails() {
     let failed = cluster.reply(request);
     assert!(matches!(failed, Some(Err(RequestError::WriteFailure { failures: 2, required: 1, .. }))), "{failed:?}");
     cluster.assert_idle();
+}
+
+/// How many live replicas of each data centre a level needs, and in all: written anew, by counts. `None` for a level
+/// that is never unavailable.
+fn needed(level: Consistency, factors: [usize; 2], local: usize) -> Option<([usize; 2], usize)> {
+    let all = factors[0] + factors[1];
+    let of_local = |count: usize| if local == 0 { ([count, 0], count) } else { ([0, count], count) };
+    let quorum = |count: usize| if count == 0 { 0 } else { count / 2 + 1 };
+    Some(match level {
+        Consistency::One => ([0, 0], 1),
+        Consistency::Two => ([0, 0], 2),
+        Consistency::Three => ([0, 0], 3),
+        Consistency::Quorum => ([0, 0], all / 2 + 1),
+        Consistency::All => ([0, 0], all),
+        Consistency::LocalOne => of_local(1),
+        Consistency::LocalQuorum => of_local(factors[local] / 2 + 1),
+        Consistency::EachQuorum => ([quorum(factors[0]), quorum(factors[1])], quorum(factors[0]) + quorum(factors[1])),
+        _ => return None,
+    })
+}
+
+/// As Cassandra's test of availability: whichever nodes are down, through whichever node a client asks.
+#[test]
+fn every_level_succeeds_or_is_unavailable_exactly_by_the_arithmetic_whatever_nodes_are_down() {
+    for factors in [[3, 3], [3, 1], [2, 2], [1, 0]] {
+        for down in 0..64u32 {
+            let mut cluster = Cluster::across(factors[0] as u32, factors[1] as u32);
+            let replicas = cluster.replicas(INSERT);
+            (1..=6).filter(|id| down & (1 << (id - 1)) != 0).for_each(|id| cluster.kill(id));
+            let up: Vec<u128> = (1..=6).filter(|id| down & (1 << (id - 1)) == 0).collect();
+            let alive = replicas.iter().filter(|replica| up.contains(&replica.0));
+            let mut of = [0, 0];
+            alive.for_each(|replica| of[usize::from(replica.0 > 3)] += 1);
+            for (at, level) in
+                up.iter().flat_map(|at| Consistency::ALL_LEVELS.into_iter().map(move |level| (*at, level)))
+            {
+                let local = usize::from(at > 3);
+                let Some((each, total)) = needed(level, factors, local) else { continue };
+                let possible = of[0] >= each[0] && of[1] >= each[1] && of[0] + of[1] >= total;
+                let requests = [cluster.write(at, INSERT, level), cluster.read(at, SELECT, level)];
+                cluster.run();
+                for request in requests {
+                    match cluster.reply(request) {
+                        Some(Ok(_)) => assert!(possible, "{level} at {at}, down {down:b} of {factors:?}"),
+                        Some(Err(RequestError::Unavailable { required, alive, consistency, .. })) => {
+                            assert!(!possible, "{level} at {at}, down {down:b} of {factors:?}");
+                            assert!(alive < required && consistency == level);
+                        }
+                        other => panic!("{level} at {at}, down {down:b} of {factors:?}: {other:?}"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// As Cassandra's test of accuracy: levels that must meet give strong reads, from every coordinator, while replicas
+/// that are not needed miss the writes.
+#[test]
+fn a_read_sees_the_write_before_it_wherever_their_levels_must_meet() {
+    let meet = [
+        (EACH_QUORUM, LOCAL_QUORUM),
+        (LOCAL_QUORUM, EACH_QUORUM),
+        (EACH_QUORUM, EACH_QUORUM),
+        (QUORUM, QUORUM),
+        (EACH_QUORUM, QUORUM),
+        (ALL, LOCAL_ONE),
+        (ONE, ALL),
+        (ALL, ONE),
+        (LOCAL_ONE, ALL),
+    ];
+    for (write, read) in meet {
+        for seed in 0..12 {
+            let mut rng = model::Rng::new(seed);
+            let mut cluster = Cluster::across(3, 3);
+            for value in 0..8 {
+                // Each time other replicas miss what is written, as many as the level can do without.
+                let (writer, reader) = (u128::from(rng.between(1, 6)), u128::from(rng.between(1, 6)));
+                let spared: Vec<u128> = match write {
+                    Consistency::EachQuorum => vec![u128::from(rng.between(1, 3)), u128::from(rng.between(4, 6))],
+                    Consistency::Quorum => vec![1 + value % 6, 1 + (value + 1) % 6],
+                    Consistency::LocalQuorum => vec![1 + value % 3, 4 + value % 3],
+                    _ => Vec::new(),
+                };
+                cluster.lose = Box::new(move |_, to, message| {
+                    let writes = matches!(message, Message::Write { .. } | Message::Forwarded { .. });
+                    writes && spared.contains(&to.0)
+                });
+                let text = format!("INSERT INTO t (k, c, v) VALUES ('p', 1, '{value}')");
+                let request = cluster.write(writer, &text, write);
+                cluster.advance(Duration::from_millis(100));
+                let answered = cluster.reply(request);
+                cluster.lose = Box::new(|_, _, _| false);
+                if answered == Some(Ok(Response::Written)) {
+                    let rows = cluster.rows(reader, SELECT, read);
+                    assert_eq!(rows, [value.to_string()], "{write} through {writer}, {read} through {reader}");
+                }
+                cluster.advance(TIMEOUT);
+            }
+        }
+    }
 }

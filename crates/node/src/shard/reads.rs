@@ -366,6 +366,10 @@ mod scans_tests;
 mod data_centers_tests;
 
 #[cfg(test)]
+#[path = "filtering_tests.rs"]
+mod filtering_tests;
+
+#[cfg(test)]
 #[path = "speculation_tests.rs"]
 mod speculation_tests;
 

@@ -19,7 +19,9 @@ fn with(options: &str) -> Cluster {
 fn asked(cluster: &Cluster) -> (usize, usize) {
     let count = |wanted: bool| {
         let is = |flight: &&Flight| match flight {
-            Flight::Message { envelope, .. } => matches!(envelope.message, Message::Read { digest, .. } if digest == wanted),
+            Flight::Message { envelope, .. } => {
+                matches!(envelope.message, Message::Read { digest, .. } if digest == wanted)
+            }
             Flight::Storage { .. } => false,
         };
         cluster.flights.iter().filter(is).count()
@@ -73,7 +75,8 @@ fn speculative_retry_after_a_fixed_delay_waits_for_exactly_that() {
 #[test]
 fn speculative_retry_by_percentile_learns_how_long_reads_take() {
     let mut cluster = with("speculative_retry = '99p'");
-    // Until enough is known the node's own delay counts: 50 ms. Then reads, which take no time here, are late after 1 ms.
+    // Until enough is known the node's own delay counts: 50 ms. Then reads, which take no time here, are late after
+    // 1 ms.
     for (read_before, quick) in [(0, false), (70, true)] {
         cluster.lose = Box::new(|_, _, _| false);
         (0..read_before).for_each(|_| assert_eq!(cluster.rows(1, SELECT, QUORUM), ["x"]));

@@ -1,8 +1,9 @@
 //! Oracle: the acknowledged floor.
 //!
 //! Proves: a read of `r` replicas that begins after a write was acknowledged by `w` of `n`, `r + w > n`, sees
-//! that write or one later in the order of reconciliation that somebody tried; over data centres likewise. Since the floor outlives every
-//! crash, it is durability too: what was acknowledged before a power loss must be read after it.
+//! that write or one later in the order of reconciliation that somebody tried, and likewise over data centres.
+//! Since the floor outlives every crash, it is durability too: what was acknowledged before a power loss must be
+//! read after it.
 //!
 //! Not more, because: requests at `r + w <= n` promise nothing (ONE after ONE); a write whose outcome is
 //! unknown may appear at any time, or never; and last-write-wins by timestamps is what is promised, not the

@@ -101,7 +101,8 @@ mod tests {
             Consistency::LocalQuorum,
             Consistency::EachQuorum,
         ];
-        let places = |count: usize| LEVELS.into_iter().flat_map(move |level| (0..count).map(move |place| (level, place)));
+        let places =
+            |count: usize| LEVELS.into_iter().flat_map(move |level| (0..count).map(move |place| (level, place)));
         for replicas in [vec![3], vec![1], vec![3, 3], vec![3, 2], vec![2, 1], vec![1, 1], vec![2, 2, 1]] {
             let replicas = Replicas(replicas);
             for (a, b) in places(replicas.0.len()).flat_map(|a| places(replicas.0.len()).map(move |b| (a, b))) {

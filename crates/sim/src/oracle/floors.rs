@@ -134,9 +134,14 @@ mod tests {
     #[test]
     fn reads_and_writes_that_share_a_replica_are_bound_and_others_are_not() {
         use Consistency::{One, Three, Two};
-        for (on, read, bound) in
-            [(Two, Two, true), (One, Three, true), (Three, One, true), (One, Two, false), (Two, One, false), (One, One, false)]
-        {
+        for (on, read, bound) in [
+            (Two, Two, true),
+            (One, Three, true),
+            (Three, One, true),
+            (One, Two, false),
+            (Two, One, false),
+            (One, One, false),
+        ] {
             let replicas = Replicas(vec![3]);
             let (on, read) = (replicas.coverage(on, 0), replicas.coverage(read, 0));
             let mut floors = Floors::new(replicas);
