@@ -19,3 +19,4 @@ mod indexes;
 mod process;
 mod scans;
 mod sick_disk;
+mod transactions;

@@ -171,6 +171,21 @@ def check_statements(session):
     rows = [{"p": 1, "c": c, "v": f"v{c}"} for c in range(1000)]
     results = execute_concurrent_with_args(session, insert, rows, concurrency=100)
     assert all(success for success, _ in results)
+    conditional = session.prepare("INSERT INTO pages (p, c, v) VALUES (?, ?, ?) IF NOT EXISTS")
+    assert session.execute(conditional, [9, 9, "first"]).was_applied
+    refused = session.execute(conditional, [9, 9, "second"])
+    assert not refused.was_applied and refused.one().v == "first", refused.one()
+    update = SimpleStatement(
+        "UPDATE pages SET v = 'third' WHERE p = 9 AND c = 9 IF v = 'first'",
+        serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
+    )
+    assert session.execute(update).was_applied
+    assert not session.execute(update).was_applied
+    serial = SimpleStatement(
+        "SELECT v FROM pages WHERE p = 9", consistency_level=ConsistencyLevel.SERIAL
+    )
+    assert session.execute(serial).one().v == "third"
+    session.execute("DELETE FROM pages WHERE p = 9 AND c = 9 IF EXISTS")
     query = SimpleStatement("SELECT c, v FROM pages WHERE p = 1", fetch_size=99)
     found = [(row.c, row.v) for row in session.execute(query)]
     assert found == [(c, f"v{c}") for c in reversed(range(1000))], found[:3]
