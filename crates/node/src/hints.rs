@@ -371,7 +371,12 @@ impl Hints {
             }
             let op = next_op();
             for to in &nodes {
-                actions.push(HintAction::Send { to: *to, op, mutation: hint.hint.mutation.clone(), purpose: purpose.clone() });
+                actions.push(HintAction::Send {
+                    to: *to,
+                    op,
+                    mutation: hint.hint.mutation.clone(),
+                    purpose: purpose.clone(),
+                });
             }
             hint.progress = Progress::Sent(op, nodes);
             self.sent.insert(op, (target, index));

@@ -112,7 +112,8 @@ impl Request {
     /// The request after it has waited for so long; `None` when its time is over, and it need not be begun.
     #[must_use]
     pub fn after(mut self, waited: Duration) -> Option<Request> {
-        let (Request::Write { timeout, .. } | Request::Read { timeout, .. }) = &mut self;
+        let (Request::Write { timeout, .. } | Request::Conditional { timeout, .. } | Request::Read { timeout, .. }) =
+            &mut self;
         *timeout = timeout.checked_sub(waited).filter(|left| !left.is_zero())?;
         Some(self)
     }

@@ -36,8 +36,7 @@ pub mod virtual_tables;
 pub use config::{Durability, HintPolicy, ShardConfig};
 pub use garbage::{GarbageSchedule, TableLoad};
 pub use io::{
-    Effect, Envelope, Input, Message, OpId, Refusal, Request, RequestId, Response, StorageRequest, Stored,
-    WritePurpose,
+    Effect, Envelope, Input, Message, OpId, Refusal, Request, RequestId, Response, StorageRequest, Stored, WritePurpose,
 };
 pub use planted::Planted;
 pub use register::{Commit, PaxosAnswer, PaxosRequest, PaxosStep, Promised, Proposal};

@@ -15,7 +15,8 @@ use model::codec::{CodecError, Decode, Encode, Reader, put_option, put_sequence,
 use model::limits::KEY_BYTES_MAX;
 use model::local::{LocalWrite, register_key};
 use model::{Mutation, NodeId, PartitionKey, ReadCommand, ReadData, TableId, Token};
-use paxos::{Accepted, Acceptor, Ballot, Nack};
+pub use paxos::{Accepted, Ballot};
+use paxos::{Acceptor, Nack};
 use std::sync::Arc;
 
 use crate::replica::is_storable;
@@ -132,12 +133,25 @@ pub struct Promised {
     pub data: ReadData,
 }
 
+impl Promised {
+    /// Bytes of what it carries.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let proposals = self.accepted.iter().chain(&self.committed);
+        let mutations = proposals.filter_map(|proposal| proposal.value.mutation.as_ref());
+        let rows = self.data.rows.iter().map(|(clustering, row)| clustering.len() + row.len()).sum::<usize>();
+        rows + mutations.map(|mutation| mutation.bytes()).sum::<usize>()
+    }
+}
+
 impl PaxosRequest {
     /// True when a peer's request makes sense: what it asks to store and to read is of its partition and valid.
     pub(crate) fn is_valid(&self) -> bool {
         let of_partition = |table: TableId, partition: &PartitionKey| {
             partition.bytes.len() <= KEY_BYTES_MAX
-                && table == self.table && *partition == self.partition && Token::of(&partition.bytes) == partition.token
+                && table == self.table
+                && *partition == self.partition
+                && Token::of(&partition.bytes) == partition.token
         };
         match &self.step {
             PaxosStep::Prepare { command, .. } => {
@@ -160,7 +174,8 @@ impl PaxosRequest {
     }
 
     /// Bytes of what it carries.
-    pub(crate) fn bytes(&self) -> usize {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         match &self.step {
             PaxosStep::Propose { proposal, .. } => proposal.mutation.as_ref().map_or(0, |mutation| mutation.bytes()),
             PaxosStep::Prepare { .. } => 0,
@@ -313,10 +328,9 @@ impl Decode for PaxosRequest {
         let (table, partition) = (TableId::decode(reader)?, PartitionKey::decode(reader)?);
         let (data_center, acceptors) = (reader.option()?, reader.sequence()?);
         let step = match reader.u8()? {
-            0 => PaxosStep::Prepare {
-                ballot: Ballot::decode(reader)?,
-                command: Arc::new(ReadCommand::decode(reader)?),
-            },
+            0 => {
+                PaxosStep::Prepare { ballot: Ballot::decode(reader)?, command: Arc::new(ReadCommand::decode(reader)?) }
+            }
             1 => PaxosStep::Propose { ballot: Ballot::decode(reader)?, proposal: Proposal::decode(reader)? },
             _ => return Err(CodecError::Invalid("step of Paxos")),
         };

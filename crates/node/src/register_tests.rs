@@ -1,9 +1,9 @@
 //! What registers promise, accept and remember, and the forms of what is said about them.
 
 use super::*;
-use model::{Record, RecordKey, Row, TableId};
-use model::row::Cell;
 use model::ColumnId;
+use model::row::Cell;
+use model::{Record, RecordKey, Row, TableId};
 use proptest::prelude::*;
 
 fn ballot(round: u64, node: u128) -> Ballot {
@@ -68,9 +68,8 @@ fn a_ballot() -> impl Strategy<Value = Ballot> {
 }
 
 fn a_proposal() -> impl Strategy<Value = Proposal> {
-    (a_ballot(), prop::collection::vec(a_ballot(), 0..4), any::<Option<u8>>()).prop_map(|(origin, history, value)| {
-        Proposal { origin, history, mutation: value.map(mutation) }
-    })
+    (a_ballot(), prop::collection::vec(a_ballot(), 0..4), any::<Option<u8>>())
+        .prop_map(|(origin, history, value)| Proposal { origin, history, mutation: value.map(mutation) })
 }
 
 fn an_accepted() -> impl Strategy<Value = Option<Accepted<Proposal>>> {

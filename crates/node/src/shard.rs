@@ -750,14 +750,7 @@ impl Shard {
         }
     }
 
-    fn apply(
-        &mut self,
-        out: &mut Out<'_>,
-        to: NodeId,
-        answer: OpId,
-        mutation: Arc<Mutation>,
-        purpose: &WritePurpose,
-    ) {
+    fn apply(&mut self, out: &mut Out<'_>, to: NodeId, answer: OpId, mutation: Arc<Mutation>, purpose: &WritePurpose) {
         match purpose {
             WritePurpose::Commit(commit) => return self.commit_asked(out, to, answer, mutation, commit.clone()),
             WritePurpose::Hint | WritePurpose::ReadRepair => self.registers.disturb(&mutation),

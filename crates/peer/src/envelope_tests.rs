@@ -6,6 +6,7 @@ use model::read::Slice;
 use model::scan::{PositionWithin, ScanPosition};
 use model::schema::IndexedPart;
 use model::{Cell, ColumnId, IndexTarget, IndexedRow, NodeId, PartitionKey, Record, Row, TableId, Token, TokenRange};
+use node::register::{Accepted, Ballot, PaxosStep, Promised, Proposal};
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -124,9 +125,20 @@ fn looked_up() -> impl Strategy<Value = IndexData> {
     })
 }
 
+fn ballot(round: u64) -> Ballot {
+    Ballot { round, node: NodeId(u128::from(round) << 70) }
+}
+
+fn proposal(round: u64, mutation: Option<Mutation>) -> Proposal {
+    Proposal { origin: ballot(round), history: vec![ballot(1)], mutation: mutation.map(Arc::new) }
+}
+
 fn any_message() -> impl Strategy<Value = Message> {
     let op = || any::<u64>().prop_map(OpId);
-    let purposes = [WritePurpose::Client, WritePurpose::ReadRepair, WritePurpose::Hint];
+    let commit = Arc::new(Commit { ballot: ballot(9), origin: ballot(7), history: vec![ballot(3), ballot(5)] });
+    let purposes = [WritePurpose::Client, WritePurpose::ReadRepair, WritePurpose::Hint, WritePurpose::Commit(commit)];
+    let change =
+        || (any::<u64>(), prop::option::of(mutation())).prop_map(|(round, mutation)| proposal(round, mutation));
     let refusal = prop_oneof![
         any::<u64>().prop_map(|epoch| Refusal::NotReplica(Epoch(epoch))),
         Just(Refusal::Overloaded),
@@ -142,6 +154,28 @@ fn any_message() -> impl Strategy<Value = Message> {
             .prop_map(|(op, mutation, targets)| Message::Forward { op, mutation: Arc::new(mutation), targets }),
         (op(), mutation(), any::<u128>().prop_map(NodeId)).prop_map(|(op, mutation, coordinator)| {
             Message::Forwarded { op, mutation: Arc::new(mutation), coordinator }
+        }),
+        (op(), command(), any::<u64>(), change(), any::<bool>()).prop_map(
+            |(op, command, round, proposal, prepares)| {
+                let (table, partition) = (command.table, command.partition.clone());
+                let step = match prepares {
+                    true => PaxosStep::Prepare { ballot: ballot(round), command: Arc::new(command) },
+                    false => PaxosStep::Propose { ballot: ballot(round), proposal },
+                };
+                let (data_center, acceptors) = (prepares.then(|| "dc".to_owned()), vec![NodeId(1), NodeId(2)]);
+                let request = Arc::new(PaxosRequest { table, partition, data_center, acceptors, step });
+                Message::Paxos { op, request }
+            }
+        ),
+        (op(), prop::option::of(change()), any::<u64>(), 0..3).prop_map(|(op, accepted, round, kind)| {
+            let accepted = accepted.map(|value| Accepted { ballot: ballot(round), value });
+            let promised = Promised { accepted, committed: None, data: ReadData::default() };
+            let answer = match kind {
+                0 => PaxosAnswer::Promised(Box::new(promised)),
+                1 => PaxosAnswer::Accepted,
+                _ => PaxosAnswer::Preempted { by: ballot(round) },
+            };
+            Message::PaxosAnswered { op, answer }
         }),
         prop::collection::vec(op(), 1..5).prop_map(|ops| Message::Written { ops }),
         (op(), command(), any::<bool>()).prop_map(|(op, command, digest)| Message::Read {
@@ -169,9 +203,10 @@ fn what_the_protocol_does_not_allow_is_refused_by_name() {
     assert_eq!(refused(proto::Envelope { epoch: 1, message: None }), "Envelope.message is missing");
     let mutation =
         Mutation { table: TableId(1), partition: PartitionKey::new(Bytes::new()), records: vec![] }.to_bytes();
-    let write = |purpose| proto::Write { op: 1, mutation: mutation.clone(), purpose };
+    let write = |purpose| proto::Write { op: 1, mutation: mutation.clone(), purpose, commit: Bytes::new() };
     assert_eq!(refused(body(Body::Write(write(0)))), "Write.purpose is missing");
     assert_eq!(refused(body(Body::Write(write(9)))), "Write.purpose is 9, which is not known");
+    assert_eq!(refused(body(Body::Write(write(4)))), "Write.commit cannot be read: the bytes end too early");
     let short = proto::Digest { op: 1, digest: Bytes::from_static(b"short") };
     assert_eq!(refused(body(Body::Digest(short))), "Digest.digest does not have 16 bytes");
     let stranger = Bytes::from_static(b"7");
@@ -181,7 +216,7 @@ fn what_the_protocol_does_not_allow_is_refused_by_name() {
     assert_eq!(refused(body(Body::Forwarded(forwarded))), "Forwarded.coordinator does not have 16 bytes");
     let mut longer = mutation.to_vec();
     longer.push(0);
-    let trailing = proto::Write { op: 1, mutation: longer.into(), purpose: 1 };
+    let trailing = proto::Write { op: 1, mutation: longer.into(), purpose: 1, commit: Bytes::new() };
     assert_eq!(refused(body(Body::Write(trailing))), "Write.mutation cannot be read: 1 bytes too many");
     let empty = proto::Read { op: 1, command: Bytes::new(), digest: false };
     assert_eq!(refused(body(Body::Read(empty))), "Read.command cannot be read: the bytes end too early");
@@ -286,7 +321,9 @@ proptest! {
         }
         let compact = Bytes::from(compact);
         let bodies = [
-            Body::Write(proto::Write { op: 1, mutation: compact.clone(), purpose: number }),
+            Body::Write(proto::Write { op: 1, mutation: compact.clone(), purpose: number, commit: compact.clone() }),
+            Body::Paxos(proto::Paxos { op: 1, request: compact.clone() }),
+            Body::PaxosAnswered(proto::PaxosAnswered { op: 1, answer: compact.clone() }),
             Body::Read(proto::Read { op: 1, command: compact.clone(), digest: false }),
             Body::Data(proto::Data { op: 1, data: compact.clone() }),
             Body::Scan(proto::Scan { op: 1, command: compact.clone() }),

@@ -215,9 +215,11 @@ impl ConditionalWrite {
         if self.is_of_existence() {
             return all_columns(table);
         }
-        let is_key =
-            |place: &usize| matches!(table.columns[*place].kind, ColumnKind::PartitionKey(_) | ColumnKind::Clustering(..));
-        let mut shown: Vec<usize> = all_columns(table).into_iter().filter(|place| self.is_batch && is_key(place)).collect();
+        let is_key = |place: &usize| {
+            matches!(table.columns[*place].kind, ColumnKind::PartitionKey(_) | ColumnKind::Clustering(..))
+        };
+        let mut shown: Vec<usize> =
+            all_columns(table).into_iter().filter(|place| self.is_batch && is_key(place)).collect();
         for own in &self.conditions {
             for column in own.conditions.columns(table) {
                 if !shown.contains(&column) {
@@ -257,9 +259,8 @@ impl ConditionalWrite {
         for column in of_static {
             static_values.extend(column_value(column, Some(static_row), now_seconds)?.map(|value| (column.id, value)));
         }
-        let static_value = |column: &Column| {
-            static_values.iter().find(|(id, _)| *id == column.id).map(|(_, value)| value.clone())
-        };
+        let static_value =
+            |column: &Column| static_values.iter().find(|(id, _)| *id == column.id).map(|(_, value)| value.clone());
         let mut result = Vec::new();
         for (clustering, row) in rows {
             let clustering = decode_clustering(table, clustering).map_err(broken)?;

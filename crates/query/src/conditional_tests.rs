@@ -142,7 +142,10 @@ fn a_batch_is_applied_when_all_its_conditions_hold_and_shows_all_its_rows() {
     assert_eq!(answer(&[ROW], &batch(&format!("{first}; {third};"))), "[applied] k c v w: False 1 1 5 6");
     let fourth = "INSERT INTO t (k, c) VALUES (1, 3) IF NOT EXISTS";
     assert_eq!(answer(&[ROW], &batch(&format!("{third}; {fourth};"))), "[applied]: False");
-    assert_eq!(answer(&[STATIC], &batch("UPDATE t SET s = 1 WHERE k = 1 IF s = 2;")), "[applied] k c s: False 1 null 9");
+    assert_eq!(
+        answer(&[STATIC], &batch("UPDATE t SET s = 1 WHERE k = 1 IF s = 2;")),
+        "[applied] k c s: False 1 null 9"
+    );
 }
 
 #[test]

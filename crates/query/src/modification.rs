@@ -3,8 +3,8 @@
 //! Counters are checked like everything else and then refused by their name.
 
 use crate::ast::{
-    Assignment, Batch, BatchKind, Comparand, Condition, Delete, DeletedColumn, Insert, InsertedValues, Modification, Name, Operation,
-    Operator, QualifiedName, Relation, Subject, Term, TermKind, Update, Using,
+    Assignment, Batch, BatchKind, Comparand, Condition, Delete, DeletedColumn, Insert, InsertedValues, Modification,
+    Name, Operation, Operator, QualifiedName, Relation, Subject, Term, TermKind, Update, Using,
 };
 use crate::binder::Binder;
 use crate::change::{Change, key_type};

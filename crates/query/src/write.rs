@@ -227,7 +227,8 @@ impl WritePlan {
     pub(crate) fn is_idempotent(&self) -> bool {
         let mut changes = self.static_changes.iter().chain(&self.changes);
         // What a condition asks is another question the second time.
-        self.conditions.is_none() && changes.all(|(index, change)| change.is_idempotent(&self.table.columns[*index].cql_type))
+        self.conditions.is_none()
+            && changes.all(|(index, change)| change.is_idempotent(&self.table.columns[*index].cql_type))
     }
 
     /// The writes, one for each partition. `values` are what columns and keys are written from, `using` what USING

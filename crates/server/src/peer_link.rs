@@ -14,6 +14,7 @@ use ::peer::{Batch, Hello, Priority, encode_membership, encode_node, proto::v1 a
 use futures::task::AtomicWaker;
 use model::NodeId;
 use node::io::{Envelope, Message};
+use node::register::PaxosAnswer;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -59,6 +60,11 @@ impl Outgoing {
             Outgoing::Node(Envelope { message: Message::Data { data, .. }, .. }) => {
                 data.rows.iter().map(|(clustering, row)| clustering.len() + row.len() + 8).sum()
             }
+            Outgoing::Node(Envelope { message: Message::Paxos { request, .. }, .. }) => 64 + request.bytes(),
+            Outgoing::Node(Envelope {
+                message: Message::PaxosAnswered { answer: PaxosAnswer::Promised(promised), .. },
+                ..
+            }) => 64 + promised.bytes(),
             Outgoing::Node(_) | Outgoing::Membership(_) => 64,
         }
     }

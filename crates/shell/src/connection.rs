@@ -188,10 +188,8 @@ impl Connection {
         resume: Option<Bytes>,
         timeout: Option<Duration>,
     ) -> Result<Executed, ConnectionError> {
-        let mut statement = Statement::new(text)
-            .consistency(self.consistency)
-            .serial_consistency(self.serial)
-            .trace(self.tracing);
+        let mut statement =
+            Statement::new(text).consistency(self.consistency).serial_consistency(self.serial).trace(self.tracing);
         if let Some(rows) = page_rows {
             statement = statement.page_size(rows);
         }

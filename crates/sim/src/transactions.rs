@@ -392,12 +392,7 @@ impl Run {
             Ok(Bound::Conditional(write)) => {
                 let levels = [Consistency::Any, Consistency::One, Consistency::Quorum, Consistency::Quorum];
                 let consistency = levels[self.rng.index(levels.len())];
-                Some(Request::Conditional {
-                    write: Box::new(write),
-                    consistency,
-                    serial: Consistency::Serial,
-                    timeout,
-                })
+                Some(Request::Conditional { write: Box::new(write), consistency, serial: Consistency::Serial, timeout })
             }
             other => unreachable!("{text}: {other:?}"),
         }
@@ -450,7 +445,11 @@ impl Run {
             }
         };
         let time = self.world.time();
-        self.world.trace.tell(time, Subject::World, format!("r{} {operation:?} since {}", flight.register, flight.called));
+        self.world.trace.tell(
+            time,
+            Subject::World,
+            format!("r{} {operation:?} since {}", flight.register, flight.called),
+        );
         self.histories[flight.register].push(Entry { called: flight.called, returned, operation });
     }
 }

@@ -167,8 +167,7 @@ pub(crate) fn examine(promises: &BTreeMap<NodeId, Promised>, acceptors: &[NodeId
     {
         return Found::InProgress(highest.value.clone());
     }
-    let is_at_last =
-        |promised: &Promised| promised.committed.as_ref().map(|committed| committed.ballot) == last_ballot;
+    let is_at_last = |promised: &Promised| promised.committed.as_ref().map(|committed| committed.ballot) == last_ballot;
     let nodes: Vec<NodeId> =
         promises.iter().filter(|(_, promised)| is_at_last(promised)).map(|(node, _)| *node).collect();
     match last {
@@ -235,12 +234,9 @@ impl Transaction {
     pub(crate) fn timeout(&self) -> RequestError {
         let (received, required) = (self.answers(), self.quorum as u32);
         match &self.work {
-            Work::Read { .. } => RequestError::ReadTimeout {
-                consistency: self.serial,
-                received,
-                required,
-                data_present: received > 0,
-            },
+            Work::Read { .. } => {
+                RequestError::ReadTimeout { consistency: self.serial, received, required, data_present: received > 0 }
+            }
             Work::Write { .. } if self.is_open() => {
                 RequestError::CasWriteUnknown { consistency: self.serial, received, required }
             }

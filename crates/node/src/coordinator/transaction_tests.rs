@@ -2,8 +2,8 @@
 
 use super::*;
 use bytes::Bytes;
-use model::{Mutation, Record, RecordKey, Row, TableId};
 use model::codec::Encode;
+use model::{Mutation, Record, RecordKey, Row, TableId};
 
 fn ballot(round: u64) -> Ballot {
     Ballot { round, node: NodeId(round.into()) }
@@ -21,8 +21,7 @@ fn proposal(round: u64, is_change: bool) -> Proposal {
 fn promises(of: &[(u64, Option<(u64, bool)>)]) -> BTreeMap<NodeId, Promised> {
     let promised = |(committed, accepted): &(u64, Option<(u64, bool)>)| Promised {
         accepted: accepted.map(|(round, change)| Accepted { ballot: ballot(round), value: proposal(round, change) }),
-        committed: (*committed > 0)
-            .then(|| Accepted { ballot: ballot(*committed), value: proposal(*committed, true) }),
+        committed: (*committed > 0).then(|| Accepted { ballot: ballot(*committed), value: proposal(*committed, true) }),
         data: ReadData::default(),
     };
     of.iter().zip(1..).map(|(of, id)| (NodeId(id), promised(of))).collect()

@@ -60,9 +60,15 @@ enum Stage {
         disturbed: bool,
     },
     /// A proposal is being synced.
-    Accepting { asker: Asker },
+    Accepting {
+        asker: Asker,
+    },
     /// A change is being merged.
-    Merging { asker: Asker, commit: Arc<Commit>, mutation: Arc<Mutation> },
+    Merging {
+        asker: Asker,
+        commit: Arc<Commit>,
+        mutation: Arc<Mutation>,
+    },
     /// That it is merged is being synced.
     Remembering,
 }

@@ -42,7 +42,9 @@ fn answers(cluster: &mut Cluster) -> Vec<(u64, String)> {
             said.push(match &envelope.message {
                 Message::PaxosAnswered { op, answer: PaxosAnswer::Promised(_) } => (op.0, "promised".to_owned()),
                 Message::PaxosAnswered { op, answer: PaxosAnswer::Accepted } => (op.0, "accepted".to_owned()),
-                Message::PaxosAnswered { op, answer: PaxosAnswer::Preempted { by } } => (op.0, format!("by {}", by.round)),
+                Message::PaxosAnswered { op, answer: PaxosAnswer::Preempted { by } } => {
+                    (op.0, format!("by {}", by.round))
+                }
                 Message::Refused { op, reason } => (op.0, format!("{reason:?}")),
                 other => panic!("{other:?}"),
             });

@@ -396,9 +396,7 @@ impl Shard {
                 let nodes = promises.keys().copied().collect();
                 self.decide(out, id, ballot, nodes, None, true, false);
             }
-            Found::Lacking(_) | Found::Ready { sealed: false, .. }
-                if waits && !self.is_decided_at_once(id, &found) =>
-            {
+            Found::Lacking(_) | Found::Ready { sealed: false, .. } if waits && !self.is_decided_at_once(id, &found) => {
                 self.be_patient(out, id);
             }
             Found::Lacking(last) if self.config.is_planted(Planted::StaleCommitTrusted) => {

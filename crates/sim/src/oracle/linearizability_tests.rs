@@ -33,7 +33,11 @@ fn operations_one_after_the_other() {
     bad(vec![entry(0, 1, cas(None, 1, true)), entry(2, 3, Read(None))]);
     bad(vec![entry(0, 1, cas(None, 1, true)), entry(2, 3, cas(1, 2, false))]);
     bad(vec![entry(0, 1, cas(None, 1, true)), entry(2, 3, cas(None, 2, true))]);
-    good(vec![entry(0, 1, cas(None, 1, true)), entry(2, 3, Increment { applied: Some(true) }), entry(4, 5, Read(Some(2)))]);
+    good(vec![
+        entry(0, 1, cas(None, 1, true)),
+        entry(2, 3, Increment { applied: Some(true) }),
+        entry(4, 5, Read(Some(2))),
+    ]);
 }
 
 #[test]
