@@ -695,8 +695,7 @@ def options():
 
 
 def conditions():
-    matrix = Matrix("conditions", "Every type in conditions: a later capability.")
-    matrix.lines.insert(2, "--@ later lightweight transactions")
+    matrix = Matrix("conditions", "Every type in conditions.")
     for kind in KEYS:
         low, middle, high = PLAIN[kind]
         matrix.case(f"conditions_on_{kind}", ["3.27", "3.28", row(kind)],

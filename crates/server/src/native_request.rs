@@ -9,7 +9,7 @@ use crate::shard_loop::Outcome;
 use crate::statements::{ResultShape, Statement, native_columns};
 use crate::trace::{Trace, Traced};
 use bytes::Bytes;
-use model::RequestError;
+use model::{Consistency, RequestError};
 use native::envelope::Extras;
 use native::event::ChangeType;
 use native::rows::Columns;

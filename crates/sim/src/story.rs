@@ -239,7 +239,7 @@ impl Story {
                 };
                 Ok(rows.iter().map(value).collect())
             }
-            Response::Written => self.fail("a read was answered as a write"),
+            Response::Written | Response::Conditional(_) => self.fail("a read was answered as a write"),
         }
     }
 }

@@ -35,6 +35,9 @@ const BOOT_MICROS: u64 = 120_000_000;
 /// Once everything is healed, everything is decided within this time.
 const GRACE_MICROS: u64 = 30_000_000;
 
+/// Clients go on for so long once everything is healed.
+const HEALED_MICROS: u64 = 5_000_000;
+
 /// Steps of the search for an order of the history of one register.
 const STEPS_MAX: u64 = 20_000_000;
 
@@ -143,8 +146,8 @@ impl Run {
         let plan = FaultPlan::draw(rng.fork(), machines, build.durability);
         let world = World::new(build, plan.network.clone(), rng.next_u64(), options.full);
         let mut chosen = |choices: &[u64]| choices[rng.index(choices.len())];
-        let (clients, registers) = (chosen(&[3, 6, 12]) as usize, chosen(&[1, 2, 4]) as usize);
-        let (think, timeout) = (chosen(&[1_000, 10_000, 50_000]), Duration::from_millis(chosen(&[200, 1_000, 3_000])));
+        let (clients, registers) = (chosen(&[4, 10, 20]) as usize, chosen(&[1, 2, 4]) as usize);
+        let (think, timeout) = (chosen(&[100, 1_000, 10_000]), Duration::from_millis(chosen(&[200, 1_000, 3_000])));
         Run {
             world,
             plan,
@@ -194,7 +197,7 @@ impl Run {
         self.advance(until, |_| false)?;
         self.faults_on = false;
         self.world.heal();
-        let until = self.world.time() + GRACE_MICROS;
+        let until = self.world.time() + HEALED_MICROS;
         self.advance(until, |_| false)?;
         self.clients_work = false;
         self.advance(self.world.time() + GRACE_MICROS, |run| run.flights.is_empty())?;
