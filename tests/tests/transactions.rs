@@ -115,7 +115,7 @@ fn registers_are_linearizable_while_nodes_are_killed_and_stopped() {
         known += history.iter().filter(|entry| entry.returned.is_some()).count();
     }
     println!("{known} operations decided, {unknown} unknown");
-    assert!(history.len() == REGISTERS as usize && known > 300, "{known} operations decided");
+    assert!(history.len() == REGISTERS as usize && known > 100, "{known} operations decided");
 }
 
 #[test]
