@@ -359,7 +359,8 @@ mod tests {
         op.hint_ended(NodeId(1), false);
         op.hint_ended(NodeId(2), false);
         op.hint_ended(NodeId(3), false);
-        let Verdict { answer: Some((_, Err(RequestError::WriteFailure { failures: 3, .. }))), .. } = op.verdict() else {
+        let Verdict { answer: Some((_, Err(RequestError::WriteFailure { failures: 3, .. }))), .. } = op.verdict()
+        else {
             panic!("nobody has it")
         };
         let mut op = write(1);
