@@ -32,7 +32,7 @@ fn ring_of<'a>(members: impl Iterator<Item = &'a Member>) -> Vec<(Token, u128)> 
     ring
 }
 
-fn place(members: &BTreeMap<u128, Member>) -> impl Fn(u128) -> Place<'_> {
+fn place<'a>(members: &'a BTreeMap<u128, Member>) -> impl Fn(u128) -> Place<'a> {
     |node| Place { data_center: &members[&node].data_center, rack: &members[&node].rack }
 }
 

@@ -3,9 +3,7 @@
 
 use crate::error::{EncodeError, ProtocolError};
 use crate::version::Version;
-use crate::wire::{
-    Reader, put_bytes, put_consistency, put_flags, put_int, put_long, put_short_count, put_string,
-};
+use crate::wire::{Reader, put_bytes, put_consistency, put_flags, put_int, put_long, put_short_count, put_string};
 use bytes::Bytes;
 use model::Consistency;
 
