@@ -37,8 +37,6 @@ pub enum Planted {
     InProgressIgnored,
     /// A transaction decides by replicas that lack the last change.
     StaleCommitTrusted,
-    /// A read, or a refusal, is answered though something older may be chosen after it.
-    ReadUnsealed,
     /// A change counts as chosen with one acceptor less than a quorum.
     ChosenByOneLess,
     /// An acceptor accepts before it has synced that.
@@ -49,7 +47,7 @@ pub enum Planted {
 
 impl Planted {
     /// Every planted bug.
-    pub const ALL: [Planted; 19] = [
+    pub const ALL: [Planted; 18] = [
         Planted::QuorumMinusOne,
         Planted::LocalCountsRemote,
         Planted::EachCountsTogether,
@@ -65,7 +63,6 @@ impl Planted {
         Planted::CandidatesOfOne,
         Planted::InProgressIgnored,
         Planted::StaleCommitTrusted,
-        Planted::ReadUnsealed,
         Planted::ChosenByOneLess,
         Planted::AcceptedUnsynced,
         Planted::PreemptionDenied,

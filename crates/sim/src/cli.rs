@@ -95,7 +95,6 @@ pub fn planted_name(bug: Planted) -> &'static str {
         Planted::CandidatesOfOne => "candidates-of-one",
         Planted::InProgressIgnored => "in-progress-ignored",
         Planted::StaleCommitTrusted => "stale-commit-trusted",
-        Planted::ReadUnsealed => "read-unsealed",
         Planted::ChosenByOneLess => "chosen-by-one-less",
         Planted::AcceptedUnsynced => "accepted-unsynced",
         Planted::PreemptionDenied => "preemption-denied",

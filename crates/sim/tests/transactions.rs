@@ -69,11 +69,6 @@ mod planted {
     }
 
     #[test]
-    fn a_read_that_seals_nothing_is_caught() {
-        is_caught(Planted::ReadUnsealed);
-    }
-
-    #[test]
     fn a_majority_that_is_one_short_is_caught() {
         is_caught(Planted::ChosenByOneLess);
     }

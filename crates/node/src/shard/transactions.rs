@@ -14,7 +14,7 @@ use crate::coordinator::transaction::{AfterCommit, Fate, Found, Outcome, Purpose
 use crate::coordinator::write::WriteOp;
 use crate::io::{Message, OpId, Refusal, RequestId, Response, WritePurpose};
 use crate::planted::Planted;
-use crate::register::{PaxosAnswer, PaxosRequest, PaxosStep, Proposal};
+use crate::register::{PaxosAnswer, PaxosRequest, PaxosStep, Promised, Proposal};
 use bytes::Bytes;
 use membership::ClusterView;
 use model::error::FailureReason;
@@ -400,7 +400,9 @@ impl Shard {
                 self.be_patient(out, id);
             }
             Found::Lacking(last) if self.config.is_planted(Planted::StaleCommitTrusted) => {
-                let nodes = promises.keys().copied().collect();
+                let lacks = |promised: &Promised| promised.committed.as_ref() != Some(&last);
+                let lacking = promises.iter().filter(|(_, promised)| lacks(promised));
+                let nodes = lacking.map(|(node, _)| *node).collect();
                 self.decide(out, id, ballot, nodes, Some(last.value), true, false);
             }
             Found::Lacking(last) => self.commit(out, id, &last, AfterCommit::PrepareAgain),
@@ -465,7 +467,7 @@ impl Shard {
                 Err(Err(error)) => Outcome::Written(Err(error)),
             },
         };
-        if sealed || self.config.is_planted(Planted::ReadUnsealed) {
+        if sealed {
             return self.end_with(out, id, outcome);
         }
         if waits {
