@@ -33,21 +33,11 @@ pub enum Planted {
     RangeRepairSkipped,
     /// Of the answers of several replicas to a look-up in an index only the first counts.
     CandidatesOfOne,
-    /// A transaction passes over a change that is in progress.
-    InProgressIgnored,
-    /// A transaction decides by replicas that lack the last change.
-    StaleCommitTrusted,
-    /// A change counts as chosen with one acceptor less than a quorum.
-    ChosenByOneLess,
-    /// An acceptor accepts before it has synced that.
-    AcceptedUnsynced,
-    /// A transaction that another one preempted says that its change was not applied.
-    PreemptionDenied,
 }
 
 impl Planted {
     /// Every planted bug.
-    pub const ALL: [Planted; 18] = [
+    pub const ALL: [Planted; 13] = [
         Planted::QuorumMinusOne,
         Planted::LocalCountsRemote,
         Planted::EachCountsTogether,
@@ -61,11 +51,6 @@ impl Planted {
         Planted::RangeDropped,
         Planted::RangeRepairSkipped,
         Planted::CandidatesOfOne,
-        Planted::InProgressIgnored,
-        Planted::StaleCommitTrusted,
-        Planted::ChosenByOneLess,
-        Planted::AcceptedUnsynced,
-        Planted::PreemptionDenied,
     ];
 }
 

@@ -93,11 +93,6 @@ pub fn planted_name(bug: Planted) -> &'static str {
         Planted::RangeDropped => "range-dropped",
         Planted::RangeRepairSkipped => "range-repair-skipped",
         Planted::CandidatesOfOne => "candidates-of-one",
-        Planted::InProgressIgnored => "in-progress-ignored",
-        Planted::StaleCommitTrusted => "stale-commit-trusted",
-        Planted::ChosenByOneLess => "chosen-by-one-less",
-        Planted::AcceptedUnsynced => "accepted-unsynced",
-        Planted::PreemptionDenied => "preemption-denied",
     }
 }
 

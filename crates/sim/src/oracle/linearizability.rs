@@ -209,7 +209,3 @@ impl Model for Register {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "linearizability_tests.rs"]
-mod tests;

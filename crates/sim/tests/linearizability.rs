@@ -1,8 +1,8 @@
 //! The checker on histories that are known to be good and to be bad, and against one that tries all orders.
 
-use super::RegisterOperation::{CompareAndSet, Increment, Read};
-use super::*;
 use model::Rng;
+use sim::oracle::linearizability::RegisterOperation::{CompareAndSet, Increment, Read};
+use sim::oracle::linearizability::{Entry, Model, Register, RegisterOperation, Verdict, check};
 
 type History = Vec<Entry<RegisterOperation>>;
 
