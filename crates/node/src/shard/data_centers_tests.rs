@@ -34,6 +34,8 @@ fn writes_across(cluster: &Cluster) -> usize {
 #[test]
 fn a_write_goes_to_another_data_center_once_and_each_replica_there_answers_for_itself() {
     let mut cluster = Cluster::across(3, 3);
+    // The first write of a shard waits for a timestamp.
+    cluster.written(1, INSERT, ALL);
     for consistency in [ONE, QUORUM, LOCAL_QUORUM, EACH_QUORUM, ALL] {
         let request = cluster.write(1, INSERT, consistency);
         assert_eq!(writes_across(&cluster), 1);
@@ -181,6 +183,7 @@ fn a_late_replica_of_a_data_center_is_replaced_by_one_that_counts_there() {
 fn a_replica_that_cannot_be_reached_to_forward_is_gone_around() {
     for (lost, refuses) in [(4, false), (5, false), (6, false), (4, true), (5, true), (6, true)] {
         let mut cluster = Cluster::across(3, 3);
+        cluster.written(1, "INSERT INTO t (k, c, v) VALUES ('other', 1, 'x')", ALL);
         let request = cluster.write(1, INSERT, EACH_QUORUM);
         let op = cluster.flights.iter().find_map(|flight| match flight {
             Flight::Message { envelope, .. } => match &envelope.message {
