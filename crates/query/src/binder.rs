@@ -73,10 +73,9 @@ pub(crate) fn bind(
         }
         Statement::Describe(describe) => Plan::Describe(Box::new(Description::new(describe, keyspace))),
         Statement::Role(request) => Plan::Role(Box::new(RoleStatement::new(request.clone()))),
-        Statement::Explain { analyze: true, at, .. } => return Err(source.unsupported(*at, "EXPLAIN ANALYZE is")),
-        Statement::Explain { statement, .. } => {
-            let plan = binder.plan_of_data(statement)?;
-            Plan::Explain(Box::new(ExplainPlan { plan, columns: explain::columns() }))
+        Statement::Explain { analyze, statement, .. } => {
+            let (plan, analyze) = (binder.plan_of_data(statement)?, *analyze);
+            Plan::Explain(Box::new(ExplainPlan { plan, analyze, columns: explain::columns(analyze) }))
         }
         statement => binder.plan_of_data(statement)?,
     };

@@ -76,7 +76,7 @@ pub use describe::{
 };
 pub use description::{ClusterDescription, Description};
 pub use evaluation::EvaluationContext;
-pub use explain::{BoundExplain, Stage};
+pub use explain::{BoundExplain, Measured, Stage};
 pub use model::name::quote_name;
 pub use operand::{BoundValue, ColumnSpec};
 pub use prepared::{Bound, Prepared, PreparedKind};

@@ -4,6 +4,7 @@
 //! Invariant: they are looked up before the cluster's own keyspaces, which cannot have their names, and nothing
 //! writes to them.
 
+pub use model::schema::TRACES;
 use model::schema::{ClusteringOrder, Column, ColumnKind, Replication, Schema, SchemaChange, Table};
 use model::table_options::TableOptions;
 use model::{ColumnId, CqlType, TableId};
@@ -57,8 +58,6 @@ pub fn is_reserved(keyspace: &str) -> bool {
     RESERVED.contains(&keyspace)
 }
 
-/// The keyspace of traces. It is stored and replicated, since a client may ask any node for its trace.
-pub const TRACES: &str = "system_traces";
 /// For how long a trace is kept.
 const TRACE_SECONDS: u32 = 24 * 60 * 60;
 

@@ -7,7 +7,7 @@
 
 use crate::auth::{Authenticator, Login};
 use crate::clock::Clock;
-use crate::explain::explained;
+use crate::explain::{Analysis, explained, rows_of};
 use crate::member_loop::{MemberInput, Published};
 use crate::metrics::Metrics;
 use crate::native_clients::Clients;
@@ -122,6 +122,8 @@ pub(crate) enum Plan {
     Schema(SchemaChange),
     /// To membership or nowhere, by who asks for it.
     Role(RoleStatement, Login),
+    /// Where the statement in it goes, which is measured.
+    Analyze(Box<Analysis>),
     /// Nowhere: it is answered.
     Done(Answer),
 }
@@ -331,17 +333,18 @@ impl Executor {
                 let view = self.published.view.load();
                 let state = paging_state.as_ref();
                 let page = virtual_tables::describe(&self.facts(&view), &description, state, page_rows)?;
-                Plan::Done(Answer::Data(Response::Rows {
-                    rows: page.rows,
-                    paging_state: page.saved,
-                    warnings: Vec::new(),
-                }))
+                Plan::Done(Answer::Data(Response::own_rows(page.rows, page.saved)))
             }
             Bound::Role(statement) => Plan::Role(statement, login),
             Bound::Explain(explain) => {
                 let stages = explained(&explain, &self.published.view.load(), consistency);
-                let rows = stages.iter().map(query::Stage::values).collect();
-                Plan::Done(Answer::Data(Response::Rows { rows, paging_state: None, warnings: Vec::new() }))
+                if explain.analyze {
+                    let options =
+                        Options { consistency, timestamp, timeout: Some(timeout), page_rows, paging_state: None, login };
+                    Plan::Analyze(Box::new(Analysis { stages, statement: *explain.statement, options }))
+                } else {
+                    Plan::Done(Answer::Data(Response::own_rows(rows_of(&stages, false), None)))
+                }
             }
             Bound::Use(keyspace) => Plan::Done(Answer::Use(keyspace)),
             Bound::Schema(request) => {
@@ -370,7 +373,7 @@ impl Executor {
         let bytes = if page_rows == u32::MAX { u32::MAX } else { PAGE_BYTES_MAX as u32 };
         let limits = PageLimits { rows: page_rows, bytes };
         let page = virtual_tables::read(&facts, read, paging_state, limits, self.clock.now().wall)?;
-        Ok(Response::Rows { rows: page.rows, paging_state: page.saved, warnings: Vec::new() })
+        Ok(Response::own_rows(page.rows, page.saved))
     }
 
     /// Gives a request to the shard that takes it; a full inbox is an answer, and so is storage that
@@ -407,6 +410,8 @@ impl Executor {
             Plan::Writes(requests) => self.write_all(requests, trace).await.map(Answer::Data),
             Plan::Schema(change) => self.change_schema(change).await.map(Answer::Schema),
             Plan::Role(statement, login) => self.execute_role_statement(statement, login).await,
+            // It waits for the plans of the statement in it, which is no EXPLAIN.
+            Plan::Analyze(analysis) => Box::pin(self.analyze(*analysis, trace)).await,
             Plan::Shard(request) => {
                 let (sender, receiver) = oneshot::channel();
                 self.submit(request, ReplyTo::One(sender), trace.cloned());

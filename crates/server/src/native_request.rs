@@ -18,7 +18,7 @@ use native::{
     Batch, BatchKind, ConsistencyLevel, ErrorResponse, Execute, Prepare, Prepared, Query, QueryParameters, QueryResult,
     Request, Response, Rows, RowsMetadata, SchemaChange, SchemaTarget, StatementText, Values, Version, WriteType,
 };
-use node::io::Response as ShardResponse;
+use node::io::{ReadFigures, Response as ShardResponse};
 use query::{Bound, BoundValue, ColumnSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -276,10 +276,10 @@ pub(crate) async fn run_whole(
         Plan::Shard(request) => request,
         other => return executor.wait(other, trace).await,
     };
-    let (mut all, mut all_warnings, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let (mut all, mut all_warnings, mut bytes, mut figures) = (Vec::new(), Vec::new(), 0, ReadFigures::default());
     loop {
         let answer = executor.wait(Plan::Shard(request.clone()), trace).await?;
-        let Answer::Data(ShardResponse::Rows { rows, paging_state: next, warnings }) = answer else {
+        let Answer::Data(ShardResponse::Rows { rows, paging_state: next, warnings, figures: of_page }) = answer else {
             return Ok(answer);
         };
         bytes += rows.iter().flatten().map(|value| 4 + value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
@@ -291,11 +291,12 @@ pub(crate) async fn run_whole(
         }
         all.extend(rows);
         all_warnings.extend(warnings);
+        figures = figures.and(of_page);
         match (&mut request, next) {
             (node::io::Request::Read { paging_state, .. }, Some(next)) => *paging_state = Some(next),
             _ => {
                 let (rows, warnings) = (all, all_warnings);
-                return Ok(Answer::Data(ShardResponse::Rows { rows, paging_state: None, warnings }));
+                return Ok(Answer::Data(ShardResponse::Rows { rows, paging_state: None, warnings, figures }));
             }
         }
     }
