@@ -72,7 +72,7 @@ mod write;
 pub use definition::SchemaRequest;
 pub use describe::{
     describe_index, describe_keyspace, describe_schema, describe_table, describe_type, describe_whole_keyspace,
-    describe_whole_table, index_target,
+    describe_whole_table, index_target, partition_literal,
 };
 pub use description::{ClusterDescription, Description};
 pub use evaluation::EvaluationContext;

@@ -237,6 +237,16 @@ impl BoundRead {
         self.source.clone()
     }
 
+    /// The partitions that the read names by their keys, also those that it looks up in an index.
+    #[must_use]
+    pub fn partitions(&self) -> Option<&[PartitionKey]> {
+        match (&self.source, &self.index) {
+            (ReadSource::Partitions(keys), _) => Some(keys),
+            (ReadSource::Range(_), Some(index)) => index.partition.as_ref().map(std::slice::from_ref),
+            (ReadSource::Range(_), None) => None,
+        }
+    }
+
     /// The same read of other partitions.
     #[must_use]
     pub fn over(self, source: ReadSource) -> BoundRead {

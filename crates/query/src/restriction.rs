@@ -709,7 +709,7 @@ impl<'t> Restrictions<'t> {
         filtered.extend(self.of_others());
         let mut filters = Vec::new();
         let mut index_plan = None;
-        if let Some(Served { restriction, target, .. }) = index {
+        if let Some(&Served { restriction, target, .. }) = index {
             // Both ends of a range are looked up together.
             let together = |own: &&Served<'_>| {
                 own.target == target && own.restriction.is_slice() && restriction.is_slice()

@@ -189,6 +189,8 @@ fn of_the_cluster() -> Vec<Table> {
         table("system", "local", vec![("key", Text)], vec![], local),
         table("system", "peers", vec![("peer", Inet)], vec![], peers),
         table("system", "peers_v2", vec![("peer", Inet)], vec![("peer_port", Int)], peers_v2),
+        estimates("size_estimates", vec![]),
+        estimates("table_estimates", vec![("range_type", Text)]),
         table("system", "IndexInfo", vec![("table_name", Text)], vec![("index_name", Text)], vec![("value", Blob)]),
         // Without it cqlsh does not show what LIST answers. No hash of a password is in it.
         table(
@@ -211,6 +213,16 @@ fn of_the_cluster() -> Vec<Table> {
             vec![("logged_keyspace", Text), ("query_string", Text)],
         ),
     ]
+}
+
+/// A table of how much is in which range of tokens.
+fn estimates(name: &str, kind: Columns) -> Table {
+    use CqlType::{BigInt, Text};
+    let mut clustering = vec![("table_name", Text)];
+    clustering.extend(kind);
+    clustering.extend([("range_start", Text), ("range_end", Text)]);
+    let figures = vec![("mean_partition_size", BigInt), ("partitions_count", BigInt)];
+    table("system", name, vec![("keyspace_name", Text)], clustering, figures)
 }
 
 /// The options of a table or view.

@@ -19,12 +19,13 @@ use membership::ClusterView;
 use model::error::Applied;
 use model::limits::{PAGE_BYTES_MAX, PAGE_ROWS_DEFAULT, TABLES_MAX, TABLES_WARNED};
 use model::schema::{Schema, SchemaChange};
-use model::{Consistency, Epoch, NodeId, RequestError, TableId};
+use model::{Consistency, Epoch, Instant, NodeId, PartitionKey, RequestError, TableId, Token, TokenRange};
 use node::io::{Request, Response};
 use node::virtual_tables::{self, Facts};
-use node::{IndexBuild, Shard, Storage};
+use node::{IndexBuild, RangeEstimate, Shard, Storage};
 use parking_lot::Mutex;
 use query::{Bound, BoundValue, EvaluationContext, PageLimits, RoleStatement};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -39,6 +40,9 @@ pub(crate) const CQL_VERSION: &str = "3.4.7";
 
 /// Longest time to live of a request.
 const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+
+/// Large partitions of one statement that its client is told of.
+const LARGE_TOLD_MAX: usize = 3;
 
 /// What the node does with requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +177,16 @@ pub(crate) struct Executor {
     table_ids: Mutex<model::Rng>,
     phase: AtomicU8,
     calls: Mutex<Option<mpsc::Sender<()>>>,
+    /// How much is in ranges of tables, and when that was looked at.
+    estimates: Mutex<Estimates>,
 }
+
+/// By table and range.
+type Estimates = BTreeMap<(TableId, Token, Token), (Instant, RangeEstimate)>;
+/// For how long an estimate is given again: Cassandra makes new ones every five minutes.
+const ESTIMATE_KEPT: Duration = Duration::from_secs(60);
+/// How many are kept.
+const ESTIMATES_MAX: usize = 10_000;
 
 /// Held by a call while it is in work.
 pub(crate) type CallGuard = Option<mpsc::Sender<()>>;
@@ -195,6 +208,29 @@ impl virtual_tables::Live for Executor {
 
     fn index_builds(&self) -> Vec<IndexBuild> {
         self.store.index_builds()
+    }
+
+    fn estimate(&self, table: TableId, range: TokenRange) -> Option<RangeEstimate> {
+        let now = self.clock.now().monotonic;
+        let place = (table, range.start, range.end);
+        let mut estimates = self.estimates.lock();
+        if let Some((at, estimate)) = estimates.get(&place)
+            && now - *at < ESTIMATE_KEPT
+        {
+            return Some(*estimate);
+        }
+        let estimate = match self.store.estimate(table, range) {
+            Ok(estimate) => estimate,
+            Err(error) => {
+                tracing::debug!(%table, %error, "the size of a table is not estimated");
+                return None;
+            }
+        };
+        if estimates.len() >= ESTIMATES_MAX {
+            estimates.clear();
+        }
+        estimates.insert(place, (now, estimate));
+        Some(estimate)
     }
 }
 
@@ -235,6 +271,7 @@ impl Executor {
             table_ids,
             phase,
             calls,
+            estimates: Mutex::default(),
         }
     }
 
@@ -305,7 +342,8 @@ impl Executor {
     /// # Errors
     /// When a table that the node answers by itself cannot be read so.
     pub(crate) fn plan_bound(&self, bound: Bound, options: Options) -> Result<Planned, RequestError> {
-        let warnings = bound.warnings();
+        let mut warnings = bound.warnings();
+        warnings.extend(self.large_partitions(&bound));
         let timeout = options.timeout.unwrap_or(self.timeout).min(TIMEOUT_MAX);
         let Options { consistency, timestamp, page_rows, paging_state, login, .. } = options;
         let page_rows = match (&bound, page_rows) {
@@ -353,6 +391,32 @@ impl Executor {
             }
         };
         Ok(Planned { plan, warnings })
+    }
+
+    /// What the client should know of large partitions that a statement reads or writes, as far as this node has met
+    /// them.
+    fn large_partitions(&self, bound: &Bound) -> Vec<String> {
+        let told = |table: &model::schema::Table, partition: &PartitionKey| {
+            let bytes = self.store.large_partition(table.id, partition)?;
+            let (keyspace, name, key) = (&table.keyspace, &table.name, query::partition_literal(table, partition));
+            Some(format!(
+                "The partition {key} of {keyspace}.{name} has about {} MiB: one that grows without end slows its nodes \
+                 down, and cannot be divided among others",
+                bytes >> 20
+            ))
+        };
+        let of_write = |write: &query::BoundWrite| told(write.table(), write.partition());
+        match bound {
+            Bound::Write(write) => of_write(write).into_iter().collect(),
+            Bound::Writes(writes) | Bound::Batch(writes) => {
+                writes.iter().filter_map(of_write).take(LARGE_TOLD_MAX).collect()
+            }
+            Bound::Read(read) => match read.partitions() {
+                Some(keys) => keys.iter().filter_map(|key| told(read.table(), key)).take(LARGE_TOLD_MAX).collect(),
+                None => Vec::new(),
+            },
+            _ => Vec::new(),
+        }
     }
 
     fn facts<'a>(&'a self, view: &'a ClusterView) -> Facts<'a> {
