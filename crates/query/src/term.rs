@@ -809,8 +809,8 @@ fn parts_of<'a>(term: &'a Term, name: &str, cql_type: &'a CqlType) -> Result<Vec
             Ok(terms.iter().map(|term| element((term, own))).collect())
         }
         (TermKind::Set(_), CqlType::Map { .. }) if given == 0 => Ok(Vec::new()),
-        // A user-defined type is a tuple whose fields have names.
-        (TermKind::Tuple(_), CqlType::Tuple(_) | CqlType::UserDefined { .. }) => {
+        // A user-defined type is a tuple whose fields have names; of one that is not frozen fields are set by name.
+        (TermKind::Tuple(_), CqlType::Tuple(_) | CqlType::UserDefined { frozen: true, .. }) => {
             let types: Vec<&CqlType> = match cql_type {
                 CqlType::UserDefined { definition, .. } => definition.types().collect(),
                 CqlType::Tuple(types) => types.iter().collect(),
