@@ -568,3 +568,40 @@ async fn only_who_shows_a_certificate_of_the_authority_is_served_where_that_is_w
     assert!(ask(client(Some(certified(&foreign, Vec::new())))).await.unwrap().is_err(), "of another authority");
     node.stop().await;
 }
+
+#[tokio::test]
+async fn a_request_is_traced_for_who_asks_for_it_and_so_is_its_preparation() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder);
+    let node = node(&config).await;
+    let mut client = Client::connect(&config, Version::V5, None).await;
+    client.run(KEYSPACE).await;
+    client.run("CREATE TABLE k.t (p int PRIMARY KEY)").await;
+    let text = "SELECT * FROM k.t WHERE p = 1";
+    let prepare = Request::Prepare(Prepare { text: text.to_owned(), keyspace: None });
+    let missing = Request::Prepare(Prepare { text: "SELECT * FROM k.none".to_owned(), keyspace: None });
+    for (request, kind, last) in [
+        (query(text), "Execute CQL3 query", "Request complete"),
+        (prepare, "Preparing CQL3 query", "Statement prepared"),
+        (missing, "Preparing CQL3 query", "Request failed: "),
+    ] {
+        let message = Message { stream: 3, tracing: true, custom_payload: Default::default(), request };
+        client.outbound.push_message(&message).unwrap();
+        client.flush().await;
+        let answer = client.next().await.unwrap();
+        let id = answer.extras.tracing_id.map(|id| id.to_be_bytes().to_vec()).unwrap();
+        let of_trace = |text: &str| {
+            let mut parameters = parameters(vec![BoundValue::Value(Bytes::from(id.clone()))]);
+            parameters.page_size = None;
+            Request::Query(Query { text: text.to_owned(), parameters })
+        };
+        let session = client.ask(of_trace("SELECT request FROM system_traces.sessions WHERE session_id = ?")).await;
+        let Response::Result(QueryResult::Rows(session)) = session.response else { panic!("{session:?}") };
+        assert_eq!(session.rows[0][0].as_deref(), Some(kind.as_bytes()));
+        let events = client.ask(of_trace("SELECT activity FROM system_traces.events WHERE session_id = ?")).await;
+        let Response::Result(QueryResult::Rows(events)) = events.response else { panic!("{events:?}") };
+        let told = events.rows.last().and_then(|row| row[0].clone()).unwrap();
+        assert!(told.starts_with(last.as_bytes()), "{told:?}");
+    }
+    node.stop().await;
+}
