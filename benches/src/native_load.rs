@@ -13,8 +13,8 @@ use client::{Consistency, SessionBuilder};
 use hdrhistogram::Histogram;
 use model::Rng;
 use native::{
-    Answer, BoundValue, ConsistencyLevel, Envelope, Execute, Inbound, Message, Opcode, Outbound, Prepare, Prepared, Query,
-    QueryParameters, QueryResult, Request, Response, Startup, Values, Version,
+    Answer, BoundValue, ConsistencyLevel, Envelope, Execute, Inbound, Message, Opcode, Outbound, Prepare, Prepared,
+    Query, QueryParameters, QueryResult, Request, Response, Startup, Values, Version,
 };
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
@@ -159,7 +159,10 @@ impl Connection {
         let (mut free, mut due): (Vec<usize>, Instant) = ((0..IN_FLIGHT).collect(), Instant::now());
         loop {
             let now = Instant::now();
-            while now < ends && interval.is_none_or(|_| due <= now) && let Some(stream) = free.pop() {
+            while now < ends
+                && interval.is_none_or(|_| due <= now)
+                && let Some(stream) = free.pop()
+            {
                 self.begun[stream] = interval.map_or(now, |_| due);
                 due += interval.unwrap_or_default();
                 self.begin(stream, &statement, work, &mut rng)?;
@@ -249,11 +252,7 @@ pub(crate) fn run(address: SocketAddr, server: u32, work: Work, rate: Option<f64
 
 fn of_counted(latency: Histogram<u64>, counted: Duration, cpu_seconds: f64) -> Load {
     let operations = latency.len() as f64;
-    Load {
-        per_second: operations / counted.as_secs_f64(),
-        server_cpu_micros: cpu_seconds * 1e6 / operations,
-        latency,
-    }
+    Load { per_second: operations / counted.as_secs_f64(), server_cpu_micros: cpu_seconds * 1e6 / operations, latency }
 }
 
 /// The same load over gRPC, through our own driver.
@@ -274,7 +273,8 @@ fn run_grpc(host: &str, server: u32, work: Work, seconds: u64) -> Result<Load> {
                         return anyhow::Ok(latency);
                     }
                     if work == Work::Write {
-                        let row = (key, value(&mut rng), value(&mut rng), value(&mut rng), value(&mut rng), value(&mut rng));
+                        let row =
+                            (key, value(&mut rng), value(&mut rng), value(&mut rng), value(&mut rng), value(&mut rng));
                         session.execute_prepared(&statement, row).await?;
                     } else {
                         session.execute_prepared(&statement, (key,)).await?;

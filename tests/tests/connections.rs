@@ -8,8 +8,8 @@ use bytes::Bytes;
 use e2e::{Cluster, Node, PATIENCE};
 use model::Rng;
 use native::{
-    Answer, Batch, BatchKind, BatchStatement, BoundValue, ConsistencyLevel, EventType, Execute, Inbound, Message, Outbound,
-    Prepare, Query, QueryParameters, Request, Response, Startup, StatementText, Values, Version,
+    Answer, Batch, BatchKind, BatchStatement, BoundValue, ConsistencyLevel, EventType, Execute, Inbound, Message,
+    Outbound, Prepare, Query, QueryParameters, Request, Response, Startup, StatementText, Values, Version,
 };
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -167,11 +167,14 @@ fn request(rng: &mut Rng) -> Request {
             Request::Execute(Execute { id, result_metadata_id: None, parameters: parameters(rng) })
         }
         5 => {
-            let statement = BatchStatement { statement: StatementText::Text(text), values: Values::Positional(Vec::new()) };
+            let statement =
+                BatchStatement { statement: StatementText::Text(text), values: Values::Positional(Vec::new()) };
             let (kind, statements) = (BatchKind::Unlogged, vec![statement; 2]);
             Request::Batch(Batch { kind, statements, parameters: QueryParameters::at(ConsistencyLevel::One) })
         }
-        6 => Request::Register(BTreeSet::from([EventType::SchemaChange, EventType::StatusChange]).into_iter().collect()),
+        6 => {
+            Request::Register(BTreeSet::from([EventType::SchemaChange, EventType::StatusChange]).into_iter().collect())
+        }
         _ => Request::AuthResponse(Some(Bytes::from_static(b"\0a\0b"))),
     }
 }

@@ -54,7 +54,8 @@ fn who_uses_a_large_partition_is_told() {
         let mut random = model::Rng::new(1);
         for c in 0..ROWS {
             // What does not shrink by compression.
-            let value: Vec<u8> = std::iter::repeat_with(|| random.next_u64().to_le_bytes()).take(ROW_BYTES / 8).flatten().collect();
+            let value: Vec<u8> =
+                std::iter::repeat_with(|| random.next_u64().to_le_bytes()).take(ROW_BYTES / 8).flatten().collect();
             session.execute_prepared(&insert, (1, c, Bytes::from(value))).await.unwrap();
         }
         session.execute_prepared(&insert, (2, 1, Bytes::from_static(b"small"))).await.unwrap();

@@ -48,7 +48,8 @@ fn sizes_are_estimated_for_the_ranges_that_the_node_comes_first_in() {
     let view = view(2);
     let rows = select(&view, "SELECT * FROM system.size_estimates", &[], u32::MAX);
     let shown = |row: &BTreeMap<String, String>| {
-        ["table_name", "range_start", "range_end", "partitions_count", "mean_partition_size"].map(|name| row[name].clone())
+        ["table_name", "range_start", "range_end", "partitions_count", "mean_partition_size"]
+            .map(|name| row[name].clone())
     };
     let mut all: Vec<_> = rows.iter().map(shown).collect();
     all.sort();
@@ -62,8 +63,14 @@ fn sizes_are_estimated_for_the_ranges_that_the_node_comes_first_in() {
     let kinds = select(&view, "SELECT * FROM system.table_estimates", &[], u32::MAX);
     assert_eq!((kinds.len(), kinds[0]["range_type"].as_str()), (4, "local_primary"));
     // Of the node that has the lowest token one range goes around the end.
-    let facts =
-        Facts { view: &view, own: NodeId(2), release: "5.0.0", cql_version: "3.4.7", native_version: "5", live: &Alive };
+    let facts = Facts {
+        view: &view,
+        own: NodeId(2),
+        release: "5.0.0",
+        cql_version: "3.4.7",
+        native_version: "5",
+        live: &Alive,
+    };
     let ranges: Vec<(i64, i64)> =
         primary_ranges(&facts, None).iter().map(|range| (range.start.0, range.end.0)).collect();
     assert_eq!(ranges, [(i64::MIN, -20), (2, i64::MAX), (1, 2)]);

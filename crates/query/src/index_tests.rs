@@ -220,7 +220,10 @@ fn what_a_storage_attached_index_cannot_do_is_refused_by_name() {
         (with("{'case_sensitive': 'false'}"), "the option 'case_sensitive' = 'false' of an index is not supported yet"),
         (with("{'normalize': 'TRUE'}"), "the option 'normalize' = 'true' of an index is not supported yet"),
         (with("{'ascii': 'yes'}"), "Illegal value for boolean option 'ascii': yes"),
-        (with("{'similarity_function': 'cosine'}"), "the option 'similarity_function' of an index is not supported yet"),
+        (
+            with("{'similarity_function': 'cosine'}"),
+            "the option 'similarity_function' of an index is not supported yet",
+        ),
         (with("{'x': 'y'}"), "Properties specified [x] are not understood by StorageAttachedIndex"),
         ("CREATE INDEX ON t (b) USING 'sai'".to_owned(), "Unsupported type: blob"),
         ("CREATE INDEX ON t (e) USING 'sai'".to_owned(), "the search of vectors by an index is not supported yet"),

@@ -101,7 +101,11 @@ impl Json {
             | CqlType::UserDefined { .. }
             | CqlType::Vector { .. } => self.composite(cql_type)?,
             // As in Cassandra, but that it takes the empty text for false.
-            cql_type if self.is_empty_text() && cql_type.has_empty_value() && !matches!(cql_type, T::Boolean | T::VarInt) => {
+            cql_type
+                if self.is_empty_text()
+                    && cql_type.has_empty_value()
+                    && !matches!(cql_type, T::Boolean | T::VarInt) =>
+            {
                 Bytes::new()
             }
             _ => self.scalar(cql_type)?.to_wire(),

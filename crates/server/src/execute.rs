@@ -377,8 +377,14 @@ impl Executor {
             Bound::Explain(explain) => {
                 let stages = explained(&explain, &self.published.view.load(), consistency);
                 if explain.analyze {
-                    let options =
-                        Options { consistency, timestamp, timeout: Some(timeout), page_rows, paging_state: None, login };
+                    let options = Options {
+                        consistency,
+                        timestamp,
+                        timeout: Some(timeout),
+                        page_rows,
+                        paging_state: None,
+                        login,
+                    };
                     Plan::Analyze(Box::new(Analysis { stages, statement: *explain.statement, options }))
                 } else {
                     Plan::Done(Answer::Data(Response::own_rows(rows_of(&stages, false), None)))

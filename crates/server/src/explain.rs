@@ -49,11 +49,7 @@ impl Executor {
     ///
     /// # Errors
     /// As the statement's.
-    pub(crate) async fn analyze(
-        &self,
-        analysis: Analysis,
-        trace: Option<&Arc<Trace>>,
-    ) -> Result<Answer, RequestError> {
+    pub(crate) async fn analyze(&self, analysis: Analysis, trace: Option<&Arc<Trace>>) -> Result<Answer, RequestError> {
         let Analysis { mut stages, statement, options } = analysis;
         let begun = self.clock.now().monotonic;
         let execution = self.execute_whole(statement, options, trace).await?;

@@ -461,7 +461,8 @@ async fn a_statement_that_is_analyzed_is_executed_and_measured() {
     let read = client.rows("EXPLAIN ANALYZE SELECT * FROM k.t WHERE c > 3 ALLOW FILTERING").await;
     let figures = |rows: &Rows, stage: &str| -> Vec<Option<i64>> {
         let row = rows.rows.iter().find(|row| row[0].as_deref() == Some(stage.as_bytes())).unwrap();
-        let number = |value: &Option<Bytes>| value.as_ref().map(|value| i64::from_be_bytes(value[..].try_into().unwrap()));
+        let number =
+            |value: &Option<Bytes>| value.as_ref().map(|value| i64::from_be_bytes(value[..].try_into().unwrap()));
         row[3..].iter().map(number).collect()
     };
     assert_eq!(figures(&read, "read")[1], Some(1), "the deleted row is passed: {read:?}");
@@ -528,7 +529,8 @@ async fn only_who_shows_a_certificate_of_the_authority_is_served_where_that_is_w
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
     let authority = |name: &str| {
-        let (key, mut parameters) = (KeyPair::generate().unwrap(), CertificateParams::new(Vec::<String>::new()).unwrap());
+        let (key, mut parameters) =
+            (KeyPair::generate().unwrap(), CertificateParams::new(Vec::<String>::new()).unwrap());
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
         let certificate = parameters.self_signed(&key).unwrap();

@@ -23,7 +23,9 @@ use model::id::parse_uuid;
 use model::local::prefix::GARBAGE;
 use model::scan::{ExportCommand, ExportData, PartitionRecord};
 use model::schema;
-use model::{IndexCommand, IndexData, NodeId, PartitionKey, ReadCommand, ReadData, ScanCommand, ScanData, TableId, TokenRange};
+use model::{
+    IndexCommand, IndexData, NodeId, PartitionKey, ReadCommand, ReadData, ScanCommand, ScanData, TableId, TokenRange,
+};
 use node::GarbageSchedule;
 use node::storage::{
     GarbageReport, GarbageSweep, Hint, HintPosition, IndexBuild, RangeEstimate, Storage, StorageError, Write,

@@ -49,7 +49,8 @@ impl Cassandra {
             let rest = line.split_once(words).map(|(_, rest)| rest).unwrap_or_default();
             rest.split([',', '\n']).next().unwrap_or_default().trim().to_owned()
         };
-        let (address, process) = (line.split(',').next().unwrap_or_default().trim().to_owned(), word_after(" process "));
+        let (address, process) =
+            (line.split(',').next().unwrap_or_default().trim().to_owned(), word_after(" process "));
         let cassandra = Cassandra { start_seconds: word_after(" started in "), server, address, process };
         ensure!(!cassandra.process.is_empty(), "Cassandra did not start: {line}");
         Ok(cassandra)

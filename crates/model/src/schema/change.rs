@@ -215,9 +215,7 @@ impl Schema {
     /// # Errors
     /// `Invalid`, in Cassandra's words, for a column that comes back with a type whose values have another length.
     pub fn check_new(&self, change: &SchemaChange) -> Result<(), RequestError> {
-        let SchemaChange::AlterTable {
-            keyspace, name, alteration: TableAlteration::Add { columns, .. }, ..
-        } = change
+        let SchemaChange::AlterTable { keyspace, name, alteration: TableAlteration::Add { columns, .. }, .. } = change
         else {
             return Ok(());
         };

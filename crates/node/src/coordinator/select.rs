@@ -23,7 +23,8 @@ use model::read::{Slice, slices_after};
 use model::scan::{PositionWithin, ScanPosition};
 use model::schema::Table;
 use model::{
-    Consistency, IndexedRow, Instant, Now, PartitionKey, ReadCommand, RequestError, RowView, Token, TokenRange, WallMicros,
+    Consistency, IndexedRow, Instant, Now, PartitionKey, ReadCommand, RequestError, RowView, Token, TokenRange,
+    WallMicros,
 };
 use query::{BoundRead, CommandLimits, Progress, ReadPosition, ReadSource, ResultBuilder};
 use std::collections::VecDeque;

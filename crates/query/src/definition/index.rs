@@ -139,7 +139,8 @@ fn check_attached_options(
             if VECTOR_OPTIONS.contains(&name.as_str()) {
                 return Err(source.unsupported(at, &format!("the option '{name}' of an index is")));
             }
-            let message = format!("Properties specified [{}] are not understood by StorageAttachedIndex", shortened(name));
+            let message =
+                format!("Properties specified [{}] are not understood by StorageAttachedIndex", shortened(name));
             return Err(source.config(at, message));
         };
         match value.to_ascii_lowercase().parse::<bool>() {
