@@ -1,5 +1,5 @@
-//! `bench native`: prepared writes and reads of one row of five values of 34 bytes over the CQL native protocol, and the
-//! same statements over gRPC, against one node that acknowledges what the operating system has (`durability =
+//! `bench native`: prepared writes and reads of one row of five values of 34 bytes over the CQL native protocol, and
+//! the same statements over gRPC, against one node that acknowledges what the operating system has (`durability =
 //! "periodic"`, which is how Apache Cassandra works unless told otherwise); and `bench compare`: the same load against
 //! Cassandra.
 //!
@@ -35,8 +35,8 @@ const WARM_UP: Duration = Duration::from_secs(1);
 
 const KEYSPACE: &str = "CREATE KEYSPACE IF NOT EXISTS native_load WITH replication = \
                         {'class': 'SimpleStrategy', 'replication_factor': 1}";
-const TABLE: &str = "CREATE TABLE IF NOT EXISTS native_load.rows (key bigint PRIMARY KEY, a blob, b blob, c blob, d blob, \
-                     e blob)";
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS native_load.rows (key bigint PRIMARY KEY, a blob, b blob, c blob, \
+                     d blob, e blob)";
 const INSERT: &str = "INSERT INTO native_load.rows (key, a, b, c, d, e) VALUES (?, ?, ?, ?, ?, ?)";
 const SELECT: &str = "SELECT a, b, c, d, e FROM native_load.rows WHERE key = ?";
 

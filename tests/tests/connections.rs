@@ -1,8 +1,8 @@
 //! Connections of the CQL native protocol to a node in a process of its own: very many, half-open ones, and ones that
 //! send what is not of the protocol.
 //!
-//! `FUZZ_FRAMES` and `FUZZ_FROM` say how many mutated frames are sent and which is the first: a long run is gone on with
-//! where the last one ended.
+//! `FUZZ_FRAMES` and `FUZZ_FROM` say how many mutated frames are sent and which is the first: a long run is gone on
+//! with where the last one ended.
 
 use bytes::Bytes;
 use e2e::{Cluster, Node, PATIENCE};

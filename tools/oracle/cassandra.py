@@ -107,10 +107,11 @@ def stock_heap():
     """Flags of the heap and its collector that cassandra-env.sh and jvm17-server.options choose on this machine."""
     megabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
     heap = max(min(megabytes // 2, 1024), min(megabytes // 4, 8192))
-    flags = [f"-Xms{heap}M", f"-Xmx{heap}M", "-XX:+UseG1GC", "-XX:+ParallelRefProcEnabled", "-XX:MaxTenuringThreshold=2"]
+    flags = [f"-Xms{heap}M", f"-Xmx{heap}M", "-XX:+UseG1GC", "-XX:+ParallelRefProcEnabled"]
+    flags += ["-XX:MaxTenuringThreshold=2", "-XX:+UseNUMA", "-XX:+PerfDisableSharedMem", "-Xss256k"]
     flags += ["-XX:G1HeapRegionSize=16m", "-XX:+UnlockExperimentalVMOptions", "-XX:G1NewSizePercent=50"]
     flags += ["-XX:G1RSetUpdatingPauseTimePercent=5", "-XX:MaxGCPauseMillis=300", "-XX:+AlwaysPreTouch", "-XX:+UseTLAB"]
-    return [*flags, "-XX:+ResizeTLAB", "-XX:+UseNUMA", "-XX:+PerfDisableSharedMem", "-Xss256k", "-XX:StringTableSize=1000003"]
+    return [*flags, "-XX:+ResizeTLAB", "-XX:StringTableSize=1000003"]
 
 
 def class_path():

@@ -188,7 +188,7 @@ impl State {
         unusable.then(|| "its tokens are not free".to_owned())
     }
 
-    /// Why nobody can join now; `None` when nodes can: as long as there is nothing but the tables of traces.
+    /// Why nobody can join now; `None` when nodes can: as long as there are no tables but those of traces.
     #[must_use]
     pub fn refusal_of_joins(&self) -> Option<String> {
         // Traces are kept for a day and answer no application: a new node may begin without them.
@@ -204,7 +204,8 @@ impl State {
     /// Checks a schema change against this state; `Ok(false)` when it has no effect and that is no error.
     ///
     /// # Errors
-    /// As [`Schema::apply`] and [`Schema::check_new`]; and `Invalid`, in Cassandra's words, for a replication that cannot be.
+    /// As [`Schema::apply`] and [`Schema::check_new`]; and `Invalid`, in Cassandra's words, for a replication that
+    /// cannot be.
     pub fn validate_schema(&self, change: &SchemaChange) -> Result<bool, RequestError> {
         let change = self.expanded(change);
         let effect = self.schema.apply(&change)?.is_some();

@@ -535,7 +535,8 @@ fn primary_ranges(facts: &Facts<'_>, data_center: Option<&str>) -> Vec<TokenRang
     ranges
 }
 
-/// How much of each table is in the ranges of this node, a row for each; of each of `kinds` of ranges, if they are named.
+/// How much of each table is in the ranges of this node, a row for each; of each of `kinds` of ranges, if they are
+/// named.
 fn estimates(facts: &Facts<'_>, read: &BoundRead, kinds: &[Option<&'static str>]) -> Vec<Values> {
     let named = |keyspace: &str| {
         let key = PartitionKey::from_components(&[text(keyspace).to_wire()]).ok();
