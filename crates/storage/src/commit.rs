@@ -7,7 +7,6 @@ use crate::layout;
 use crate::merge::merge_encoded;
 use crate::store::Inner;
 use crate::tables::{Table, unknown_table};
-use bytes::Bytes;
 use model::limits::MUTATION_BYTES_MAX;
 use model::local::LocalWrite;
 use model::{Mutation, RecordKey};
@@ -22,8 +21,9 @@ use std::sync::atomic::Ordering;
 #[derive(Default)]
 pub(crate) struct Writer {
     keys: Vec<u8>,
-    entries: Vec<Entry>,
     hot: HotKeys,
+    /// Bytes of the last batch, which the next one is expected to need too.
+    batch_bytes: usize,
     /// Something was written since the last sync.
     unsynced: bool,
 }
@@ -36,13 +36,13 @@ struct Destination<'a> {
     deletes: bool,
 }
 
-/// A record to merge.
-struct Entry {
+/// A record to merge, or an entry of an index.
+struct Entry<'group> {
     /// Index into the destinations of the group.
     destination: usize,
     /// Where its key is in `Writer::keys`.
     key: Range<usize>,
-    value: Bytes,
+    value: &'group [u8],
 }
 
 impl Inner {
@@ -53,14 +53,16 @@ impl Inner {
         // Another one may have failed while this one waited.
         self.check_open()?;
         let mut results = Vec::with_capacity(group.len());
-        let mut batch = WriteBatch::with_capacity_bytes(64 + group.iter().map(batch_bytes).sum::<usize>());
+        let mut batch = WriteBatch::with_capacity_bytes(writer.batch_bytes);
         let mut destinations: Vec<Destination<'_>> = Vec::new();
+        let mut entries = Vec::with_capacity(group.len());
         let mut hinted = Vec::new();
         writer.keys.clear();
-        writer.entries.clear();
         for (index, write) in group.iter().enumerate() {
             let result = match write {
-                Write::Apply(mutation) => self.add_mutation(&mut writer, &mut destinations, mutation),
+                Write::Apply(mutation) => {
+                    self.add_mutation(&mut writer.keys, &mut entries, &mut destinations, mutation)
+                }
                 Write::Local(local) => self.add_local(&mut batch, local),
                 Write::Hint { target, hint } => self.check_space().and_then(|()| {
                     hinted.push((index, *target));
@@ -75,7 +77,8 @@ impl Inner {
         }
         self.write_hints(&hinted, &mut results, sync)?;
         self.note_hints(&mut batch, &hinted)?;
-        self.add_entries(&mut writer, &mut batch, &destinations);
+        self.add_entries(&mut writer, &mut entries, &mut batch, &destinations);
+        writer.batch_bytes = batch.size_in_bytes();
         let deleting: Vec<&Destination<'_>> = destinations.iter().filter(|destination| destination.deletes).collect();
         deleting.iter().for_each(|destination| destination.table.deletions.begin_write());
         let written = self.write_batch(&mut writer, batch, sync, destinations.is_empty());
@@ -129,11 +132,12 @@ impl Inner {
         self.db.flush_cf(&self.local_family()?).map_err(failed)
     }
 
-    fn add_mutation<'a>(
+    fn add_mutation<'a, 'group>(
         &'a self,
-        writer: &mut Writer,
+        keys: &mut Vec<u8>,
+        entries: &mut Vec<Entry<'group>>,
         destinations: &mut Vec<Destination<'a>>,
-        mutation: &Mutation,
+        mutation: &'group Mutation,
     ) -> Result<(), StorageError> {
         self.check_space()?;
         self.check_pressure()?;
@@ -153,48 +157,55 @@ impl Inner {
         let table = &destinations[index].table;
         let indexed = entries_of(table, &mutation.partition, &mutation.records)?;
         for entry in indexed {
-            let start = writer.keys.len();
-            layout::put_index_entry(&mut writer.keys, &mutation.partition, &entry);
-            writer.entries.push(Entry { destination: index, key: start..writer.keys.len(), value: Bytes::new() });
+            let start = keys.len();
+            layout::put_index_entry(keys, &mutation.partition, &entry);
+            entries.push(Entry { destination: index, key: start..keys.len(), value: b"" });
         }
         for record in &mutation.records {
             destinations[index].deletes |= record.key == RecordKey::Deletions;
-            let start = writer.keys.len();
-            layout::put_record(&mut writer.keys, &mutation.partition, &record.key);
-            let key = start..writer.keys.len();
+            let start = keys.len();
+            layout::put_record(keys, &mutation.partition, &record.key);
             self.large.on_write(mutation.table, &mutation.partition, record);
-            writer.entries.push(Entry { destination: index, key, value: record.value.clone() });
+            entries.push(Entry { destination: index, key: start..keys.len(), value: &record.value });
         }
         Ok(())
     }
 
     /// Adds the entries to `batch`, those of one key merged into one, and whole values for hot keys.
-    fn add_entries(&self, writer: &mut Writer, batch: &mut WriteBatch, destinations: &[Destination<'_>]) {
-        let Writer { keys, entries, hot, .. } = writer;
+    fn add_entries(
+        &self,
+        writer: &mut Writer,
+        entries: &mut [Entry<'_>],
+        batch: &mut WriteBatch,
+        destinations: &[Destination<'_>],
+    ) {
+        let Writer { keys, hot, .. } = writer;
         // Sorted keys also make the insertion into the memtable cheaper. Merging does not depend on order.
-        let order = |entry: &Entry| (entry.destination, &keys[entry.key.clone()]);
-        entries.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
-        for entries in entries.chunk_by(|a, b| order(a) == order(b)) {
+        let order = |a: &Entry<'_>, b: &Entry<'_>| {
+            let destinations = a.destination.cmp(&b.destination);
+            destinations.then_with(|| keys[a.key.clone()].cmp(&keys[b.key.clone()]))
+        };
+        entries.sort_unstable_by(order);
+        for entries in entries.chunk_by(|a, b| order(a, b).is_eq()) {
             let Destination { table, family, .. } = &destinations[entries[0].destination];
             let key = &keys[entries[0].key.clone()];
             if layout::is_index_entry(key) {
                 batch.put_cf(family, key, b"");
                 continue;
             }
-            let values = || entries.iter().map(|entry| entry.value.as_ref());
+            let values = || entries.iter().map(|entry| entry.value);
             if hot.count(table.id.0, key)
                 && let Some(whole) = self.whole_value(family, key, values())
             {
                 // Nothing else can be written meanwhile: the writer is locked.
                 batch.put_cf(family, key, whole);
             } else if let [entry] = entries {
-                batch.merge_cf(family, key, &entry.value);
+                batch.merge_cf(family, key, entry.value);
             } else {
                 let merged = merge_encoded(layout::holds_deletions(key), values());
                 batch.merge_cf(family, key, merged.expect("every value of the group was checked"));
             }
         }
-        entries.clear();
     }
 
     /// What is stored with what is to be merged into it; `None` when nothing is stored or it cannot be read.
@@ -359,19 +370,4 @@ fn check_mutation(mutation: &Mutation) -> Result<(), StorageError> {
         return Err(invalid(format!("{} bytes are more than {MUTATION_BYTES_MAX}", mutation.bytes())));
     }
     Ok(())
-}
-
-/// About what a write adds to a batch.
-fn batch_bytes(write: &Write) -> usize {
-    match write {
-        Write::Apply(mutation) => {
-            let key = layout::PREFIX_BYTES + mutation.partition.bytes.len() + 16;
-            mutation.bytes() + mutation.records.len() * key
-        }
-        Write::Local(local) => {
-            let record = |(key, value): &(Bytes, Option<Bytes>)| key.len() + value.as_ref().map_or(0, Bytes::len) + 16;
-            local.records.iter().map(record).sum()
-        }
-        Write::Hint { .. } | Write::HintsDelivered { .. } => 0,
-    }
 }

@@ -62,7 +62,8 @@ pub struct Shape {
     pub value_bytes: usize,
 }
 
-/// Rows to write, from the one of this number on, in random order, each a mutation of its own.
+/// Rows to write, from the one of this number on, in random order, each a mutation of its own. They lie in memory as
+/// they are written, one after the other, as they do that were just received.
 #[must_use]
 pub fn rows(table: TableId, shape: Shape, first: u64, seed: u64) -> Vec<Arc<Mutation>> {
     let mut rng = Rng::new(seed);
@@ -75,9 +76,9 @@ pub fn rows(table: TableId, shape: Shape, first: u64, seed: u64) -> Vec<Arc<Muta
         let clustering = clustering(shape, number % shape.rows_per_partition);
         Arc::new(Mutation { table, partition, records: vec![Record::row(clustering, &row)] })
     };
-    let mut rows: Vec<_> = (first..first + shape.rows).map(row).collect();
-    rng.shuffle(&mut rows);
-    rows
+    let mut numbers: Vec<u64> = (first..first + shape.rows).collect();
+    Rng::new(seed).shuffle(&mut numbers);
+    numbers.into_iter().map(row).collect()
 }
 
 /// Changes of one column each of `count` of `rows`: later than the rows, and than all updates of a smaller

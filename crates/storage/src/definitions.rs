@@ -51,18 +51,23 @@ pub(crate) fn write(directory: &Path, definitions: &Definitions) -> Result<(), S
     replace_file(&directory.join(NAME), &encode(definitions), true)
 }
 
-fn encode(definitions: &Definitions) -> Vec<u8> {
+pub(crate) fn encode(definitions: &Definitions) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     put_varint(&mut out, definitions.len() as u64);
     for table in definitions.values() {
         put_bytes(&mut out, &table.to_bytes());
     }
-    let checksum = xxh3_64(&out);
-    out.extend_from_slice(&checksum.to_le_bytes());
-    out
+    with_checksum(out)
 }
 
-fn decode(contents: &Bytes) -> Option<Definitions> {
+/// The contents of the file with this body.
+pub(crate) fn with_checksum(mut body: Vec<u8>) -> Vec<u8> {
+    let checksum = xxh3_64(&body);
+    body.extend_from_slice(&checksum.to_le_bytes());
+    body
+}
+
+pub(crate) fn decode(contents: &Bytes) -> Option<Definitions> {
     let (body, checksum) = contents.split_last_chunk::<8>()?;
     let is_old = body.starts_with(MAGIC_BEFORE_INDEXES);
     if !(is_old || body.starts_with(MAGIC)) || xxh3_64(body) != u64::from_le_bytes(*checksum) {

@@ -98,6 +98,15 @@ fn progress(is_built: bool, position: Option<&ScanPosition>) -> Vec<u8> {
     out
 }
 
+/// The record as it is written for what was read from `record`.
+///
+/// # Errors
+/// When it is damaged.
+pub(crate) fn rewrite_progress(record: &[u8]) -> Result<Vec<u8>, CodecError> {
+    let read = StoredIndex::of_record(record)?;
+    Ok(progress(read.is_built(), read.position.into_inner().as_ref()))
+}
+
 /// The indexes of a table as the records in `local` have them; one without a record is not built.
 ///
 /// # Errors

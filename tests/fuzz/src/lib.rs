@@ -1,4 +1,4 @@
-//! Fuzz targets: one for each decoder of stored bytes.
+//! Fuzz targets: one for each decoder of stored bytes, and for what faces clients.
 //!
 //! Every target promises the same of any input: no panic, no hang, memory in proportion to the input, and, where
 //! something decodes, that it is encoded as the very bytes that it was read from (there is one encoding for each
@@ -15,15 +15,17 @@ use model::deletion::{Deletion, PartitionDeletions};
 use model::key::{decode_clustering, encode_clustering};
 use model::local::prefix;
 use model::row::Liveness;
-use model::schema::{Schema, SchemaChange, Table};
+use model::scan::ScanPosition;
+use model::schema::{IndexedPart, Schema, SchemaChange, Table};
 use model::{
-    Cell, ColumnId, CqlType, Instant, Mutation, NodeId, Now, PartitionKey, Record, RequestError, Row, TableId,
-    WallMicros,
+    Cell, ColumnId, CqlType, IndexTarget, Instant, Mutation, NodeId, Now, PartitionKey, Record, RequestError, Row,
+    TableId, WallMicros,
 };
 use paxos::Acceptor;
-use query::Bound;
+use query::{Bound, BoundValue};
 use std::fmt::Debug;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 
 /// A decoder and what is promised of it.
 #[derive(Clone, Copy)]
@@ -37,7 +39,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 20] = [
     Target { name: "row", run: row, seeds: row_seeds },
     Target { name: "row_merge", run: row_merge, seeds: || framed(&row_seeds()) },
     Target { name: "deletions", run: deletions, seeds: deletions_seeds },
@@ -51,6 +53,11 @@ pub const TARGETS: [Target; 15] = [
     Target { name: "hint_segment", run: hint_segment, seeds: hint_seeds },
     Target { name: "identity", run: identity, seeds: identity_seeds },
     Target { name: "watermark", run: watermark, seeds: || vec![vec![0; 56], b"HELWMK02".to_vec()] },
+    Target { name: "tables", run: tables, seeds: tables_seeds },
+    Target { name: "index_progress", run: index_progress, seeds: index_progress_seeds },
+    Target { name: "index_progress_key", run: index_progress_key, seeds: index_progress_key_seeds },
+    Target { name: "indexed_row", run: indexed_row, seeds: indexed_row_seeds },
+    Target { name: "statement", run: statement, seeds: statement_seeds },
     Target { name: "native", run: native_connection, seeds: native_seeds },
     Target { name: "delivered", run: delivered, seeds: || vec![b"delivered 12 0123456789abcdef\n".to_vec()] },
 ];
@@ -220,6 +227,48 @@ fn watermark(data: &[u8]) {
     }
 }
 
+/// The body of the file `TABLES`.
+fn tables(data: &[u8]) {
+    if let Some((written, tables)) = storage::decoders::tables(data) {
+        let body = written.split_last_chunk::<8>().expect("its checksum ends it").0;
+        let again = storage::decoders::tables(body).map(|(_, tables)| tables);
+        assert_eq!(again, Some(tables), "what was read of the file is not read again");
+    }
+}
+
+fn index_progress(data: &[u8]) {
+    if let Some(written) = storage::decoders::index_progress(data) {
+        assert_eq!(written, data, "two records of one progress");
+    }
+}
+
+fn index_progress_key(data: &[u8]) {
+    if let Some(written) = storage::decoders::index_progress_key(data) {
+        assert_eq!(written, data, "two keys of one record");
+    }
+}
+
+fn indexed_row(data: &[u8]) {
+    if let Some(written) = storage::decoders::indexed_row(data) {
+        assert_eq!(written, data, "two entries of one row");
+    }
+}
+
+/// A statement, as a client sends it, against a schema with every type.
+fn statement(data: &[u8]) {
+    static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
+        let changes = schema_changes().into_iter().take(3);
+        changes.fold(Schema::default(), |schema, change| {
+            schema.apply(&change).expect("the change can be applied").unwrap_or(schema)
+        })
+    });
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(prepared) = query::prepare(text, &SCHEMA, Some("k")) {
+        let values = vec![BoundValue::Null; prepared.parameters().len()];
+        let _ = prepared.bind(&values, query::EvaluationContext::new(WallMicros(0), 0));
+    }
+}
+
 /// A connection of the CQL native protocol after STARTUP: how it is carried, then its bytes. A version 4 body may hold
 /// 255 times its bytes, which is within what a target may hold.
 fn native_connection(data: &[u8]) {
@@ -283,6 +332,54 @@ fn native_seeds() -> Vec<Vec<u8>> {
         seeds.push([&[how][..], &outbound.take()].concat());
     }
     seeds
+}
+
+fn tables_seeds() -> Vec<Vec<u8>> {
+    let tables = schema_changes().into_iter().filter_map(|change| match change {
+        SchemaChange::CreateTable { table, .. } => Some(table.to_bytes()),
+        _ => None,
+    });
+    let one = |table: Bytes| [&b"HELTBL02"[..], &[1], &put(&table)].concat();
+    [&b"HELTBL02\0"[..], b"HELTBL01\0"].map(<[u8]>::to_vec).into_iter().chain(tables.map(one)).collect()
+}
+
+/// Bytes behind their length.
+fn put(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    model::codec::put_bytes(&mut out, bytes);
+    out
+}
+
+fn index_progress_seeds() -> Vec<Vec<u8>> {
+    let partition = PartitionKey::new(Bytes::from_static(b"key"));
+    let position = ScanPosition { partition, within: None };
+    vec![vec![1, 0], vec![0, 0], [&[0, 1][..], &position.to_bytes()].concat()]
+}
+
+fn index_progress_key_seeds() -> Vec<Vec<u8>> {
+    let target = IndexTarget { column: ColumnId(3), part: IndexedPart::Value };
+    vec![[&b"storage/indexes/t_01/"[..], &target.to_bytes()].concat()]
+}
+
+fn indexed_row_seeds() -> Vec<Vec<u8>> {
+    let partition = PartitionKey::new(Bytes::from_static(b"key"));
+    let start = [&partition.token.to_ordered_bytes()[..], &[3], b"key"].concat();
+    vec![[&start[..], &[0x08]].concat(), [&start[..], &[0x40, 1, 0x38]].concat()]
+}
+
+fn statement_seeds() -> Vec<Vec<u8>> {
+    let texts = [
+        "SELECT id, count(*) FROM t WHERE id IN (1, 2) AND (c_ascii, c_bigint) > ('a', 2) ORDER BY c_ascii DESC LIMIT 3",
+        "INSERT INTO k.u (id) VALUES (00000000-0000-0000-0000-000000000001) USING TTL 5 AND TIMESTAMP 6",
+        "UPDATE t SET v = 0x00 WHERE id = ? AND c_ascii = :a IF v != 0x01",
+        "BEGIN UNLOGGED BATCH DELETE FROM t WHERE id = 1; INSERT INTO u JSON '{\"id\": null}' DEFAULT UNSET; APPLY BATCH",
+        "CREATE TABLE IF NOT EXISTS w (a frozen<map<text, list<int>>>, b tuple<int, text> static, c int, \
+         PRIMARY KEY ((a, c), v)) WITH CLUSTERING ORDER BY (v DESC) AND compression = {'class': 'LZ4Compressor'}",
+        "SELECT JSON writetime(v), cast(c_int AS text), $$a$$, 1 + -2 * 3 % 4 FROM t PER PARTITION LIMIT 1 ALLOW FILTERING",
+        "CREATE ROLE r WITH PASSWORD = 'p' AND LOGIN = true AND OPTIONS = {'a': {1, 2}}; /* ends */ -- here",
+        "DESCRIBE FULL SCHEMA WITH INTERNALS",
+    ];
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }
 
 fn delivered(data: &[u8]) {
@@ -441,6 +538,12 @@ mod tests {
         mutation_seeds().iter().for_each(|seed| assert!(canonical::<Mutation>(seed).is_some()));
         schema_seeds().iter().for_each(|seed| assert!(canonical::<SchemaChange>(seed).is_some()));
         record_key_seeds().iter().for_each(|seed| assert!(storage::decoders::record_key(seed).is_some()));
+        tables_seeds().iter().for_each(|seed| assert!(storage::decoders::tables(seed).is_some()));
+        index_progress_seeds().iter().for_each(|seed| assert!(storage::decoders::index_progress(seed).is_some()));
+        index_progress_key_seeds()
+            .iter()
+            .for_each(|seed| assert!(storage::decoders::index_progress_key(seed).is_some()));
+        indexed_row_seeds().iter().for_each(|seed| assert!(storage::decoders::indexed_row(seed).is_some()));
         assert_eq!(pieces(&frame(&[b"a", b"", b"bc"])), [&b"a"[..], b"", b"bc"]);
     }
 }
