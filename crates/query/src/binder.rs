@@ -36,7 +36,10 @@ pub(crate) fn bind(
         Statement::CreateKeyspace(statement) => schema_plan(create_keyspace(source, schema, statement)?),
         Statement::AlterKeyspace(statement) => schema_plan(alter_keyspace(source, schema, statement)?),
         Statement::DropKeyspace { name, if_exists } => schema_plan(drop_keyspace(source, name, *if_exists)?),
-        Statement::CreateTable(create) => schema_plan(create_table(binder.types_of(&create.name)?, create)?),
+        Statement::CreateTable(create) => {
+            let like = create.like.as_ref().map(|name| binder.table(name)).transpose()?;
+            schema_plan(create_table(binder.types_of(&create.name)?, create, like.as_deref())?)
+        }
         Statement::AlterTable(alter) => schema_plan(alter_table(binder.types_of(&alter.name)?, alter)?),
         Statement::DropTable { name, if_exists } => {
             let if_exists = *if_exists;
