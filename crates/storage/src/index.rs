@@ -617,13 +617,13 @@ impl FirstRows {
 
 /// The first key of the entries of a range of values, and the first behind all of them.
 fn value_bounds(command: &IndexCommand, prefix: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    let Slice { start, end } = &command.values;
-    // A zero byte at the end stands for what is behind a value: here the rows that have it.
-    let end = match end.strip_suffix(&[0]) {
-        Some(last) => [prefix, last, &[0xff; 9]].concat(),
-        None => [prefix, end].concat(),
+    // A zero byte at the end stands for what is behind a value: here behind all rows that have it. No token and length
+    // begin with as many bytes of these.
+    let bound = |bound: &Bytes| match bound.strip_suffix(&[0]) {
+        Some(value) => [prefix, value, &[0xff; 12]].concat(),
+        None => [prefix, bound].concat(),
     };
-    ([prefix, start.strip_suffix(&[0]).unwrap_or(start)].concat(), end)
+    (bound(&command.values.start), bound(&command.values.end))
 }
 
 /// The first key that a look-up may want, and the first behind all of them, of entries that start with `prefix`.
