@@ -117,7 +117,7 @@ impl Connection {
             builder = builder.keyspace(keyspace);
         }
         let mut security = Security::default();
-        let read = |path: &PathBuf| {
+        let read = |path: &std::path::Path| {
             let wrong = |error| ConnectionError::Usage(format!("cannot read {}: {error}", path.display()));
             std::fs::read(path).map_err(wrong)
         };
