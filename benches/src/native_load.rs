@@ -154,7 +154,7 @@ impl Connection {
     async fn load(mut self, plan: Plan, seed: u64) -> Result<Histogram<u64>> {
         let Plan { statement, work, interval, ends } = plan;
         let mut rng = Rng::new(seed);
-        let mut latency = Histogram::new(3)?;
+        let mut latency = histogram()?;
         let counted_from = Instant::now() + WARM_UP;
         let (mut free, mut due): (Vec<usize>, Instant) = ((0..IN_FLIGHT).collect(), Instant::now());
         loop {
@@ -212,6 +212,11 @@ fn value(rng: &mut Rng) -> Bytes {
     Bytes::copy_from_slice(&value)
 }
 
+/// Of up to a minute, in microseconds.
+fn histogram() -> Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, 60_000_000, 3)?)
+}
+
 fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
@@ -242,7 +247,7 @@ pub(crate) fn run(address: SocketAddr, server: u32, work: Work, rate: Option<f64
         let (begun, cpu) = (Instant::now(), cpu_seconds(server)?);
         tokio::time::sleep_until((begun + Duration::from_secs(seconds)).into()).await;
         let (counted, cpu) = (begun.elapsed(), cpu_seconds(server)? - cpu);
-        let mut latency = Histogram::new(3)?;
+        let mut latency = histogram()?;
         while let Some(load) = loads.join_next().await {
             latency.add(load.context("a connection")??)?;
         }
@@ -266,7 +271,7 @@ fn run_grpc(host: &str, server: u32, work: Work, seconds: u64) -> Result<Load> {
         for number in 0..CONNECTIONS * IN_FLIGHT {
             let (session, statement, mut rng) = (session.clone(), statement.clone(), Rng::new(number as u64));
             loads.spawn(async move {
-                let mut latency: Histogram<u64> = Histogram::new(3)?;
+                let mut latency = histogram()?;
                 loop {
                     let (begun, key) = (Instant::now(), rng.below(KEYS) as i64);
                     if begun >= ends {
@@ -289,7 +294,7 @@ fn run_grpc(host: &str, server: u32, work: Work, seconds: u64) -> Result<Load> {
         let (begun, cpu) = (Instant::now(), cpu_seconds(server)?);
         tokio::time::sleep_until(ends.into()).await;
         let (counted, cpu) = (begun.elapsed(), cpu_seconds(server)? - cpu);
-        let mut latency = Histogram::new(3)?;
+        let mut latency = histogram()?;
         while let Some(load) = loads.join_next().await {
             latency.add(load.context("a worker")??)?;
         }
