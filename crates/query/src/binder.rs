@@ -4,8 +4,8 @@
 
 use crate::ast::{Name, QualifiedName, Statement};
 use crate::definition::{
-    SchemaRequest, alter_keyspace, alter_table, alter_type, by_name, create_index, create_keyspace, create_table,
-    create_type, drop_keyspace,
+    SchemaRequest, alter_keyspace, alter_table, alter_type, by_name, check_not_system, create_index, create_keyspace,
+    create_table, create_type, drop_keyspace,
 };
 use crate::description::Description;
 use crate::explain;
@@ -18,7 +18,7 @@ use crate::system;
 use crate::type_name::Types;
 use model::RequestError;
 use model::name::quote_name;
-use model::schema::{Column, Schema, SchemaChange, Table};
+use model::schema::{Column, Keyspace, Schema, SchemaChange, Table};
 use std::sync::Arc;
 
 /// Binds a parsed statement to `schema`. `keyspace` is that of `USE`, for tables named without one.
@@ -54,9 +54,8 @@ pub(crate) fn bind(
             schema_plan(by_name(source, binder.keyspace_of(name)?, name, drop)?)
         }
         Statement::CreateIndex(create) => {
-            let table = binder.table(&create.table)?;
-            let keyspace = schema.find_keyspace(&table.keyspace)?;
-            schema_plan(create_index(source, keyspace, &table, create)?)
+            let (keyspace, table) = binder.table_to_index(&create.table)?;
+            schema_plan(create_index(source, keyspace, table, create)?)
         }
         Statement::DropIndex { name, if_exists } => {
             let if_exists = *if_exists;
@@ -150,6 +149,17 @@ impl<'a> Binder<'a> {
         };
         let found = schema.find_table(keyspace, &name.name.text);
         found.cloned().map_err(|missing| self.source.place(at, missing))
+    }
+
+    /// The table of CREATE INDEX, with its keyspace; the errors are in Cassandra's words for that.
+    fn table_to_index(&self, name: &QualifiedName) -> Result<(&'a Keyspace, &'a Table), RequestError> {
+        let keyspace = self.keyspace_of(name)?;
+        check_not_system(self.source, name.at(), keyspace)?;
+        let missing =
+            |what: &str, missing: &str| self.source.invalid(name.name.at, format!("{what} '{missing}' doesn't exist"));
+        let found = self.schema.keyspace(keyspace).ok_or_else(|| missing("Keyspace", keyspace))?;
+        let table = found.tables.get(&name.name.text).ok_or_else(|| missing("Table", &name.name.text))?;
+        Ok((&**found, &**table))
     }
 
     /// The column of `table` that `name` names.

@@ -64,7 +64,7 @@ impl SchemaRequest {
     }
 }
 
-fn check_not_system(source: Source<'_>, at: Position, keyspace: &str) -> Result<(), RequestError> {
+pub(crate) fn check_not_system(source: Source<'_>, at: Position, keyspace: &str) -> Result<(), RequestError> {
     if system::is_reserved(keyspace) {
         return Err(source.unauthorized(at, format!("{keyspace} keyspace is not user-modifiable.")));
     }

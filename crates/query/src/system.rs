@@ -348,10 +348,21 @@ fn of_the_virtual_schema() -> Vec<Table> {
     let in_keyspace = |name: &str, clustering: Columns, others: Columns| {
         table(VIRTUAL_SCHEMA, name, vec![("keyspace_name", Text)], clustering, others)
     };
+    let commented = |comment: &str, mut table: Table| {
+        table.options.comment = comment.to_owned();
+        table
+    };
+    let of_column = || vec![("table_name", Text), ("column_name", Text)];
     vec![
-        in_keyspace("keyspaces", vec![], vec![]),
-        in_keyspace("tables", vec![("table_name", Text)], vec![("comment", Text)]),
-        in_keyspace("columns", vec![("table_name", Text), ("column_name", Text)], columns(CqlType::Blob, CqlType::Int)),
+        commented("virtual keyspace definitions", in_keyspace("keyspaces", vec![], vec![])),
+        commented(
+            "virtual table definitions",
+            in_keyspace("tables", vec![("table_name", Text)], vec![("comment", Text)]),
+        ),
+        commented(
+            "virtual column definitions",
+            in_keyspace("columns", of_column(), columns(CqlType::Blob, CqlType::Int)),
+        ),
     ]
 }
 

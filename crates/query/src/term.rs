@@ -809,8 +809,8 @@ fn parts_of<'a>(term: &'a Term, name: &str, cql_type: &'a CqlType) -> Result<Vec
             Ok(terms.iter().map(|term| element((term, own))).collect())
         }
         (TermKind::Set(_), CqlType::Map { .. }) if given == 0 => Ok(Vec::new()),
-        // A user-defined type is a tuple whose fields have names; of one that is not frozen fields are set by name.
-        (TermKind::Tuple(_), CqlType::Tuple(_) | CqlType::UserDefined { frozen: true, .. }) => {
+        // A user-defined type is a tuple whose fields have names.
+        (TermKind::Tuple(_), CqlType::Tuple(_) | CqlType::UserDefined { .. }) => {
             let types: Vec<&CqlType> = match cql_type {
                 CqlType::UserDefined { definition, .. } => definition.types().collect(),
                 CqlType::Tuple(types) => types.iter().collect(),
@@ -822,6 +822,10 @@ fn parts_of<'a>(term: &'a Term, name: &str, cql_type: &'a CqlType) -> Result<Vec
                     "Invalid tuple literal for {name}: too many elements. Type {cql_type} expects {most} but got \
                      {given}"
                 ));
+            }
+            // Of one that is not frozen the fields are set by their names.
+            if matches!(cql_type, CqlType::UserDefined { frozen: false, .. }) {
+                return Err(format!("Invalid tuple type literal for {name} of type {cql_type}"));
             }
             let field = |(index, (term, cql_type)): (usize, (&'a Term, &'a CqlType))| Part {
                 name: format!("{name}[{index}]"),

@@ -39,9 +39,6 @@ pub(crate) fn create_index(
 
 fn index(source: Source<'_>, keyspace: &Keyspace, table: &Table, create: &CreateIndex) -> Result<Index, RequestError> {
     check_not_system(source, create.table.at(), &table.keyspace)?;
-    if let Some(name) = &create.name {
-        check_index_name(source, name)?;
-    }
     let (class, options) = class_and_options(source, create)?;
     let target = match create.targets.as_slice() {
         [target] => target,
@@ -69,6 +66,9 @@ fn index(source: Source<'_>, keyspace: &Keyspace, table: &Table, create: &Create
     };
     let index = Index { name, column: column.id, part, class, options };
     table.check_index(&index).map_err(|error| source.place(at, error))?;
+    if let Some(name) = &create.name {
+        check_index_name(source, name)?;
+    }
     Ok(index)
 }
 
