@@ -458,7 +458,7 @@ async fn a_statement_that_is_analyzed_is_executed_and_measured() {
         assert_eq!(stages(&rows), ["write", "replicas", "total"]);
     }
     client.run("DELETE FROM k.t WHERE p = 1 AND c = 0").await;
-    let read = client.rows("EXPLAIN ANALYZE SELECT * FROM k.t WHERE c > 3 ALLOW FILTERING").await;
+    let read = client.rows("EXPLAIN ANALYZE SELECT * FROM k.t WHERE v = 'v' ALLOW FILTERING").await;
     let figures = |rows: &Rows, stage: &str| -> Vec<Option<i64>> {
         let row = rows.rows.iter().find(|row| row[0].as_deref() == Some(stage.as_bytes())).unwrap();
         let number =
@@ -466,7 +466,7 @@ async fn a_statement_that_is_analyzed_is_executed_and_measured() {
         row[3..].iter().map(number).collect()
     };
     assert_eq!(figures(&read, "read")[1], Some(1), "the deleted row is passed: {read:?}");
-    assert_eq!(figures(&read, "result")[0], Some(2));
+    assert_eq!(figures(&read, "result")[0], Some(5));
     assert!(figures(&read, "total")[2].is_some() && figures(&read, "table") == [None; 3]);
     client.run("CREATE INDEX ON k.t (v) USING 'sai'").await;
     let looked_up = client.rows("EXPLAIN ANALYZE SELECT * FROM k.t WHERE v >= 'v'").await;
