@@ -488,11 +488,8 @@ impl Simulation {
                 let sending = self.workload.read_all(table, partition, &view.schema, time);
                 self.send(NOBODY, machine, sending);
                 // One after the other: some nodes take on very little at a time.
-                if machines <= CROWD {
-                    self.served()?;
-                }
+                self.served()?;
             }
-            self.served()?;
         }
         Ok(())
     }
