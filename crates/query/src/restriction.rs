@@ -133,6 +133,23 @@ struct Served<'r> {
     attached: bool,
 }
 
+impl<'r> Served<'r> {
+    /// Puts what is looked up, if this is the index to read by, before all other conditions.
+    fn put_first(&self, all: &[Served<'r>], filtered: &mut Vec<&'r Restriction>) -> IndexPlan {
+        // Both ends of a range are looked up together.
+        let together = |own: &&Served<'r>| {
+            own.target == self.target && own.restriction.is_slice() && self.restriction.is_slice()
+                || std::ptr::eq(own.restriction, self.restriction)
+        };
+        let looked_up: Vec<&'r Restriction> = all.iter().filter(together).map(|own| own.restriction).collect();
+        // An entry may be stale: whatever else selects the row, it must have the value.
+        filtered.retain(|other| !looked_up.iter().any(|own| std::ptr::eq(*other, *own)));
+        let plan = IndexPlan { filters: looked_up.len(), target: self.target };
+        filtered.splice(0..0, looked_up);
+        plan
+    }
+}
+
 /// What a WHERE clause says.
 #[derive(Debug)]
 pub(crate) struct Restrictions<'t> {
@@ -708,19 +725,7 @@ impl<'t> Restrictions<'t> {
         filtered.extend(filters_clustering);
         filtered.extend(self.of_others());
         let mut filters = Vec::new();
-        let mut index_plan = None;
-        if let Some(&Served { restriction, target, .. }) = index {
-            // Both ends of a range are looked up together.
-            let together = |own: &&Served<'_>| {
-                own.target == target && own.restriction.is_slice() && restriction.is_slice()
-                    || std::ptr::eq(own.restriction, restriction)
-            };
-            let looked_up: Vec<&Restriction> = indexed.iter().filter(together).map(|own| own.restriction).collect();
-            // An entry may be stale: whatever else selects the row, it must have the value.
-            filtered.retain(|other| !looked_up.iter().any(|own| std::ptr::eq(*other, *own)));
-            index_plan = Some(IndexPlan { filters: looked_up.len(), target });
-            filtered.splice(0..0, looked_up);
-        }
+        let index_plan = index.map(|chosen| chosen.put_first(&indexed, &mut filtered));
         for restriction in filtered {
             self.filters(source, restriction, &mut filters)?;
         }
