@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod clients;
+mod connections;
 mod copy;
 mod corpus;
 mod damage;
@@ -20,3 +21,4 @@ mod process;
 mod scans;
 mod sick_disk;
 mod transactions;
+mod warnings;

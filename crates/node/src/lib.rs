@@ -41,5 +41,7 @@ pub use io::{
 pub use planted::Planted;
 pub use register::{Commit, PaxosAnswer, PaxosRequest, PaxosStep, Promised, Proposal};
 pub use shard::{Shard, ShardStatus};
-pub use storage::{GarbageReport, GarbageSweep, Hint, HintPosition, IndexBuild, Storage, StorageError, Write};
+pub use storage::{
+    GarbageReport, GarbageSweep, Hint, HintPosition, IndexBuild, RangeEstimate, Storage, StorageError, Write,
+};
 pub use timestamp::Recovered;
