@@ -12,6 +12,7 @@
 
 mod bare;
 mod memory;
+mod native_load;
 mod nodes;
 mod resident;
 mod statements;
@@ -33,6 +34,9 @@ enum Name {
     Query,
     Node,
     Cluster,
+    Native,
+    /// Beside a Cassandra that runs
+    Compare,
     All,
     /// A node that real ones are compared with: started by the others
     #[value(hide = true)]
@@ -52,6 +56,15 @@ struct Options {
     /// The binary to measure
     #[arg(long, required_unless_present = "listen")]
     helenus: Option<PathBuf>,
+    /// Of Cassandra: where it listens for clients
+    #[arg(long, requires_all = ["cassandra_process", "cassandra_start_seconds"])]
+    cassandra: Option<std::net::SocketAddr>,
+    /// Its process
+    #[arg(long)]
+    cassandra_process: Option<u32>,
+    /// How long it took to start
+    #[arg(long)]
+    cassandra_start_seconds: Option<f64>,
     /// Of a bare node: its address and port
     #[arg(long, hide = true, requires_all = ["peers", "data"])]
     listen: Option<String>,
@@ -93,6 +106,18 @@ fn main() -> Result<()> {
     }
     if wanted(Name::Node) {
         nodes::measure("node", 1, helenus, options.seconds, &mut figures)?;
+    }
+    if wanted(Name::Native) {
+        native_load::measure(helenus, options.seconds, &mut figures)?;
+    }
+    if options.name == Name::Compare {
+        let (Some(address), Some(process), Some(start_seconds)) =
+            (options.cassandra, options.cassandra_process, options.cassandra_start_seconds)
+        else {
+            anyhow::bail!("--cassandra, --cassandra-process and --cassandra-start-seconds say what to compare with");
+        };
+        let other = native_load::Other { address, process, start_seconds };
+        native_load::compare(helenus, &other, options.seconds, &mut figures)?;
     }
     if wanted(Name::Cluster) {
         nodes::measure("cluster", 3, helenus, options.seconds, &mut figures)?;

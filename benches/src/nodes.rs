@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bench::{LoadOptions, Task};
 use clap::Args;
 use serde_json::{Map, Value, json};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,11 +14,16 @@ use std::time::{Duration, Instant};
 const ADDRESSES: [&str; 3] = ["127.77.0.1", "127.77.0.2", "127.77.0.3"];
 
 /// The nodes of one measurement; killed when it ends.
-struct Nodes {
+pub(crate) struct Nodes {
     children: Vec<Child>,
 }
 
 impl Nodes {
+    /// The process of the first of them.
+    pub(crate) fn first(&self) -> u32 {
+        self.children.first().map_or(0, Child::id)
+    }
+
     /// User and system time of all threads of all of them so far.
     fn cpu_seconds(&self) -> Result<f64> {
         self.children.iter().map(|child| cpu_seconds(child.id())).sum()
@@ -46,7 +52,7 @@ pub(crate) fn measure(
     figures: &mut Map<String, Value>,
 ) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let nodes = start(count, helenus, folder.path())?;
+    let nodes = start(count, helenus, folder.path(), "")?;
     let memory: u64 = nodes.children.iter().map(|child| resident::bytes(child.id())).sum::<Result<u64>>()?;
     figures.insert(format!("{prefix}_idle_resident_mib_per_node"), json!(memory as f64 / count as f64 / 1_048_576.0));
     let line = [
@@ -184,10 +190,23 @@ fn start_bare(folder: &Path) -> Result<(Nodes, Vec<String>)> {
     Ok((nodes, addresses))
 }
 
-fn start(count: usize, helenus: &Path, folder: &Path) -> Result<Nodes> {
+/// One node that acknowledges what the operating system has.
+///
+/// # Errors
+/// When it does not start.
+pub(crate) fn start_periodic(helenus: &Path, folder: &Path) -> Result<Nodes> {
+    start(1, helenus, folder, "durability = \"periodic\"\n")
+}
+
+/// Where that listens: for gRPC, and for the CQL native protocol.
+pub(crate) fn addresses_of_one() -> (&'static str, SocketAddr) {
+    (ADDRESSES[0], SocketAddr::from(([127, 77, 0, 1], 9_042)))
+}
+
+fn start(count: usize, helenus: &Path, folder: &Path, settings: &str) -> Result<Nodes> {
     let seeds = ADDRESSES[..count].iter().map(|address| format!("\"{address}\"")).collect::<Vec<_>>().join(", ");
     let config = folder.join("helenus.toml");
-    std::fs::write(&config, format!("seeds = [{seeds}]\nlog_level = \"warn\"\n"))?;
+    std::fs::write(&config, format!("seeds = [{seeds}]\nlog_level = \"warn\"\n{settings}"))?;
     let mut nodes = Nodes { children: Vec::new() };
     for address in &ADDRESSES[..count] {
         let mut command = Command::new(helenus);
@@ -220,7 +239,7 @@ fn all_up(nodes: &mut Nodes, count: usize, helenus: &Path) -> Result<bool> {
 }
 
 /// User and system time of all threads of a process so far.
-fn cpu_seconds(process: u32) -> Result<f64> {
+pub(crate) fn cpu_seconds(process: u32) -> Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The name in parentheses may hold spaces; the fields after it are fixed (proc(5): 14 and 15).
     let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();

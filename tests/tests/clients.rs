@@ -8,7 +8,7 @@
 //! * Every command has a time limit.
 
 use e2e::Cluster;
-use e2e::secured::{PASSWORD, authority};
+use e2e::secured::{PASSWORD, authority, client_identity};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -234,6 +234,31 @@ fn secured_scenario(driver: Driver) {
 #[test]
 fn the_python_driver_speaks_tls_and_logs_in() {
     secured_scenario(Driver::Python);
+}
+
+#[test]
+fn the_python_driver_shows_a_certificate_where_nodes_want_one() {
+    let Some(place) = Driver::Python.installed() else { return };
+    let mut cluster = Cluster::secured_as(3, true);
+    let (certificate, key) = client_identity(&cluster);
+    let mut command = Driver::Python.command(place, &Driver::Python.scenario());
+    command.env("HELENUS_CA", authority(&cluster)).env("HELENUS_CERTIFICATE", certificate).env("HELENUS_KEY", key);
+    command.envs([("HELENUS_USER", "cassandra"), ("HELENUS_PASSWORD", PASSWORD)]);
+    run(command, &mut cluster);
+}
+
+#[test]
+fn the_shell_shows_a_certificate_where_nodes_want_one() {
+    let cluster = Cluster::secured_as(1, true);
+    let text = "SELECT key FROM system.local";
+    let (succeeded, said) = shell(&cluster, "cassandra", PASSWORD, text);
+    assert!(!succeeded && !said.contains("local"), "{said}");
+    let (certificate, key) = client_identity(&cluster);
+    let mut command = e2e::helenus(&["shell", &cluster.addresses()[0], "--format", "csv", "-e", text]);
+    command.arg("--ssl-ca").arg(authority(&cluster)).arg("--ssl-cert").arg(certificate).arg("--ssl-key").arg(key);
+    let output = command.args(["--username", "cassandra", "--password", PASSWORD]).output().unwrap();
+    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(out.lines().collect::<Vec<_>>(), ["key", "local"], "{error}");
 }
 
 #[test]

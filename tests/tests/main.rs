@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod clients;
+mod connections;
 mod copy;
 mod corpus;
 mod damage;
@@ -19,3 +20,4 @@ mod indexes;
 mod process;
 mod scans;
 mod sick_disk;
+mod warnings;

@@ -58,6 +58,29 @@ hints_directory: {folder}/hints
 cdc_raw_directory: {folder}/cdc_raw
 """
 
+# Nothing but where it is: all else is as it comes.
+STOCK = """\
+cluster_name: Test Cluster
+num_tokens: 16
+partitioner: org.apache.cassandra.dht.Murmur3Partitioner
+commitlog_sync: periodic
+commitlog_sync_period: 10s
+endpoint_snitch: SimpleSnitch
+seed_provider:
+  - class_name: org.apache.cassandra.locator.SimpleSeedProvider
+    parameters:
+      - seeds: "{address}:7000"
+listen_address: {address}
+rpc_address: {address}
+native_transport_port: {port}
+data_file_directories:
+  - {folder}/data
+commitlog_directory: {folder}/commitlog
+saved_caches_directory: {folder}/saved_caches
+hints_directory: {folder}/hints
+cdc_raw_directory: {folder}/cdc_raw
+"""
+
 LOGGING = """\
 <configuration>
   <appender name="OUT" class="ch.qos.logback.core.ConsoleAppender">
@@ -78,6 +101,17 @@ java.base/jdk.internal.math java.base/jdk.internal.module java.base/jdk.internal
 jdk.management/com.sun.management.internal java.base/sun.nio.ch java.base/java.io java.base/java.lang.reflect
 jdk.compiler/com.sun.tools.javac java.base/java.lang java.base/java.util java.base/java.nio
 java.base/java.util.concurrent java.base/java.util.concurrent.atomic"""
+
+
+def stock_heap():
+    """Flags of the heap and its collector that cassandra-env.sh and jvm17-server.options choose on this machine."""
+    megabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    heap = max(min(megabytes // 2, 1024), min(megabytes // 4, 8192))
+    flags = [f"-Xms{heap}M", f"-Xmx{heap}M", "-XX:+UseG1GC", "-XX:+ParallelRefProcEnabled"]
+    flags += ["-XX:MaxTenuringThreshold=2", "-XX:+UseNUMA", "-XX:+PerfDisableSharedMem", "-Xss256k"]
+    flags += ["-XX:G1HeapRegionSize=16m", "-XX:+UnlockExperimentalVMOptions", "-XX:G1NewSizePercent=50"]
+    flags += ["-XX:G1RSetUpdatingPauseTimePercent=5", "-XX:MaxGCPauseMillis=300", "-XX:+AlwaysPreTouch", "-XX:+UseTLAB"]
+    return [*flags, "-XX:+ResizeTLAB", "-XX:StringTableSize=1000003"]
 
 
 def class_path():
@@ -115,20 +149,26 @@ def answers(address=ADDRESS, port=PORT):
 class Cassandra:
     """A running process in a temporary folder; a context manager."""
 
-    def __init__(self):
+    def __init__(self, stock=False):
+        self.stock = stock
+        self.start_seconds = 0.0
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="oracle-"))
         self.process = None
 
     def __enter__(self):
         (self.folder / "triggers").mkdir()
         configuration = self.folder / "cassandra.yaml"
-        configuration.write_text(CONFIGURATION.format(address=ADDRESS, port=PORT, folder=self.folder))
+        template = STOCK if self.stock else CONFIGURATION
+        configuration.write_text(template.format(address=ADDRESS, port=PORT, folder=self.folder))
         logging = self.folder / "logback.xml"
         logging.write_text(LOGGING)
         jars = class_path()
         agent = next(jar for jar in jars.split(":") if "/jamm-" in jar)
-        flags = [f"-javaagent:{agent}", "-Xms512m", "-Xmx1536m", "-XX:+UseSerialGC"]
-        flags += ["-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Duser.timezone=UTC"]
+        flags = [f"-javaagent:{agent}", "-Duser.timezone=UTC"]
+        if self.stock:
+            flags += stock_heap()
+        else:
+            flags += ["-Xms512m", "-Xmx1536m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
         for export in EXPORTS.split():
             flags += ["--add-exports", f"{export}=ALL-UNNAMED"]
         for opened in OPENS.split():
@@ -140,18 +180,22 @@ class Cassandra:
             "cassandra.logdir": self.folder,
             "cassandra-foreground": "yes",
             "logback.configurationFile": logging,
-            "cassandra.skip_wait_for_gossip_to_settle": 0,
-            "cassandra.ring_delay_ms": 0,
-            "cassandra.superuser_setup_delay_ms": 0,
-            # A schema change need not reach the disk: the folder is thrown away.
-            "cassandra.unsafesystem": "true",
             "io.netty.tryReflectionSetAccessible": "true",
             "jdk.attach.allowAttachSelf": "true",
             "java.io.tmpdir": self.folder,
         }
+        if not self.stock:
+            settings |= {
+                "cassandra.skip_wait_for_gossip_to_settle": 0,
+                "cassandra.ring_delay_ms": 0,
+                "cassandra.superuser_setup_delay_ms": 0,
+                # A schema change need not reach the disk: the folder is thrown away.
+                "cassandra.unsafesystem": "true",
+            }
         flags += [f"-D{name}={value}" for name, value in settings.items()]
         log = (self.folder / "system.log").open("wb")
-        command = ["nice", java(), *flags, "-cp", jars, "org.apache.cassandra.service.CassandraDaemon"]
+        polite = [] if self.stock else ["nice"]
+        command = [*polite, java(), *flags, "-cp", jars, "org.apache.cassandra.service.CassandraDaemon"]
         self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         started = time.monotonic()
         while not answers():
@@ -159,7 +203,8 @@ class Cassandra:
                 text = (self.folder / "system.log").read_text(errors="replace")
                 self.__exit__()
                 raise SystemExit(f"Cassandra did not start:\n{text[-8000:]}")
-            time.sleep(0.5)
+            time.sleep(0.05 if self.stock else 0.5)
+        self.start_seconds = time.monotonic() - started
         return self
 
     def __exit__(self, *_):

@@ -36,6 +36,12 @@ pub(crate) struct AdminArguments {
     /// Certificates of the authorities to trust, as PEM, of a node that speaks TLS
     #[arg(long, global = true, value_name = "FILE")]
     ssl_ca: Option<PathBuf>,
+    /// Certificate to show to a node that wants to see one, as PEM
+    #[arg(long, global = true, value_name = "FILE", requires = "ssl_key")]
+    ssl_cert: Option<PathBuf>,
+    /// Its key, as PEM
+    #[arg(long, global = true, value_name = "FILE", requires = "ssl_cert")]
+    ssl_key: Option<PathBuf>,
     /// One JSON object instead of a table
     #[arg(long, global = true)]
     json: bool,
@@ -173,6 +179,9 @@ fn security(arguments: &AdminArguments) -> std::io::Result<Security> {
     let mut security = Security::default();
     if let Some(path) = &arguments.ssl_ca {
         security = security.trusting(&std::fs::read(path)?);
+    }
+    if let (Some(certificate), Some(key)) = (&arguments.ssl_cert, &arguments.ssl_key) {
+        security = security.certified(&std::fs::read(certificate)?, &std::fs::read(key)?);
     }
     if let (Some(user), Some(path)) = (&arguments.user, &arguments.password_file) {
         security = security.login(user, std::fs::read_to_string(path)?.trim_end_matches(['\r', '\n']));

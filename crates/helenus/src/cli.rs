@@ -228,6 +228,12 @@ pub(crate) struct ShellArguments {
     /// Certificates of the authorities that TLS trusts, as PEM
     #[arg(long, value_name = "FILE")]
     ssl_ca: Option<PathBuf>,
+    /// Certificate to show to nodes that want to see one, as PEM
+    #[arg(long, value_name = "FILE", requires = "ssl_key")]
+    ssl_cert: Option<PathBuf>,
+    /// Its key, as PEM
+    #[arg(long, value_name = "FILE", requires = "ssl_cert")]
+    ssl_key: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -267,6 +273,8 @@ impl From<ShellArguments> for shell::ShellOptions {
             password: arguments.password,
             tls: arguments.ssl,
             tls_ca: arguments.ssl_ca,
+            tls_certificate: arguments.ssl_cert,
+            tls_key: arguments.ssl_key,
         }
     }
 }

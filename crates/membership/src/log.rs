@@ -12,7 +12,7 @@ use crate::ring;
 use bytes::Bytes;
 use model::codec::{CodecError, Decode, Encode, Reader, put_sequence};
 use model::local::prefix;
-use model::schema::{REPLICATION_FACTOR, Replication, Schema, SchemaChange};
+use model::schema::{REPLICATION_FACTOR, Replication, Schema, SchemaChange, TRACES};
 use model::{Epoch, NodeId, RequestError, Token};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -188,10 +188,11 @@ impl State {
         unusable.then(|| "its tokens are not free".to_owned())
     }
 
-    /// Why nobody can join now; `None` when nodes can.
+    /// Why nobody can join now; `None` when nodes can: as long as there are no tables but those of traces.
     #[must_use]
     pub fn refusal_of_joins(&self) -> Option<String> {
-        let (_, table) = self.schema.tables().first_key_value()?;
+        // Traces are kept for a day and answer no application: a new node may begin without them.
+        let table = self.schema.tables().values().find(|table| table.keyspace != TRACES)?;
         Some(format!(
             "joining a cluster that holds user data is not supported yet: table {}.{} exists and its data would \
              not be copied to the new node; drop all tables first, or start the node with the data directory \
@@ -203,10 +204,12 @@ impl State {
     /// Checks a schema change against this state; `Ok(false)` when it has no effect and that is no error.
     ///
     /// # Errors
-    /// As [`Schema::apply`]; and `Invalid`, in Cassandra's words, for a replication that cannot be.
+    /// As [`Schema::apply`] and [`Schema::check_new`]; and `Invalid`, in Cassandra's words, for a replication that
+    /// cannot be.
     pub fn validate_schema(&self, change: &SchemaChange) -> Result<bool, RequestError> {
         let change = self.expanded(change);
         let effect = self.schema.apply(&change)?.is_some();
+        self.schema.check_new(&change)?;
         match change.as_ref() {
             SchemaChange::CreateKeyspace { name, replication, .. }
             | SchemaChange::AlterKeyspace { name, replication: Some(replication), .. }

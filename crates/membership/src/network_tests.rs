@@ -614,6 +614,17 @@ fn a_wiped_node_takes_its_place_again_as_a_new_one() {
 }
 
 #[test]
+fn a_node_joins_a_cluster_that_holds_nothing_but_traces() {
+    let mut world = World::cluster(3, CALM, 3, 3);
+    world.run_until(SECOND, "a cluster", |world| world.all_see(3));
+    assert!(world.change(0, create_keyspace(model::schema::TRACES)).is_ok());
+    assert!(world.change(0, create_table(model::schema::TRACES, "events", 1)).is_ok());
+    let index = world.add(3);
+    world.start(index);
+    world.run_until(3 * SECOND, "a fourth node", |world| world.all_see(4));
+}
+
+#[test]
 fn a_wiped_node_is_refused_when_the_cluster_holds_tables() {
     let mut world = World::cluster(3, CALM, 3, 3);
     world.run_until(SECOND, "a cluster", |world| world.all_see(3));

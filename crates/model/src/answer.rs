@@ -112,6 +112,9 @@ pub trait Rows: Sized {
     /// The tombstones of an answer; see [`ReadData::tombstones`].
     fn tombstones(output: &Self::Output) -> u32;
 
+    /// About how many bytes of rows an answer has that a limit has cut off; 0 for one that is whole, or has no rows.
+    fn cut_bytes(output: &Self::Output) -> usize;
+
     /// The answer that is one row and nothing else.
     ///
     /// # Errors
@@ -200,6 +203,13 @@ impl Rows for Kept {
         output.tombstones
     }
 
+    fn cut_bytes(output: &ReadData) -> usize {
+        if !output.more {
+            return 0;
+        }
+        output.rows.iter().map(|(clustering, row)| clustering.len() + row.len()).sum()
+    }
+
     /// One allocation less, on the path of every read of one row.
     fn of_one_row(clustering: &Bytes, row: &[u8], summary: &RowSummary, _: Purge) -> Result<ReadData, CodecError> {
         let rows = vec![(clustering.clone(), Bytes::copy_from_slice(row))];
@@ -234,6 +244,10 @@ impl Rows for Digested {
 
     fn tombstones(output: &ReadDigest) -> u32 {
         output.tombstones
+    }
+
+    fn cut_bytes(_: &ReadDigest) -> usize {
+        0
     }
 }
 

@@ -13,7 +13,7 @@
 //! A value is in the form that keys have ([`crate::key`]): what compares as equal is equal bytes. The indexes of a
 //! partition key column, and of a static one, name whole partitions.
 
-use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, put_sequence, put_varint};
+use crate::codec::{CodecError, Decode, Encode, Reader, put_option, put_sequence, put_varint};
 use crate::error::RequestError;
 use crate::id::{ColumnId, TableId};
 use crate::key::{PartitionKey, decode_clustering};
@@ -62,15 +62,16 @@ pub struct IndexedRow {
     pub clustering: Option<Bytes>,
 }
 
-/// A look-up of the rows that may have a value.
+/// A look-up of the rows that may have a value, or one of a range of values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexCommand {
     /// The table.
     pub table: TableId,
     /// The index.
     pub target: IndexTarget,
-    /// The value, in the form of keys ([`TableIndex::value_of`]).
-    pub value: Bytes,
+    /// The values, in the form of keys: of one [`Slice::of_row`] of it ([`TableIndex::value_of`]), else a range
+    /// ([`TableIndex::range_of`]).
+    pub values: Slice,
     /// Rows of the partitions whose tokens are in it.
     pub range: TokenRange,
     /// Rows of this partition only.
@@ -214,6 +215,34 @@ impl<'t> TableIndex<'t> {
         }
         value.push(TERMINATOR);
         Ok(Some(Bytes::from(value)))
+    }
+
+    /// The values from `lower` up to `upper`, each in wire form and true when it is one of them. `None` when one is too
+    /// long to be in an index.
+    ///
+    /// # Errors
+    /// `Invalid`, when one is not of the type of the column.
+    pub fn range_of(
+        &self,
+        lower: Option<(&[u8], bool)>,
+        upper: Option<(&[u8], bool)>,
+    ) -> Result<Option<Slice>, RequestError> {
+        // No value is the beginning of another: behind a value and a zero byte come all that are larger.
+        let bound = |value: &[u8], behind: bool| {
+            let value = self.value_of(&[value])?;
+            let after = |value: Bytes| if behind { Slice::of_row(&value).end } else { value };
+            Ok::<_, RequestError>(value.map(after))
+        };
+        let Slice { mut start, mut end } = Slice::all();
+        if let Some((value, included)) = lower {
+            let Some(bound) = bound(value, !included)? else { return Ok(None) };
+            start = bound;
+        }
+        if let Some((value, included)) = upper {
+            let Some(bound) = bound(value, included)? else { return Ok(None) };
+            end = bound;
+        }
+        Ok(Some(Slice { start, end }))
     }
 
     /// How many bytes at the start of `rest` are a value of it.
@@ -474,12 +503,24 @@ impl IndexCommand {
     /// When a part of it is not what it must be.
     pub fn validate(&self) -> Result<(), CodecError> {
         validate_slices(&self.slices)?;
+        validate_slices(std::slice::from_ref(&self.values))?;
         let inside = |partition: &PartitionKey| self.range.contains(partition.token);
         let sound = self.range.start < self.range.end
             && self.limit > 0
             && self.partition.as_ref().is_none_or(inside)
             && self.resume.as_ref().is_none_or(|resume| inside(&resume.partition));
         if sound { Ok(()) } else { Err(CodecError::Invalid("index command")) }
+    }
+
+    /// The one value that is looked up; `None` for a range of them.
+    #[must_use]
+    pub fn one_value(&self) -> Option<&Bytes> {
+        let Slice { start, end } = &self.values;
+        (end.strip_suffix(&[0]) == Some(start.as_ref())).then_some(start)
+    }
+
+    fn has_one_of(&self, values: &[Bytes]) -> bool {
+        values.iter().any(|value| self.values.contains(value))
     }
 
     /// True when a row that an index names is one of those that were asked for.
@@ -544,12 +585,12 @@ impl IndexCommand {
         let (mut found, mut bytes) = (IndexData::default(), 0);
         let now = i64::from(self.now_seconds);
         for (partition, data) in &page.partitions {
-            let by_key = index.key_values(partition)?.contains(&self.value);
+            let by_key = self.has_one_of(&index.key_values(partition)?);
             let fixed = data.static_row.iter().map(|record| (RecordKey::Static, record));
             let rows = data.rows.iter().map(|(clustering, record)| (RecordKey::Row(clustering.clone()), record));
             for (key, record) in fixed.chain(rows) {
                 // Whatever is in it: of a partition that begins with many dead rows only those were scanned.
-                if !by_key && !index.values(partition, &key, &Row::from_bytes(record)?, now)?.contains(&self.value) {
+                if !by_key && !self.has_one_of(&index.values(partition, &key, &Row::from_bytes(record)?, now)?) {
                     continue;
                 }
                 let clustering = match key {
@@ -634,7 +675,7 @@ impl Encode for IndexCommand {
     fn encode(&self, out: &mut Vec<u8>) {
         self.table.encode(out);
         self.target.encode(out);
-        put_bytes(out, &self.value);
+        self.values.encode(out);
         self.range.encode(out);
         put_option(out, self.partition.as_ref());
         put_sequence(out, &self.slices);
@@ -649,7 +690,7 @@ impl Decode for IndexCommand {
         let command = IndexCommand {
             table: TableId::decode(reader)?,
             target: IndexTarget::decode(reader)?,
-            value: reader.bytes()?,
+            values: Slice::decode(reader)?,
             range: TokenRange::decode(reader)?,
             partition: reader.option()?,
             slices: reader.sequence()?,

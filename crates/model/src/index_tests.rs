@@ -249,7 +249,7 @@ proptest! {
         let command = IndexCommand {
             table: TableId(3),
             target: IndexTarget { column: ColumnId(2), part: IndexedPart::Keys },
-            value: Bytes::copy_from_slice(&bytes),
+            values: Slice::of_row(&Bytes::copy_from_slice(&bytes)),
             range: TokenRange::ALL,
             partition: Some(row_at(5, None).partition),
             slices: vec![Slice::all()],

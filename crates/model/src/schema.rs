@@ -50,6 +50,9 @@ impl Replication {
 /// named. What a log entry with it means is settled by the members that there are when it is applied.
 pub const REPLICATION_FACTOR: &str = "replication_factor";
 
+/// The keyspace of traces. It is stored and replicated, since a client may ask any node for its trace.
+pub const TRACES: &str = "system_traces";
+
 /// A keyspace and its tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keyspace {
@@ -165,6 +168,16 @@ pub struct Index {
     pub class: String,
     /// `WITH OPTIONS`.
     pub options: BTreeMap<String, String>,
+}
+
+impl Index {
+    /// True for one that was asked for by the name of Cassandra's storage-attached index: ranges of its values are
+    /// looked up too, and it stands beside others of its kind in one query.
+    #[must_use]
+    pub fn is_storage_attached(&self) -> bool {
+        let class = self.class.rsplit('.').next().unwrap_or_default();
+        class.eq_ignore_ascii_case("sai") || class.eq_ignore_ascii_case("StorageAttachedIndex")
+    }
 }
 
 /// A column that a table had once. What was written to it may lie on disk, or arrive, for long. The table may have the

@@ -249,10 +249,15 @@ fn alterations_that_make_no_sense_are_refused() {
         &[drop.clone(), add(&[("v", CqlType::Int, true)], false)],
         "Cannot re-add previously dropped column 'v' of kind STATIC, incompatible with previous kind REGULAR",
     );
-    refused(
-        &[drop, add(&[("v", CqlType::VarInt, false)], false)],
+    // What was decided once stays so.
+    let longer = add(&[("v", CqlType::VarInt, false)], false);
+    let schema = after(&[create(&user, false), table.clone(), drop]).unwrap();
+    assert!(schema.apply(&longer).is_ok_and(|schema| schema.is_some()));
+    assert_eq!(
+        schema.check_new(&longer).unwrap_err().to_string(),
         "Cannot add a column 'v' of type varint, incompatible with previously dropped column 'v' of type int",
     );
+    assert_eq!(schema.check_new(&add(&[("v", CqlType::Int, false)], false)), Ok(()));
     let list = |element| CqlType::List { element: Arc::new(element), frozen: false };
     refused(
         &[drop_columns(&["l"], 1, false), add(&[("l", list(CqlType::Text), false)], false)],

@@ -63,7 +63,7 @@ fn command(name: &str, byte: u8) -> IndexCommand {
     IndexCommand {
         table: TABLE,
         target: target(name),
-        value: index.value_of(&[&[byte]]).unwrap().unwrap(),
+        values: Slice::of_row(&index.value_of(&[&[byte]]).unwrap().unwrap()),
         range: TokenRange::ALL,
         partition: None,
         slices: vec![Slice::all()],
@@ -202,10 +202,24 @@ fn random_change(rng: &mut Rng) -> Arc<Mutation> {
     mutation(TABLE, name, vec![record])
 }
 
+/// A range of values, perhaps without an end, that is not empty.
+fn random_values(rng: &mut Rng, target: IndexTarget) -> Slice {
+    let table = table(&[]);
+    let index = TableIndex::new(&table, target).unwrap();
+    let (low, high) = ([rng.below(2) as u8], [2 + rng.below(2) as u8]);
+    let (with_low, with_high) = (rng.chance(500), rng.chance(500));
+    let lower = rng.chance(700).then_some((&low[..], with_low));
+    let upper = rng.chance(700).then_some((&high[..], with_high));
+    index.range_of(lower, upper).unwrap().unwrap()
+}
+
 fn random_look_up(rng: &mut Rng) -> IndexCommand {
     let mut command = command(ALL_INDEXES[rng.index(ALL_INDEXES.len())], rng.below(3) as u8);
     if rng.chance(300) {
         command.limit = rng.between(1, 4) as u32;
+    }
+    if rng.chance(300) {
+        command.values = random_values(rng, command.target);
     }
     if rng.chance(200) {
         let only = partition(["a", "b", "c"][rng.index(3)]);

@@ -118,6 +118,44 @@ impl Request {
     }
 }
 
+/// What a page of a read took, at its coordinator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadFigures {
+    /// Look-ups in an index.
+    pub look_ups: u32,
+    /// Rows, or partitions, that they named.
+    pub candidates: u64,
+    /// For how long look-ups were under way, in microseconds.
+    pub look_up_micros: u64,
+    /// Questions for rows to the replicas of a partition or of a range of tokens.
+    pub rounds: u32,
+    /// Rows that the replicas agreed on and that were looked at: also deleted ones, and those that are not in the page.
+    pub rows: u64,
+    /// Tombstones that were passed for them, of each round on the replica that passed the most.
+    pub tombstones: u32,
+    /// Replicas that got what they lacked before the answer.
+    pub repaired: u32,
+    /// For how long only questions for rows were under way, in microseconds.
+    pub read_micros: u64,
+}
+
+impl ReadFigures {
+    /// Those of several pages together.
+    #[must_use]
+    pub fn and(self, other: ReadFigures) -> ReadFigures {
+        ReadFigures {
+            look_ups: self.look_ups.saturating_add(other.look_ups),
+            candidates: self.candidates.saturating_add(other.candidates),
+            look_up_micros: self.look_up_micros.saturating_add(other.look_up_micros),
+            rounds: self.rounds.saturating_add(other.rounds),
+            rows: self.rows.saturating_add(other.rows),
+            tombstones: self.tombstones.saturating_add(other.tombstones),
+            repaired: self.repaired.saturating_add(other.repaired),
+            read_micros: self.read_micros.saturating_add(other.read_micros),
+        }
+    }
+}
+
 /// The answer to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
@@ -131,7 +169,17 @@ pub enum Response {
         paging_state: Option<Bytes>,
         /// What the client should know of how they were read.
         warnings: Vec<String>,
+        /// What it took to read them; nothing for what the node answers by itself.
+        figures: ReadFigures,
     },
+}
+
+impl Response {
+    /// Rows that nobody had to be asked for.
+    #[must_use]
+    pub fn own_rows(rows: Vec<Vec<Option<Bytes>>>, paging_state: Option<Bytes>) -> Response {
+        Response::Rows { rows, paging_state, warnings: Vec::new(), figures: ReadFigures::default() }
+    }
 }
 
 /// Everything that can happen to a shard.

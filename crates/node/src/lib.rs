@@ -40,5 +40,7 @@ pub use io::{
 };
 pub use planted::Planted;
 pub use shard::{Shard, ShardStatus};
-pub use storage::{GarbageReport, GarbageSweep, Hint, HintPosition, IndexBuild, Storage, StorageError, Write};
+pub use storage::{
+    GarbageReport, GarbageSweep, Hint, HintPosition, IndexBuild, RangeEstimate, Storage, StorageError, Write,
+};
 pub use timestamp::Recovered;

@@ -168,6 +168,15 @@ pub struct IndexBuild {
     pub built_to: Option<Token>,
 }
 
+/// How much of a table is in a range of tokens on this node, about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RangeEstimate {
+    /// Partitions.
+    pub partitions: u64,
+    /// Bytes of one of them, on average.
+    pub partition_bytes: u64,
+}
+
 /// A node's store.
 pub trait Storage: Send + Sync {
     /// Applies `group` in order; see the contract above. One result for each write: a write that is not

@@ -13,7 +13,10 @@ use model::key::encode_clustering;
 use model::row::Liveness;
 use model::schema::{ClusteringOrder, Column, ColumnKind, Index, Keyspace, Replication, Role, Schema, Table};
 use model::types::UserType;
-use model::{Cell, CqlType, IndexTarget, NodeId, PartitionKey, RequestError, Row, RowView, Token, Value, WallMicros};
+use model::{
+    Cell, CqlType, IndexTarget, NodeId, PartitionKey, RequestError, Row, RowView, TableId, Token, TokenRange, Value,
+    WallMicros,
+};
 use query::{
     BoundRead, ClusterDescription, CommandLimits, Description, OptionValue, PageLimits, Progress, ReadSource,
     ResultBuilder, ResultPage, system,
@@ -23,7 +26,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::storage::IndexBuild;
+use crate::storage::{IndexBuild, RangeEstimate};
 
 /// What only the node's driver knows: asked for when it is read.
 pub trait Live: fmt::Debug {
@@ -33,6 +36,8 @@ pub trait Live: fmt::Debug {
     fn prepared(&self) -> Vec<(Bytes, Option<String>, String)>;
     /// How far the indexes that the node stores are built.
     fn index_builds(&self) -> Vec<IndexBuild>;
+    /// How much of a table the node stores in a range of tokens; `None` when that cannot be said.
+    fn estimate(&self, table: TableId, range: TokenRange) -> Option<RangeEstimate>;
 }
 
 /// A connection of the CQL native protocol.
@@ -89,7 +94,7 @@ pub fn read(
     limits: PageLimits,
     now: WallMicros,
 ) -> Result<ResultPage, RequestError> {
-    let rows = sorted(read.table(), rows(facts, read.table()))?;
+    let rows = sorted(read.table(), rows(facts, read))?;
     let mut builder = ResultBuilder::start(read, saved, limits, now.clamped_seconds())?;
     let position = builder.position().cloned();
     let partitions: Vec<PartitionKey> = match read.source() {
@@ -217,7 +222,8 @@ fn sorted(table: &Table, rows: Vec<Values>) -> Result<Sorted, RequestError> {
     Ok(sorted)
 }
 
-fn rows(facts: &Facts<'_>, table: &Table) -> Vec<Values> {
+fn rows(facts: &Facts<'_>, read: &BoundRead) -> Vec<Values> {
+    let table = read.table();
     match (table.keyspace.as_str(), table.name.as_str()) {
         ("system", name) => {
             let version = schema_version(&facts.view.schema);
@@ -229,6 +235,8 @@ fn rows(facts: &Facts<'_>, table: &Table) -> Vec<Values> {
                 "peers" => others.map(|member| peer(member, of_node(member))).collect(),
                 "peers_v2" => others.map(|member| peer_v2(member, of_node(member))).collect(),
                 "IndexInfo" => built_rows(facts),
+                "size_estimates" => estimates(facts, read, &[None]),
+                "table_estimates" => estimates(facts, read, &[Some("primary"), Some("local_primary")]),
                 "prepared_statements" => facts.live.prepared().into_iter().map(prepared).collect(),
                 _ => Vec::new(),
             }
@@ -502,6 +510,65 @@ fn built_rows(facts: &Facts<'_>) -> Vec<Values> {
             .map(|index| BTreeMap::from([("table_name", text(&table.keyspace)), ("index_name", text(&index.name))]))
     });
     built.collect()
+}
+
+/// The tokens of which this node is the first replica; with `data_center` as if there were no others.
+fn primary_ranges(facts: &Facts<'_>, data_center: Option<&str>) -> Vec<TokenRange> {
+    let is_near = |node: &NodeId| {
+        let member = facts.view.members.get(node);
+        member.is_some_and(|member| data_center.is_none_or(|near| member.data_center == near))
+    };
+    let ring: Vec<&(Token, NodeId)> = facts.view.ring().iter().filter(|(_, node)| is_near(node)).collect();
+    let mut ranges = Vec::new();
+    for (index, (end, _)) in ring.iter().enumerate().filter(|(_, (_, node))| *node == facts.own) {
+        // The first range goes around the end of the ring; one that does is two here.
+        match index.checked_sub(1) {
+            Some(before) => ranges.push(TokenRange { start: ring[before].0, end: *end }),
+            None => {
+                let last = ring[ring.len() - 1].0;
+                ranges.push(TokenRange { start: Token(i64::MIN), end: *end });
+                ranges.push(TokenRange { start: last, end: Token(i64::MAX) });
+            }
+        }
+    }
+    ranges.retain(|range| range.start < range.end);
+    ranges
+}
+
+/// How much of each table is in the ranges of this node, a row for each; of each of `kinds` of ranges, if they are
+/// named.
+fn estimates(facts: &Facts<'_>, read: &BoundRead, kinds: &[Option<&'static str>]) -> Vec<Values> {
+    let named = |keyspace: &str| {
+        let key = PartitionKey::from_components(&[text(keyspace).to_wire()]).ok();
+        // Of other keyspaces nothing is asked.
+        read.partitions().is_none_or(|keys| key.is_some_and(|key| keys.contains(&key)))
+    };
+    let own_center = facts.view.members.get(&facts.own).map(|member| member.data_center.as_str());
+    let kinds: Vec<_> = kinds
+        .iter()
+        .map(|kind| (*kind, primary_ranges(facts, own_center.filter(|_| *kind == Some("local_primary")))))
+        .collect();
+    let tables = facts.view.schema.tables().values().filter(|table| named(&table.keyspace));
+    let mut rows = Vec::new();
+    for table in tables {
+        for (kind, ranges) in &kinds {
+            for range in ranges {
+                let Some(estimate) = facts.live.estimate(table.id, *range) else { continue };
+                let number = |number: u64| Value::BigInt(i64::try_from(number).unwrap_or(i64::MAX));
+                let mut row = BTreeMap::from([
+                    ("keyspace_name", text(&table.keyspace)),
+                    ("table_name", text(&table.name)),
+                    ("range_start", text(range.start.to_string())),
+                    ("range_end", text(range.end.to_string())),
+                    ("mean_partition_size", number(estimate.partition_bytes)),
+                    ("partitions_count", number(estimate.partitions)),
+                ]);
+                row.extend(kind.map(|kind| ("range_type", text(kind))));
+                rows.push(row);
+            }
+        }
+    }
+    rows
 }
 
 fn type_row(definition: &UserType) -> Values {

@@ -36,6 +36,45 @@ impl Live for Alive {
     fn index_builds(&self) -> Vec<IndexBuild> {
         Vec::new()
     }
+
+    fn estimate(&self, table: model::TableId, range: TokenRange) -> Option<RangeEstimate> {
+        let partitions = u64::from(range.end < Token(0)) * 7;
+        (table == model::TableId(102)).then_some(RangeEstimate { partitions, partition_bytes: 9 })
+    }
+}
+
+#[test]
+fn sizes_are_estimated_for_the_ranges_that_the_node_comes_first_in() {
+    let view = view(2);
+    let rows = select(&view, "SELECT * FROM system.size_estimates", &[], u32::MAX);
+    let shown = |row: &BTreeMap<String, String>| {
+        ["table_name", "range_start", "range_end", "partitions_count", "mean_partition_size"]
+            .map(|name| row[name].clone())
+    };
+    let mut all: Vec<_> = rows.iter().map(shown).collect();
+    all.sort();
+    // The ring is -20 (2), -10 (1), 1 (1), 2 (2).
+    let own = [["u", "-10", "1", "0", "9"], ["u", "-20", "-10", "7", "9"]];
+    assert_eq!(all, own.map(|row| row.map(str::to_owned)));
+    let named = "SELECT * FROM system.size_estimates WHERE keyspace_name = 'k' AND table_name = 'u'";
+    assert_eq!(select(&view, named, &[], 1), rows);
+    let other = "SELECT * FROM system.size_estimates WHERE keyspace_name = 'x'";
+    assert!(select(&view, other, &[], 1).is_empty());
+    let kinds = select(&view, "SELECT * FROM system.table_estimates", &[], u32::MAX);
+    assert_eq!((kinds.len(), kinds[0]["range_type"].as_str()), (4, "local_primary"));
+    // Of the node that has the lowest token one range goes around the end.
+    let facts = Facts {
+        view: &view,
+        own: NodeId(2),
+        release: "5.0.0",
+        cql_version: "3.4.7",
+        native_version: "5",
+        live: &Alive,
+    };
+    let ranges: Vec<(i64, i64)> =
+        primary_ranges(&facts, None).iter().map(|range| (range.start.0, range.end.0)).collect();
+    assert_eq!(ranges, [(i64::MIN, -20), (2, i64::MAX), (1, 2)]);
+    assert!(primary_ranges(&facts, Some("elsewhere")).is_empty());
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn look_up() -> impl Strategy<Value = IndexCommand> {
         IndexCommand {
             table: read.table,
             target: IndexTarget { column: ColumnId(read.row_limit), part: IndexedPart::Entries },
-            value,
+            values: Slice::of_row(&value),
             range: TokenRange::ALL,
             partition: within.then(|| read.partition.clone()),
             slices: read.slices,

@@ -4,8 +4,8 @@
 
 use crate::ast::{Name, QualifiedName, Statement};
 use crate::definition::{
-    SchemaRequest, alter_keyspace, alter_table, alter_type, by_name, create_index, create_keyspace, create_table,
-    create_type, drop_keyspace,
+    SchemaRequest, alter_keyspace, alter_table, alter_type, by_name, check_not_system, create_index, create_keyspace,
+    create_table, create_type, drop_keyspace,
 };
 use crate::description::Description;
 use crate::explain;
@@ -18,7 +18,7 @@ use crate::system;
 use crate::type_name::Types;
 use model::RequestError;
 use model::name::quote_name;
-use model::schema::{Column, Schema, SchemaChange, Table};
+use model::schema::{Column, Keyspace, Schema, SchemaChange, Table};
 use std::sync::Arc;
 
 /// Binds a parsed statement to `schema`. `keyspace` is that of `USE`, for tables named without one.
@@ -36,7 +36,10 @@ pub(crate) fn bind(
         Statement::CreateKeyspace(statement) => schema_plan(create_keyspace(source, schema, statement)?),
         Statement::AlterKeyspace(statement) => schema_plan(alter_keyspace(source, schema, statement)?),
         Statement::DropKeyspace { name, if_exists } => schema_plan(drop_keyspace(source, name, *if_exists)?),
-        Statement::CreateTable(create) => schema_plan(create_table(binder.types_of(&create.name)?, create)?),
+        Statement::CreateTable(create) => {
+            let like = create.like.as_ref().map(|name| binder.table(name)).transpose()?;
+            schema_plan(create_table(binder.types_of(&create.name)?, create, like.as_deref())?)
+        }
         Statement::AlterTable(alter) => schema_plan(alter_table(binder.types_of(&alter.name)?, alter)?),
         Statement::DropTable { name, if_exists } => {
             let if_exists = *if_exists;
@@ -51,9 +54,8 @@ pub(crate) fn bind(
             schema_plan(by_name(source, binder.keyspace_of(name)?, name, drop)?)
         }
         Statement::CreateIndex(create) => {
-            let table = binder.table(&create.table)?;
-            let keyspace = schema.find_keyspace(&table.keyspace)?;
-            schema_plan(create_index(source, keyspace, &table, create)?)
+            let (keyspace, table) = binder.table_to_index(&create.table)?;
+            schema_plan(create_index(source, keyspace, table, create)?)
         }
         Statement::DropIndex { name, if_exists } => {
             let if_exists = *if_exists;
@@ -73,10 +75,9 @@ pub(crate) fn bind(
         }
         Statement::Describe(describe) => Plan::Describe(Box::new(Description::new(describe, keyspace))),
         Statement::Role(request) => Plan::Role(Box::new(RoleStatement::new(request.clone()))),
-        Statement::Explain { analyze: true, at, .. } => return Err(source.unsupported(*at, "EXPLAIN ANALYZE is")),
-        Statement::Explain { statement, .. } => {
-            let plan = binder.plan_of_data(statement)?;
-            Plan::Explain(Box::new(ExplainPlan { plan, columns: explain::columns() }))
+        Statement::Explain { analyze, statement, .. } => {
+            let (plan, analyze) = (binder.plan_of_data(statement)?, *analyze);
+            Plan::Explain(Box::new(ExplainPlan { plan, analyze, columns: explain::columns(analyze) }))
         }
         statement => binder.plan_of_data(statement)?,
     };
@@ -148,6 +149,17 @@ impl<'a> Binder<'a> {
         };
         let found = schema.find_table(keyspace, &name.name.text);
         found.cloned().map_err(|missing| self.source.place(at, missing))
+    }
+
+    /// The table of CREATE INDEX, with its keyspace; the errors are in Cassandra's words for that.
+    fn table_to_index(&self, name: &QualifiedName) -> Result<(&'a Keyspace, &'a Table), RequestError> {
+        let keyspace = self.keyspace_of(name)?;
+        check_not_system(self.source, name.at(), keyspace)?;
+        let missing =
+            |what: &str, missing: &str| self.source.invalid(name.name.at, format!("{what} '{missing}' doesn't exist"));
+        let found = self.schema.keyspace(keyspace).ok_or_else(|| missing("Keyspace", keyspace))?;
+        let table = found.tables.get(&name.name.text).ok_or_else(|| missing("Table", &name.name.text))?;
+        Ok((&**found, &**table))
     }
 
     /// The column of `table` that `name` names.

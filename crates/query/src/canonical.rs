@@ -341,6 +341,9 @@ fn create_table(create: &CreateTable) -> String {
     }
     let properties = with(&create.properties, properties);
     let (condition, name) = (not_exists(create.if_not_exists), qualified(&create.name));
+    if let Some(like) = &create.like {
+        return format!("CREATE TABLE {condition}{name} LIKE {}{properties}", qualified(like));
+    }
     format!("CREATE TABLE {condition}{name} ({}){properties}", items.join(", "))
 }
 

@@ -64,7 +64,7 @@ impl SchemaRequest {
     }
 }
 
-fn check_not_system(source: Source<'_>, at: Position, keyspace: &str) -> Result<(), RequestError> {
+pub(crate) fn check_not_system(source: Source<'_>, at: Position, keyspace: &str) -> Result<(), RequestError> {
     if system::is_reserved(keyspace) {
         return Err(source.unauthorized(at, format!("{keyspace} keyspace is not user-modifiable.")));
     }
@@ -305,13 +305,20 @@ fn check_length(source: Source<'_>, what: &str, name: &Name) -> Result<(), Reque
     Err(source.invalid(name.at, message))
 }
 
-pub(crate) fn create_table(types: Types<'_>, create: &CreateTable) -> Result<SchemaRequest, RequestError> {
+/// `like` is the table that the statement names behind LIKE.
+pub(crate) fn create_table(
+    types: Types<'_>,
+    create: &CreateTable,
+    like: Option<&Table>,
+) -> Result<SchemaRequest, RequestError> {
     let Types { source, keyspace, .. } = types;
     let name = &create.name.name;
     check_not_system(source, name.at, keyspace)?;
     check_table_name(source, keyspace, name)?;
-    let columns = table_columns(types, create)?;
-    let mut options = TableOptions::default();
+    let (columns, mut options) = match like {
+        None => (table_columns(types, create)?, TableOptions::default()),
+        Some(like) => (columns_like(types, name.at, like)?, like.options.clone()),
+    };
     check_distinct(source, &create.properties)?;
     let table_id = create.properties.iter().find(|property| property.name.text == "id");
     let table_id = table_id.map(|property| table_id_of(source, property)).transpose()?;
@@ -348,6 +355,23 @@ fn table_id_of(source: Source<'_>, property: &Property) -> Result<TableId, Reque
         Some(Value::Uuid(id)) if id > u128::from(u64::MAX) && id < u128::MAX - u128::from(u64::MAX) => Ok(TableId(id)),
         _ => Err(source.config(property.at, "Invalid table id")),
     }
+}
+
+/// The columns of a table that is like another: the same, with ids of its own, since it has no history.
+fn columns_like(types: Types<'_>, at: Position, like: &Table) -> Result<Vec<Column>, RequestError> {
+    let Types { source, schema, keyspace } = types;
+    check_not_system(source, at, &like.keyspace)?;
+    let defined = schema.keyspace(&like.keyspace).into_iter().flat_map(|keyspace| keyspace.types.keys());
+    let uses = |name: &&String| like.columns.iter().any(|column| column.cql_type.uses(&like.keyspace, name));
+    if let Some(used) = defined.filter(|_| like.keyspace != keyspace).find(uses) {
+        let message = format!(
+            "Table {}.{} uses the type {used} of its keyspace, which is none of {keyspace}",
+            like.keyspace, like.name
+        );
+        return Err(source.invalid(at, message));
+    }
+    let own = |(column, id): (&Column, u32)| Column { id: ColumnId(id), ..column.clone() };
+    Ok(like.columns.iter().zip(0..).map(own).collect())
 }
 
 /// The columns in the order of [`Table::columns`], with ids from 0 in that order.

@@ -419,3 +419,38 @@ fn indexes_are_described() {
         assert!(crate::parser::parse(expected).is_ok());
     }
 }
+
+#[test]
+fn a_table_can_be_like_another() {
+    let schema = crate::fixture::schema(&[
+        "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+        "CREATE KEYSPACE other WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+        "CREATE TYPE ks.u (a int)",
+        "CREATE TABLE ks.t (k int, c text, s int STATIC, v list<int>, PRIMARY KEY (k, c)) \
+         WITH CLUSTERING ORDER BY (c DESC) AND gc_grace_seconds = 7 AND comment = 'first'",
+        "CREATE TABLE ks.typed (k int PRIMARY KEY, v map<int, frozen<u>>)",
+        "CREATE INDEX ON ks.t (v)",
+        "ALTER TABLE ks.t DROP s",
+        "CREATE TABLE ks.x LIKE ks.t WITH comment = 'second'",
+        "CREATE TABLE other.t LIKE ks.t",
+        "CREATE TABLE ks.y LIKE ks.typed",
+    ]);
+    let (first, second) = (crate::fixture::table(&schema, "t"), crate::fixture::table(&schema, "x"));
+    let shape = |table: &Table| -> Vec<_> {
+        table.columns.iter().map(|column| (column.name.clone(), column.kind, column.cql_type.clone())).collect()
+    };
+    assert_eq!(shape(second), shape(first));
+    assert_ne!(second.id, first.id);
+    assert_eq!(second.columns.iter().map(|column| column.id.0).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(second.indexes.is_empty() && second.dropped_columns.is_empty());
+    assert_eq!((second.options.gc_grace_seconds, second.options.comment.as_str()), (7, "second"));
+    for (statement, expected) in [
+        ("CREATE TABLE other.y LIKE ks.typed", "uses the type u of its keyspace, which is none of other"),
+        ("CREATE TABLE z LIKE missing", "missing"),
+        ("CREATE TABLE z LIKE system.local", "system keyspace is not user-modifiable"),
+        ("CREATE TABLE z LIKE t WITH INDEXES", "CREATE TABLE ... LIKE ... WITH INDEXES is not supported yet"),
+    ] {
+        let message = crate::fixture::error(&schema, statement, &[]);
+        assert!(message.contains(expected), "{statement}: {message}");
+    }
+}

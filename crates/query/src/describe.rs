@@ -1,14 +1,16 @@
 //! DESCRIBE: CREATE statements that make the same keyspaces, types, tables and indexes when they are executed, in an
 //! order in which they can be.
 
+use crate::source::shortened;
 use crate::system::{is_system, is_virtual};
 use crate::table_options::describe_options;
-use model::Value;
+use bytes::Bytes;
 use model::name::{quote_name, quote_text};
 use model::schema::{
     ClusteringOrder, Column, ColumnKind, DroppedColumn, Index, IndexedPart, Keyspace, Replication, Schema, Table,
 };
 use model::types::UserType;
+use model::{PartitionKey, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -144,6 +146,22 @@ pub fn index_target(table: &Table, index: &Index) -> String {
     match index.part {
         IndexedPart::Value => column.into_owned(),
         part => format!("{part}({column})"),
+    }
+}
+
+/// The key of a partition as people know it: a value, or several in parentheses; cut when it is long.
+#[must_use]
+pub fn partition_literal(table: &Table, partition: &PartitionKey) -> String {
+    let columns: Vec<&Column> = table.partition_key().collect();
+    let Ok(components) = partition.components(columns.len()) else { return format!("0x{:x}", partition.bytes) };
+    let literal = |(column, wire): (&&Column, &Bytes)| {
+        let value = Value::from_wire(&column.cql_type, wire).map(|value| value.to_cql_literal());
+        value.unwrap_or_else(|_| format!("0x{wire:x}"))
+    };
+    let literals: Vec<String> = columns.iter().zip(&components).map(literal).collect();
+    match literals.as_slice() {
+        [only] => shortened(only),
+        several => shortened(&format!("({})", several.join(", "))),
     }
 }
 

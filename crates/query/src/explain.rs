@@ -1,7 +1,8 @@
-//! EXPLAIN: what a statement would do, as rows for people and programs.
+//! EXPLAIN: what a statement would do, as rows for people and programs; with ANALYZE also what it has done.
 //!
 //! What the statement alone says is here: the partitions, the rows, what is filtered and how rows become a result. Who
-//! would execute it adds which replicas it touches. A row of the result is a [`Stage`].
+//! would execute it adds which replicas it touches, and who has executed it what that took. A row of the result is a
+//! [`Stage`].
 
 use crate::function::Aggregate;
 use crate::operand::ColumnSpec;
@@ -21,6 +22,19 @@ const WRITES_SHOWN_MAX: usize = 100;
 pub struct BoundExplain {
     /// The statement.
     pub statement: Box<Bound>,
+    /// True to execute it, and to say what that took.
+    pub analyze: bool,
+}
+
+/// What a part of the execution of a statement took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// Rows read, or written to or found.
+    pub rows: Option<u64>,
+    /// Tombstones that were passed.
+    pub tombstones: Option<u64>,
+    /// How long it took, in microseconds.
+    pub microseconds: Option<u64>,
 }
 
 /// A row of the result of EXPLAIN.
@@ -32,6 +46,8 @@ pub struct Stage {
     pub detail: String,
     /// The addresses of the replicas that take part.
     pub replicas: Option<Vec<String>>,
+    /// What it took, of a stage that was executed.
+    pub measured: Measured,
 }
 
 impl Stage {
@@ -41,21 +57,36 @@ impl Stage {
         Stage { stage: stage.to_owned(), detail: detail.into(), ..Stage::default() }
     }
 
-    /// The row, in the order of the columns.
+    /// A stage that was executed.
     #[must_use]
-    pub fn values(&self) -> Vec<Option<Bytes>> {
+    pub fn measured(stage: &str, detail: impl Into<String>, measured: Measured) -> Stage {
+        Stage { measured, ..Stage::new(stage, detail) }
+    }
+
+    /// The row, in the order of the columns; with ANALYZE there are more of them.
+    #[must_use]
+    pub fn values(&self, analyze: bool) -> Vec<Option<Bytes>> {
         let text = |text: &str| Some(Value::Text(text.to_owned()).to_wire());
         let replicas = self.replicas.as_ref().map(|replicas| {
             Value::List(replicas.iter().map(|replica| Value::Text(replica.clone())).collect()).to_wire()
         });
-        vec![text(&self.stage), text(&self.detail), replicas]
+        let mut values = vec![text(&self.stage), text(&self.detail), replicas];
+        if analyze {
+            let Measured { rows, tombstones, microseconds } = self.measured;
+            let number = |number: u64| Value::BigInt(i64::try_from(number).unwrap_or(i64::MAX)).to_wire();
+            values.extend([rows, tombstones, microseconds].map(|figure| figure.map(number)));
+        }
+        values
     }
 }
 
 /// The columns of the result.
-pub(crate) fn columns() -> Vec<ColumnSpec> {
+pub(crate) fn columns(analyze: bool) -> Vec<ColumnSpec> {
     let replicas = CqlType::List { element: Arc::new(CqlType::Text), frozen: true };
-    let columns = [("stage", CqlType::Text), ("detail", CqlType::Text), ("replicas", replicas)];
+    let mut columns = vec![("stage", CqlType::Text), ("detail", CqlType::Text), ("replicas", replicas)];
+    if analyze {
+        columns.extend(["rows", "tombstones", "microseconds"].map(|name| (name, CqlType::BigInt)));
+    }
     let spec = |(name, cql_type): (&str, CqlType)| ColumnSpec {
         keyspace: "system".to_owned(),
         table: "explain".to_owned(),
@@ -108,7 +139,7 @@ fn read_stages(read: &BoundRead) -> Vec<Stage> {
         stages.push(Stage::new("filter", "none: every row that is read counts"));
     }
     for (number, filter) in filters.into_iter().enumerate() {
-        let looked_up = read.names_index() && number == 0;
+        let looked_up = number < read.filters_looked_up();
         let how = if looked_up {
             "looked up in the index, and checked again"
         } else {

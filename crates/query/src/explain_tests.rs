@@ -126,19 +126,43 @@ fn explain_is_a_read_wherever_its_statement_goes() {
 }
 
 #[test]
+fn explain_analyze_is_repeated_no_more_lightly_than_its_statement() {
+    let is_idempotent = |statement: &str| {
+        let prepared = prepare_in(&tables(), &format!("EXPLAIN ANALYZE {statement}"));
+        assert_eq!(prepared.kind(), crate::PreparedKind::Read);
+        assert_eq!(prepared.result_columns().len(), 6);
+        prepared.is_idempotent()
+    };
+    assert!(is_idempotent("SELECT * FROM t WHERE k = ?"));
+    assert!(is_idempotent("INSERT INTO t (k) VALUES (?)"));
+    assert!(!is_idempotent("INSERT INTO t (k, v) VALUES (1, CAST(now() AS text))"));
+}
+
+#[test]
+fn explain_analyze_warns_as_its_statement_does() {
+    let warnings = |explain: &str| {
+        let statement = format!("{explain} SELECT count(*) FROM t");
+        prepare_in(&tables(), &statement).bind(&[], context()).unwrap().warnings()
+    };
+    assert_eq!(warnings("EXPLAIN"), [""; 0]);
+    assert_eq!(warnings("EXPLAIN ANALYZE"), ["Aggregation query used without partition key"]);
+}
+
+#[test]
 fn a_stage_has_a_value_for_each_column() {
+    let shown = |stage: &Stage, analyze: bool| -> Vec<String> {
+        let (columns, values) = (columns(analyze), stage.values(analyze));
+        assert_eq!(values.len(), columns.len());
+        let text = |(column, value): (&ColumnSpec, &Option<Bytes>)| match value {
+            None => "null".to_owned(),
+            Some(wire) => Value::from_wire(&column.cql_type, wire).unwrap().to_string(),
+        };
+        columns.iter().zip(&values).map(text).collect()
+    };
     let stage = Stage { replicas: Some(vec!["a:1".to_owned()]), ..Stage::new("read", "all") };
-    let values = stage.values();
-    let columns = columns();
-    assert_eq!(values.len(), columns.len());
-    let shown: Vec<String> = columns
-        .iter()
-        .zip(&values)
-        .map(|(column, value)| {
-            value
-                .as_ref()
-                .map_or("null".to_owned(), |wire| Value::from_wire(&column.cql_type, wire).unwrap().to_string())
-        })
-        .collect();
-    assert_eq!(shown, ["read", "all", "['a:1']"]);
+    assert_eq!(shown(&stage, false), ["read", "all", "['a:1']"]);
+    let measured = Measured { rows: Some(7), tombstones: Some(0), microseconds: Some(u64::MAX) };
+    let stage = Stage::measured("read", "all", measured);
+    assert_eq!(shown(&stage, true), ["read", "all", "null", "7", "0", &i64::MAX.to_string()]);
+    assert_eq!(shown(&Stage::new("table", "t"), true)[3..], ["null"; 3]);
 }

@@ -154,6 +154,20 @@ impl Filter {
         }
     }
 
+    /// The ends of a range of values that meet the condition, in wire form, each true when it is in the range; `None`
+    /// when the condition is no range.
+    #[allow(clippy::type_complexity, reason = "two ends of one range")]
+    pub(crate) fn indexed_bounds(&self) -> Option<(Option<(&[u8], bool)>, Option<(&[u8], bool)>)> {
+        let BoundTest::Compare(operator, value) = &self.test else { return None };
+        Some(match operator {
+            Operator::Greater => (Some((value, false)), None),
+            Operator::GreaterOrEqual => (Some((value, true)), None),
+            Operator::Less => (None, Some((value, false))),
+            Operator::LessOrEqual => (None, Some((value, true))),
+            _ => return None,
+        })
+    }
+
     /// The condition as CQL writes it.
     pub(crate) fn described(&self, column: &Column) -> String {
         let (name, own) = (&column.name, &column.cql_type);

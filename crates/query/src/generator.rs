@@ -263,9 +263,21 @@ fn create_table() -> impl Strategy<Value = Statement> {
     let key = (names(1), names(0)).prop_map(|(partition, clustering)| PrimaryKey { partition, clustering, at: AT });
     let order = prop::collection::vec((name(), any::<bool>()), 0..3);
     let lists = (columns(), prop::collection::vec(key, 0..3), order, properties(0));
-    (qualified_name(), any::<bool>(), lists).prop_map(|(name, if_not_exists, lists)| {
-        let (columns, primary_keys, clustering_order, properties) = lists;
-        Statement::CreateTable(CreateTable { name, if_not_exists, columns, primary_keys, clustering_order, properties })
+    let like = prop::option::weighted(0.1, qualified_name());
+    (qualified_name(), any::<bool>(), like, lists).prop_map(|(name, if_not_exists, like, lists)| {
+        let (mut columns, mut primary_keys, mut clustering_order, properties) = lists;
+        if like.is_some() {
+            (columns, primary_keys, clustering_order) = Default::default();
+        }
+        Statement::CreateTable(CreateTable {
+            name,
+            if_not_exists,
+            like,
+            columns,
+            primary_keys,
+            clustering_order,
+            properties,
+        })
     })
 }
 

@@ -115,7 +115,7 @@ fn values_are_looked_up_in_the_one_form_that_equal_ones_share() {
     let table = table(&schema, "t");
     let column = table.column("v").unwrap().id;
     let index = TableIndex::new(table, IndexTarget { column, part: IndexedPart::Value }).unwrap();
-    assert_eq!(command(bound(int(7))).value, index.value_of(&[&int(7)]).unwrap().unwrap());
+    assert_eq!(command(bound(int(7))).one_value(), index.value_of(&[&int(7)]).unwrap().as_ref());
     assert!(error(&schema, select, &[BoundValue::Null]).contains("Unsupported null value for column v"));
     assert!(error(&schema, select, &[BoundValue::Unset]).contains("Unsupported unset value for column v"));
     let long = format!("SELECT * FROM long WHERE v = '{}'", "x".repeat(65_536));
@@ -143,4 +143,94 @@ fn a_partition_and_its_slices_bound_the_look_up() {
     assert_eq!(command.partition, Some(key));
     assert_ne!(command.slices, vec![Slice::all()]);
     assert_eq!(command.validate(), Ok(()));
+}
+
+fn attached() -> Schema {
+    schema(&[
+        "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 3}",
+        "CREATE TABLE ks.t (k int, c int, v int, w int, x text, l int, m map<int, int>, PRIMARY KEY (k, c))",
+        "CREATE INDEX ON ks.t (v) USING 'sai'",
+        "CREATE CUSTOM INDEX ON ks.t (w) USING 'StorageAttachedIndex' WITH OPTIONS = {'case_sensitive': 'true'}",
+        "CREATE CUSTOM INDEX ON ks.t (x) USING 'org.apache.cassandra.index.sai.StorageAttachedIndex'",
+        "CREATE INDEX ON ks.t (l)",
+        "CREATE INDEX ON ks.t (c) USING 'SAI'",
+    ])
+}
+
+/// What is looked up in the index of `v`: the ends of the range.
+fn looked_up(condition: &str) -> Slice {
+    let schema = attached();
+    let select = format!("SELECT * FROM t WHERE {condition}");
+    let command = read(&schema, &select, &[]).index_command(TokenRange::ALL, None, 1, WallMicros(0));
+    let command = command.unwrap_or_else(|| panic!("{condition}: no index"));
+    assert_eq!(command.validate(), Ok(()));
+    command.values
+}
+
+#[test]
+fn a_storage_attached_index_finds_ranges() {
+    let schema = attached();
+    let own = table(&schema, "t");
+    let target = IndexTarget { column: own.column("v").unwrap().id, part: IndexedPart::Value };
+    let index = TableIndex::new(own, target).unwrap();
+    let value = |number: i32| index.value_of(&[&int(number)]).unwrap().unwrap();
+    let holds = |slice: &Slice| (-2..8).filter(|number| slice.contains(&value(*number))).collect::<Vec<_>>();
+    for (condition, numbers) in [
+        ("v > 1", (2..8).collect::<Vec<_>>()),
+        ("v >= 1", (1..8).collect()),
+        ("v < 1", (-2..1).collect()),
+        ("v <= 1", (-2..2).collect()),
+        ("v > 1 AND v <= 5", (2..6).collect()),
+        ("v < 5 AND v >= -1", (-1..5).collect()),
+        ("v BETWEEN 2 AND 4", (2..5).collect()),
+        ("v >= 3 AND v <= 3", vec![3]),
+        ("v = 3", vec![3]),
+        ("k = 1 AND v > 5", vec![6, 7]),
+        ("k = 1 AND c > 2 AND v > 5", vec![6, 7]),
+        ("v > 5 AND l > 2 ALLOW FILTERING", vec![6, 7]),
+    ] {
+        assert_eq!(holds(&looked_up(condition)), numbers, "{condition}");
+    }
+    let nothing = read(&schema, "SELECT * FROM t WHERE v > 3 AND v < 3", &[]);
+    assert_eq!(nothing.source(), ReadSource::Partitions(Vec::new()));
+}
+
+#[test]
+fn storage_attached_indexes_stand_together_and_others_do_not() {
+    let schema = attached();
+    // An equality names fewer rows than a range.
+    assert_eq!(index_of(&schema, "v > 1 AND w = 2"), Some(("w".to_owned(), IndexedPart::Value)));
+    assert_eq!(index_of(&schema, "v > 1 AND w < 2 AND x = 'a'"), Some(("x".to_owned(), IndexedPart::Value)));
+    assert_eq!(index_of(&schema, "c > 1"), Some(("c".to_owned(), IndexedPart::Value)));
+    assert_eq!(index_of(&schema, "x >= 'a' AND x < 'b'"), Some(("x".to_owned(), IndexedPart::Value)));
+    for condition in ["l > 1", "v > 1 AND l = 1", "l = 1 AND w = 1", "v IN (1, 2)", "v != 1", "v > 1 AND m[1] = 2"] {
+        let message = error(&schema, &format!("SELECT * FROM t WHERE {condition}"), &[]);
+        assert!(message.contains("use ALLOW FILTERING"), "{condition}: {message}");
+    }
+}
+
+#[test]
+fn what_a_storage_attached_index_cannot_do_is_refused_by_name() {
+    let schema = schema(&[
+        "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 3}",
+        "CREATE TABLE ks.t (k int PRIMARY KEY, v text, b blob, e vector<float, 2>)",
+    ]);
+    let with = |options: &str| format!("CREATE INDEX ON t (v) USING 'sai' WITH OPTIONS = {options}");
+    for (statement, expected) in [
+        (with("{'case_sensitive': 'false'}"), "the option 'case_sensitive' = 'false' of an index is not supported yet"),
+        (with("{'normalize': 'TRUE'}"), "the option 'normalize' = 'true' of an index is not supported yet"),
+        (with("{'ascii': 'yes'}"), "Illegal value for boolean option 'ascii': yes"),
+        (
+            with("{'similarity_function': 'cosine'}"),
+            "the option 'similarity_function' of an index is not supported yet",
+        ),
+        (with("{'x': 'y'}"), "Properties specified [x] are not understood by StorageAttachedIndex"),
+        ("CREATE INDEX ON t (b) USING 'sai'".to_owned(), "Unsupported type: blob"),
+        ("CREATE INDEX ON t (e) USING 'sai'".to_owned(), "the search of vectors by an index is not supported yet"),
+        ("CREATE INDEX ON t (v) USING 'SASIIndex'".to_owned(), "an index of class 'SASIIndex' is not supported yet"),
+    ] {
+        let message = error(&schema, &statement, &[]);
+        assert!(message.contains(expected), "{statement}: {message}");
+    }
+    assert!(prepare_in(&schema, &with("{'ascii': 'false'}")).result_columns().is_empty());
 }

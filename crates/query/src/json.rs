@@ -89,6 +89,7 @@ impl Json {
     /// # Errors
     /// In Cassandra's words, when it is not in a form of that type.
     pub(crate) fn to_wire(&self, cql_type: &CqlType) -> Result<Option<Bytes>, String> {
+        use CqlType as T;
         if *self == Json::Null {
             return Ok(None);
         }
@@ -99,10 +100,22 @@ impl Json {
             | CqlType::Tuple(_)
             | CqlType::UserDefined { .. }
             | CqlType::Vector { .. } => self.composite(cql_type)?,
+            // As in Cassandra, but that it takes the empty text for false.
+            cql_type
+                if self.is_empty_text()
+                    && cql_type.has_empty_value()
+                    && !matches!(cql_type, T::Boolean | T::VarInt) =>
+            {
+                Bytes::new()
+            }
             _ => self.scalar(cql_type)?.to_wire(),
         };
         let normal = normalize(cql_type, &wire).map_err(|error| error.0)?.into_owned();
         Ok(Some(Bytes::from(normal)))
+    }
+
+    fn is_empty_text(&self) -> bool {
+        matches!(self, Json::String(text) if text.is_empty())
     }
 
     fn expected(&self, what: &str) -> String {

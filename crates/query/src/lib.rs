@@ -72,11 +72,11 @@ mod write;
 pub use definition::SchemaRequest;
 pub use describe::{
     describe_index, describe_keyspace, describe_schema, describe_table, describe_type, describe_whole_keyspace,
-    describe_whole_table, index_target,
+    describe_whole_table, index_target, partition_literal,
 };
 pub use description::{ClusterDescription, Description};
 pub use evaluation::EvaluationContext;
-pub use explain::{BoundExplain, Stage};
+pub use explain::{BoundExplain, Measured, Stage};
 pub use model::name::quote_name;
 pub use operand::{BoundValue, ColumnSpec};
 pub use prepared::{Bound, Prepared, PreparedKind};

@@ -31,6 +31,8 @@ pub(crate) enum Plan {
 pub(crate) struct ExplainPlan {
     /// That of the statement, which is no EXPLAIN.
     pub(crate) plan: Plan,
+    /// True to execute it.
+    pub(crate) analyze: bool,
     pub(crate) columns: Vec<ColumnSpec>,
 }
 
@@ -50,7 +52,8 @@ impl Plan {
             Plan::Describe(description) => Bound::Describe(Description::clone(description)),
             Plan::Role(statement) => Bound::Role(RoleStatement::clone(statement)),
             Plan::Explain(explain) => {
-                Bound::Explain(BoundExplain { statement: Box::new(explain.plan.bind(arguments)?) })
+                let statement = Box::new(explain.plan.bind(arguments)?);
+                Bound::Explain(BoundExplain { statement, analyze: explain.analyze })
             }
         })
     }
@@ -138,6 +141,7 @@ impl Bound {
             Bound::Batch(writes) => batch_warnings(writes),
             Bound::Schema(request) => request.warnings().to_vec(),
             Bound::Write(_) | Bound::Writes(_) | Bound::Use(_) => Vec::new(),
+            Bound::Explain(explain) if explain.analyze => explain.statement.warnings(),
             Bound::Describe(_) | Bound::Role(_) | Bound::Explain(_) => Vec::new(),
         }
     }
@@ -210,7 +214,11 @@ impl Prepared {
     /// is another each time.
     #[must_use]
     pub fn is_idempotent(&self) -> bool {
-        match &self.plan {
+        let executed = match &self.plan {
+            Plan::Explain(explain) if explain.analyze => &explain.plan,
+            plan => plan,
+        };
+        match executed {
             Plan::Write(plan) => plan.write().is_idempotent(),
             Plan::Batch(plan) => plan.statements.iter().all(|statement| statement.write().is_idempotent()),
             Plan::Read(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Explain(_) => true,

@@ -101,9 +101,8 @@ impl ReadPlan {
         filters: &[Filter],
         source: ReadSource,
     ) -> Result<(ReadSource, Option<BoundIndex>), RequestError> {
-        let index = TableIndex::new(&self.table, plan.target);
-        let parts = filters.get(plan.filter).and_then(Filter::indexed_parts);
-        let (Some(index), Some(parts)) = (index, parts) else { return Ok((source, None)) };
+        let Some(index) = TableIndex::new(&self.table, plan.target) else { return Ok((source, None)) };
+        let filters = &filters[..plan.filters.min(filters.len())];
         let (range, partition) = match &source {
             ReadSource::Range(range) => (*range, None),
             ReadSource::Partitions(keys) => match keys.as_slice() {
@@ -112,10 +111,23 @@ impl ReadPlan {
                 _ => return Ok((source, None)),
             },
         };
-        let Some(value) = index.value_of(&parts)? else {
+        let values = match filters.first().and_then(Filter::indexed_parts) {
+            Some(parts) => index.value_of(&parts)?.map(|value| Slice::of_row(&value)),
+            None => {
+                let (mut lower, mut upper) = (None, None);
+                for bounds in filters.iter().filter_map(Filter::indexed_bounds) {
+                    (lower, upper) = (bounds.0.or(lower), bounds.1.or(upper));
+                }
+                index.range_of(lower, upper)?
+            }
+        };
+        let Some(values) = values else {
             return Err(RequestError::Invalid("Index expression values may not be larger than 64K".to_owned()));
         };
-        Ok((ReadSource::Range(range), Some(BoundIndex { target: plan.target, value, partition })))
+        if values.start >= values.end {
+            return Ok((ReadSource::Partitions(Vec::new()), None));
+        }
+        Ok((ReadSource::Range(range), Some(BoundIndex { target: plan.target, values, partition })))
     }
 
     /// True when a row of the result needs the values of clustering columns.
@@ -163,7 +175,7 @@ pub enum ReadSource {
 struct BoundIndex {
     target: IndexTarget,
     /// In the form of keys.
-    value: Bytes,
+    values: Slice,
     /// The one partition that rows are wanted of.
     partition: Option<PartitionKey>,
 }
@@ -223,6 +235,16 @@ impl BoundRead {
     #[must_use]
     pub fn source(&self) -> ReadSource {
         self.source.clone()
+    }
+
+    /// The partitions that the read names by their keys, also those that it looks up in an index.
+    #[must_use]
+    pub fn partitions(&self) -> Option<&[PartitionKey]> {
+        match (&self.source, &self.index) {
+            (ReadSource::Partitions(keys), _) => Some(keys),
+            (ReadSource::Range(_), Some(index)) => index.partition.as_ref().map(std::slice::from_ref),
+            (ReadSource::Range(_), None) => None,
+        }
     }
 
     /// The same read of other partitions.
@@ -330,6 +352,11 @@ impl BoundRead {
         self.index.is_some()
     }
 
+    /// How many of the first filters say what is looked up in the index.
+    pub(crate) fn filters_looked_up(&self) -> usize {
+        if self.names_index() { self.plan.restrictions.index.map_or(0, |index| index.filters) } else { 0 }
+    }
+
     /// The name of the index by which rows are found.
     pub(crate) fn index_name(&self) -> Option<&str> {
         let target = self.index.as_ref()?.target;
@@ -346,9 +373,9 @@ impl BoundRead {
         limit: u32,
         now: WallMicros,
     ) -> Option<IndexCommand> {
-        let BoundIndex { target, value, partition } = self.index.clone()?;
+        let BoundIndex { target, values, partition } = self.index.clone()?;
         let (table, slices, now_seconds) = (self.plan.table.id, self.slices(), now.clamped_seconds());
-        Some(IndexCommand { table, target, value, range, partition, slices, resume, limit, now_seconds })
+        Some(IndexCommand { table, target, values, range, partition, slices, resume, limit, now_seconds })
     }
 
     /// The rows selected of each partition: ascending and disjoint; empty for none.

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use model::key::encode_clustering;
 use model::limits::COLUMNS_MAX;
 use model::read::Slice;
-use model::schema::{Column, ColumnKind, IndexedPart, Table};
+use model::schema::{Column, ColumnKind, Index, IndexedPart, Table};
 use model::value::{compare, parts};
 use model::{CqlType, IndexTarget, PartitionKey, RequestError, Token, TokenRange};
 use std::cmp::Ordering;
@@ -118,6 +118,35 @@ impl Restriction {
     /// True for what keys can be looked up by.
     fn selects_keys(&self) -> bool {
         matches!(self.operator, Operator::Equal | Operator::In) && !matches!(self.subject, Subject::Entry(..))
+    }
+}
+
+/// A restriction that an index serves.
+#[derive(Clone, Copy, Debug)]
+struct Served<'r> {
+    restriction: &'r Restriction,
+    /// What the index is on.
+    target: IndexTarget,
+    /// The smaller, the fewer rows are likely to be named.
+    rank: (bool, u8),
+    /// True for an index that serves ranges, and as many restrictions as there are.
+    attached: bool,
+}
+
+impl<'r> Served<'r> {
+    /// Puts what is looked up, if this is the index to read by, before all other conditions.
+    fn put_first(&self, all: &[Served<'r>], filtered: &mut Vec<&'r Restriction>) -> IndexPlan {
+        // Both ends of a range are looked up together.
+        let together = |own: &&Served<'r>| {
+            own.target == self.target && own.restriction.is_slice() && self.restriction.is_slice()
+                || std::ptr::eq(own.restriction, self.restriction)
+        };
+        let looked_up: Vec<&'r Restriction> = all.iter().filter(together).map(|own| own.restriction).collect();
+        // An entry may be stale: whatever else selects the row, it must have the value.
+        filtered.retain(|other| !looked_up.iter().any(|own| std::ptr::eq(*other, *own)));
+        let plan = IndexPlan { filters: looked_up.len(), target: self.target };
+        filtered.splice(0..0, looked_up);
+        plan
     }
 }
 
@@ -691,18 +720,12 @@ impl<'t> Restrictions<'t> {
         }
         // One row of one partition is read as fast without one.
         let one_row = looked_up && clustering.is_one_row(self.table);
-        let index = indexed.into_iter().filter(|_| uses_index && !one_row).min_by_key(|(rank, ..)| *rank);
+        let index = indexed.iter().filter(|_| uses_index && !one_row).min_by_key(|served| served.rank);
         let mut filtered: Vec<&Restriction> = if filters_keys { self.of_partition_key().collect() } else { Vec::new() };
         filtered.extend(filters_clustering);
         filtered.extend(self.of_others());
         let mut filters = Vec::new();
-        let mut index_plan = None;
-        if let Some((_, restriction, target)) = index {
-            // An entry may be stale: whatever else selects the row, it must have the value.
-            filtered.retain(|other| !std::ptr::eq(*other, restriction));
-            filtered.insert(0, restriction);
-            index_plan = Some(IndexPlan { filter: 0, target });
-        }
+        let index_plan = index.map(|chosen| chosen.put_first(&indexed, &mut filtered));
         for restriction in filtered {
             self.filters(source, restriction, &mut filters)?;
         }
@@ -722,15 +745,15 @@ impl<'t> Restrictions<'t> {
         })
     }
 
-    /// The restrictions that an index of the table serves, each with what the index is on, and a rank: the smaller, the
-    /// fewer rows are named by an entry.
-    fn indexed(&self) -> Vec<(u8, &Restriction, IndexTarget)> {
+    /// The restrictions that an index of the table serves.
+    fn indexed(&self) -> Vec<Served<'_>> {
         let mut found = Vec::new();
         for restriction in &self.all {
             let (column, part) = match (&restriction.subject, restriction.operator) {
                 (Subject::Entry(column, _), Operator::Equal) => (*column, IndexedPart::Entries),
                 (Subject::Column(column), Operator::Contains) => (*column, IndexedPart::Values),
                 (Subject::Column(column), Operator::ContainsKey) => (*column, IndexedPart::Keys),
+                (Subject::Column(column), _) if restriction.is_slice() => (*column, IndexedPart::Value),
                 (Subject::Column(column), Operator::Equal) => {
                     let is_collection = self.column(*column).cql_type.is_collection();
                     (*column, if is_collection { IndexedPart::Full } else { IndexedPart::Value })
@@ -745,8 +768,12 @@ impl<'t> Restrictions<'t> {
                 ColumnKind::Static => 2,
                 ColumnKind::PartitionKey(_) => 3,
             };
-            if self.table.indexes.iter().any(|index| IndexTarget::of(index) == target) {
-                found.push((rank, restriction, target));
+            let mut own = self.table.indexes.iter().filter(|index| IndexTarget::of(index) == target).peekable();
+            let is_indexed = own.peek().is_some();
+            let attached = own.any(Index::is_storage_attached);
+            if is_indexed && (attached || !restriction.is_slice()) {
+                let rank = (restriction.is_slice(), rank);
+                found.push(Served { restriction, target, rank, attached });
             }
         }
         found
@@ -757,7 +784,7 @@ impl<'t> Restrictions<'t> {
     fn check_with_indexes(
         &self,
         source: Source<'_>,
-        indexed: &[(u8, &Restriction, IndexTarget)],
+        indexed: &[Served<'_>],
         filters_keys: bool,
         filters_clustering: &[&Restriction],
     ) -> Result<bool, RequestError> {
@@ -769,7 +796,7 @@ impl<'t> Restrictions<'t> {
             rest.extend(self.of_partition_key());
         }
         uses_index |= !filters_clustering.is_empty();
-        uses_index |= ranges && indexed.iter().any(|(_, restriction, _)| self.is_clustering(restriction));
+        uses_index |= ranges && indexed.iter().any(|served| self.is_clustering(served.restriction));
         if uses_index {
             rest.extend(self.of_clustering());
         }
@@ -780,12 +807,14 @@ impl<'t> Restrictions<'t> {
             let message = "Select on indexed columns and with IN clause for the PRIMARY KEY are not supported";
             return Err(source.invalid(several.at, message));
         }
-        // One restriction that the index serves needs no filtering; nor do the parts of the primary key that select.
-        let served = |restriction: &Restriction| indexed.iter().any(|(_, own, _)| std::ptr::eq(*own, restriction));
+        // One restriction that the index serves needs no filtering, or any number of storage-attached ones; nor do the
+        // parts of the primary key that select.
+        let of = |restriction: &Restriction| indexed.iter().find(|own| std::ptr::eq(own.restriction, restriction));
+        let served = |restriction: &Restriction| of(restriction).is_some();
         let needs_filtering = match rest.as_slice() {
             [] => self.has_clustering(),
             [only] => !served(only),
-            _ => true,
+            several => !several.iter().all(|restriction| of(restriction).is_some_and(|own| own.attached)),
         };
         if needs_filtering && !self.allow_filtering && (ranges || uses_index) {
             let at = rest.iter().find(|restriction| !served(restriction)).or(rest.last());
@@ -960,8 +989,8 @@ fn relation_text(relation: &Relation) -> String {
 /// The index by which rows are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IndexPlan {
-    /// Which of the filters says the value that is looked up.
-    pub(crate) filter: usize,
+    /// How many of the first filters say what is looked up: of a range up to two.
+    pub(crate) filters: usize,
     pub(crate) target: IndexTarget,
 }
 
@@ -1142,10 +1171,6 @@ impl ClusteringPlan {
         }
         let mut bounds = Vec::with_capacity(ranges.len());
         for (operator, values, width) in ranges {
-            // As in Cassandra nothing is less or greater than null, which is no error here.
-            if matches!(values, Values::One(operand) if *arguments.value(operand)? == BoundValue::Null) {
-                return Ok(Vec::new());
-            }
             let found = values_of(values, &columns[position..position + width], arguments, " in condition")?;
             bounds.extend(found.into_iter().map(|values| (*operator, values)));
         }

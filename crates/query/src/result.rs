@@ -318,6 +318,19 @@ impl ResultBuilder {
         self.state.position.as_ref()
     }
 
+    /// Nothing up to this position, behind all rows so far and in no open partition, is a row of the result: the page
+    /// can end here. Without effect for a position that the read does not come to.
+    pub fn pass(&mut self, position: ReadPosition) {
+        if self.open.is_some() || !self.read.holds(&position) {
+            return;
+        }
+        let before = self.state.position.as_ref();
+        if before.is_none_or(|before| before.partition != position.partition) {
+            (self.state.partition_rows, self.state.rows_seen) = (0, false);
+        }
+        self.state.position = Some(position);
+    }
+
     /// How many live rows the page can still take, if each that is read becomes one of the result; `u32::MAX` when
     /// nobody can say how many must be read.
     #[must_use]

@@ -737,7 +737,7 @@ fn unset_and_null_values_are_refused_where_cassandra_refuses_them() {
         ("SELECT v FROM w WHERE p = ?", unset(), "Invalid unset value for column p"),
         ("SELECT v FROM w WHERE p = 1 AND c IN ?", unset(), "Invalid unset value for column c"),
         ("SELECT v FROM w WHERE p = 1 AND c IN ?", null(), "Invalid null value for column c"),
-        ("SELECT v FROM w WHERE p = 1 AND c > ?", null(), ""),
+        ("SELECT v FROM w WHERE p = 1 AND c > ?", null(), "Invalid null value in condition for column c"),
         ("SELECT v FROM w WHERE v = ? ALLOW FILTERING", unset(), "Unsupported unset value for column v"),
         ("SELECT v FROM w WHERE p = 1 AND (c, d) = ?", unset(), "Invalid unset value for tuple (c,d)"),
         ("SELECT v FROM w WHERE token(p) > ?", null(), "Invalid null token value"),
@@ -866,4 +866,22 @@ fn reads_without_partitions_are_empty() {
         assert_eq!(read.source(), ReadSource::Partitions(Vec::new()));
     }
     assert_eq!(table(&schema, "w").name, "w");
+}
+
+#[test]
+fn a_page_can_end_where_nothing_was_found() {
+    let schema = schema();
+    let read = Arc::new(crate::fixture::read(&schema, "SELECT v FROM w WHERE p = 2", &[]));
+    let ReadSource::Partitions(partitions) = read.source() else { panic!("one partition") };
+    let limits = PageLimits { rows: 5, bytes: 1 << 20 };
+    let position = |partition: &PartitionKey| ReadPosition { partition: partition.clone(), within: None };
+    let mut builder = ResultBuilder::start(&read, None, limits, NOW_SECONDS).unwrap();
+    // Not one that this read comes to.
+    builder.pass(position(&PartitionKey::from_components(&[int(1)]).unwrap()));
+    assert_eq!(builder.position(), None);
+    builder.pass(position(&partitions[0]));
+    let page = builder.finish(false).unwrap();
+    assert!(page.rows.is_empty());
+    let next = ResultBuilder::start(&read, page.saved.as_ref(), limits, NOW_SECONDS).unwrap();
+    assert_eq!(next.position(), Some(&position(&partitions[0])));
 }

@@ -23,7 +23,7 @@ pub fn split_statements(text: &str) -> impl Iterator<Item = StatementText<'_>> {
 }
 
 fn next_statement<'a>(lexer: &mut Lexer<'a>, text: &'a str) -> Option<StatementText<'a>> {
-    let mut batch = Batch::No;
+    let mut batch = Batch::Unknown;
     let mut start = None;
     let mut end = 0;
     loop {
@@ -40,10 +40,10 @@ fn next_statement<'a>(lexer: &mut Lexer<'a>, text: &'a str) -> Option<StatementT
                 if found.is_some() {
                     return found;
                 }
-                (start, batch) = (None, Batch::No);
+                (start, batch) = (None, Batch::Unknown);
             }
             _ => {
-                batch = batch.after(start.is_none(), token, text);
+                batch = batch.after(token, text);
                 start = start.or(Some(from));
                 end = to;
             }
@@ -54,6 +54,8 @@ fn next_statement<'a>(lexer: &mut Lexer<'a>, text: &'a str) -> Option<StatementT
 /// Whether a statement is a batch, whose inner statements end in semicolons too.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Batch {
+    /// Nothing was said yet but, perhaps, EXPLAIN, and then perhaps ANALYZE.
+    Unknown,
     No,
     /// BEGIN was the first word.
     Inside,
@@ -62,11 +64,13 @@ enum Batch {
 }
 
 impl Batch {
-    fn after(self, first: bool, token: Token, text: &str) -> Batch {
+    fn after(self, token: Token, text: &str) -> Batch {
         let word = text.get(token.start.0..token.end.0).unwrap_or("");
         let is = |wanted: &str| token.kind == TokenKind::Word && word.eq_ignore_ascii_case(wanted);
         match self {
-            Batch::No if first && is("BEGIN") => Batch::Inside,
+            Batch::Unknown if is("BEGIN") => Batch::Inside,
+            Batch::Unknown if is("EXPLAIN") || is("ANALYZE") => Batch::Unknown,
+            Batch::Unknown => Batch::No,
             Batch::Inside if is("APPLY") => Batch::Applied,
             other => other,
         }
@@ -94,6 +98,16 @@ mod tests {
     fn a_batch_is_one_statement() {
         let batch = "begin batch insert into t (k) values (1); delete from t where k = 2; apply batch";
         assert_eq!(texts(&format!("{batch}; USE x;")), [(batch, 0, true), ("USE x", batch.len() + 2, true)]);
+    }
+
+    #[test]
+    fn a_batch_that_is_explained_is_one_statement() {
+        for before in ["EXPLAIN", "explain analyze"] {
+            let batch = format!("{before} BEGIN BATCH DELETE FROM t WHERE k = 2; APPLY BATCH");
+            let expected = [(batch.as_str(), 0, true), ("USE x", batch.len() + 2, true)];
+            assert_eq!(texts(&format!("{batch}; USE x;")), expected);
+        }
+        assert_eq!(texts("EXPLAIN SELECT begin; USE x;").len(), 2);
     }
 
     #[test]

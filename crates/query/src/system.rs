@@ -4,6 +4,7 @@
 //! Invariant: they are looked up before the cluster's own keyspaces, which cannot have their names, and nothing
 //! writes to them.
 
+pub use model::schema::TRACES;
 use model::schema::{ClusteringOrder, Column, ColumnKind, Replication, Schema, SchemaChange, Table};
 use model::table_options::TableOptions;
 use model::{ColumnId, CqlType, TableId};
@@ -57,8 +58,6 @@ pub fn is_reserved(keyspace: &str) -> bool {
     RESERVED.contains(&keyspace)
 }
 
-/// The keyspace of traces. It is stored and replicated, since a client may ask any node for its trace.
-pub const TRACES: &str = "system_traces";
 /// For how long a trace is kept.
 const TRACE_SECONDS: u32 = 24 * 60 * 60;
 
@@ -190,6 +189,8 @@ fn of_the_cluster() -> Vec<Table> {
         table("system", "local", vec![("key", Text)], vec![], local),
         table("system", "peers", vec![("peer", Inet)], vec![], peers),
         table("system", "peers_v2", vec![("peer", Inet)], vec![("peer_port", Int)], peers_v2),
+        estimates("size_estimates", vec![]),
+        estimates("table_estimates", vec![("range_type", Text)]),
         table("system", "IndexInfo", vec![("table_name", Text)], vec![("index_name", Text)], vec![("value", Blob)]),
         // Without it cqlsh does not show what LIST answers. No hash of a password is in it.
         table(
@@ -212,6 +213,16 @@ fn of_the_cluster() -> Vec<Table> {
             vec![("logged_keyspace", Text), ("query_string", Text)],
         ),
     ]
+}
+
+/// A table of how much is in which range of tokens.
+fn estimates(name: &str, kind: Columns) -> Table {
+    use CqlType::{BigInt, Text};
+    let mut clustering = vec![("table_name", Text)];
+    clustering.extend(kind);
+    clustering.extend([("range_start", Text), ("range_end", Text)]);
+    let figures = vec![("mean_partition_size", BigInt), ("partitions_count", BigInt)];
+    table("system", name, vec![("keyspace_name", Text)], clustering, figures)
 }
 
 /// The options of a table or view.
@@ -337,10 +348,21 @@ fn of_the_virtual_schema() -> Vec<Table> {
     let in_keyspace = |name: &str, clustering: Columns, others: Columns| {
         table(VIRTUAL_SCHEMA, name, vec![("keyspace_name", Text)], clustering, others)
     };
+    let commented = |comment: &str, mut table: Table| {
+        table.options.comment = comment.to_owned();
+        table
+    };
+    let of_column = || vec![("table_name", Text), ("column_name", Text)];
     vec![
-        in_keyspace("keyspaces", vec![], vec![]),
-        in_keyspace("tables", vec![("table_name", Text)], vec![("comment", Text)]),
-        in_keyspace("columns", vec![("table_name", Text), ("column_name", Text)], columns(CqlType::Blob, CqlType::Int)),
+        commented("virtual keyspace definitions", in_keyspace("keyspaces", vec![], vec![])),
+        commented(
+            "virtual table definitions",
+            in_keyspace("tables", vec![("table_name", Text)], vec![("comment", Text)]),
+        ),
+        commented(
+            "virtual column definitions",
+            in_keyspace("columns", of_column(), columns(CqlType::Blob, CqlType::Int)),
+        ),
     ]
 }
 

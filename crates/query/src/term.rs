@@ -823,6 +823,10 @@ fn parts_of<'a>(term: &'a Term, name: &str, cql_type: &'a CqlType) -> Result<Vec
                      {given}"
                 ));
             }
+            // Of one that is not frozen the fields are set by their names.
+            if matches!(cql_type, CqlType::UserDefined { frozen: false, .. }) {
+                return Err(format!("Invalid tuple type literal for {name} of type {cql_type}"));
+            }
             let field = |(index, (term, cql_type)): (usize, (&'a Term, &'a CqlType))| Part {
                 name: format!("{name}[{index}]"),
                 term,

@@ -217,7 +217,7 @@ impl Executor {
         if !statement.columns().is_empty() {
             let is_shown = |role: &Role| is_superuser || *role.name == *login;
             let rows = statement.rows(&view.schema, is_shown)?;
-            return Ok(Answer::Data(Response::Rows { rows, paging_state: None, warnings: Vec::new() }));
+            return Ok(Answer::Data(Response::own_rows(rows, None)));
         }
         if !is_superuser && !is_own_password(&statement.request, &login) {
             return unauthorized("Only superusers are allowed to make, change and drop roles");

@@ -7,7 +7,7 @@
 
 use crate::auth::{Authenticator, Login};
 use crate::clock::Clock;
-use crate::explain::explained;
+use crate::explain::{Analysis, explained, rows_of};
 use crate::member_loop::{MemberInput, Published};
 use crate::metrics::Metrics;
 use crate::native_clients::Clients;
@@ -19,12 +19,13 @@ use membership::ClusterView;
 use model::error::Applied;
 use model::limits::{PAGE_BYTES_MAX, PAGE_ROWS_DEFAULT, TABLES_MAX, TABLES_WARNED};
 use model::schema::{Schema, SchemaChange};
-use model::{Consistency, Epoch, NodeId, RequestError, TableId};
+use model::{Consistency, Epoch, Instant, NodeId, PartitionKey, RequestError, TableId, Token, TokenRange};
 use node::io::{Request, Response};
 use node::virtual_tables::{self, Facts};
-use node::{IndexBuild, Shard, Storage};
+use node::{IndexBuild, RangeEstimate, Shard, Storage};
 use parking_lot::Mutex;
 use query::{Bound, BoundValue, EvaluationContext, PageLimits, RoleStatement};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -39,6 +40,9 @@ pub(crate) const CQL_VERSION: &str = "3.4.7";
 
 /// Longest time to live of a request.
 const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+
+/// Large partitions of one statement that its client is told of.
+const LARGE_TOLD_MAX: usize = 3;
 
 /// What the node does with requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +126,8 @@ pub(crate) enum Plan {
     Schema(SchemaChange),
     /// To membership or nowhere, by who asks for it.
     Role(RoleStatement, Login),
+    /// Where the statement in it goes, which is measured.
+    Analyze(Box<Analysis>),
     /// Nowhere: it is answered.
     Done(Answer),
 }
@@ -171,7 +177,16 @@ pub(crate) struct Executor {
     table_ids: Mutex<model::Rng>,
     phase: AtomicU8,
     calls: Mutex<Option<mpsc::Sender<()>>>,
+    /// How much is in ranges of tables, and when that was looked at.
+    estimates: Mutex<Estimates>,
 }
+
+/// By table and range.
+type Estimates = BTreeMap<(TableId, Token, Token), (Instant, RangeEstimate)>;
+/// For how long an estimate is given again: Cassandra makes new ones every five minutes.
+const ESTIMATE_KEPT: Duration = Duration::from_secs(60);
+/// How many are kept.
+const ESTIMATES_MAX: usize = 10_000;
 
 /// Held by a call while it is in work.
 pub(crate) type CallGuard = Option<mpsc::Sender<()>>;
@@ -193,6 +208,29 @@ impl virtual_tables::Live for Executor {
 
     fn index_builds(&self) -> Vec<IndexBuild> {
         self.store.index_builds()
+    }
+
+    fn estimate(&self, table: TableId, range: TokenRange) -> Option<RangeEstimate> {
+        let now = self.clock.now().monotonic;
+        let place = (table, range.start, range.end);
+        let mut estimates = self.estimates.lock();
+        if let Some((at, estimate)) = estimates.get(&place)
+            && now - *at < ESTIMATE_KEPT
+        {
+            return Some(*estimate);
+        }
+        let estimate = match self.store.estimate(table, range) {
+            Ok(estimate) => estimate,
+            Err(error) => {
+                tracing::debug!(%table, %error, "the size of a table is not estimated");
+                return None;
+            }
+        };
+        if estimates.len() >= ESTIMATES_MAX {
+            estimates.clear();
+        }
+        estimates.insert(place, (now, estimate));
+        Some(estimate)
     }
 }
 
@@ -233,6 +271,7 @@ impl Executor {
             table_ids,
             phase,
             calls,
+            estimates: Mutex::default(),
         }
     }
 
@@ -303,7 +342,8 @@ impl Executor {
     /// # Errors
     /// When a table that the node answers by itself cannot be read so.
     pub(crate) fn plan_bound(&self, bound: Bound, options: Options) -> Result<Planned, RequestError> {
-        let warnings = bound.warnings();
+        let mut warnings = bound.warnings();
+        warnings.extend(self.large_partitions(&bound));
         let timeout = options.timeout.unwrap_or(self.timeout).min(TIMEOUT_MAX);
         let Options { consistency, timestamp, page_rows, paging_state, login, .. } = options;
         let page_rows = match (&bound, page_rows) {
@@ -332,17 +372,24 @@ impl Executor {
                 let view = self.published.view.load();
                 let state = paging_state.as_ref();
                 let page = virtual_tables::describe(&self.facts(&view), &description, state, page_rows)?;
-                Plan::Done(Answer::Data(Response::Rows {
-                    rows: page.rows,
-                    paging_state: page.saved,
-                    warnings: Vec::new(),
-                }))
+                Plan::Done(Answer::Data(Response::own_rows(page.rows, page.saved)))
             }
             Bound::Role(statement) => Plan::Role(statement, login),
             Bound::Explain(explain) => {
                 let stages = explained(&explain, self.own, &self.published.view.load(), consistency);
-                let rows = stages.iter().map(query::Stage::values).collect();
-                Plan::Done(Answer::Data(Response::Rows { rows, paging_state: None, warnings: Vec::new() }))
+                if explain.analyze {
+                    let options = Options {
+                        consistency,
+                        timestamp,
+                        timeout: Some(timeout),
+                        page_rows,
+                        paging_state: None,
+                        login,
+                    };
+                    Plan::Analyze(Box::new(Analysis { stages, statement: *explain.statement, options }))
+                } else {
+                    Plan::Done(Answer::Data(Response::own_rows(rows_of(&stages, false), None)))
+                }
             }
             Bound::Use(keyspace) => Plan::Done(Answer::Use(keyspace)),
             Bound::Schema(request) => {
@@ -351,6 +398,32 @@ impl Executor {
             }
         };
         Ok(Planned { plan, warnings })
+    }
+
+    /// What the client should know of large partitions that a statement reads or writes, as far as this node has met
+    /// them.
+    fn large_partitions(&self, bound: &Bound) -> Vec<String> {
+        let told = |table: &model::schema::Table, partition: &PartitionKey| {
+            let bytes = self.store.large_partition(table.id, partition)?;
+            let (keyspace, name, key) = (&table.keyspace, &table.name, query::partition_literal(table, partition));
+            Some(format!(
+                "The partition {key} of {keyspace}.{name} has about {} MiB: one that grows without end slows its nodes \
+                 down, and cannot be divided among others",
+                bytes >> 20
+            ))
+        };
+        let of_write = |write: &query::BoundWrite| told(write.table(), write.partition());
+        match bound {
+            Bound::Write(write) => of_write(write).into_iter().collect(),
+            Bound::Writes(writes) | Bound::Batch(writes) => {
+                writes.iter().filter_map(of_write).take(LARGE_TOLD_MAX).collect()
+            }
+            Bound::Read(read) => match read.partitions() {
+                Some(keys) => keys.iter().filter_map(|key| told(read.table(), key)).take(LARGE_TOLD_MAX).collect(),
+                None => Vec::new(),
+            },
+            _ => Vec::new(),
+        }
     }
 
     fn facts<'a>(&'a self, view: &'a ClusterView) -> Facts<'a> {
@@ -371,7 +444,7 @@ impl Executor {
         let bytes = if page_rows == u32::MAX { u32::MAX } else { PAGE_BYTES_MAX as u32 };
         let limits = PageLimits { rows: page_rows, bytes };
         let page = virtual_tables::read(&facts, read, paging_state, limits, self.clock.now().wall)?;
-        Ok(Response::Rows { rows: page.rows, paging_state: page.saved, warnings: Vec::new() })
+        Ok(Response::own_rows(page.rows, page.saved))
     }
 
     /// Gives a request to the shard that takes it; a full inbox is an answer, and so is storage that
@@ -409,6 +482,8 @@ impl Executor {
             Plan::Writes(requests) => self.write_all(requests, trace).await.map(Answer::Data),
             Plan::Schema(change) => self.change_schema(change).await.map(Answer::Schema),
             Plan::Role(statement, login) => self.execute_role_statement(statement, login).await,
+            // It waits for the plans of the statement in it, which is no EXPLAIN.
+            Plan::Analyze(analysis) => Box::pin(self.analyze(*analysis, trace)).await,
             Plan::Shard(request) => {
                 let (sender, receiver) = oneshot::channel();
                 self.submit(request, ReplyTo::One(sender), trace.cloned());

@@ -173,7 +173,7 @@ fn execute_one(executor: &Arc<Executor>, request: Option<proto::ExecuteRequest>,
             reply.form = form;
             executor.submit(request, ReplyTo::Stream(reply), None);
         }
-        Ok((plan @ (Plan::Schema(_) | Plan::Writes(_) | Plan::Role(..)), form)) => {
+        Ok((plan @ (Plan::Schema(_) | Plan::Writes(_) | Plan::Role(..) | Plan::Analyze(_)), form)) => {
             reply.form = form;
             // Bounded as the stream's requests are: each holds a permit.
             let executor = executor.clone();

@@ -336,6 +336,7 @@ impl Connection {
                 self.registered.extend(types);
                 self.respond(stream, Response::Ready);
             }
+            (_, request @ Request::Prepare(_)) if tracing => self.prepare_traced(stream, request, version, bytes),
             (_, Request::Prepare(prepare)) => {
                 let keyspace = self.keyspace.as_deref();
                 let prepared = native_request::prepare(&self.door.executor, &prepare, keyspace, version);
@@ -343,11 +344,7 @@ impl Connection {
                     Ok(prepared) => Response::Result(QueryResult::Prepared(prepared)),
                     Err(error) => failed(&error),
                 };
-                let mut answer = Answer::new(stream, response);
-                if tracing {
-                    answer.extras.warnings.push("PREPARE is not traced".to_owned());
-                }
-                self.push(&answer);
+                self.respond(stream, response);
             }
             (_, request) => self.execute(stream, request, tracing, bytes),
         }
@@ -418,11 +415,28 @@ impl Connection {
         }
     }
 
-    fn execute(&mut self, stream: i16, request: Request, tracing: bool, bytes: usize) {
+    /// Room for the answer to a request that is in work from now on.
+    fn reply(&mut self, stream: i16, bytes: usize) -> Option<Reply> {
         // There is room: it was looked for before the request was taken.
-        let Ok(permit) = self.answers.clone().try_reserve_owned() else { return };
+        let permit = self.answers.clone().try_reserve_owned().ok()?;
         self.in_work = (self.in_work.0 + 1, self.in_work.1 + bytes);
-        let reply = Reply::new(permit, stream, bytes);
+        Some(Reply::new(permit, stream, bytes))
+    }
+
+    fn prepare_traced(&mut self, stream: i16, request: Request, version: Version, bytes: usize) {
+        let Some(reply) = self.reply(stream, bytes) else { return };
+        let (executor, keyspace) = (self.door.executor.clone(), self.keyspace.clone());
+        let traced = native_request::traced(&executor, &request, self.client);
+        let Request::Prepare(prepare) = request else { return };
+        // Bounded as the connection's requests are: each holds a permit.
+        tokio::spawn(async move {
+            let keyspace = keyspace.as_deref();
+            native_request::prepare_traced(&executor, &prepare, keyspace, version, reply, traced).await;
+        });
+    }
+
+    fn execute(&mut self, stream: i16, request: Request, tracing: bool, bytes: usize) {
+        let Some(reply) = self.reply(stream, bytes) else { return };
         let (executor, keyspace) = (&self.door.executor, self.keyspace.as_deref());
         let traced = tracing.then(|| native_request::traced(executor, &request, self.client));
         let ready = match request {

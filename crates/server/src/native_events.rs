@@ -150,7 +150,7 @@ fn make_new(before: Option<&Keyspace>, after: &Keyspace, changes: &mut Vec<Schem
         let found = before.and_then(|before| before.tables.get(name));
         let happened = match found {
             Some(same) if same.created_id() == table.created_id() => {
-                if same.columns == table.columns && same.options == table.options {
+                if same.columns == table.columns && same.options == table.options && same.indexes == table.indexes {
                     continue;
                 }
                 ChangeType::Updated

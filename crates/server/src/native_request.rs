@@ -17,7 +17,7 @@ use native::{
     Batch, BatchKind, ErrorResponse, Execute, Prepare, Prepared, Query, QueryParameters, QueryResult, Request,
     Response, Rows, RowsMetadata, SchemaChange, SchemaTarget, StatementText, Values, Version, WriteType,
 };
-use node::io::Response as ShardResponse;
+use node::io::{ReadFigures, Response as ShardResponse};
 use query::{Bound, BoundValue, ColumnSpec};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -39,6 +39,8 @@ pub(crate) struct Form {
     tracing_id: Option<u128>,
     /// What kind of write it is, if it is one.
     write_type: Option<WriteType>,
+    /// What was prepared, when that is the answer.
+    prepared: Option<Prepared>,
 }
 
 /// What came of a request, on its way to the connection.
@@ -256,10 +258,10 @@ pub(crate) async fn run_whole(
         Plan::Shard(request) => request,
         other => return executor.wait(other, trace).await,
     };
-    let (mut all, mut all_warnings, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let (mut all, mut all_warnings, mut bytes, mut figures) = (Vec::new(), Vec::new(), 0, ReadFigures::default());
     loop {
         let answer = executor.wait(Plan::Shard(request.clone()), trace).await?;
-        let Answer::Data(ShardResponse::Rows { rows, paging_state: next, warnings }) = answer else {
+        let Answer::Data(ShardResponse::Rows { rows, paging_state: next, warnings, figures: of_page }) = answer else {
             return Ok(answer);
         };
         bytes += rows.iter().flatten().map(|value| 4 + value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
@@ -271,11 +273,12 @@ pub(crate) async fn run_whole(
         }
         all.extend(rows);
         all_warnings.extend(warnings);
+        figures = figures.and(of_page);
         match (&mut request, next) {
             (node::io::Request::Read { paging_state, .. }, Some(next)) => *paging_state = Some(next),
             _ => {
                 let (rows, warnings) = (all, all_warnings);
-                return Ok(Answer::Data(ShardResponse::Rows { rows, paging_state: None, warnings }));
+                return Ok(Answer::Data(ShardResponse::Rows { rows, paging_state: None, warnings, figures }));
             }
         }
     }
@@ -294,6 +297,32 @@ pub(crate) async fn run_traced(executor: &Executor, ready: Ready, reply: Reply, 
     reply.answer(result);
 }
 
+/// Prepares a statement for a client that asks for a trace, writes its trace, and answers. `keyspace` is the
+/// connection's.
+pub(crate) async fn prepare_traced(
+    executor: &Executor,
+    request: &Prepare,
+    keyspace: Option<&str>,
+    version: Version,
+    reply: Reply,
+    traced: Traced,
+) {
+    let trace = executor.begin_trace(traced).await;
+    let prepared = prepare(executor, request, keyspace, version);
+    if let Ok(trace) = &trace {
+        trace.note(match &prepared {
+            Ok(_) => "Statement prepared".to_owned(),
+            Err(error) => format!("Request failed: {error}"),
+        });
+        executor.finish_trace(trace).await;
+    }
+    let (prepared, result) = match prepared {
+        Ok(prepared) => (Some(prepared), Ok(Answer::Data(ShardResponse::Written))),
+        Err(error) => (None, Err(error)),
+    };
+    reply.with_form(Form { prepared, ..Form::default() }.traced(&trace)).answer(result);
+}
+
 /// What the trace of a request tells of it.
 pub(crate) fn traced(executor: &Executor, request: &Request, client: IpAddr) -> Traced {
     let mut told = BTreeMap::new();
@@ -308,6 +337,10 @@ pub(crate) fn traced(executor: &Executor, request: &Request, client: IpAddr) -> 
             ("Execute CQL3 prepared query", &execute.parameters)
         }
         Request::Batch(batch) => ("Execute batch of CQL3 queries", &batch.parameters),
+        Request::Prepare(prepare) => {
+            told.insert("query", prepare.text.clone());
+            return Traced { client, request: "Preparing CQL3 query", parameters: told };
+        }
         _ => return Traced { client, request: "Not a statement", parameters: told },
     };
     told.insert("consistency_level", parameters.consistency.to_string());
@@ -345,12 +378,14 @@ impl Answered {
     /// The answer as it is written.
     pub(crate) fn into_answer(self) -> native::Answer {
         let Answered { stream, form, mut result, .. } = self;
-        let Form { shape, omit, changed, mut warnings, tracing_id, write_type } = form;
+        let Form { shape, omit, changed, mut warnings, tracing_id, write_type, prepared } = form;
         if let Ok(answer) = &mut result {
             warnings.extend(answer.take_warnings());
         }
         let response = match result {
-            Ok(Answer::Data(ShardResponse::Written)) => Response::Result(QueryResult::Void),
+            Ok(Answer::Data(ShardResponse::Written)) => {
+                Response::Result(prepared.map_or(QueryResult::Void, QueryResult::Prepared))
+            }
             Ok(Answer::Data(ShardResponse::Rows { rows, paging_state, .. })) => {
                 let columns = match &shape {
                     Some(shape) if omit => Columns::Omitted(shape.native.len()),

@@ -69,6 +69,8 @@ pub(crate) async fn serve(
             let _place = place;
             match connection.run().await {
                 End::Closed => {}
+                // Its driver connects again and reads everything: who wonders why finds the reason here.
+                end @ End::MissedEvents => tracing::info!(%client, %end, "a client's connection was closed"),
                 end => tracing::debug!(%client, %end, "a client's connection has ended"),
             }
         });

@@ -413,3 +413,197 @@ async fn one_connection_too_many_is_closed_and_a_place_that_is_free_again_is_tak
     }
     node.stop().await;
 }
+
+#[tokio::test]
+async fn what_hurts_later_is_told_with_the_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { tombstone_warn: 3, ..config(&folder) };
+    let node = node(&config).await;
+    for version in [Version::V4, Version::V5] {
+        let mut client = Client::connect(&config, version, None).await;
+        if version == Version::V4 {
+            client.run(KEYSPACE).await;
+            client.run("CREATE TABLE k.t (p int, c int, v text, PRIMARY KEY (p, c))").await;
+            for c in 0..5 {
+                client.run(&format!("INSERT INTO k.t (p, c, v) VALUES (1, {c}, 'v')")).await;
+                client.run(&format!("DELETE FROM k.t WHERE p = 1 AND c = {c}")).await;
+            }
+            client.run("INSERT INTO k.t (p, c, v) VALUES (1, 9, 'v')").await;
+        }
+        let scan = client.ask(query("SELECT count(*) FROM k.t")).await.extras.warnings;
+        assert!(scan.contains(&"Aggregation query used without partition key".to_owned()), "{scan:?}");
+        let passed = client.ask(query("SELECT * FROM k.t WHERE p = 1")).await.extras.warnings;
+        let told = "Read 1 live rows and 5 tombstone cells for a query of k.t (see tombstone_warn)";
+        assert_eq!(passed, [told]);
+        let value = "x".repeat(4_000);
+        let insert = |p| format!("INSERT INTO k.t (p, c, v) VALUES ({p}, 1, '{value}')");
+        let batch = format!("BEGIN UNLOGGED BATCH {} {} APPLY BATCH", insert(2), insert(3));
+        let large = client.ask(query(&batch)).await.extras.warnings;
+        assert!(large.iter().any(|warning| warning.contains("exceeding specified threshold of 5.000KiB")), "{large:?}");
+        assert!(client.ask(query("SELECT * FROM k.t WHERE p = 2")).await.extras.warnings.is_empty());
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_statement_that_is_analyzed_is_executed_and_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder);
+    let node = node(&config).await;
+    let mut client = Client::connect(&config, Version::V5, None).await;
+    client.run(KEYSPACE).await;
+    client.run("CREATE TABLE k.t (p int, c int, v text, PRIMARY KEY (p, c))").await;
+    for c in 0..6 {
+        let rows = client.rows(&format!("EXPLAIN ANALYZE INSERT INTO k.t (p, c, v) VALUES (1, {c}, 'v')")).await;
+        assert_eq!(stages(&rows), ["write", "replicas", "total"]);
+    }
+    client.run("DELETE FROM k.t WHERE p = 1 AND c = 0").await;
+    let read = client.rows("EXPLAIN ANALYZE SELECT * FROM k.t WHERE v = 'v' ALLOW FILTERING").await;
+    let figures = |rows: &Rows, stage: &str| -> Vec<Option<i64>> {
+        let row = rows.rows.iter().find(|row| row[0].as_deref() == Some(stage.as_bytes())).unwrap();
+        let number =
+            |value: &Option<Bytes>| value.as_ref().map(|value| i64::from_be_bytes(value[..].try_into().unwrap()));
+        row[3..].iter().map(number).collect()
+    };
+    assert_eq!(figures(&read, "read")[1], Some(1), "the deleted row is passed: {read:?}");
+    assert_eq!(figures(&read, "result")[0], Some(5));
+    assert!(figures(&read, "total")[2].is_some() && figures(&read, "table") == [None; 3]);
+    client.run("CREATE INDEX ON k.t (v) USING 'sai'").await;
+    let looked_up = client.rows("EXPLAIN ANALYZE SELECT * FROM k.t WHERE v >= 'v'").await;
+    assert_eq!((figures(&looked_up, "look up")[0], figures(&looked_up, "result")[0]), (Some(5), Some(5)));
+    // Several pages are one execution.
+    let mut paged = parameters(Vec::new());
+    paged.page_size = Some(2);
+    let text = "EXPLAIN ANALYZE SELECT * FROM k.t".to_owned();
+    let answer = client.ask(Request::Query(Query { text, parameters: paged })).await.response;
+    let Response::Result(QueryResult::Rows(rows)) = answer else { panic!("{answer:?}") };
+    assert_eq!(figures(&rows, "result")[0], Some(5));
+    let local = client.rows("EXPLAIN ANALYZE SELECT * FROM system.local").await;
+    assert_eq!(figures(&local, "result")[0], Some(1));
+    node.stop().await;
+}
+
+fn stages(rows: &Rows) -> Vec<String> {
+    let text = |row: &Vec<Option<Bytes>>| String::from_utf8(row[0].clone().unwrap().to_vec()).unwrap();
+    rows.rows.iter().map(text).collect()
+}
+
+#[tokio::test]
+async fn sizes_of_tables_are_estimated() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder);
+    let node = node(&config).await;
+    let mut client = Client::connect(&config, Version::V5, None).await;
+    client.run(KEYSPACE).await;
+    client.run("CREATE TABLE k.t (p int PRIMARY KEY, v text)").await;
+    for p in 0..40 {
+        client.run(&format!("INSERT INTO k.t (p, v) VALUES ({p}, 'v')")).await;
+    }
+    let select = "SELECT partitions_count, mean_partition_size FROM system.size_estimates \
+                  WHERE keyspace_name = 'k' AND table_name = 't'";
+    let rows = client.rows(select).await.rows;
+    let number = |value: &Option<Bytes>| i64::from_be_bytes(value.as_ref().unwrap()[..].try_into().unwrap());
+    // Sixteen ranges, of which none has so many that it is not counted.
+    assert_eq!(rows.iter().map(|row| number(&row[0])).sum::<i64>(), 40);
+    assert!(rows.iter().all(|row| (number(&row[0]) == 0) == (number(&row[1]) == 0)), "{rows:?}");
+    node.stop().await;
+}
+
+/// What a client gets that speaks TLS, with a certificate of its own or without one, and asks for OPTIONS.
+fn ask_over_tls(address: std::net::SocketAddr, config: rustls::ClientConfig) -> std::io::Result<Vec<u8>> {
+    use std::io::{Read, Write};
+    let name = address.ip().to_string().try_into().unwrap();
+    let connection = rustls::ClientConnection::new(std::sync::Arc::new(config), name).map_err(std::io::Error::other)?;
+    let socket = std::net::TcpStream::connect(address)?;
+    let mut stream = rustls::StreamOwned::new(connection, socket);
+    stream.write_all(&[4, 0, 0, 1, 5, 0, 0, 0, 0])?;
+    let mut header = vec![0; 9];
+    stream.read_exact(&mut header)?;
+    Ok(header)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_who_shows_a_certificate_of_the_authority_is_served_where_that_is_wanted() {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let authority = |name: &str| {
+        let (key, mut parameters) =
+            (KeyPair::generate().unwrap(), CertificateParams::new(Vec::<String>::new()).unwrap());
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let certificate = parameters.self_signed(&key).unwrap();
+        (certificate, Issuer::new(parameters, key))
+    };
+    let ((trusted, own), (_, foreign)) = (authority("own"), authority("foreign"));
+    let config = config(&folder);
+    let certified = |issuer: &Issuer<'_, KeyPair>, names: Vec<String>| {
+        let key = KeyPair::generate().unwrap();
+        (CertificateParams::new(names).unwrap().signed_by(&key, issuer).unwrap(), key)
+    };
+    let (certificate, key) = certified(&own, vec![config.native_listen.ip().to_string()]);
+    let files = [("ca.pem", trusted.pem()), ("node.pem", certificate.pem()), ("node.key", key.serialize_pem())];
+    files.iter().for_each(|(name, text)| std::fs::write(file(name), text).unwrap());
+    let (certificate, key, client_ca) = (file("node.pem"), file("node.key"), Some(file("ca.pem")));
+    let config = Config { tls: Some(crate::config::TlsFiles { certificate, key, client_ca }), ..config };
+    let node = node(&config).await;
+    let client = |identity: Option<(rcgen::Certificate, KeyPair)>| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(trusted.der().clone()).unwrap();
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        match identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+                builder.with_client_auth_cert(vec![certificate.der().clone()], key).unwrap()
+            }
+        }
+    };
+    let address = config.native_listen;
+    let ask = |config| tokio::task::spawn_blocking(move || ask_over_tls(address, config));
+    let answer = ask(client(Some(certified(&own, Vec::new())))).await.unwrap().unwrap();
+    assert_eq!(answer[..5], [0x84, 0, 0, 1, 6], "OPTIONS is answered by SUPPORTED");
+    assert!(ask(client(None)).await.unwrap().is_err(), "without a certificate");
+    assert!(ask(client(Some(certified(&foreign, Vec::new())))).await.unwrap().is_err(), "of another authority");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_is_traced_for_who_asks_for_it_and_so_is_its_preparation() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder);
+    let node = node(&config).await;
+    let mut client = Client::connect(&config, Version::V5, None).await;
+    client.run(KEYSPACE).await;
+    client.run("CREATE TABLE k.t (p int PRIMARY KEY)").await;
+    let text = "SELECT * FROM k.t WHERE p = 1";
+    let prepare = Request::Prepare(Prepare { text: text.to_owned(), keyspace: None });
+    let missing = Request::Prepare(Prepare { text: "SELECT * FROM k.none".to_owned(), keyspace: None });
+    for (request, kind, last) in [
+        (query(text), "Execute CQL3 query", "Request complete"),
+        (prepare, "Preparing CQL3 query", "Statement prepared"),
+        (missing, "Preparing CQL3 query", "Request failed: "),
+    ] {
+        let message = Message { stream: 3, tracing: true, custom_payload: Default::default(), request };
+        client.outbound.push_message(&message).unwrap();
+        client.flush().await;
+        let answer = client.next().await.unwrap();
+        let id = answer.extras.tracing_id.map(|id| id.to_be_bytes().to_vec()).unwrap();
+        let of_trace = |text: &str| {
+            let mut parameters = parameters(vec![BoundValue::Value(Bytes::from(id.clone()))]);
+            parameters.page_size = None;
+            Request::Query(Query { text: text.to_owned(), parameters })
+        };
+        let session = client.ask(of_trace("SELECT request FROM system_traces.sessions WHERE session_id = ?")).await;
+        let Response::Result(QueryResult::Rows(session)) = session.response else { panic!("{session:?}") };
+        assert_eq!(session.rows[0][0].as_deref(), Some(kind.as_bytes()));
+        let events = client.ask(of_trace("SELECT activity FROM system_traces.events WHERE session_id = ?")).await;
+        let Response::Result(QueryResult::Rows(events)) = events.response else { panic!("{events:?}") };
+        let told = events.rows.last().and_then(|row| row[0].clone()).unwrap();
+        assert!(told.starts_with(last.as_bytes()), "{told:?}");
+    }
+    node.stop().await;
+}

@@ -51,16 +51,35 @@ pub(crate) struct Trace {
     started: Now,
     view: Arc<ClusterView>,
     traced: Traced,
-    events: Mutex<Vec<(Duration, String)>>,
+    events: Mutex<Events>,
     _place: OwnedSemaphorePermit,
+}
+
+/// What has happened, in its order.
+#[derive(Default)]
+struct Events {
+    noted: Vec<(Duration, String)>,
+    /// Those beyond [`EVENTS_MAX`], and when the last of them was.
+    left_out: Option<(usize, Duration)>,
+}
+
+impl Events {
+    /// All that is told of them.
+    fn told(self) -> Vec<(Duration, String)> {
+        let more = self.left_out.map(|(count, at)| (at, format!("And {count} more events, which are not kept")));
+        self.noted.into_iter().chain(more).collect()
+    }
 }
 
 impl Trace {
     /// Notes that something has happened.
     pub(crate) fn note(&self, activity: impl Into<String>) {
         let mut events = self.events.lock();
-        if events.len() < EVENTS_MAX {
-            events.push((self.elapsed(), activity.into()));
+        if events.noted.len() < EVENTS_MAX {
+            events.noted.push((self.elapsed(), activity.into()));
+        } else {
+            let count = events.left_out.map_or(0, |(count, _)| count);
+            events.left_out = Some((count + 1, self.elapsed()));
         }
     }
 
@@ -117,9 +136,9 @@ impl Executor {
 
     /// Writes the trace of a request that is done. What cannot be written is lost, and said in the log.
     pub(crate) async fn finish_trace(&self, trace: &Trace) {
-        let duration = trace.elapsed();
+        let (duration, events) = (trace.elapsed(), std::mem::take(&mut *trace.events.lock()).told());
         for consistency in [Consistency::Quorum, Consistency::One] {
-            match self.write_trace(trace, duration, consistency).await {
+            match self.write_trace(trace, &events, duration, consistency).await {
                 Ok(()) => return,
                 // The other replica gets it as a hint.
                 Err(RequestError::Unavailable { .. }) if consistency == Consistency::Quorum => {}
@@ -131,11 +150,11 @@ impl Executor {
     async fn write_trace(
         &self,
         trace: &Trace,
+        events: &[(Duration, String)],
         duration: Duration,
         consistency: Consistency,
     ) -> Result<(), RequestError> {
         let own = trace.view.members.get(&self.own).map(|member| member.addresses.internode);
-        let events = std::mem::take(&mut *trace.events.lock());
         let text = "INSERT INTO system_traces.events (session_id, event_id, activity, source, source_port, \
                     source_elapsed, thread) VALUES (?, ?, ?, ?, ?, ?, ?)";
         let seed = self.random_u64();
@@ -155,7 +174,6 @@ impl Executor {
             ];
             bound.push(self.bind_text(text, &values)?);
         }
-        *trace.events.lock() = events;
         if !bound.is_empty() {
             self.write_of_trace(Bound::batch(bound, false)?, consistency).await?;
         }
@@ -388,7 +406,7 @@ mod tests {
     }
 
     fn noted(trace: &Trace) -> Vec<String> {
-        trace.events.lock().iter().map(|(_, activity)| activity.clone()).collect()
+        std::mem::take(&mut *trace.events.lock()).told().into_iter().map(|(_, activity)| activity).collect()
     }
 
     fn message(message: Message) -> Input {
@@ -441,9 +459,12 @@ mod tests {
     }
 
     #[test]
-    fn the_events_of_a_trace_are_bounded() {
+    fn the_events_of_a_trace_are_bounded_and_those_left_out_are_told_of() {
         let trace = trace();
-        (0..2 * EVENTS_MAX).for_each(|number| trace.note(number.to_string()));
-        assert_eq!(noted(&trace).len(), EVENTS_MAX);
+        (0..EVENTS_MAX).for_each(|number| trace.note(number.to_string()));
+        (0..7).for_each(|number| trace.note(number.to_string()));
+        let noted = noted(&trace);
+        assert_eq!(noted.len(), EVENTS_MAX + 1);
+        assert_eq!(noted[EVENTS_MAX], "And 7 more events, which are not kept");
     }
 }

@@ -117,10 +117,15 @@ impl Connection {
             builder = builder.keyspace(keyspace);
         }
         let mut security = Security::default();
-        if let Some(path) = &settings.tls_ca {
-            let pem = std::fs::read(path);
+        let read = |path: &std::path::Path| {
             let wrong = |error| ConnectionError::Usage(format!("cannot read {}: {error}", path.display()));
-            security = security.trusting(&pem.map_err(wrong)?);
+            std::fs::read(path).map_err(wrong)
+        };
+        if let Some(path) = &settings.tls_ca {
+            security = security.trusting(&read(path)?);
+        }
+        if let Some((certificate, key)) = &settings.tls_identity {
+            security = security.certified(&read(certificate)?, &read(key)?);
         }
         if let Some((user, password)) = &settings.login {
             security = security.login(user, password);

@@ -372,7 +372,9 @@ impl Session {
     async fn execute(&self, statement: &str, resume: Option<bytes::Bytes>) -> Result<Executed, ConnectionError> {
         let mut made = 0;
         loop {
-            match self.connection.execute(statement, self.page_rows, resume.clone(), None).await {
+            // Without paging an answer has as many rows as fit into one.
+            let page_rows = Some(self.page_rows.unwrap_or(u32::MAX));
+            match self.connection.execute(statement, page_rows, resume.clone(), None).await {
                 Err(error) if error.is_lost_connection() && made < RECONNECTS_MAX => {
                     made += 1;
                     terminal::error(&format!("{error}; trying again ({made} of {RECONNECTS_MAX})"));

@@ -49,6 +49,10 @@ pub struct ShellOptions {
     pub tls: bool,
     /// The certificates, as PEM, of the authorities that are trusted then.
     pub tls_ca: Option<PathBuf>,
+    /// The certificate, as PEM, that is shown to nodes that want to see one.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key, as PEM.
+    pub tls_key: Option<PathBuf>,
 }
 
 /// What the shell goes by.
@@ -63,6 +67,8 @@ pub(crate) struct Settings {
     pub(crate) debug: bool,
     /// The file of the authorities that are trusted, with TLS.
     pub(crate) tls_ca: Option<PathBuf>,
+    /// The files of the certificate that is shown then, and of its key.
+    pub(crate) tls_identity: Option<(PathBuf, PathBuf)>,
     pub(crate) login: Option<(String, String)>,
 }
 
@@ -100,6 +106,13 @@ impl ShellOptions {
             }
             _ => None,
         };
+        let certificate = self.tls_certificate.clone().or_else(|| setting("ssl", "usercert").map(PathBuf::from));
+        let key = self.tls_key.clone().or_else(|| setting("ssl", "userkey").map(PathBuf::from));
+        let tls_identity = match (certificate, key) {
+            (Some(certificate), Some(key)) => tls_ca.is_some().then_some((certificate, key)),
+            (None, None) => None,
+            _ => return Err("a certificate and its key go together: --ssl-cert and --ssl-key".to_owned()),
+        };
         if let Some(encoding) = self.encoding.clone().or_else(|| setting("ui", "encoding"))
             && !["utf8", "utf-8"].contains(&encoding.to_ascii_lowercase().as_str())
         {
@@ -127,6 +140,7 @@ impl ShellOptions {
             color: self.color.or(color),
             debug: self.debug,
             tls_ca,
+            tls_identity,
             login,
         })
     }
@@ -192,5 +206,10 @@ mod tests {
         assert_eq!(found.tls_ca, Some(PathBuf::from("ca.pem")));
         let options = ShellOptions { tls_ca: Some("own.pem".into()), ..ShellOptions::default() };
         assert_eq!(settings(&options, "").unwrap().tls_ca, Some(PathBuf::from("own.pem")));
+        let text = "[connection]\nssl = true\n[ssl]\ncertfile = ca.pem\nusercert = me.pem\nuserkey = me.key";
+        let found = settings(&ShellOptions::default(), text).unwrap();
+        assert_eq!(found.tls_identity, Some((PathBuf::from("me.pem"), PathBuf::from("me.key"))));
+        let options = ShellOptions { tls_key: Some("own.key".into()), ..ShellOptions::default() };
+        assert!(settings(&options, "").unwrap_err().contains("--ssl-cert"));
     }
 }

@@ -31,6 +31,7 @@ use model::{
 use node::storage::{IndexBuild, StorageError};
 use parking_lot::Mutex;
 use rocksdb::{DB, ReadOptions, WriteBatch};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +44,8 @@ pub(crate) const ENTRIES_AT_ONCE: usize = 128;
 const ROWS_AT_ONCE: usize = 8;
 /// Entries that one look-up looks at, at most: many of them may be stale.
 const ENTRIES_MAX: usize = 4_096;
+/// Entries of a range of values that one look-up looks at, at most: scanning the table costs less than more of them.
+const RANGE_ENTRIES_MAX: usize = 16_384;
 /// Stale entries that wait to be removed; those beyond are found again.
 const STALE_MAX: usize = 10_000;
 
@@ -200,17 +203,33 @@ impl Inner {
         let Some(stored) = table.indexes.get(&command.target).filter(|stored| stored.is_built()) else {
             return by_scan();
         };
+        let found = match command.one_value() {
+            Some(value) => self.look_up_value(&table, &index, command, value, stored)?,
+            None => self.look_up_range(&table, &index, command, stored)?,
+        };
+        found.map_or_else(by_scan, Ok)
+    }
+
+    /// A look-up of one value; `None` when the index is not there any more.
+    fn look_up_value(
+        &self,
+        table: &Table,
+        index: &TableIndex<'_>,
+        command: &IndexCommand,
+        value: &Bytes,
+        stored: &Arc<StoredIndex>,
+    ) -> Result<Option<IndexData>, StorageError> {
         let family = self.db.cf_handle(&table.name).ok_or_else(|| unknown_table(table.id))?;
         let mut prefix = layout::index_prefix(command.target);
-        prefix.extend_from_slice(&command.value);
-        let (start, end) = bounds(&index, command, &prefix);
+        prefix.extend_from_slice(value);
+        let (start, end) = bounds(index, command, &prefix);
         let mut options = ReadOptions::default();
         options.set_total_order_seek(true);
         options.set_iterate_upper_bound(end);
         let mut entries = self.db.raw_iterator_cf_opt(&family, options);
         if !self.is_listed(table.id, command.target, stored) {
             // It was dropped, and its entries may be gone, before the iterator took its view.
-            return by_scan();
+            return Ok(None);
         }
         entries.seek(&start);
         let (mut found, mut looked_at) = (IndexData::default(), 0);
@@ -224,21 +243,67 @@ impl Inner {
                 looked_at += 1;
                 bytes += key.len();
                 if command.wants(&row) {
-                    rows.push(row.clone());
+                    rows.push((row.clone(), vec![value.clone()]));
                 }
                 last = Some(row);
                 entries.next();
             }
             entries.status().map_err(|error| rocksdb_error("look up in an index", &error))?;
-            self.judge(&table, &index, command, stored, rows, &mut found)?;
+            self.judge(index, command, stored, rows, &mut found)?;
             let is_over = !entries.valid();
             let is_full = found.rows.len() >= command.limit as usize || found.bytes() >= PAGE_BYTES_MAX;
             if is_over || is_full || looked_at >= ENTRIES_MAX {
                 // Something was looked at since the page had room.
                 found.next = last.filter(|_| !is_over);
-                return Ok(found);
+                return Ok(Some(found));
             }
         }
+    }
+
+    /// A look-up of a range of values. Its entries are in the order of values, and what is wanted are the first rows in
+    /// the order of rows (X2): all entries are walked over, and those of the first rows are kept. `None` when there are
+    /// too many for that, or the index is not there any more.
+    fn look_up_range(
+        &self,
+        table: &Table,
+        index: &TableIndex<'_>,
+        command: &IndexCommand,
+        stored: &Arc<StoredIndex>,
+    ) -> Result<Option<IndexData>, StorageError> {
+        let family = self.db.cf_handle(&table.name).ok_or_else(|| unknown_table(table.id))?;
+        let prefix = layout::index_prefix(command.target);
+        let (start, end) = value_bounds(command, &prefix);
+        let mut options = ReadOptions::default();
+        options.set_total_order_seek(true);
+        options.set_iterate_upper_bound(end);
+        let mut entries = self.db.raw_iterator_cf_opt(&family, options);
+        if !self.is_listed(table.id, command.target, stored) {
+            return Ok(None);
+        }
+        entries.seek(&start);
+        let mut first = FirstRows::new(command.limit);
+        let mut looked_at = 0;
+        while let Some(key) = entries.key() {
+            looked_at += 1;
+            if looked_at > RANGE_ENTRIES_MAX {
+                return Ok(None);
+            }
+            let rest = &key[prefix.len()..];
+            let length = index.value_length(rest).map_err(StorageError::of_damage)?;
+            let (value, row) = rest.split_at(length);
+            if command.values.contains(value) {
+                let row = layout::parse_indexed_row(row).map_err(StorageError::of_damage)?;
+                if command.wants(&row) {
+                    first.add(row, value);
+                }
+            }
+            entries.next();
+        }
+        entries.status().map_err(|error| rocksdb_error("look up in an index", &error))?;
+        let (rows, next) = first.into_rows();
+        let mut found = IndexData { rows: Vec::new(), next };
+        self.judge(index, command, stored, rows, &mut found)?;
+        Ok(Some(found))
     }
 
     /// True while this is still the index that the table has. The tables without it are published before its
@@ -249,41 +314,46 @@ impl Inner {
         own.is_some_and(|own| Arc::ptr_eq(own, stored))
     }
 
-    /// Adds those of `rows` that have the value to `found`, and notes the entries that are stale.
+    /// Adds those of `rows`, each with the values of its entries, that have one of them to `found`, and notes the
+    /// entries that are stale.
     fn judge(
         &self,
-        table: &Table,
         index: &TableIndex<'_>,
         command: &IndexCommand,
         stored: &StoredIndex,
-        rows: Vec<IndexedRow>,
+        rows: Vec<(IndexedRow, Vec<Bytes>)>,
         found: &mut IndexData,
     ) -> Result<(), StorageError> {
-        let reads: Vec<_> = rows.iter().filter_map(|row| index.read_of(row, command.now_seconds)).collect();
+        let reads: Vec<_> = rows.iter().filter_map(|(row, _)| index.read_of(row, command.now_seconds)).collect();
         if reads.is_empty() {
             // The entries of a partition key column say what the partition's key says.
-            found.rows.extend(rows);
+            found.rows.extend(rows.into_iter().map(|(row, _)| row));
             return Ok(());
         }
         // Few at a time: each may be large.
         let data = reads.chunks(ROWS_AT_ONCE).flat_map(|reads| self.read_many(reads));
-        for (row, data) in rows.into_iter().zip(data) {
-            let state = index.state_of(&row, &command.value, &data?, command.now_seconds);
-            match state.map_err(StorageError::of_damage)? {
-                EntryState::Current => found.rows.push(row),
-                EntryState::Expired => {}
-                EntryState::Stale => {
-                    let (target, value, clustering) = (command.target, command.value.clone(), row.clustering);
-                    let mut key = Vec::new();
-                    layout::put_index_entry(&mut key, &row.partition, &IndexEntry { target, value, clustering });
-                    let mut stale = stored.stale.lock();
-                    if stale.len() < STALE_MAX {
-                        stale.insert(key);
+        for ((row, values), data) in rows.into_iter().zip(data) {
+            let (data, mut is_current) = (data?, false);
+            for value in values {
+                let state = index.state_of(&row, &value, &data, command.now_seconds);
+                match state.map_err(StorageError::of_damage)? {
+                    EntryState::Current => is_current = true,
+                    EntryState::Expired => {}
+                    EntryState::Stale => {
+                        let (target, clustering) = (command.target, row.clustering.clone());
+                        let mut key = Vec::new();
+                        layout::put_index_entry(&mut key, &row.partition, &IndexEntry { target, value, clustering });
+                        let mut stale = stored.stale.lock();
+                        if stale.len() < STALE_MAX {
+                            stale.insert(key);
+                        }
                     }
                 }
             }
+            if is_current {
+                found.rows.push(row);
+            }
         }
-        debug_assert!(table.indexes.contains_key(&command.target));
         Ok(())
     }
 
@@ -493,6 +563,67 @@ fn entries_of_page(
         all.extend(entries.into_iter().map(|entry| (partition.clone(), entry)));
     }
     Ok(all)
+}
+
+/// The first rows of many entries, in the order of rows, with the values of their entries.
+struct FirstRows {
+    rows: BTreeMap<(model::PartitionKey, Option<Bytes>), Vec<Bytes>>,
+    rows_max: usize,
+    /// About what they take in memory.
+    bytes: usize,
+    /// True when others have been left out, all of them behind these.
+    is_cut: bool,
+}
+
+impl FirstRows {
+    fn new(limit: u32) -> FirstRows {
+        FirstRows { rows: BTreeMap::new(), rows_max: limit as usize, bytes: 0, is_cut: false }
+    }
+
+    fn bytes_of(partition: &model::PartitionKey, clustering: Option<&Bytes>) -> usize {
+        partition.bytes.len() + clustering.map_or(0, Bytes::len) + 64
+    }
+
+    fn add(&mut self, row: IndexedRow, value: &[u8]) {
+        let place = (row.partition, row.clustering);
+        if self.is_cut && self.rows.last_key_value().is_some_and(|(last, _)| *last < place) {
+            return;
+        }
+        self.bytes += value.len();
+        match self.rows.entry(place) {
+            Entry::Occupied(mut known) => known.get_mut().push(Bytes::copy_from_slice(value)),
+            Entry::Vacant(vacant) => {
+                let (partition, clustering) = vacant.key();
+                self.bytes += FirstRows::bytes_of(partition, clustering.as_ref());
+                vacant.insert(vec![Bytes::copy_from_slice(value)]);
+            }
+        }
+        while self.rows.len() > 1 && (self.rows.len() > self.rows_max || self.bytes > PAGE_BYTES_MAX) {
+            let Some(((partition, clustering), values)) = self.rows.pop_last() else { return };
+            self.bytes -= FirstRows::bytes_of(&partition, clustering.as_ref());
+            self.bytes -= values.iter().map(Bytes::len).sum::<usize>();
+            self.is_cut = true;
+        }
+    }
+
+    /// The rows, and the last of them if there are more.
+    fn into_rows(self) -> (Vec<(IndexedRow, Vec<Bytes>)>, Option<IndexedRow>) {
+        let row = |((partition, clustering), values)| (IndexedRow { partition, clustering }, values);
+        let rows: Vec<_> = self.rows.into_iter().map(row).collect();
+        let next = rows.last().filter(|_| self.is_cut).map(|(row, _)| row.clone());
+        (rows, next)
+    }
+}
+
+/// The first key of the entries of a range of values, and the first behind all of them.
+fn value_bounds(command: &IndexCommand, prefix: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    // A zero byte at the end stands for what is behind a value: here behind all rows that have it. No token and length
+    // begin with as many bytes of these.
+    let bound = |bound: &Bytes| match bound.strip_suffix(&[0]) {
+        Some(value) => [prefix, value, &[0xff; 12]].concat(),
+        None => [prefix, bound].concat(),
+    };
+    (bound(&command.values.start), bound(&command.values.end))
 }
 
 /// The first key that a look-up may want, and the first behind all of them, of entries that start with `prefix`.

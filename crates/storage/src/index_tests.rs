@@ -63,7 +63,7 @@ fn found(store: &Store, value: u8) -> usize {
     let mut command = IndexCommand {
         table: TABLE,
         target: TARGET,
-        value: index.value_of(&[&[value]]).unwrap().unwrap(),
+        values: Slice::of_row(&index.value_of(&[&[value]]).unwrap().unwrap()),
         range: TokenRange::ALL,
         partition: None,
         slices: vec![Slice::all()],

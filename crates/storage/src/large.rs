@@ -4,8 +4,8 @@
 //! for.
 //!
 //! * On a write or scan, rows from their encoded length: an ordinary one costs a comparison.
-//! * On a read or scan, tombstones from the answer; on a scan, partitions that do not fit into a page from RocksDB's
-//!   estimate of their size on disk.
+//! * On a read or scan, tombstones from the answer; and partitions that do not fit into it, from RocksDB's estimate of
+//!   their size on disk.
 //!
 //! Bounded: [`KEPT`] of each kind and table, keys cut to [`KEY_BYTES`].
 
@@ -82,6 +82,15 @@ impl LargeTable {
         let tables = self.tables.lock();
         let of_table = tables.range((table, LargeKind::Partition)..=(table, LargeKind::Tombstones));
         of_table.flat_map(|(_, met)| met.largest.iter().cloned()).collect()
+    }
+
+    /// About how many bytes a partition has on disk, if it is one of the largest.
+    pub(crate) fn partition(&self, table: TableId, partition: &PartitionKey) -> Option<u64> {
+        let tables = self.tables.lock();
+        let met = tables.get(&(table, LargeKind::Partition))?;
+        let cut = &partition.bytes[..partition.bytes.len().min(KEY_BYTES)];
+        let own = |large: &&Large| large.token == partition.token && large.partition == cut;
+        met.largest.iter().find(own).map(|large| large.size)
     }
 
     /// Forgets tables that `keep` does not accept.
@@ -196,10 +205,14 @@ mod tests {
         let largest = met.of(TABLE);
         let sizes: Vec<u64> = largest.iter().map(|large| large.size - PARTITION_BYTES).collect();
         assert_eq!(sizes, (100 - KEPT as u64..100).rev().collect::<Vec<_>>());
+        let of = |number: usize| met.partition(TABLE, &partition(number));
+        let known = (0..100).filter(|number| of(*number).is_some()).count();
+        assert_eq!((known, met.partition(TableId(3), &partition(1))), (KEPT, None));
         let grown = PartitionKey::new(largest[5].partition.clone());
         met.on_partition(TABLE, &grown, 2 * PARTITION_BYTES);
         let largest = met.of(TABLE);
         assert_eq!((largest.len(), &largest[0].partition), (KEPT, &grown.bytes));
+        assert_eq!(met.partition(TABLE, &grown), Some(2 * PARTITION_BYTES));
         met.retain(|table| table != TABLE);
         assert_eq!((met.of(TABLE).len(), met.of(TableId(2)).len()), (0, KEPT));
     }

@@ -30,10 +30,10 @@
 //! Map: `store` opening; `status` its figures; `tables` their column families, `definitions` what is known of them;
 //! `snapshot`; `commit` the write path, `hot` its hot keys, `pressure` when it refuses; `read` the read path of
 //! partitions, `scan` of ranges of them, `index` of rows by a value; `ingest` records in bulk; `large` what is
-//! larger than it should be; `layout` keys; `merge` the operator; `garbage` the sweeps that purge; `options`
-//! RocksDB's settings, with reasons; `hints`; `watermark`, and `manifest` for it; `identity`; `replay` the progress
-//! of recovery; `failure` errors; `memory` the allocator; `log_check` which of several logs is damaged; [`inspect`]
-//! looking into a directory, and verifying it, without a node; [`compare`] the same work on a bare RocksDB, for
+//! larger than it should be, `estimate` how much there is about; `layout` keys; `merge` the operator; `garbage` the
+//! sweeps that purge; `options` RocksDB's settings, with reasons; `hints`; `watermark`, and `manifest` for it;
+//! `identity`; `replay` the progress of recovery; `failure` errors; `memory` the allocator; `log_check` which of
+//! several logs is damaged; [`inspect`] looking into a directory, and verifying it, without a node; [`compare`] the same work on a bare RocksDB, for
 //! benchmarks; [`decoders`] for fuzz targets.
 
 #![allow(
@@ -46,6 +46,7 @@ mod commit;
 pub mod compare;
 pub mod decoders;
 mod definitions;
+mod estimate;
 mod failure;
 mod garbage;
 mod hints;

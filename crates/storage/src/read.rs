@@ -76,6 +76,9 @@ impl Interrupted {
     }
 }
 
+/// Bytes of an answer that a limit has cut off from which on the size of its partition is looked at.
+const CUT_BYTES: usize = 64 * 1024;
+
 impl Inner {
     /// Reads with `options`, which are of `tier`, and makes the rows into `R`; `None` when that would have to wait for
     /// the disk and may not.
@@ -91,6 +94,9 @@ impl Inner {
         let read = Read { db: &self.db, family, table: &table, command };
         let outcome = if are_points(command) { read.points::<R>(options) } else { read.slices::<R>(tier) };
         self.note_tombstones::<R>(&table, command, &outcome);
+        if outcome.as_ref().is_ok_and(|output| R::cut_bytes(output) >= CUT_BYTES) {
+            self.note_partition(&table, &command.partition);
+        }
         let outcome = outcome.map(Some).or_else(|interrupted| interrupted.outcome(command));
         match &outcome {
             Ok(Some(_)) if matches!(tier, ReadTier::BlockCache) => {

@@ -56,7 +56,14 @@ impl Inner {
             }
         }
         let cut = page.next.as_ref().filter(|next| next.within.is_some()).map(|next| &next.partition);
-        let (Some(partition), Some(family)) = (cut, self.db.cf_handle(&table.name)) else { return };
+        if let Some(partition) = cut {
+            self.note_partition(table, partition);
+        }
+    }
+
+    /// Notes about how many bytes a partition has on disk.
+    pub(crate) fn note_partition(&self, table: &Table, partition: &PartitionKey) {
+        let Some(family) = self.db.cf_handle(&table.name) else { return };
         let mut start = Vec::new();
         put_partition(&mut start, ROWS, partition);
         let end = [&start[..], &[0xff]].concat();

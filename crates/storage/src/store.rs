@@ -23,9 +23,13 @@ use model::id::parse_uuid;
 use model::local::prefix::GARBAGE;
 use model::scan::{ExportCommand, ExportData, PartitionRecord};
 use model::schema;
-use model::{IndexCommand, IndexData, NodeId, ReadCommand, ReadData, ScanCommand, ScanData, TableId};
+use model::{
+    IndexCommand, IndexData, NodeId, PartitionKey, ReadCommand, ReadData, ScanCommand, ScanData, TableId, TokenRange,
+};
 use node::GarbageSchedule;
-use node::storage::{GarbageReport, GarbageSweep, Hint, HintPosition, IndexBuild, Storage, StorageError, Write};
+use node::storage::{
+    GarbageReport, GarbageSweep, Hint, HintPosition, IndexBuild, RangeEstimate, Storage, StorageError, Write,
+};
 use parking_lot::{Condvar, Mutex};
 use rocksdb::{DB, ReadOptions, ReadTier, WriteOptions};
 use std::collections::BTreeMap;
@@ -286,6 +290,20 @@ impl Store {
     #[must_use]
     pub fn largest(&self, table: TableId) -> Vec<Large> {
         self.inner.large.of(table)
+    }
+
+    /// About how many bytes a partition has on disk, if it is known to be larger than is good for a node.
+    #[must_use]
+    pub fn large_partition(&self, table: TableId, partition: &PartitionKey) -> Option<u64> {
+        self.inner.large.partition(table, partition)
+    }
+
+    /// How many partitions of a table are in a range of tokens, and how large, about: a few of them are looked at.
+    ///
+    /// # Errors
+    /// When the table is not known, the range is empty or nothing can be read.
+    pub fn estimate(&self, table: TableId, range: TokenRange) -> Result<RangeEstimate, StorageError> {
+        self.inner.estimate(table, range)
     }
 
     /// [`Store::largest`] of each table in which something large was met.

@@ -50,11 +50,14 @@ def connect(hosts):
         load_balancing_policy=policy, consistency_level=ConsistencyLevel.LOCAL_QUORUM, request_timeout=20
     )
     authority, user = os.environ.get("HELENUS_CA"), os.environ.get("HELENUS_USER")
+    context = ssl.create_default_context(cafile=authority) if authority else None
+    if os.environ.get("HELENUS_CERTIFICATE"):
+        context.load_cert_chain(os.environ["HELENUS_CERTIFICATE"], os.environ["HELENUS_KEY"])
     login = PlainTextAuthProvider(user, os.environ.get("HELENUS_PASSWORD")) if user else None
     return Cluster(
         hosts[:1],
         auth_provider=login,
-        ssl_context=ssl.create_default_context(cafile=authority) if authority else None,
+        ssl_context=context,
         protocol_version=int(os.environ.get("HELENUS_VERSION", "5")),
         compression=os.environ.get("HELENUS_COMPRESSION", True),
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},

@@ -4,7 +4,8 @@
 use crate::{cargo, demo, run};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 
 /// What to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -19,8 +20,49 @@ pub(crate) enum Name {
     Node,
     /// Three nodes at QUORUM with replication factor 3 on this machine, with the CPU of all nodes per operation
     Cluster,
-    /// Storage, query, node and cluster in one run
+    /// One node over the CQL native protocol and over gRPC: the same prepared statements, with the server's CPU
+    Native,
+    /// The same against one node and Apache Cassandra in turns, as ratios; needs what `tools/oracle` needs; not part of
+    /// `all`
+    Compare,
+    /// Storage, query, node, native and cluster in one run
     All,
+}
+
+/// A running Apache Cassandra with its default settings; ended when it is dropped.
+struct Cassandra {
+    server: Child,
+    address: String,
+    process: String,
+    start_seconds: String,
+}
+
+impl Cassandra {
+    fn start() -> Result<Cassandra> {
+        let mut command = Command::new("tools/oracle/serve");
+        let mut server = command.arg("--stock").stdout(Stdio::piped()).spawn().context("start tools/oracle/serve")?;
+        let output = server.stdout.take().context("its output is piped")?;
+        let mut line = String::new();
+        // ADDRESS, log in FILE, process NUMBER, started in SECONDS
+        BufReader::new(output).read_line(&mut line)?;
+        let word_after = |words: &str| {
+            let rest = line.split_once(words).map(|(_, rest)| rest).unwrap_or_default();
+            rest.split([',', '\n']).next().unwrap_or_default().trim().to_owned()
+        };
+        let (address, process) =
+            (line.split(',').next().unwrap_or_default().trim().to_owned(), word_after(" process "));
+        let cassandra = Cassandra { start_seconds: word_after(" started in "), server, address, process };
+        ensure!(!cassandra.process.is_empty(), "Cassandra did not start: {line}");
+        Ok(cassandra)
+    }
+}
+
+impl Drop for Cassandra {
+    fn drop(&mut self) {
+        // It ends Cassandra when it is told to end, which a kill would not let it do.
+        let _ = Command::new("kill").arg(self.server.id().to_string()).status();
+        let _ = self.server.wait();
+    }
 }
 
 /// What to measure, and how to print it.
@@ -50,6 +92,12 @@ pub(crate) fn bench(options: &BenchOptions) -> Result<()> {
     command.arg(name).args(["--seconds", &options.seconds.to_string()]).arg("--helenus").arg(&binary);
     if options.json {
         command.arg("--json");
+    }
+    // Held until it was measured.
+    let cassandra = if options.name == Name::Compare { Some(Cassandra::start()?) } else { None };
+    if let Some(Cassandra { address, process, start_seconds, .. }) = &cassandra {
+        command.args(["--cassandra", address, "--cassandra-process", process]);
+        command.args(["--cassandra-start-seconds", start_seconds]);
     }
     let status = command.status().with_context(|| format!("start {}", runner.display()))?;
     ensure!(status.success(), "the benchmark ended with {status}");

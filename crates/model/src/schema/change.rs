@@ -209,6 +209,26 @@ fn unless<T>(forgiven: bool, error: RequestError) -> Result<Option<T>, RequestEr
 }
 
 impl Schema {
+    /// Checks a change that [`Schema::apply`] makes, and that is new: what is in the log already is made whatever this
+    /// says, as it was when it was decided.
+    ///
+    /// # Errors
+    /// `Invalid`, in Cassandra's words, for a column that comes back with a type whose values have another length.
+    pub fn check_new(&self, change: &SchemaChange) -> Result<(), RequestError> {
+        let SchemaChange::AlterTable { keyspace, name, alteration: TableAlteration::Add { columns, .. }, .. } = change
+        else {
+            return Ok(());
+        };
+        let Ok(table) = self.find_table(keyspace, name) else { return Ok(()) };
+        for new in columns.iter().filter(|new| table.column(&new.name).is_none()) {
+            let dropped = table.dropped_columns.iter().find(|dropped| dropped.name == new.name);
+            if let Some(dropped) = dropped.filter(|dropped| !new.cql_type.stores_as(&dropped.cql_type)) {
+                return Err(dropped.incompatible(&new.cql_type));
+            }
+        }
+        Ok(())
+    }
+
     /// The schema after `change`; `None` when the change has no effect and that is no error
     /// (`IF EXISTS`, `IF NOT EXISTS`).
     ///
@@ -780,15 +800,19 @@ impl Table {
 }
 
 impl DroppedColumn {
+    fn incompatible(&self, cql_type: &CqlType) -> RequestError {
+        let DroppedColumn { name, cql_type: dropped, .. } = self;
+        RequestError::Invalid(format!(
+            "Cannot add a column '{name}' of type {cql_type}, incompatible with previously dropped column '{name}' of \
+             type {dropped}"
+        ))
+    }
+
     /// Checks that a column of this name can be added again, now of type `cql_type`.
     fn check_again(&self, new: &NewColumn, cql_type: &CqlType) -> Result<(), RequestError> {
         let name = &self.name;
-        if !cql_type.stores_as(&self.cql_type) {
-            return invalid(format!(
-                "Cannot add a column '{name}' of type {cql_type}, incompatible with previously dropped column \
-                 '{name}' of type {}",
-                self.cql_type
-            ));
+        if !cql_type.reads_values_of(&self.cql_type) {
+            return Err(self.incompatible(cql_type));
         }
         if self.is_static != new.is_static {
             let kind = |is_static| if is_static { "STATIC" } else { "REGULAR" };

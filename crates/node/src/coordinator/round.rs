@@ -82,6 +82,8 @@ pub(crate) struct Agreed {
     pub(crate) bytes: usize,
     /// Tombstones that were passed for it, on the replica that passed the most.
     pub(crate) tombstones: u32,
+    /// Replicas that lacked something of it.
+    pub(crate) repaired: u32,
 }
 
 /// What a replica has said in this round.
@@ -694,6 +696,7 @@ impl Round {
             repair.mutations.iter().map(|mutation| (node, mutation.clone())).collect::<Vec<_>>()
         };
         let sends = repairs.iter().flat_map(send).collect();
+        let agreed = Agreed { repaired: repairs.len() as u32, ..agreed };
         self.phase = Phase::Repair { tracker, repairs, agreed: Box::new(agreed) };
         RoundStep::Repair(sends)
     }

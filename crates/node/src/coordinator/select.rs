@@ -23,7 +23,8 @@ use model::read::{Slice, slices_after};
 use model::scan::{PositionWithin, ScanPosition};
 use model::schema::Table;
 use model::{
-    Consistency, IndexedRow, Instant, PartitionKey, ReadCommand, RequestError, RowView, Token, TokenRange, WallMicros,
+    Consistency, IndexedRow, Instant, Now, PartitionKey, ReadCommand, RequestError, RowView, Token, TokenRange,
+    WallMicros,
 };
 use query::{BoundRead, CommandLimits, Progress, ReadPosition, ReadSource, ResultBuilder};
 use std::collections::VecDeque;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 use super::reconcile::AgreedPartition;
 use super::round::{Agreed, Question};
 use crate::config::ShardConfig;
-use crate::io::{OpId, RequestId, Response};
+use crate::io::{OpId, ReadFigures, RequestId, Response};
 
 /// Partitions that one read asks for at a time.
 const PARTITIONS_AT_ONCE: usize = 8;
@@ -143,8 +144,10 @@ pub(crate) struct Select {
     tombstones: u32,
     /// More than these that a page has passed its client is told of.
     tombstones_warned: u32,
-    /// Those that were passed for this page.
-    tombstones_passed: u32,
+    /// What was done for this page.
+    figures: ReadFigures,
+    /// Until when that says how long things took.
+    measured_until: Instant,
     /// Pieces asked for at a time, at most: one read does not take all that a replica like this one takes on.
     at_once_max: usize,
     builder: ResultBuilder,
@@ -159,9 +162,8 @@ pub(crate) struct Select {
     resume: Option<ScanPosition>,
     pieces: VecDeque<Piece>,
     pieces_cut: u32,
-    /// Pieces taken whole, and the live rows that were in them.
+    /// Pieces taken whole.
     pieces_taken: u64,
-    rows_taken: u64,
     /// Bytes of answers and rows that it keeps, as the shard counts them.
     pub(crate) counted_bytes: usize,
 }
@@ -238,7 +240,7 @@ impl Select {
         consistency: Consistency,
         deadline: Instant,
         yield_at: Option<Instant>,
-        now: WallMicros,
+        now: Now,
         config: &ShardConfig,
         builder: ResultBuilder,
     ) -> Result<Select, RequestError> {
@@ -251,10 +253,11 @@ impl Select {
             deadline,
             yield_at,
             begun_at,
-            now,
+            now: now.wall,
             tombstones: config.tombstone_fail,
             tombstones_warned: config.tombstone_warn,
-            tombstones_passed: 0,
+            figures: ReadFigures::default(),
+            measured_until: now.monotonic,
             at_once_max: (config.replica_ops_max / 2).max(1),
             builder,
             view: RowView::default(),
@@ -265,7 +268,6 @@ impl Select {
             pieces: VecDeque::new(),
             pieces_cut: 0,
             pieces_taken: 0,
-            rows_taken: 0,
             counted_bytes: 0,
         })
     }
@@ -326,12 +328,16 @@ impl Select {
 
     /// Takes what can be taken and decides what to do next.
     pub(crate) fn step(&mut self, view: &ClusterView, now: Instant) -> SelectStep {
+        self.measure(now);
         while let Some(mut piece) = self.pieces.pop_front() {
             let agreed = match std::mem::replace(&mut piece.state, State::Due) {
-                State::Answered(agreed) if self.is_look_up(&piece) => {
-                    self.expand(piece, agreed);
-                    continue;
-                }
+                State::Answered(agreed) if self.is_look_up(&piece) => match self.expand(piece, agreed) {
+                    Err(error) => return SelectStep::Fail(error),
+                    Ok(Progress::PageFull) => return SelectStep::Finish { exhausted: false },
+                    Ok(Progress::Complete) => return SelectStep::Finish { exhausted: true },
+                    Ok(_) if self.is_time_up(now) => return SelectStep::Finish { exhausted: false },
+                    Ok(_) => continue,
+                },
                 State::Answered(agreed) => agreed,
                 State::Failed(error) => return SelectStep::Fail(error),
                 state @ (State::Due | State::Asked(_)) => {
@@ -340,7 +346,8 @@ impl Select {
                     break;
                 }
             };
-            self.tombstones_passed = self.tombstones_passed.saturating_add(agreed.tombstones);
+            self.figures.tombstones = self.figures.tombstones.saturating_add(agreed.tombstones);
+            self.figures.repaired = self.figures.repaired.saturating_add(agreed.repaired);
             match self.take(&agreed) {
                 Err(error) => return SelectStep::Fail(error),
                 Ok(Taken::Full) => return SelectStep::Finish { exhausted: false },
@@ -377,6 +384,23 @@ impl Select {
         self.ask(view)
     }
 
+    /// Notes what has been under way since the last look.
+    fn measure(&mut self, now: Instant) {
+        let since = std::mem::replace(&mut self.measured_until, now);
+        let micros = now.0.saturating_sub(since.0);
+        // What was answered just now was under way until then.
+        let was_asked = |piece: &&Piece| !matches!(piece.state, State::Due);
+        let mut asked = self.pieces.iter().filter(was_asked).peekable();
+        if asked.peek().is_none() {
+            return;
+        }
+        if asked.any(|piece| self.is_look_up(piece)) {
+            self.figures.look_up_micros += micros;
+        } else {
+            self.figures.read_micros += micros;
+        }
+    }
+
     /// True when the page has taken so long that the client gets what there is: it may be short, but has got further.
     fn is_time_up(&self, now: Instant) -> bool {
         let can_end = !self.builder.is_one_page() && self.builder.position() != self.begun_at.as_ref();
@@ -391,7 +415,13 @@ impl Select {
             if let Some(index) = due.filter(|index| *index < at_once) {
                 let id = PieceId { request: self.request, number: self.pieces[index].number };
                 match self.question(&self.pieces[index], at_once) {
-                    Some(question) => return SelectStep::Ask(id, question),
+                    Some(question) => {
+                        match question {
+                            Question::Index(_) => self.figures.look_ups += 1,
+                            Question::Partition(_) | Question::Range(_) => self.figures.rounds += 1,
+                        }
+                        return SelectStep::Ask(id, question);
+                    }
                     // Nothing comes after where an earlier page ended.
                     None => drop(self.pieces.remove(index)),
                 }
@@ -422,7 +452,7 @@ impl Select {
             return PARTITIONS_AT_ONCE.min(self.at_once_max);
         }
         let most = RANGES_AT_ONCE.min(self.at_once_max);
-        match (self.pieces_taken, self.rows_taken) {
+        match (self.pieces_taken, self.figures.rows) {
             (0, _) => 1,
             (_, 0) => most,
             (pieces, rows) => {
@@ -479,7 +509,10 @@ impl Select {
     }
 
     /// Puts the candidates that a look-up found, partition by partition, before what is left of its range.
-    fn expand(&mut self, mut piece: Piece, agreed: Agreed) {
+    fn expand(&mut self, mut piece: Piece, agreed: Agreed) -> Result<Progress, RequestError> {
+        self.figures.candidates += agreed.candidates.len() as u64;
+        // Where nothing was found the page can end, so that the next one goes on from there.
+        let passed = agreed.end.clone().filter(|_| agreed.candidates.is_empty());
         let begun = std::mem::replace(&mut piece.resume, agreed.end);
         match &piece.resume {
             Some(_) => self.pieces.push_front(piece),
@@ -504,6 +537,14 @@ impl Select {
             let (number, part) = (self.pieces_cut, Part::Rows(partition, slices));
             self.pieces_cut += 1;
             self.pieces.push_front(Piece { number, part, resume: None, state: State::Due });
+        }
+        match passed {
+            Some(end) if self.open.as_ref() != Some(&end.partition) => {
+                let closed = self.close()?;
+                self.builder.pass(ReadPosition { partition: end.partition, within: end.within.map(|at| at.last) });
+                Ok(closed)
+            }
+            _ => Ok(Progress::Continue),
         }
     }
 
@@ -530,7 +571,7 @@ impl Select {
                 if self.skipping {
                     break;
                 }
-                self.rows_taken += 1;
+                self.figures.rows += 1;
                 self.view.read(row).map_err(unreadable)?;
                 let progress = self.builder.row(clustering, &self.view)?;
                 if let Some(taken) = ended(progress) {
@@ -556,10 +597,10 @@ impl Select {
     /// # Errors
     /// As the builder.
     pub(crate) fn finish(self, exhausted: bool) -> Result<Response, RequestError> {
-        let (read, passed, warned) = (self.read.clone(), self.tombstones_passed, self.tombstones_warned);
+        let (read, figures, warned) = (self.read.clone(), self.figures, self.tombstones_warned);
         let page = self.builder.finish(exhausted)?;
-        let warnings = tombstones_told(read.table(), page.rows.len(), passed, warned);
-        Ok(Response::Rows { rows: page.rows, paging_state: page.saved, warnings })
+        let warnings = tombstones_told(read.table(), page.rows.len(), figures.tombstones, warned);
+        Ok(Response::Rows { rows: page.rows, paging_state: page.saved, warnings, figures })
     }
 }
 

@@ -2,9 +2,10 @@
 //! changes.
 
 use super::scans_tests::{key, names, pages, plant};
-use crate::io::{Message, Response};
+use crate::io::{Message, ReadFigures, Response};
 use crate::test_cluster::{ALL, Cluster, Flight, ONE, QUORUM, TABLE, node, schema, view};
 use model::RequestError;
+use std::time::Duration;
 
 const BY_VALUE: &str = "SELECT k, c, v FROM t WHERE v = 'x'";
 
@@ -209,4 +210,49 @@ fn a_value_that_is_too_long_for_an_index_is_refused() {
     let Some(Err(RequestError::Invalid(message))) = cluster.reply(request) else { panic!("it is refused") };
     assert!(message.contains("Cannot index value of size 65536 for index t_v_idx on ks.t(v)"), "{message}");
     cluster.written(1, &insert("w"), QUORUM);
+}
+
+#[test]
+fn what_a_read_took_is_told_with_its_page() {
+    let (mut cluster, expected) = filled(&[1, 2, 3], 3);
+    let mut figures_of = |text: &str| {
+        let request = cluster.read(1, text, QUORUM);
+        while let Some(flight) = cluster.flights.pop_front() {
+            cluster.now = cluster.now + Duration::from_micros(1);
+            cluster.deliver(flight);
+        }
+        let Some(Ok(Response::Rows { figures, rows, .. })) = cluster.reply(request) else { panic!("{text}") };
+        (figures, rows.len())
+    };
+    let (figures, rows) = figures_of(BY_VALUE);
+    let candidates = expected.len() as u64;
+    assert_eq!((figures.candidates, figures.rows, rows), (candidates, candidates, expected.len()));
+    assert!(figures.look_ups > 0 && figures.rounds > 0, "{figures:?}");
+    // Rows are asked for while other look-ups are under way.
+    assert!(figures.look_up_micros > 0, "{figures:?}");
+    assert_eq!((figures.tombstones, figures.repaired), (0, 0));
+    // Without the index every row is read for those that count.
+    let (figures, rows) = figures_of("SELECT k, c, v FROM t WHERE w = 'w1' ALLOW FILTERING");
+    assert_eq!((figures.rows, rows), (19 * 4, 19));
+    assert_eq!((figures.look_ups, figures.candidates, figures.look_up_micros), (0, 0, 0));
+    assert!(figures.read_micros > 0);
+}
+
+#[test]
+fn what_a_read_passed_and_repaired_is_told() {
+    let mut cluster = indexed(&[1, 2, 3], 3, &[TABLE]);
+    for c in 0..4 {
+        cluster.written(1, &format!("INSERT INTO t (k, c, v, w) VALUES ('a', {c}, 'x', 'y')"), ALL);
+    }
+    cluster.written(1, "DELETE FROM t WHERE k = 'a' AND c = 0", ALL);
+    // Known to one replica only.
+    cluster.plant(&[2], "INSERT INTO t (k, c, v, w) VALUES ('a', 9, 'x', 'y')", 1_000_000_000);
+    let request = cluster.read(1, "SELECT c FROM t WHERE k = 'a'", ALL);
+    cluster.run();
+    let Some(Ok(Response::Rows { figures, rows, .. })) = cluster.reply(request) else { panic!("no rows") };
+    // The deleted row is read too.
+    assert_eq!((rows.len(), figures.rows, figures.rounds), (4, 5, 1));
+    assert_eq!(figures.repaired, 2);
+    let two = ReadFigures { rows: u64::MAX, rounds: 1, ..ReadFigures::default() }.and(figures);
+    assert_eq!((two.rows, two.rounds, two.repaired), (u64::MAX, 2, 2));
 }

@@ -48,7 +48,7 @@ impl Shard {
         let builder = ResultBuilder::start(&read, paging_state, limits, now.wall.clamped_seconds())?;
         // Who does not page must get everything at once.
         let yield_at = (page_rows < u32::MAX).then(|| now.monotonic + (deadline - now.monotonic) / 2);
-        let mut select = Select::new(id, read, consistency, deadline, yield_at, now.wall, &self.config, builder)?;
+        let mut select = Select::new(id, read, consistency, deadline, yield_at, now, &self.config, builder)?;
         if self.config.is_planted(Planted::RangeDropped) {
             select.drop_resumed_range(&self.view);
         }

@@ -54,6 +54,8 @@ pub(crate) struct PrimaryKey {
 pub(crate) struct CreateTable {
     pub(crate) name: QualifiedName,
     pub(crate) if_not_exists: bool,
+    /// `LIKE`: the table whose columns it has, in place of definitions.
+    pub(crate) like: Option<QualifiedName>,
     pub(crate) columns: Vec<ColumnDefinition>,
     /// Each PRIMARY KEY found: exactly one is right.
     pub(crate) primary_keys: Vec<PrimaryKey>,

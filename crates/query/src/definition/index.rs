@@ -12,14 +12,19 @@ use std::collections::BTreeMap;
 /// The name by which Cassandra's own index is asked for: the default.
 const LOCAL_TABLE: &str = "legacy_local_table";
 
+/// Names of the class of storage-attached indexes, in any case.
+const STORAGE_ATTACHED: [&str; 3] =
+    ["sai", "StorageAttachedIndex", "org.apache.cassandra.index.sai.StorageAttachedIndex"];
+
 /// Names of classes that Cassandra has and this server has not.
-const UNSUPPORTED_CLASSES: [&str; 5] = [
-    "sai",
-    "StorageAttachedIndex",
-    "org.apache.cassandra.index.sai.StorageAttachedIndex",
-    "SASIIndex",
-    "org.apache.cassandra.index.sasi.SASIIndex",
-];
+const UNSUPPORTED_CLASSES: [&str; 2] = ["SASIIndex", "org.apache.cassandra.index.sasi.SASIIndex"];
+
+/// What a storage-attached index does with texts by its options: each with the value that means that they are indexed
+/// as they are.
+const TEXT_OPTIONS: [(&str, bool); 3] = [("case_sensitive", true), ("normalize", false), ("ascii", false)];
+/// Its options for the search of vectors.
+const VECTOR_OPTIONS: [&str; 4] =
+    ["similarity_function", "maximum_node_connections", "construction_beam_width", "optimize_for"];
 
 pub(crate) fn create_index(
     source: Source<'_>,
@@ -34,9 +39,6 @@ pub(crate) fn create_index(
 
 fn index(source: Source<'_>, keyspace: &Keyspace, table: &Table, create: &CreateIndex) -> Result<Index, RequestError> {
     check_not_system(source, create.table.at(), &table.keyspace)?;
-    if let Some(name) = &create.name {
-        check_index_name(source, name)?;
-    }
     let (class, options) = class_and_options(source, create)?;
     let target = match create.targets.as_slice() {
         [target] => target,
@@ -55,12 +57,18 @@ fn index(source: Source<'_>, keyspace: &Keyspace, table: &Table, create: &Create
         return Err(source.invalid(at, message));
     };
     let part = indexed_part(target, &column.cql_type);
+    if is_storage_attached(&class) {
+        check_attached_type(source, at, &column.cql_type)?;
+    }
     let name = match &create.name {
         Some(name) => name.text.clone(),
         None => available_name(keyspace, table, &column.name),
     };
     let index = Index { name, column: column.id, part, class, options };
     table.check_index(&index).map_err(|error| source.place(at, error))?;
+    if let Some(name) = &create.name {
+        check_index_name(source, name)?;
+    }
     Ok(index)
 }
 
@@ -91,6 +99,10 @@ fn class_and_options(
         source.config(at, format!("Unable to find custom indexer class '{}'", shortened(class)))
     };
     match &create.class {
+        Some((class, at)) if is_storage_attached(class) => {
+            check_attached_options(source, *at, &options)?;
+            Ok((class.clone(), options))
+        }
         Some((class, at)) if UNSUPPORTED_CLASSES.contains(&class.as_str()) => {
             Err(source.unsupported(*at, &format!("an index of class '{class}' is")))
         }
@@ -99,6 +111,50 @@ fn class_and_options(
         None if create.is_custom => Err(unknown(create.at, LOCAL_TABLE)),
         Some(_) | None => Ok((String::new(), options)),
     }
+}
+
+fn is_storage_attached(class: &str) -> bool {
+    STORAGE_ATTACHED.iter().any(|name| name.eq_ignore_ascii_case(class))
+}
+
+/// Refuses what a storage-attached index of Cassandra has no order for.
+fn check_attached_type(source: Source<'_>, at: Position, cql_type: &CqlType) -> Result<(), RequestError> {
+    match cql_type {
+        CqlType::Vector { .. } => Err(source.unsupported(at, "the search of vectors by an index is")),
+        CqlType::Blob | CqlType::Duration | CqlType::Counter => {
+            Err(source.invalid(at, format!("Unsupported type: {cql_type}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses options that are not known, and those that ask for texts to be indexed otherwise than as they are.
+fn check_attached_options(
+    source: Source<'_>,
+    at: Position,
+    options: &BTreeMap<String, String>,
+) -> Result<(), RequestError> {
+    for (name, value) in options {
+        let Some((_, usual)) = TEXT_OPTIONS.iter().find(|(known, _)| known == name) else {
+            if VECTOR_OPTIONS.contains(&name.as_str()) {
+                return Err(source.unsupported(at, &format!("the option '{name}' of an index is")));
+            }
+            let message =
+                format!("Properties specified [{}] are not understood by StorageAttachedIndex", shortened(name));
+            return Err(source.config(at, message));
+        };
+        match value.to_ascii_lowercase().parse::<bool>() {
+            Err(_) => {
+                let message = format!("Illegal value for boolean option '{name}': {}", shortened(value));
+                return Err(source.invalid(at, message));
+            }
+            Ok(value) if value != *usual => {
+                return Err(source.unsupported(at, &format!("the option '{name}' = '{value}' of an index is")));
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// What the target says to index: a collection without a word before it means its values.

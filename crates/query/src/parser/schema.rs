@@ -81,26 +81,27 @@ impl Parser<'_> {
     fn create_table(&mut self) -> Result<Statement, RequestError> {
         let if_not_exists = self.if_not_exists()?;
         let name = self.table_name()?;
-        if self.looking_at(&["LIKE"]) {
-            return Err(self.not_in_grammar("CREATE TABLE ... LIKE is"));
-        }
+        let like = if self.eat_word("LIKE") { Some(self.table_name()?) } else { None };
         let mut table = CreateTable {
             name,
             if_not_exists,
+            like,
             columns: Vec::new(),
             primary_keys: Vec::new(),
             clustering_order: Vec::new(),
             properties: Vec::new(),
         };
-        self.expect_symbol("(")?;
-        self.table_item(&mut table)?;
-        while self.eat_symbol(",") {
-            // Cassandra's grammar allows items to be left out behind a comma.
-            if !matches!(self.symbol(), Some("," | ")")) {
-                self.table_item(&mut table)?;
+        if table.like.is_none() {
+            self.expect_symbol("(")?;
+            self.table_item(&mut table)?;
+            while self.eat_symbol(",") {
+                // Cassandra's grammar allows items to be left out behind a comma.
+                if !matches!(self.symbol(), Some("," | ")")) {
+                    self.table_item(&mut table)?;
+                }
             }
+            self.expect_symbol(")")?;
         }
-        self.expect_symbol(")")?;
         if self.eat_word("WITH") {
             self.table_property(&mut table)?;
             while self.eat_word("AND") {
@@ -166,7 +167,15 @@ impl Parser<'_> {
         if self.looking_at(&["COMPACT", "STORAGE"]) {
             return Err(self.unsupported("COMPACT STORAGE is"));
         }
-        if !self.looking_at(&["CLUSTERING", "ORDER"]) {
+        // A table that is like another has its order too; what Cassandra 6 allows to be copied besides is not there.
+        if table.like.is_some() {
+            for copied in ["INDEXES", "TRIGGERS", "COMMENTS", "SECURITY"] {
+                if self.looking_at(&[copied]) {
+                    return Err(self.not_in_grammar(&format!("CREATE TABLE ... LIKE ... WITH {copied} is")));
+                }
+            }
+        }
+        if table.like.is_some() || !self.looking_at(&["CLUSTERING", "ORDER"]) {
             table.properties.push(self.property()?);
             return Ok(());
         }
