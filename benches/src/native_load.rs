@@ -13,8 +13,8 @@ use client::{Consistency, SessionBuilder};
 use hdrhistogram::Histogram;
 use model::Rng;
 use native::{
-    Answer, BoundValue, ConsistencyLevel, Envelope, Execute, Inbound, Message, Opcode, Outbound, Prepare, Prepared,
-    Query, QueryParameters, QueryResult, Request, Response, Startup, Values, Version,
+    Answer, BoundValue, Envelope, Execute, Inbound, Message, Opcode, Outbound, Prepare, Prepared, Query,
+    QueryParameters, QueryResult, Request, Response, Startup, Values, Version,
 };
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
@@ -136,7 +136,7 @@ impl Connection {
     }
 
     async fn query(&mut self, text: &str) -> Result<()> {
-        let parameters = QueryParameters::at(ConsistencyLevel::One);
+        let parameters = QueryParameters::at(Consistency::One);
         let answer = self.ask(Request::Query(Query { text: text.to_owned(), parameters })).await?;
         ensure!(matches!(answer, Response::Result(_)), "{text}: {answer:?}");
         Ok(())
@@ -193,7 +193,7 @@ impl Connection {
     }
 
     fn begin(&mut self, stream: usize, statement: &Prepared, work: Work, rng: &mut Rng) -> Result<()> {
-        let mut parameters = QueryParameters::at(ConsistencyLevel::One);
+        let mut parameters = QueryParameters::at(Consistency::One);
         let key = BoundValue::Value(Bytes::copy_from_slice(&rng.below(KEYS).to_be_bytes()));
         let mut values = vec![key];
         if work == Work::Write {

@@ -82,6 +82,8 @@ pub struct Node {
     pub log: PathBuf,
     /// What `helenus admin` needs besides the address.
     admin: Vec<String>,
+    /// Options of `helenus start` that say where the node stands.
+    place: Vec<String>,
     config: PathBuf,
     child: Option<Child>,
 }
@@ -105,7 +107,7 @@ impl Cluster {
         let node = |address: String| {
             let data = folder.path().join(&address);
             let log = folder.path().join(format!("{address}.log"));
-            Node { address, data, log, admin: Vec::new(), config: config.clone(), child: None }
+            Node { address, data, log, admin: Vec::new(), place: Vec::new(), config: config.clone(), child: None }
         };
         let nodes = addresses.into_iter().map(node).collect();
         Cluster { folder, nodes }
@@ -119,6 +121,26 @@ impl Cluster {
     pub fn start(count: usize) -> Cluster {
         let mut cluster = Cluster::configured(count, "");
         for node in &mut cluster.nodes {
+            node.start();
+        }
+        cluster.wait_up(count);
+        cluster
+    }
+
+    /// A cluster of running nodes that all see each other, so many in each of the data centres `dc1`, `dc2`, ..., each
+    /// on a rack of its own.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn across(data_centers: &[usize]) -> Cluster {
+        let count = data_centers.iter().sum();
+        let mut cluster = Cluster::configured(count, "");
+        let places =
+            data_centers.iter().enumerate().flat_map(|(center, nodes)| (0..*nodes).map(move |rack| (center, rack)));
+        for (node, (center, rack)) in cluster.nodes.iter_mut().zip(places) {
+            let (center, rack) = (format!("dc{}", center + 1), format!("rack{}", rack + 1));
+            node.place = vec!["--data-center".to_owned(), center, "--rack".to_owned(), rack];
             node.start();
         }
         cluster.wait_up(count);
@@ -183,7 +205,7 @@ impl Node {
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = helenus(&["start", "--listen", &self.address]);
-        command.arg("--config").arg(&self.config).arg("--data").arg(&self.data);
+        command.arg("--config").arg(&self.config).arg("--data").arg(&self.data).args(&self.place);
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log);
         command.stdout(Stdio::null()).stderr(log.expect("the log opens"));
         command

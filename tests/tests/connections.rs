@@ -6,10 +6,10 @@
 
 use bytes::Bytes;
 use e2e::{Cluster, Node, PATIENCE};
-use model::Rng;
+use model::{Consistency, Rng};
 use native::{
-    Answer, Batch, BatchKind, BatchStatement, BoundValue, ConsistencyLevel, EventType, Execute, Inbound, Message,
-    Outbound, Prepare, Query, QueryParameters, Request, Response, Startup, StatementText, Values, Version,
+    Answer, Batch, BatchKind, BatchStatement, BoundValue, EventType, Execute, Inbound, Message, Outbound, Prepare,
+    Query, QueryParameters, Request, Response, Startup, StatementText, Values, Version,
 };
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -147,7 +147,7 @@ fn thousands_of_idle_and_half_open_connections_cost_little_and_hold_up_nobody() 
 }
 
 fn parameters(rng: &mut Rng) -> QueryParameters {
-    let mut parameters = QueryParameters::at(ConsistencyLevel::One);
+    let mut parameters = QueryParameters::at(Consistency::One);
     parameters.values = Values::Positional(vec![BoundValue::Value(Bytes::from_static(b"local")), BoundValue::Null]);
     parameters.page_size = (rng.below(2) == 0).then_some(5);
     parameters.timestamp = (rng.below(2) == 0).then_some(7);
@@ -170,7 +170,7 @@ fn request(rng: &mut Rng) -> Request {
             let statement =
                 BatchStatement { statement: StatementText::Text(text), values: Values::Positional(Vec::new()) };
             let (kind, statements) = (BatchKind::Unlogged, vec![statement; 2]);
-            Request::Batch(Batch { kind, statements, parameters: QueryParameters::at(ConsistencyLevel::One) })
+            Request::Batch(Batch { kind, statements, parameters: QueryParameters::at(Consistency::One) })
         }
         6 => {
             Request::Register(BTreeSet::from([EventType::SchemaChange, EventType::StatusChange]).into_iter().collect())

@@ -13,6 +13,7 @@ mod connections;
 mod copy;
 mod corpus;
 mod damage;
+mod data_centers;
 mod documentation;
 mod durability;
 mod indexes;

@@ -98,7 +98,7 @@ fn a_disk_that_refuses_writes_leaves_reads_and_is_named() {
         assert_eq!(patient.refuses_writes(), (String::new(), String::new()));
         patient.disk.set(Sickness { write: number, ..Sickness::default() }).unwrap();
         let refused = patient.insert(30..31).unwrap_err();
-        assert!(refused.contains("1 replicas failed"), "{refused}");
+        assert!(refused.contains("1 failures"), "{refused}");
         patient.assert_stored(0..30);
         let (info, status) = patient.refuses_writes();
         let reason = if number == EROFS { "Read-only file system" } else { "Input/output error" };
@@ -121,7 +121,7 @@ fn a_full_disk_refuses_writes_until_there_is_space_without_a_restart() {
         patient.insert(0..30).unwrap();
         patient.disk.set(Sickness { write: ENOSPC, ..Sickness::default() }).unwrap();
         let refused = patient.insert(30..31).unwrap_err();
-        assert!(refused.contains("1 replicas failed") && refused.contains("their disks are full"), "{refused}");
+        assert!(refused.contains("1 failures") && refused.contains("their disks are full"), "{refused}");
         let (info, status) = patient.refuses_writes();
         assert!(info.contains("the disk is full") && status == info, "{info} / {status}");
         patient.assert_stored(0..30);

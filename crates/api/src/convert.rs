@@ -12,11 +12,17 @@ use std::sync::Arc;
 impl From<Consistency> for proto::Consistency {
     fn from(level: Consistency) -> proto::Consistency {
         match level {
+            Consistency::Any => proto::Consistency::Any,
             Consistency::One => proto::Consistency::One,
             Consistency::Two => proto::Consistency::Two,
             Consistency::Three => proto::Consistency::Three,
             Consistency::Quorum => proto::Consistency::Quorum,
             Consistency::All => proto::Consistency::All,
+            Consistency::LocalQuorum => proto::Consistency::LocalQuorum,
+            Consistency::EachQuorum => proto::Consistency::EachQuorum,
+            Consistency::Serial => proto::Consistency::Serial,
+            Consistency::LocalSerial => proto::Consistency::LocalSerial,
+            Consistency::LocalOne => proto::Consistency::LocalOne,
         }
     }
 }
@@ -32,6 +38,12 @@ pub fn consistency_from_proto(number: i32) -> Result<Consistency, InvalidMessage
         Ok(proto::Consistency::Three) => Ok(Consistency::Three),
         Ok(proto::Consistency::Quorum) => Ok(Consistency::Quorum),
         Ok(proto::Consistency::All) => Ok(Consistency::All),
+        Ok(proto::Consistency::LocalQuorum) => Ok(Consistency::LocalQuorum),
+        Ok(proto::Consistency::EachQuorum) => Ok(Consistency::EachQuorum),
+        Ok(proto::Consistency::Serial) => Ok(Consistency::Serial),
+        Ok(proto::Consistency::LocalSerial) => Ok(Consistency::LocalSerial),
+        Ok(proto::Consistency::LocalOne) => Ok(Consistency::LocalOne),
+        Ok(proto::Consistency::Any) => Ok(Consistency::Any),
         Ok(proto::Consistency::Unspecified) => Err(InvalidMessage::missing("consistency")),
         Err(_) => Err(InvalidMessage::new("consistency", format!("{number} is not known"))),
     }

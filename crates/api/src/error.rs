@@ -133,8 +133,10 @@ impl From<&RequestError> for proto::Error {
             RequestError::Unprepared { id } => {
                 (ErrorCode::Unprepared, Some(Details::Unprepared(proto::UnpreparedDetails { id: id.clone() })))
             }
-            RequestError::Unavailable { consistency, required, alive } => {
-                let details = proto::ReplicaDetails { alive: *alive, ..replicas(*consistency, *required, 0) };
+            RequestError::Unavailable { consistency, required, alive, data_center } => {
+                let data_center = data_center.clone().unwrap_or_default();
+                let counts = replicas(*consistency, *required, 0);
+                let details = proto::ReplicaDetails { alive: *alive, data_center, ..counts };
                 (ErrorCode::Unavailable, Some(Details::Replicas(details)))
             }
             RequestError::WriteTimeout { consistency, received, required } => {
@@ -191,7 +193,7 @@ impl TryFrom<proto::Error> for RequestError {
                 message: error.message,
             },
             (ErrorCode::Unprepared, Some(Details::Unprepared(details))) => RequestError::Unprepared { id: details.id },
-            (_, Some(Details::Replicas(details))) => from_replicas(code, &details)?.ok_or_else(mismatch)?,
+            (_, Some(Details::Replicas(details))) => from_replicas(code, details)?.ok_or_else(mismatch)?,
             (ErrorCode::SchemaTimeout, Some(Details::Reason(details))) => RequestError::SchemaTimeout(details.reason),
             (ErrorCode::Overloaded, Some(Details::Reason(details))) => RequestError::Overloaded(details.reason),
             (ErrorCode::NotServing, Some(Details::Reason(details))) => RequestError::NotServing(details.reason),
@@ -211,9 +213,9 @@ fn reason_to_proto(reason: FailureReason) -> proto::FailureReason {
 }
 
 /// The error with counts of replicas; `None` when `code` has none.
-fn from_replicas(code: ErrorCode, details: &proto::ReplicaDetails) -> Result<Option<RequestError>, InvalidMessage> {
+fn from_replicas(code: ErrorCode, details: proto::ReplicaDetails) -> Result<Option<RequestError>, InvalidMessage> {
     let consistency = consistency_from_proto(details.consistency)?;
-    let proto::ReplicaDetails { required, received, alive, failures, data_present, .. } = *details;
+    let proto::ReplicaDetails { required, received, alive, failures, data_present, .. } = details;
     let reason = match proto::FailureReason::try_from(details.reason) {
         Ok(proto::FailureReason::TooManyTombstones) => FailureReason::TooManyTombstones,
         Ok(proto::FailureReason::DiskFull) => FailureReason::DiskFull,
@@ -221,7 +223,10 @@ fn from_replicas(code: ErrorCode, details: &proto::ReplicaDetails) -> Result<Opt
         Ok(proto::FailureReason::Unspecified) | Err(_) => FailureReason::Unknown,
     };
     Ok(Some(match code {
-        ErrorCode::Unavailable => RequestError::Unavailable { consistency, required, alive },
+        ErrorCode::Unavailable => {
+            let data_center = Some(details.data_center).filter(|name| !name.is_empty());
+            RequestError::Unavailable { consistency, required, alive, data_center }
+        }
         ErrorCode::WriteTimeout => RequestError::WriteTimeout { consistency, received, required },
         ErrorCode::ReadTimeout => RequestError::ReadTimeout { consistency, received, required, data_present },
         ErrorCode::WriteFailure => RequestError::WriteFailure { consistency, received, required, failures, reason },
@@ -263,10 +268,8 @@ mod tests {
                 }
             ),
             any::<String>().prop_map(|id| RequestError::Unprepared { id }),
-            counts().prop_map(|(consistency, required, alive, _)| RequestError::Unavailable {
-                consistency,
-                required,
-                alive
+            (counts(), prop::option::of("[a-z]{1,9}")).prop_map(|((consistency, required, alive, _), data_center)| {
+                RequestError::Unavailable { consistency, required, alive, data_center }
             }),
             counts().prop_map(|(consistency, received, required, _)| RequestError::WriteTimeout {
                 consistency,

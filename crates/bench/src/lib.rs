@@ -73,7 +73,7 @@ pub struct LoadOptions {
     /// Bytes of each value
     #[arg(long, default_value_t = 100)]
     pub value_bytes: u32,
-    /// Replicas that must answer: ONE, TWO, THREE, QUORUM or ALL
+    /// Replicas that must answer: ONE, QUORUM, LOCAL_QUORUM, ALL or another level
     #[arg(long, default_value = "QUORUM")]
     pub consistency: Consistency,
     /// Replicas of each row when the table is made

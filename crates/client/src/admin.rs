@@ -13,8 +13,9 @@ use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 pub use proto::{
-    DurabilityMode, IndexStorage, InfoResponse, LargeItem, LargeKind, LevelStorage, NodeStatus, RingEntry,
-    RingResponse, SnapshotInfo, StatusResponse, StorageInfo, StorageResponse, TableStorage, WritePressure,
+    ChangeHintsRequest, DurabilityMode, HintsResponse, IndexStorage, InfoResponse, LargeItem, LargeKind, LevelStorage,
+    NodeStatus, RingEntry, RingResponse, SnapshotInfo, StatusResponse, StorageInfo, StorageResponse, TableStorage,
+    TargetHints, WritePressure,
 };
 
 /// A connection to one node for operators' questions.
@@ -73,6 +74,25 @@ impl Admin {
     pub async fn storage(&mut self) -> Result<StorageResponse, ClientError> {
         let asked = self.client.storage(Request::new(proto::StorageRequest {}));
         let answered = tokio::time::timeout(self.timeout, asked).await;
+        self.answer(answered)
+    }
+
+    /// The writes that the node keeps for others, and what it does with them.
+    ///
+    /// # Errors
+    /// When the node does not answer or refuses.
+    pub async fn hints(&mut self) -> Result<HintsResponse, ClientError> {
+        let answered =
+            tokio::time::timeout(self.timeout, self.client.hints(Request::new(proto::HintsRequest {}))).await;
+        self.answer(answered)
+    }
+
+    /// Changes what the node does with the writes that it keeps for others; how it is afterwards.
+    ///
+    /// # Errors
+    /// When the node does not answer, or refuses: there is no data centre or node of that name.
+    pub async fn change_hints(&mut self, change: ChangeHintsRequest) -> Result<HintsResponse, ClientError> {
+        let answered = tokio::time::timeout(self.timeout, self.client.change_hints(Request::new(change))).await;
         self.answer(answered)
     }
 

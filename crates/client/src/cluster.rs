@@ -36,7 +36,8 @@ pub(crate) struct ClusterSettings {
     pub(crate) contact_points: Vec<String>,
     pub(crate) connections_per_node: usize,
     pub(crate) connection: Settings,
-    /// Nodes of this data centre are asked first.
+    /// Nodes of this data centre are asked as long as there are any; when none is named, of that of the contact point
+    /// that answered first.
     pub(crate) data_center: Option<String>,
     pub(crate) refresh_interval: Duration,
 }
@@ -65,8 +66,12 @@ pub(crate) type Chosen = (Arc<Node>, Arc<Connection>);
 
 impl Cluster {
     /// Learns the topology from the first contact point that answers, and connects to the nodes.
-    pub(crate) async fn connect(settings: ClusterSettings) -> Result<Arc<Cluster>, ClientError> {
+    pub(crate) async fn connect(mut settings: ClusterSettings) -> Result<Arc<Cluster>, ClientError> {
         let response = ask_contact_points(&settings).await?;
+        if settings.data_center.is_none() {
+            let answered = response.nodes.iter().find(|node| node.id == response.node_id);
+            settings.data_center = answered.map(|node| node.data_center.clone());
+        }
         let topology = Topology::from_proto(response, None).map_err(|error| ClientError::Protocol {
             address: "the contact point".to_owned(),
             reason: error.to_string(),
@@ -96,14 +101,18 @@ impl Cluster {
         self.state.load().nodes.len()
     }
 
-    /// A node to ask: one that holds the target, else any; in turn among those equally good; none of those tried.
+    /// A node to ask: in the session's data centre one that holds the target, else any there, since levels of one
+    /// data centre mean that of the node asked; else one elsewhere, in the same order; in turn among those equally
+    /// good; none of those tried.
     pub(crate) fn choose(&self, target: Option<(&str, Token)>, tried: &[NodeId]) -> Option<Chosen> {
         let state = self.state.load();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let data_center = self.settings.data_center.as_deref();
         let replicas = target.map_or(&[][..], |(keyspace, token)| state.routes.replicas(keyspace, token));
-        let replica = state.best(replicas.len(), |at| replicas[at] as usize, turn, data_center, tried);
-        replica.or_else(|| state.best(state.nodes.len(), |at| at, turn, data_center, tried))
+        let best = |data_center: Option<&str>| {
+            let replica = state.best(replicas.len(), |at| replicas[at] as usize, turn, data_center, tried);
+            replica.or_else(|| state.best(state.nodes.len(), |at| at, turn, data_center, tried))
+        };
+        best(self.settings.data_center.as_deref()).or_else(|| best(None))
     }
 
     /// As [`Cluster::choose`]; when no node at all is connected, waits for one for a while.
@@ -263,8 +272,8 @@ impl State {
         State { topology, routes, nodes }
     }
 
-    /// The best of the nodes at `position(0)`, ... `position(count - 1)` that is connected and was not tried:
-    /// those up and near first, from `turn` on.
+    /// The best of the nodes at `position(0)`, ... `position(count - 1)` that is connected, in `data_center` if one is
+    /// named, and was not tried: those up first, from `turn` on.
     fn best(
         &self,
         count: usize,
@@ -273,25 +282,23 @@ impl State {
         data_center: Option<&str>,
         tried: &[NodeId],
     ) -> Option<Chosen> {
-        let mut best: Option<(u8, Chosen)> = None;
+        let mut best: Option<Chosen> = None;
         for at in 0..count {
             let index = position(turn.wrapping_add(at) % count);
             let (Some(node), Some(info)) = (self.nodes.get(index), self.topology.nodes.get(index)) else { continue };
-            if tried.contains(&node.id) {
+            if tried.contains(&node.id) || data_center.is_some_and(|local| info.data_center != local) {
                 continue;
             }
-            let far = data_center.is_some_and(|local| info.data_center != local);
-            let rank = 2 * u8::from(!info.up) + u8::from(far);
-            if best.as_ref().is_some_and(|(other, _)| *other <= rank) {
+            if best.is_some() && !info.up {
                 continue;
             }
             let Some(connection) = node.connection() else { continue };
-            best = Some((rank, (Arc::clone(node), connection)));
-            if rank == 0 {
+            best = Some((Arc::clone(node), connection));
+            if info.up {
                 break;
             }
         }
-        best.map(|(_, chosen)| chosen)
+        best
     }
 }
 

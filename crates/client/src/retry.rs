@@ -104,7 +104,11 @@ mod tests {
             (Failure::Lost(String::new()), GiveUp, NextNode),
             (Failure::TimedOut, GiveUp, NextNode),
             (Failure::Protocol(String::new()), GiveUp, GiveUp),
-            (request(RequestError::Unavailable { consistency, required, alive: 1 }), NextNode, NextNode),
+            (
+                request(RequestError::Unavailable { consistency, required, alive: 1, data_center: None }),
+                NextNode,
+                NextNode,
+            ),
             (request(RequestError::NotServing(String::new())), NextNode, NextNode),
             (request(RequestError::Overloaded(String::new())), pause, pause),
             (request(RequestError::WriteTimeout { consistency, received, required }), GiveUp, NextNode),

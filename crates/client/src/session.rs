@@ -154,7 +154,8 @@ impl SessionBuilder {
         self
     }
 
-    /// Asks nodes of this data centre first. Default: all alike.
+    /// Asks nodes of this data centre as long as one can be reached, and others then. Default: the data centre of the
+    /// contact point that answered first.
     #[must_use]
     pub fn data_center(mut self, name: impl Into<String>) -> SessionBuilder {
         self.cluster.data_center = Some(name.into());

@@ -47,7 +47,7 @@ fn quorum() -> (Consistency, u32, u32) {
 
 fn unavailable() -> RequestError {
     let (consistency, required, alive) = quorum();
-    RequestError::Unavailable { consistency, required, alive }
+    RequestError::Unavailable { consistency, required, alive, data_center: None }
 }
 
 fn write_timeout() -> RequestError {

@@ -1,14 +1,15 @@
 //! What a session knows of the cluster, and which nodes hold a token.
 //!
-//! Placement is repeated here from what the cluster says of members and replication. It only chooses whom to ask
-//! first: every node answers every request, so a choice that is out of date costs a hop and nothing else.
+//! Where data is follows from what the cluster says of members and replication. It only chooses whom to ask first:
+//! every node answers every request, so a choice that is out of date costs a hop and nothing else.
 
 use api::InvalidMessage;
 use api::convert::uuid_from_text;
 use api::proto::client::v1 as proto;
+use model::placement::{Place, Placement, index_of};
 use model::schema::{ColumnKind, Replication};
 use model::{CqlType, NodeId, TableId, Token};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The cluster as one of its nodes saw it.
@@ -146,19 +147,9 @@ fn table_info(table: proto::Table) -> Result<(String, TableInfo), InvalidMessage
 /// Which nodes hold a token, precomputed: a lookup is one binary search.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
-    /// The ring: ascending tokens.
-    tokens: Vec<Token>,
-    keyspaces: BTreeMap<String, Arc<Placement>>,
-}
-
-/// The replicas of every range of the ring under one replication.
-#[derive(Debug)]
-struct Placement {
-    /// Replicas of the range that ends at `tokens[index]` start at `starts[index]` and end before
-    /// `starts[index + 1]`.
-    starts: Vec<u32>,
-    /// Positions in `Topology::nodes`.
-    nodes: Vec<u32>,
+    /// Ascending tokens, with positions in `Topology::nodes`.
+    ring: Vec<(Token, u32)>,
+    keyspaces: BTreeMap<String, Arc<Placement<u32>>>,
 }
 
 impl Routes {
@@ -169,101 +160,31 @@ impl Routes {
         };
         let mut ring: Vec<(Token, u32)> = topology.nodes.iter().enumerate().flat_map(positions).collect();
         ring.sort_unstable();
-        let mut routes = Routes { tokens: ring.iter().map(|(token, _)| *token).collect(), keyspaces: BTreeMap::new() };
-        let mut placements: Vec<(&Replication, Arc<Placement>)> = Vec::new();
+        let place = |position: u32| {
+            let node = &topology.nodes[position as usize];
+            Place { data_center: &node.data_center, rack: &node.rack }
+        };
+        let mut keyspaces = BTreeMap::new();
+        let mut placements: Vec<(&Replication, Arc<Placement<u32>>)> = Vec::new();
         for (name, keyspace) in topology.keyspaces.iter() {
             let Some(replication) = &keyspace.replication else { continue };
             let known = placements.iter().find(|(other, _)| *other == replication);
             let placement = match known {
                 Some((_, placement)) => Arc::clone(placement),
-                None => Arc::new(Placement::new(&ring, &topology.nodes, replication)),
+                None => Arc::new(Placement::new(&ring, place, replication)),
             };
             placements.push((replication, Arc::clone(&placement)));
-            routes.keyspaces.insert(name.clone(), placement);
+            keyspaces.insert(name.clone(), placement);
         }
-        routes
+        Routes { ring, keyspaces }
     }
 
     /// The positions in `Topology::nodes` of the nodes that hold `token` in `keyspace`; none when that is not
     /// known.
     pub(crate) fn replicas(&self, keyspace: &str, token: Token) -> &[u32] {
-        let Some(placement) = self.keyspaces.get(keyspace) else { return &[] };
-        // A node's range ends at its token, inclusive; what comes after the last token belongs to the first.
-        let index = self.tokens.partition_point(|position| *position < token);
-        placement.at(if index == self.tokens.len() { 0 } else { index })
-    }
-}
-
-impl Placement {
-    fn new(ring: &[(Token, u32)], nodes: &[NodeInfo], replication: &Replication) -> Placement {
-        let mut placement = Placement { starts: vec![0], nodes: Vec::new() };
-        for index in 0..ring.len() {
-            let clockwise = ring[index..].iter().chain(&ring[..index]).map(|(_, node)| *node);
-            match replication {
-                Replication::Simple { factor } => placement.push_simple(clockwise, (*factor as usize).min(nodes.len())),
-                Replication::NetworkTopology { factors } => placement.push_network(clockwise, factors, nodes),
-            }
-            placement.starts.push(u32::try_from(placement.nodes.len()).unwrap_or(u32::MAX));
-        }
-        placement
-    }
-
-    fn at(&self, index: usize) -> &[u32] {
-        let Some([start, end]) = self.starts.get(index..index + 2) else { return &[] };
-        self.nodes.get(*start as usize..*end as usize).unwrap_or(&[])
-    }
-
-    /// The next distinct nodes.
-    fn push_simple(&mut self, clockwise: impl Iterator<Item = u32>, wanted: usize) {
-        let start = self.nodes.len();
-        for node in clockwise {
-            if self.nodes.len() - start == wanted {
-                break;
-            }
-            if !self.nodes[start..].contains(&node) {
-                self.nodes.push(node);
-            }
-        }
-    }
-
-    /// The next distinct nodes of each data centre, on distinct racks as far as there are so many.
-    fn push_network(
-        &mut self,
-        clockwise: impl Iterator<Item = u32>,
-        factors: &BTreeMap<String, u32>,
-        nodes: &[NodeInfo],
-    ) {
-        struct Lack<'a> {
-            replicas: usize,
-            racks_met: BTreeSet<&'a str>,
-            rack_repeats: usize,
-        }
-        let mut lacks: BTreeMap<&str, Lack<'_>> = BTreeMap::new();
-        for (data_center, factor) in factors {
-            let local = || nodes.iter().filter(|node| node.data_center == *data_center);
-            let racks: BTreeSet<&str> = local().map(|node| node.rack.as_str()).collect();
-            let (factor, replicas) = (*factor as usize, (*factor as usize).min(local().count()));
-            let rack_repeats = factor.saturating_sub(racks.len());
-            lacks.insert(data_center, Lack { replicas, racks_met: BTreeSet::new(), rack_repeats });
-        }
-        let start = self.nodes.len();
-        for index in clockwise {
-            let node = &nodes[index as usize];
-            let Some(lack) = lacks.get_mut(node.data_center.as_str()) else { continue };
-            if lack.replicas == 0 || self.nodes[start..].contains(&index) {
-                continue;
-            }
-            if !lack.racks_met.insert(&node.rack) {
-                if lack.rack_repeats == 0 {
-                    continue;
-                }
-                lack.rack_repeats -= 1;
-            }
-            lack.replicas -= 1;
-            self.nodes.push(index);
-            if lacks.values().all(|lack| lack.replicas == 0) {
-                break;
-            }
+        match self.keyspaces.get(keyspace) {
+            Some(placement) if !self.ring.is_empty() => placement.at(index_of(&self.ring, token)),
+            _ => &[],
         }
     }
 }

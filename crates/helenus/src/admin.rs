@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 use client::admin::{
-    Admin, DurabilityMode, IndexStorage, InfoResponse, LargeItem, LargeKind, LevelStorage, RingResponse, SnapshotInfo,
-    StatusResponse, StorageResponse, TableStorage, WritePressure,
+    Admin, ChangeHintsRequest, DurabilityMode, HintsResponse, IndexStorage, InfoResponse, LargeItem, LargeKind,
+    LevelStorage, RingResponse, SnapshotInfo, StatusResponse, StorageResponse, TableStorage, WritePressure,
 };
 use client::{ClientError, Security};
 use comfy_table::{CellAlignment, Table, presets};
@@ -57,6 +57,11 @@ enum Question {
     Info,
     /// The node's storage, table by table
     Storage,
+    /// The writes that the node keeps for others: how many, and what it does with them
+    Hints {
+        #[command(subcommand)]
+        change: Option<HintsChange>,
+    },
     /// Make a snapshot of everything that the node stores
     Snapshot {
         /// Its name: letters, digits, '_', '-' and '.'
@@ -73,6 +78,65 @@ enum Question {
         #[arg(long, conflicts_with = "name")]
         all: bool,
     },
+}
+
+/// What to change; until the node is started again.
+#[derive(Clone, Debug, Subcommand)]
+enum HintsChange {
+    /// Deliver none, and keep them
+    Pause,
+    /// Deliver them again
+    Resume,
+    /// Write them again
+    Enable {
+        /// For nodes of this data centre only
+        #[arg(long)]
+        data_center: Option<String>,
+    },
+    /// Write none
+    Disable {
+        /// For nodes of this data centre only
+        #[arg(long)]
+        data_center: Option<String>,
+    },
+    /// Write them for so long after a node became unreachable
+    Window {
+        /// How long
+        minutes: u64,
+    },
+    /// Send no more than this in a second
+    Throttle {
+        /// How much; 0 for as much as the others take
+        kib: u64,
+    },
+    /// Forget them: the nodes that they are for will lack these writes until reads repair them
+    Truncate {
+        /// Those for this node, by its id
+        #[arg(required_unless_present = "all")]
+        node: Option<String>,
+        /// Those for all nodes
+        #[arg(long, conflicts_with = "node")]
+        all: bool,
+    },
+}
+
+impl HintsChange {
+    fn request(&self) -> ChangeHintsRequest {
+        let mut request = ChangeHintsRequest::default();
+        match self.clone() {
+            HintsChange::Pause => request.paused = Some(true),
+            HintsChange::Resume => request.paused = Some(false),
+            HintsChange::Enable { data_center: None } => request.enabled = Some(true),
+            HintsChange::Disable { data_center: None } => request.enabled = Some(false),
+            HintsChange::Enable { data_center: Some(name) } => request.enable_data_centers.push(name),
+            HintsChange::Disable { data_center: Some(name) } => request.disable_data_centers.push(name),
+            HintsChange::Window { minutes } => request.window_seconds = Some(minutes.saturating_mul(60)),
+            HintsChange::Throttle { kib } => request.bytes_per_second = Some(kib.saturating_mul(1_024)),
+            HintsChange::Truncate { node: Some(node), .. } => request.discard.push(node),
+            HintsChange::Truncate { node: None, .. } => request.discard_all = true,
+        }
+        request
+    }
 }
 
 /// The answer in both forms.
@@ -133,6 +197,8 @@ async fn ask(host: &str, question: &Question, security: &Security) -> Result<Ans
         Question::Ring => show_ring(&admin.ring().await?),
         Question::Info => show_info(&admin.info().await?),
         Question::Storage => show_storage(&admin.storage().await?),
+        Question::Hints { change: None } => show_hints(&admin.hints().await?),
+        Question::Hints { change: Some(change) } => show_hints(&admin.change_hints(change.request()).await?),
         Question::Snapshot { name } => show_snapshots(&[admin.snapshot(name).await?]),
         Question::ListSnapshots => show_snapshots(&admin.snapshots().await?),
         Question::ClearSnapshot { name, .. } => {
@@ -152,6 +218,62 @@ fn table(header: &[&str], numbers: &[usize]) -> Table {
         }
     }
     table
+}
+
+fn show_hints(hints: &HintsResponse) -> Answer {
+    let mut rows = table(&["state", "address", "data centre", "hints", "node"], &[3]);
+    for target in &hints.targets {
+        let state = if target.internode_address.is_empty() { "left" } else { up_or_down(target.up) };
+        rows.add_row([
+            state.to_owned(),
+            target.internode_address.clone(),
+            target.data_center.clone(),
+            target.hints.to_string(),
+            target.node_id.clone(),
+        ]);
+    }
+    let minutes = hints.window_seconds / 60;
+    let written = match (hints.enabled, hints.disabled_data_centers.as_slice()) {
+        (false, _) => "no".to_owned(),
+        (true, []) => format!("for {minutes} minutes after a node became unreachable"),
+        (true, names) => {
+            format!("for {minutes} minutes after a node became unreachable, but not for {}", names.join(", "))
+        }
+    };
+    let delivered = match (hints.paused, hints.bytes_per_second) {
+        (true, _) => "paused".to_owned(),
+        (false, 0) => "as fast as the others take them".to_owned(),
+        (false, bytes) => format!("{} KiB in a second", bytes / 1_024),
+    };
+    let text = format!(
+        "written: {written}\ndelivered: {delivered}\nsince the start: {} written, {} delivered, {} not written, {} \
+         failed, {} discarded\nin files: {} bytes\n\n{rows}",
+        hints.written, hints.delivered, hints.dropped, hints.failed, hints.discarded, hints.bytes
+    );
+    let targets = hints.targets.iter().map(|target| {
+        json!({
+            "node": target.node_id,
+            "address": target.internode_address,
+            "data_center": target.data_center,
+            "up": target.up,
+            "hints": target.hints,
+        })
+    });
+    let json = json!({
+        "enabled": hints.enabled,
+        "paused": hints.paused,
+        "disabled_data_centers": hints.disabled_data_centers,
+        "window_seconds": hints.window_seconds,
+        "bytes_per_second": hints.bytes_per_second,
+        "bytes": hints.bytes,
+        "written": hints.written,
+        "delivered": hints.delivered,
+        "dropped": hints.dropped,
+        "failed": hints.failed,
+        "discarded": hints.discarded,
+        "targets": targets.collect::<Vec<_>>(),
+    });
+    Answer { json, text }
 }
 
 fn up_or_down(up: bool) -> &'static str {

@@ -154,6 +154,9 @@ pub(crate) struct DevArguments {
     /// How many nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=NODES_MAX))]
     nodes: u8,
+    /// Over how many data centres, dc1, dc2, ..., they are spread
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=NODES_MAX))]
+    data_centers: u8,
     /// Folder that keeps the data; without it the data is gone at the end
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -305,7 +308,8 @@ pub(crate) fn dev(arguments: DevArguments) -> ExitCode {
         DurabilityArgument::Batch => DurabilityMode::Batch,
         DurabilityArgument::Periodic => DurabilityMode::Periodic,
     };
-    let options = DevOptions { nodes: arguments.nodes, data_dir: arguments.data, durability };
+    let DevArguments { nodes, data_centers, data: data_dir, .. } = arguments;
+    let options = DevOptions { nodes, data_centers, data_dir, durability };
     ended(server::run_dev(&options, print_ready))
 }
 

@@ -10,8 +10,9 @@ use crate::log::record::{self, Key};
 use crate::log::{Change, ENTRY_BYTES_MAX, Entry, Founder, MemberInfo, VOTERS_MAX};
 use crate::member::{Afterwards, Member, Stage};
 use model::codec::Encode;
+use model::consistency::majority;
 use model::schema::SchemaChange;
-use model::{Consistency, Epoch, Instant, NodeId, RequestError};
+use model::{Epoch, Instant, NodeId, RequestError};
 use paxos::{Accepted, Action, Ballot, Nack, Promise, Proposer};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -271,7 +272,7 @@ impl Member {
         let generation = self.gossip.generation() & ((1 << GENERATION_BITS) - 1);
         let round = self.proposals.round.saturating_mul(1 << GENERATION_BITS) | generation;
         let ballot = Ballot { round, node: self.config.id };
-        let proposer = Proposer::new(ballot, Consistency::Quorum.required(electorate.len()));
+        let proposer = Proposer::new(ballot, majority(electorate.len()));
         let attempt = Attempt {
             slot,
             proposer,
@@ -582,15 +583,15 @@ impl Member {
         let members = &self.log.state().members;
         let has_applied = |id: &NodeId| self.gossip.epoch_of(*id) >= agreement.epoch;
         let applied = members.keys().filter(|id| has_applied(id)).count();
-        let majority = applied >= Consistency::Quorum.required(members.len());
+        let by_majority = applied >= majority(members.len());
         let all_alive = members.keys().all(|id| has_applied(id) || !self.gossip.is_alive(*id));
         // Never less than a majority, whoever is alive: a quorum of replicas must meet those that know.
-        if majority && (all_alive || agreement.applied + AGREEMENT_PATIENCE <= self.now) {
+        if by_majority && (all_alive || agreement.applied + AGREEMENT_PATIENCE <= self.now) {
             return Some(Ok(agreement.epoch));
         }
         let timed_out = agreement.started + CHANGE_TIMEOUT <= self.now;
         let members = members.len();
-        timed_out.then(|| match majority {
+        timed_out.then(|| match by_majority {
             true => Ok(agreement.epoch),
             false => Err(RequestError::SchemaTimeout(format!(
                 "it is decided, but only {applied} of {members} members have applied it"

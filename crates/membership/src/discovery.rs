@@ -3,7 +3,8 @@
 
 use crate::io::{Body, MemberError, Message};
 use crate::member::{Member, Stage};
-use model::{Consistency, Epoch, Instant};
+use model::consistency::majority;
+use model::{Epoch, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -137,7 +138,7 @@ impl Member {
             .other_seeds()
             .any(|seed| !self.discovery.answers.contains_key(&seed) && !self.discovery.unreachable.contains(&seed));
         let patient = silent && self.now < self.discovery.started + PATIENCE;
-        agreeing >= Consistency::Quorum.required(self.config.seeds.len()) && !patient
+        agreeing >= majority(self.config.seeds.len()) && !patient
     }
 
     pub(crate) fn on_discovery(&mut self, from: SocketAddr, message: Message) {
@@ -259,8 +260,8 @@ impl Member {
         let differing: Vec<String> =
             self.discovery.answers.iter().filter(|(_, same)| !**same).map(|(seed, _)| seed.to_string()).collect();
         let heard = self.discovery.companions().count() + 1;
-        let majority = Consistency::Quorum.required(seeds);
-        let mut text = format!("a majority ({majority}) of the {seeds} seeds to found a cluster: {heard} are there");
+        let needed = majority(seeds);
+        let mut text = format!("a majority ({needed}) of the {seeds} seeds to found a cluster: {heard} are there");
         if !differing.is_empty() {
             text.push_str(&format!("; other seeds are configured at {}", differing.join(", ")));
         }

@@ -16,8 +16,8 @@
 //!
 //! Map: [`Member::step`] takes an [`Input`] and gives [`Effect`]s (`io`); `log` is the log and its state
 //! machine, `learning` how entries come and are applied, `decision` Paxos over the slots and the queue of
-//! proposals, `discovery` the way into a cluster; `ring` tokens and their allocation, `placement` replicas,
-//! `view` what is published; `gossip` liveness. Protocols: `docs/protocol/metadata_log.md`, `gossip.md`.
+//! proposals, `discovery` the way into a cluster; `ring` tokens and their allocation, `view` what is published,
+//! replicas included; `gossip` liveness. Protocols: `docs/protocol/metadata_log.md`, `gossip.md`.
 
 mod decision;
 mod discovery;
@@ -26,7 +26,6 @@ pub mod io;
 mod learning;
 pub mod log;
 mod member;
-pub mod placement;
 pub mod ring;
 mod view;
 

@@ -17,14 +17,6 @@ pub fn ring_of<'a>(members: impl Iterator<Item = &'a MemberInfo>) -> Vec<(Token,
     ring
 }
 
-/// The index of the range that holds `token`: of the first token of the ring not below it, or of the first
-/// of all, since the ring is round. `ring` is sorted and not empty.
-#[must_use]
-pub fn index_of(ring: &[(Token, NodeId)], token: Token) -> usize {
-    let index = ring.partition_point(|(known, _)| *known < token);
-    if index == ring.len() { 0 } else { index }
-}
-
 /// The number of tokens in the range that ends at `ring[index]`.
 #[must_use]
 pub fn width(ring: &[(Token, NodeId)], index: usize) -> u128 {

@@ -2,8 +2,8 @@
 //! with.
 
 use crate::log::{MemberInfo, State};
-use crate::placement::Placement;
 use crate::ring;
+use model::placement::{Place, Placement, index_of};
 use model::schema::{Replication, Schema};
 use model::{Epoch, KeyspaceName, NodeId, Token, TokenRange};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +26,10 @@ pub struct ClusterView {
     ring: Arc<[(Token, NodeId)]>,
     by_address: BTreeMap<SocketAddr, NodeId>,
     /// The distinct placements of the schema.
-    placements: Vec<(Replication, Arc<Placement>)>,
-    by_keyspace: BTreeMap<KeyspaceName, Arc<Placement>>,
+    placements: Vec<(Replication, Arc<Placement<NodeId>>)>,
+    by_keyspace: BTreeMap<KeyspaceName, Arc<Placement<NodeId>>>,
+    /// True when not all members are in one data centre.
+    spans_data_centers: bool,
 }
 
 impl ClusterView {
@@ -65,24 +67,54 @@ impl ClusterView {
             Some(previous) => previous.ring.clone(),
             None => Arc::from(ring::ring_of(members.values())),
         };
-        let mut placements: Vec<(Replication, Arc<Placement>)> = Vec::new();
+        let place = |node| match members.get(&node) {
+            Some(member) => Place { data_center: &member.data_center, rack: &member.rack },
+            // The ring names members only.
+            None => Place { data_center: "", rack: "" },
+        };
+        let mut placements: Vec<(Replication, Arc<Placement<NodeId>>)> = Vec::new();
         let mut by_keyspace = BTreeMap::new();
         for keyspace in schema.keyspaces().values() {
-            let known = |placements: &[(Replication, Arc<Placement>)]| {
+            let known = |placements: &[(Replication, Arc<Placement<NodeId>>)]| {
                 let found = placements.iter().find(|(replication, _)| *replication == keyspace.replication);
                 found.map(|(_, placement)| placement.clone())
             };
             let placement = known(&placements).unwrap_or_else(|| {
                 let kept = same_ring.and_then(|previous| known(&previous.placements));
-                let placement =
-                    kept.unwrap_or_else(|| Arc::new(Placement::new(&ring, &members, &keyspace.replication)));
+                let placement = kept.unwrap_or_else(|| Arc::new(Placement::new(&ring, place, &keyspace.replication)));
                 placements.push((keyspace.replication.clone(), placement.clone()));
                 placement
             });
             by_keyspace.insert(keyspace.name.clone(), placement);
         }
         let by_address = members.values().map(|member| (member.addresses.internode, member.id)).collect();
-        ClusterView { epoch, cluster_id, schema, members, voters, ring, by_address, placements, by_keyspace }
+        let mut data_centers = members.values().map(|member| &member.data_center);
+        let first = data_centers.next();
+        let spans_data_centers = data_centers.any(|other| Some(other) != first);
+        ClusterView {
+            epoch,
+            cluster_id,
+            schema,
+            members,
+            voters,
+            ring,
+            by_address,
+            placements,
+            by_keyspace,
+            spans_data_centers,
+        }
+    }
+
+    /// The data centre of a member; empty for a node that is none.
+    #[must_use]
+    pub fn data_center(&self, node: NodeId) -> &str {
+        self.members.get(&node).map_or("", |member| member.data_center.as_str())
+    }
+
+    /// True when not all members are in one data centre.
+    #[must_use]
+    pub fn spans_data_centers(&self) -> bool {
+        self.spans_data_centers
     }
 
     /// The natural replicas of a token, in ring order; empty when the keyspace is not known or nobody has
@@ -90,7 +122,7 @@ impl ClusterView {
     #[must_use]
     pub fn replicas(&self, keyspace: &str, token: Token) -> &[NodeId] {
         match self.by_keyspace.get(keyspace) {
-            Some(placement) if !self.ring.is_empty() => placement.at(ring::index_of(&self.ring, token)),
+            Some(placement) if !self.ring.is_empty() => placement.at(index_of(&self.ring, token)),
             _ => &[],
         }
     }
@@ -104,7 +136,7 @@ impl ClusterView {
             return None;
         }
         // The range is not empty, so its start has a successor.
-        let first = ring::index_of(&self.ring, Token(range.start.0 + 1));
+        let first = index_of(&self.ring, Token(range.start.0 + 1));
         let replicas = placement.at(first);
         let same = |index: usize| {
             let other = placement.at(index);
@@ -112,7 +144,7 @@ impl ClusterView {
         };
         let mut end = self.end_of(first, range.start);
         while end < range.end {
-            let next = ring::index_of(&self.ring, Token(end.0 + 1));
+            let next = index_of(&self.ring, Token(end.0 + 1));
             if !same(next) {
                 break;
             }

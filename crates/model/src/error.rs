@@ -1,7 +1,6 @@
 //! How a request can end other than well. The same for every front door; each variant answers one
 //! question for client and checker alike: can the write have been applied?
 
-use crate::codec::{CodecError, Decode, Encode, Reader};
 use crate::consistency::Consistency;
 use std::fmt;
 use thiserror::Error;
@@ -87,7 +86,8 @@ pub enum RequestError {
         id: String,
     },
     /// Too few replicas are alive; nothing was sent.
-    #[error("not enough replicas are alive for {consistency}: {alive} of {required} required")]
+    #[error("Cannot achieve consistency level {consistency}{}: {alive} of {required} required replicas are alive",
+        in_data_center(.data_center))]
     Unavailable {
         /// The level asked for.
         consistency: Consistency,
@@ -95,9 +95,14 @@ pub enum RequestError {
         required: u32,
         /// Replicas alive.
         alive: u32,
+        /// The data centre in which too few are; `None` when all data centres count together.
+        data_center: Option<String>,
     },
     /// Too few replicas acknowledged a write in time; it may be applied.
-    #[error("write timed out at {consistency}: {received} of {required} replicas acknowledged it; it may be applied")]
+    #[error(
+        "Operation timed out - received only {received} responses of the {required} that a write at {consistency} \
+         needs; it may be applied"
+    )]
     WriteTimeout {
         /// The level asked for.
         consistency: Consistency,
@@ -107,7 +112,9 @@ pub enum RequestError {
         required: u32,
     },
     /// Too few replicas answered a read in time.
-    #[error("read timed out at {consistency}: {received} of {required} replicas answered")]
+    #[error(
+        "Operation timed out - received only {received} responses of the {required} that a read at {consistency} needs"
+    )]
     ReadTimeout {
         /// The level asked for.
         consistency: Consistency,
@@ -120,7 +127,8 @@ pub enum RequestError {
     },
     /// Replicas refused or failed a write; it may be applied on others.
     #[error(
-        "write failed at {consistency}: {failures} replicas failed, {received} of {required} acknowledged it{reason}"
+        "Operation failed - received {received} responses and {failures} failures: a write at {consistency} needs \
+         {required} responses{reason}"
     )]
     WriteFailure {
         /// The level asked for.
@@ -135,7 +143,10 @@ pub enum RequestError {
         reason: FailureReason,
     },
     /// Replicas refused or failed a read.
-    #[error("read failed at {consistency}: {failures} replicas failed, {received} of {required} answered{reason}")]
+    #[error(
+        "Operation failed - received {received} responses and {failures} failures: a read at {consistency} needs \
+         {required} responses{reason}"
+    )]
     ReadFailure {
         /// The level asked for.
         consistency: Consistency,
@@ -171,6 +182,10 @@ fn already_exists(keyspace: &str, table: &str) -> String {
     }
 }
 
+fn in_data_center(data_center: &Option<String>) -> String {
+    data_center.as_ref().map(|name| format!(" in DC {name}")).unwrap_or_default()
+}
+
 /// Whether a failed write can have been applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
@@ -203,19 +218,5 @@ impl RequestError {
             | RequestError::SchemaTimeout(_)
             | RequestError::Server(_) => Applied::Maybe,
         }
-    }
-}
-
-impl Encode for Consistency {
-    fn encode(&self, out: &mut Vec<u8>) {
-        let position = Consistency::ALL_LEVELS.iter().position(|level| level == self);
-        out.push(position.expect("ALL_LEVELS lists every level") as u8);
-    }
-}
-
-impl Decode for Consistency {
-    fn decode(reader: &mut Reader) -> Result<Consistency, CodecError> {
-        let tag = usize::from(reader.u8()?);
-        Consistency::ALL_LEVELS.get(tag).copied().ok_or(CodecError::Invalid("consistency"))
     }
 }

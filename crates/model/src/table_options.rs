@@ -5,6 +5,7 @@
 //! read back as the same.
 
 use crate::codec::{CodecError, Decode, Encode, Reader, put_pairs};
+use crate::speculation::SpeculativeRetry;
 use std::collections::BTreeMap;
 
 /// A part of one, in billionths, so that options can be compared: 0.01 is 10,000,000.
@@ -110,8 +111,9 @@ pub struct TableOptions {
     pub bloom_filter_fp_chance: Fraction,
     /// `allow_auto_snapshot`: a snapshot is kept of what TRUNCATE and DROP remove.
     pub allow_auto_snapshot: bool,
-    /// Options of Cassandra's that have no effect here, by their names: valid values that are not the default, in the
-    /// form in which Cassandra shows them. They are kept so that a schema can go to and fro.
+    /// Options of Cassandra's that have no field here, by their names: valid values that are not the default, in the
+    /// form in which Cassandra shows them. Most have no effect and are kept so that a schema can go to and fro; of the
+    /// others there are methods.
     pub kept: BTreeMap<String, String>,
 }
 
@@ -132,7 +134,7 @@ pub struct TableOptionsChange {
     pub bloom_filter_fp_chance: Option<Fraction>,
     /// `allow_auto_snapshot`.
     pub allow_auto_snapshot: Option<bool>,
-    /// Options that have no effect here; `None` for the default.
+    /// Options that have no field; `None` for the default.
     pub kept: BTreeMap<String, Option<String>>,
 }
 
@@ -176,6 +178,25 @@ impl TableOptions {
     pub const CHUNK_KB_DEFAULT: u32 = 8;
     /// `compression_level` of zstd when none is named.
     pub const ZSTD_LEVEL_DEFAULT: u32 = 3;
+
+    /// The name of the option that [`TableOptions::speculative_retry`] reads.
+    pub const SPECULATIVE_RETRY: &str = "speculative_retry";
+    /// The name of the option that [`TableOptions::repairs_reads`] reads.
+    pub const READ_REPAIR: &str = "read_repair";
+
+    /// `speculative_retry`: when a read asks a spare replica.
+    #[must_use]
+    pub fn speculative_retry(&self) -> SpeculativeRetry {
+        let kept = self.kept.get(TableOptions::SPECULATIVE_RETRY).and_then(|text| text.parse().ok());
+        kept.unwrap_or(SpeculativeRetry::DEFAULT)
+    }
+
+    /// `read_repair`: false for `NONE`. Replicas that differ are then merged for the answer and left as they are, so
+    /// that what was written at once is never seen in part, and a later read may go back behind an earlier one.
+    #[must_use]
+    pub fn repairs_reads(&self) -> bool {
+        self.kept.get(TableOptions::READ_REPAIR).is_none_or(|value| value != "NONE")
+    }
 }
 
 impl Default for TableOptions {

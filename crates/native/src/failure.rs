@@ -1,14 +1,14 @@
 //! ERROR: codes, each with its fields, and how the outcomes of requests become them.
 
 use crate::error::{EncodeError, ProtocolError};
-use crate::parameters::ConsistencyLevel;
 use crate::version::Version;
 use crate::wire::{
-    Reader, put_address, put_count, put_int, put_prose, put_short, put_short_bytes, put_string, put_string_list,
+    Reader, put_address, put_consistency, put_count, put_int, put_prose, put_short, put_short_bytes, put_string,
+    put_string_list,
 };
 use bytes::Bytes;
-use model::RequestError;
 use model::error::FailureReason;
+use model::{Consistency, RequestError};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// What kind of write failed.
@@ -61,7 +61,7 @@ impl WriteType {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replies {
     /// The level asked for.
-    pub consistency: ConsistencyLevel,
+    pub consistency: Consistency,
     /// Answers received.
     pub received: i32,
     /// Answers needed.
@@ -89,7 +89,7 @@ pub enum Failure {
     /// Too few replicas are alive.
     Unavailable {
         /// The level asked for.
-        consistency: ConsistencyLevel,
+        consistency: Consistency,
         /// Replicas needed.
         required: i32,
         /// Replicas alive.
@@ -191,8 +191,8 @@ impl ErrorResponse {
     /// A request that ended so; `write_type` says what kind of write it was if it was one.
     #[must_use]
     pub fn of_request(error: &RequestError, write_type: WriteType) -> ErrorResponse {
-        let replies = |consistency: model::Consistency, received: u32, required: u32| Replies {
-            consistency: consistency.into(),
+        let replies = |consistency: Consistency, received: u32, required: u32| Replies {
+            consistency,
             received: int(received),
             required: int(required),
         };
@@ -210,11 +210,9 @@ impl ErrorResponse {
                 Failure::AlreadyExists { keyspace: keyspace.clone(), table: table.clone() }
             }
             RequestError::Unprepared { id } => Failure::Unprepared { id: of_hexadecimal(id) },
-            RequestError::Unavailable { consistency, required, alive } => Failure::Unavailable {
-                consistency: (*consistency).into(),
-                required: int(*required),
-                alive: int(*alive),
-            },
+            RequestError::Unavailable { consistency, required, alive, .. } => {
+                Failure::Unavailable { consistency: *consistency, required: int(*required), alive: int(*alive) }
+            }
             RequestError::WriteTimeout { consistency, received, required } => Failure::WriteTimeout {
                 replies: replies(*consistency, *received, *required),
                 write_type,
@@ -329,7 +327,7 @@ impl Failure {
     fn encode_fields(&self, out: &mut Vec<u8>, version: Version) -> Result<(), EncodeError> {
         match self {
             Failure::Unavailable { consistency, required, alive } => {
-                consistency.encode(out);
+                put_consistency(out, *consistency);
                 put_int(out, *required);
                 put_int(out, *alive);
             }
@@ -376,7 +374,7 @@ impl Failure {
             code::PROTOCOL => Failure::Protocol,
             code::BAD_CREDENTIALS => Failure::BadCredentials,
             code::UNAVAILABLE => Failure::Unavailable {
-                consistency: ConsistencyLevel::decode(reader)?,
+                consistency: reader.consistency()?,
                 required: reader.int()?,
                 alive: reader.int()?,
             },
@@ -422,13 +420,13 @@ impl Failure {
 
 impl Replies {
     fn encode(&self, out: &mut Vec<u8>) {
-        self.consistency.encode(out);
+        put_consistency(out, self.consistency);
         put_int(out, self.received);
         put_int(out, self.required);
     }
 
     fn decode(reader: &mut Reader) -> Result<Replies, ProtocolError> {
-        let consistency = ConsistencyLevel::decode(reader)?;
+        let consistency = reader.consistency()?;
         Ok(Replies { consistency, received: reader.int()?, required: reader.int()? })
     }
 }
@@ -477,7 +475,6 @@ impl ErrorResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::Consistency;
 
     fn failure(error: &RequestError) -> Failure {
         let response = ErrorResponse::of_request(error, WriteType::Simple);
@@ -503,7 +500,7 @@ mod tests {
         assert_eq!(failure(&RequestError::Unauthorized("m".to_owned())), Failure::Unauthorized);
         let unprepared = RequestError::Unprepared { id: "00ff10".to_owned() };
         assert_eq!(failure(&unprepared), Failure::Unprepared { id: Bytes::from_static(&[0, 255, 16]) });
-        let replies = Replies { consistency: ConsistencyLevel::Quorum, received: 1, required: 2 };
+        let replies = Replies { consistency: Consistency::Quorum, received: 1, required: 2 };
         let timeout = RequestError::WriteTimeout { consistency: Consistency::Quorum, received: 1, required: 2 };
         let expected = Failure::WriteTimeout { replies, write_type: WriteType::Simple, contentions: None };
         assert_eq!(failure(&timeout), expected);
@@ -540,7 +537,7 @@ mod tests {
 
     #[test]
     fn version_4_is_told_what_it_knows() {
-        let replies = Replies { consistency: ConsistencyLevel::Serial, received: 1, required: 2 };
+        let replies = Replies { consistency: Consistency::Serial, received: 1, required: 2 };
         let unknown = ErrorResponse { message: "m".to_owned(), failure: Failure::CasWriteUnknown { replies } };
         let mut out = Vec::new();
         unknown.encode(&mut out, Version::V4).unwrap();

@@ -48,7 +48,7 @@ pub use event::{Event, EventType, SchemaChange, SchemaTarget};
 pub use failure::{ErrorResponse, Failure, WriteType};
 pub use inbound::Inbound;
 pub use outbound::Outbound;
-pub use parameters::{BoundValue, ConsistencyLevel, QueryParameters, Values};
+pub use parameters::{BoundValue, QueryParameters, Values};
 pub use request::{
     Batch, BatchKind, BatchStatement, Execute, Message, Prepare, Query, Request, Startup, StatementText,
 };

@@ -3,106 +3,9 @@
 
 use crate::error::{EncodeError, ProtocolError};
 use crate::version::Version;
-use crate::wire::{Reader, put_bytes, put_flags, put_int, put_long, put_short, put_short_count, put_string};
+use crate::wire::{Reader, put_bytes, put_consistency, put_flags, put_int, put_long, put_short_count, put_string};
 use bytes::Bytes;
-use model::{Consistency, RequestError};
-use std::fmt;
-
-/// The consistency levels of the protocol; the discriminants are their codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u16)]
-pub enum ConsistencyLevel {
-    /// One replica, or a hint in place of it.
-    Any = 0x0000,
-    /// One replica.
-    One = 0x0001,
-    /// Two replicas.
-    Two = 0x0002,
-    /// Three replicas.
-    Three = 0x0003,
-    /// More than half of all replicas.
-    Quorum = 0x0004,
-    /// Every replica.
-    All = 0x0005,
-    /// More than half of the replicas in the coordinator's data centre.
-    LocalQuorum = 0x0006,
-    /// More than half of the replicas in each data centre.
-    EachQuorum = 0x0007,
-    /// Linearizable.
-    Serial = 0x0008,
-    /// Linearizable within the coordinator's data centre.
-    LocalSerial = 0x0009,
-    /// One replica in the coordinator's data centre.
-    LocalOne = 0x000a,
-}
-
-impl ConsistencyLevel {
-    /// All of them, by their codes.
-    pub const ALL_LEVELS: [ConsistencyLevel; 11] = [
-        ConsistencyLevel::Any,
-        ConsistencyLevel::One,
-        ConsistencyLevel::Two,
-        ConsistencyLevel::Three,
-        ConsistencyLevel::Quorum,
-        ConsistencyLevel::All,
-        ConsistencyLevel::LocalQuorum,
-        ConsistencyLevel::EachQuorum,
-        ConsistencyLevel::Serial,
-        ConsistencyLevel::LocalSerial,
-        ConsistencyLevel::LocalOne,
-    ];
-
-    /// True for the two that a conditional statement may name besides its level.
-    #[must_use]
-    pub fn is_serial(self) -> bool {
-        matches!(self, ConsistencyLevel::Serial | ConsistencyLevel::LocalSerial)
-    }
-
-    pub(crate) fn decode(reader: &mut Reader) -> Result<ConsistencyLevel, ProtocolError> {
-        let code = usize::from(reader.short()?);
-        ConsistencyLevel::ALL_LEVELS.get(code).copied().ok_or(ProtocolError::Invalid("consistency"))
-    }
-
-    pub(crate) fn encode(self, out: &mut Vec<u8>) {
-        put_short(out, self as u16);
-    }
-}
-
-impl fmt::Display for ConsistencyLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ConsistencyLevel::Any => "ANY",
-            ConsistencyLevel::One => "ONE",
-            ConsistencyLevel::Two => "TWO",
-            ConsistencyLevel::Three => "THREE",
-            ConsistencyLevel::Quorum => "QUORUM",
-            ConsistencyLevel::All => "ALL",
-            ConsistencyLevel::LocalQuorum => "LOCAL_QUORUM",
-            ConsistencyLevel::EachQuorum => "EACH_QUORUM",
-            ConsistencyLevel::Serial => "SERIAL",
-            ConsistencyLevel::LocalSerial => "LOCAL_SERIAL",
-            ConsistencyLevel::LocalOne => "LOCAL_ONE",
-        })
-    }
-}
-
-/// The level of the same name.
-impl TryFrom<ConsistencyLevel> for Consistency {
-    type Error = RequestError;
-
-    fn try_from(level: ConsistencyLevel) -> Result<Consistency, RequestError> {
-        level.to_string().parse().map_err(RequestError::Invalid)
-    }
-}
-
-/// The level of the same name; every level of the model has one here.
-impl From<Consistency> for ConsistencyLevel {
-    fn from(level: Consistency) -> ConsistencyLevel {
-        let name = level.to_string();
-        let found = ConsistencyLevel::ALL_LEVELS.into_iter().find(|level| level.to_string() == name);
-        found.expect("the protocol has every level of the model: a test goes through them")
-    }
-}
+use model::Consistency;
 
 /// A value for a bind marker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,7 +99,7 @@ impl Values {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryParameters {
     /// Replicas that must answer.
-    pub consistency: ConsistencyLevel,
+    pub consistency: Consistency,
     /// For the bind markers; a batch has none here.
     pub values: Values,
     /// Leave the columns out of the answer: the client knows them.
@@ -206,7 +109,7 @@ pub struct QueryParameters {
     /// Where to go on, from the answer before.
     pub paging_state: Option<Bytes>,
     /// For the conditions of a conditional statement: SERIAL or LOCAL_SERIAL.
-    pub serial_consistency: Option<ConsistencyLevel>,
+    pub serial_consistency: Option<Consistency>,
     /// The write timestamp in microseconds, unless the statement has its own.
     pub timestamp: Option<i64>,
     /// In place of the connection's, for tables that are named without one. Version 5.
@@ -218,7 +121,7 @@ pub struct QueryParameters {
 impl QueryParameters {
     /// Only a consistency level.
     #[must_use]
-    pub fn at(consistency: ConsistencyLevel) -> QueryParameters {
+    pub fn at(consistency: Consistency) -> QueryParameters {
         QueryParameters {
             consistency,
             values: Values::default(),
@@ -272,7 +175,7 @@ fn put_query_flags(out: &mut Vec<u8>, version: Version, flags: u32) -> Result<()
 impl QueryParameters {
     /// Those of QUERY and EXECUTE.
     pub(crate) fn decode(reader: &mut Reader, version: Version) -> Result<QueryParameters, ProtocolError> {
-        let mut parameters = QueryParameters::at(ConsistencyLevel::decode(reader)?);
+        let mut parameters = QueryParameters::at(reader.consistency()?);
         let flags = read_flags(reader, version)?;
         if flags & VALUES != 0 {
             parameters.values = Values::decode(reader, flags & NAMES != 0)?;
@@ -290,7 +193,7 @@ impl QueryParameters {
 
     /// Those of BATCH.
     pub(crate) fn decode_batch(reader: &mut Reader, version: Version) -> Result<QueryParameters, ProtocolError> {
-        let mut parameters = QueryParameters::at(ConsistencyLevel::decode(reader)?);
+        let mut parameters = QueryParameters::at(reader.consistency()?);
         let flags = read_flags(reader, version)?;
         if flags & NAMES != 0 {
             // The names would have to stand before this flag is known: CASSANDRA-10246.
@@ -305,7 +208,7 @@ impl QueryParameters {
 
     fn decode_common(&mut self, reader: &mut Reader, flags: u32) -> Result<(), ProtocolError> {
         if flags & SERIAL_CONSISTENCY != 0 {
-            let level = ConsistencyLevel::decode(reader)?;
+            let level = reader.consistency()?;
             if !level.is_serial() {
                 return Err(ProtocolError::Invalid("serial consistency"));
             }
@@ -342,7 +245,7 @@ impl QueryParameters {
             | when(self.skip_metadata, SKIP_METADATA)
             | when(self.page_size.is_some(), PAGE_SIZE)
             | when(self.paging_state.is_some(), PAGING_STATE);
-        self.consistency.encode(out);
+        put_consistency(out, self.consistency);
         put_query_flags(out, version, flags)?;
         if flags & VALUES != 0 {
             self.values.encode(out)?;
@@ -358,14 +261,14 @@ impl QueryParameters {
 
     /// Writes what a batch has of it; values and paging are not among that.
     pub(crate) fn encode_batch(&self, out: &mut Vec<u8>, version: Version) -> Result<(), EncodeError> {
-        self.consistency.encode(out);
+        put_consistency(out, self.consistency);
         put_query_flags(out, version, self.common_flags())?;
         self.encode_common(out)
     }
 
     fn encode_common(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         if let Some(level) = self.serial_consistency {
-            level.encode(out);
+            put_consistency(out, level);
         }
         if let Some(timestamp) = self.timestamp {
             put_long(out, timestamp);
@@ -385,19 +288,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_level_of_the_model_has_its_code_and_the_others_are_refused_by_name() {
-        for level in Consistency::ALL_LEVELS {
-            assert_eq!(Consistency::try_from(ConsistencyLevel::from(level)), Ok(level));
-        }
-        for (code, level) in ConsistencyLevel::ALL_LEVELS.into_iter().enumerate() {
-            assert_eq!(usize::from(level as u16), code);
-            if let Err(error) = Consistency::try_from(level) {
-                assert!(error.to_string().contains(&level.to_string()), "{error}");
-            }
-        }
-    }
-
-    #[test]
     fn what_a_version_does_not_have_is_refused_both_ways() {
         let decode = |bytes: &'static [u8], version| {
             QueryParameters::decode(&mut Reader::new(Bytes::from_static(bytes)), version)
@@ -412,7 +302,7 @@ mod tests {
         minimum.extend_from_slice(&i64::MIN.to_be_bytes());
         let minimum = QueryParameters::decode(&mut Reader::new(Bytes::from(minimum)), Version::V4);
         assert_eq!(minimum, Err(ProtocolError::Invalid("timestamp")));
-        let parameters = QueryParameters { now_in_seconds: Some(1), ..QueryParameters::at(ConsistencyLevel::One) };
+        let parameters = QueryParameters { now_in_seconds: Some(1), ..QueryParameters::at(Consistency::One) };
         assert!(parameters.encode(&mut Vec::new(), Version::V4).is_err());
         assert!(parameters.encode(&mut Vec::new(), Version::V5).is_ok());
     }

@@ -3,7 +3,7 @@
 use crate::envelope::Extras;
 use crate::event::{ChangeType, Event, EventType, SchemaChange, SchemaTarget, StatusChange, TopologyChange};
 use crate::failure::{ErrorResponse, Failure, Failures, Replies, WriteType};
-use crate::parameters::{BoundValue, ConsistencyLevel, QueryParameters, Values};
+use crate::parameters::{BoundValue, QueryParameters, Values};
 use crate::request::{
     Batch, BatchKind, BatchStatement, Execute, Message, Prepare, Query, Request, Startup, StatementText,
 };
@@ -11,8 +11,8 @@ use crate::response::{Answer, EVENT_STREAM, QueryResult, Response};
 use crate::rows::{ColumnSpec, Columns, Prepared, Rows, RowsMetadata};
 use crate::version::Version;
 use bytes::Bytes;
-use model::CqlType;
 use model::types::UserType;
+use model::{Consistency, CqlType};
 use proptest::prelude::*;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -62,12 +62,12 @@ fn optional_bytes() -> impl Strategy<Value = Option<Bytes>> {
     prop::option::of(bytes())
 }
 
-fn level() -> impl Strategy<Value = ConsistencyLevel> {
-    prop::sample::select(&ConsistencyLevel::ALL_LEVELS[..])
+fn level() -> impl Strategy<Value = Consistency> {
+    prop::sample::select(&Consistency::ALL_LEVELS[..])
 }
 
-fn serial() -> impl Strategy<Value = ConsistencyLevel> {
-    prop::sample::select(vec![ConsistencyLevel::Serial, ConsistencyLevel::LocalSerial])
+fn serial() -> impl Strategy<Value = Consistency> {
+    prop::sample::select(vec![Consistency::Serial, Consistency::LocalSerial])
 }
 
 fn bound() -> impl Strategy<Value = BoundValue> {

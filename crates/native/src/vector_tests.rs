@@ -7,7 +7,7 @@ use crate::event::{ChangeType, EventType, SchemaChange, SchemaTarget};
 use crate::failure::{ErrorResponse, Failure, Replies, WriteType};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
-use crate::parameters::{BoundValue, ConsistencyLevel, QueryParameters, Values};
+use crate::parameters::{BoundValue, QueryParameters, Values};
 use crate::request::{
     Batch, BatchKind, BatchStatement, Execute, Message, Prepare, Query, Request, Startup, StatementText,
 };
@@ -15,7 +15,7 @@ use crate::response::{Answer, QueryResult, Response};
 use crate::rows::{ColumnSpec, Columns, Prepared, Rows, RowsMetadata};
 use crate::version::Version;
 use bytes::Bytes;
-use model::CqlType;
+use model::{Consistency, CqlType};
 use std::sync::Arc;
 
 fn of_hexadecimal(text: &str) -> Vec<u8> {
@@ -59,10 +59,10 @@ fn requests_that_begin_a_connection() {
 #[test]
 fn statements_as_text() {
     let mut query =
-        Query { text: "SELECT * FROM t".to_owned(), parameters: QueryParameters::at(ConsistencyLevel::LocalOne) };
+        Query { text: "SELECT * FROM t".to_owned(), parameters: QueryParameters::at(Consistency::LocalOne) };
     query.parameters.page_size = Some(5_000);
     query.parameters.paging_state = Some(Bytes::from_static(&[1, 2]));
-    query.parameters.serial_consistency = Some(ConsistencyLevel::Serial);
+    query.parameters.serial_consistency = Some(Consistency::Serial);
     query.parameters.timestamp = Some(1_234_567_890_123_456);
     let mut traced = message(Request::Query(query.clone()));
     traced.tracing = true;
@@ -86,7 +86,7 @@ fn prepared_statements() {
     check(Version::V5, v5, &message(Request::Prepare(prepare)));
     let value = |bytes: &'static [u8]| BoundValue::Value(Bytes::from_static(bytes));
     let values = vec![value(&[0, 0, 0, 1]), BoundValue::Null, BoundValue::Unset, value(b"")];
-    let mut parameters = QueryParameters::at(ConsistencyLevel::Quorum);
+    let mut parameters = QueryParameters::at(Consistency::Quorum);
     parameters.values = Values::Positional(values);
     (parameters.page_size, parameters.timestamp) = (Some(100), Some(5));
     let mut execute = Execute { id: Bytes::from_static(&[0xaa, 0xbb]), result_metadata_id: None, parameters };
@@ -110,7 +110,7 @@ fn batches() {
         statement: StatementText::Prepared(Bytes::from_static(&[0xaa, 0xbb])),
         values: positional(Vec::new()),
     };
-    let mut parameters = QueryParameters::at(ConsistencyLevel::One);
+    let mut parameters = QueryParameters::at(Consistency::One);
     parameters.timestamp = Some(9);
     let mut batch = Batch { kind: BatchKind::Unlogged, statements: vec![first, second], parameters };
     let v4 = "040000070d000000290100020000000008494e5345525420310001000000017801\
@@ -126,7 +126,7 @@ fn batches() {
 fn segments_and_compressed_bodies() {
     let options = "050000070500000000";
     let text = format!("SELECT {}", "a".repeat(200));
-    let query = Request::Query(Query { text, parameters: QueryParameters::at(ConsistencyLevel::One) });
+    let query = Request::Query(Query { text, parameters: QueryParameters::at(Consistency::One) });
     let long = "2100c40104c8029dff060500000707000000d9000000cf53454c45435420610100b46000010000\
                 0000de87bd01";
     for (compression, segment, expected) in [
@@ -244,7 +244,7 @@ fn the_other_results() {
 #[test]
 fn errors_and_what_comes_along() {
     let error = |failure| Answer::new(7, Response::Error(ErrorResponse { message: "m".to_owned(), failure }));
-    let replies = Replies { consistency: ConsistencyLevel::Quorum, received: 1, required: 2 };
+    let replies = Replies { consistency: Consistency::Quorum, received: 1, required: 2 };
     let timeout = error(Failure::WriteTimeout { replies, write_type: WriteType::Simple, contentions: None });
     let text = "84 00 0007 00 00000019  00001100 0001 6d  0004 00000001 00000002 0006 53494d504c45";
     check_answer(Version::V4, text, &timeout);

@@ -5,6 +5,7 @@
 
 use crate::error::{EncodeError, ProtocolError};
 use bytes::Bytes;
+use model::Consistency;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -51,6 +52,11 @@ impl Reader {
     /// `[short]`.
     pub(crate) fn short(&mut self) -> Result<u16, ProtocolError> {
         self.array().map(u16::from_be_bytes)
+    }
+
+    /// `[consistency]`.
+    pub(crate) fn consistency(&mut self) -> Result<Consistency, ProtocolError> {
+        Consistency::of_code(self.short()?).ok_or(ProtocolError::Invalid("consistency"))
     }
 
     /// `[int]`.
@@ -164,6 +170,10 @@ pub(crate) fn int_length(what: &'static str, length: usize) -> Result<i32, Encod
 
 pub(crate) fn put_short(out: &mut Vec<u8>, value: u16) {
     out.extend_from_slice(&value.to_be_bytes());
+}
+
+pub(crate) fn put_consistency(out: &mut Vec<u8>, level: Consistency) {
+    put_short(out, u16::from(level.code()));
 }
 
 pub(crate) fn put_int(out: &mut Vec<u8>, value: i32) {

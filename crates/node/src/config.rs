@@ -2,6 +2,8 @@
 //! limit here.
 
 use model::NodeId;
+use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 #[cfg(feature = "planted")]
@@ -15,6 +17,34 @@ pub enum Durability {
     /// When it survives the death of the process: on [`crate::io::Stored::Applied`] or `Synced`,
     /// whichever comes first.
     Periodic,
+}
+
+/// What an operator says of hints; can be changed while the node runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HintPolicy {
+    /// Whether hints are written at all.
+    pub enabled: bool,
+    /// For replicas in these data centres none are written.
+    pub disabled_data_centers: BTreeSet<String>,
+    /// Whether those that there are wait.
+    pub paused: bool,
+    /// For how long after a replica was seen dead hints are written for it.
+    pub window: Duration,
+    /// Bytes of hints that the node sends in a second; `None` for as many as their targets take.
+    pub bytes_per_second: Option<NonZeroU64>,
+}
+
+impl Default for HintPolicy {
+    fn default() -> HintPolicy {
+        HintPolicy {
+            enabled: true,
+            disabled_data_centers: BTreeSet::new(),
+            paused: false,
+            // Cassandra's max_hint_window.
+            window: Duration::from_secs(3 * 60 * 60),
+            bytes_per_second: None,
+        }
+    }
 }
 
 /// The configuration of a shard.
@@ -56,8 +86,8 @@ pub struct ShardConfig {
     /// least every half of this never waits for a reservation; one that is restarted within this time gives
     /// timestamps that are ahead of the wall clock by what is left of it.
     pub timestamp_reserve: Duration,
-    /// For how long after a replica was seen dead hints are written for it.
-    pub hint_window: Duration,
+    /// What the operator says of hints, at first.
+    pub hints: HintPolicy,
     /// Most hints on their way to one target.
     pub hints_in_flight_max: usize,
     /// How long the delivery of a hint may take.
@@ -99,8 +129,7 @@ impl ShardConfig {
             tombstone_fail: 100_000,
             timestamp_future_max: Duration::from_secs(24 * 60 * 60),
             timestamp_reserve: Duration::from_secs(2),
-            // Cassandra's max_hint_window.
-            hint_window: Duration::from_secs(3 * 60 * 60),
+            hints: HintPolicy::default(),
             hints_in_flight_max: 128,
             hint_timeout: Duration::from_secs(5),
             hint_page_bytes: 1024 * 1024,

@@ -13,14 +13,15 @@
 //! ```
 //! Invariants (`docs/protocol/hints.md`):
 //! * H1: a hint is forgotten only once its target has acknowledged it, or every present replica has if the
-//!   target is none any more, or its table is gone, or its time is over (H5), or it was refused as invalid.
+//!   target is none any more, or its table is gone, or its time is over (H5), or it was refused as invalid, or the
+//!   operator discards it.
 //! * H2: hints of a target are forgotten in their order: nothing behind one that is not acknowledged.
 //! * H3: what is in memory is bounded: a page for each of a few targets.
 //! * H5: no hint is sent that was kept for as long as its table's grace: a deletion made since may have been
 //!   purged by its target, and what the hint brings would come back (CASSANDRA-5314, 12982).
 
 use model::{Instant, Mutation, NodeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,6 +117,37 @@ struct Target {
     fresh: bool,
 }
 
+/// How many bytes may be sent now: a second's worth at most, and less by what was sent.
+#[derive(Debug, Default)]
+struct Throttle {
+    /// Negative after a hint that was larger than what was left.
+    allowance: i64,
+    since: Instant,
+    /// Targets with hints that wait, and until when.
+    waiting: BTreeSet<NodeId>,
+    until: Option<Instant>,
+}
+
+impl Throttle {
+    /// Takes `bytes` if anything is left; else when something will be.
+    fn take(&mut self, bytes: usize, now: Instant, config: &ShardConfig) -> Result<(), Instant> {
+        let Some(per_second) = config.hints.bytes_per_second else { return Ok(()) };
+        let second = i64::try_from(per_second.get()).unwrap_or(i64::MAX);
+        let gained = u128::from(per_second.get()) * (now - self.since).as_micros() / 1_000_000;
+        if gained > 0 {
+            self.allowance = self.allowance.saturating_add(i64::try_from(gained).unwrap_or(i64::MAX)).min(second);
+            self.since = now;
+        }
+        if self.allowance > 0 {
+            self.allowance -= i64::try_from(bytes).unwrap_or(i64::MAX);
+            return Ok(());
+        }
+        let lacking = u64::try_from(1 - self.allowance).unwrap_or(1);
+        let micros = u128::from(lacking) * 1_000_000 / u128::from(per_second.get());
+        Err(now + Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX).max(1_000)))
+    }
+}
+
 /// Hints by target.
 #[derive(Debug)]
 pub(crate) struct Hints {
@@ -126,6 +158,7 @@ pub(crate) struct Hints {
     /// Hints on their way: the target whose page they are in, and where.
     sent: BTreeMap<OpId, (NodeId, usize)>,
     active: usize,
+    throttle: Throttle,
     /// Hints acknowledged.
     pub(crate) delivered: u64,
     /// Hints that nobody could be given.
@@ -141,6 +174,7 @@ impl Hints {
             reads: BTreeMap::new(),
             sent: BTreeMap::new(),
             active: 0,
+            throttle: Throttle { since: now, ..Throttle::default() },
             delivered: 0,
             discarded: 0,
         };
@@ -155,7 +189,43 @@ impl Hints {
 
     /// When it must be woken; never only for targets that are not reachable.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.timers.first()
+        [self.timers.first(), self.throttle.until].into_iter().flatten().min()
+    }
+
+    /// A target to which some may be sent again, if there is one.
+    pub(crate) fn throttled_due(&mut self, now: Instant) -> Option<NodeId> {
+        self.throttle.until.filter(|until| *until <= now)?;
+        let target = self.throttle.waiting.pop_first();
+        if self.throttle.waiting.is_empty() {
+            self.throttle.until = None;
+        }
+        target
+    }
+
+    /// Sends nothing more: what is on its way is waited for, and what waits waits.
+    pub(crate) fn hold(&mut self, now: Instant, config: &ShardConfig) -> Vec<HintAction> {
+        let mut idle = Vec::new();
+        for (target, entry) in &mut self.targets {
+            if let State::Delivering(page) = &mut entry.state {
+                page.refused = true;
+                idle.extend((page.outstanding == 0).then_some(*target));
+            }
+        }
+        idle.into_iter().flat_map(|target| self.give_up(target, now, config)).collect()
+    }
+
+    /// The hints of `target` are no more.
+    pub(crate) fn discard(&mut self, target: NodeId, now: Instant, config: &ShardConfig) {
+        match self.targets.get(&target).map(|entry| &entry.state) {
+            // What storage answers is of before.
+            Some(State::Reading) => {
+                self.reads.retain(|_, of| *of != target);
+                self.pause(target, now, config);
+            }
+            // What was delivered of them need not be forgotten by itself.
+            Some(State::Delivering(_)) => drop(self.give_up(target, now, config)),
+            Some(State::Waiting) | None => {}
+        }
     }
 
     fn set_timer(&mut self, target: NodeId, at: Option<Instant>) {
@@ -272,6 +342,7 @@ impl Hints {
         let mut actions = Vec::new();
         let Some(entry) = self.targets.get_mut(&target) else { return actions };
         let Target { state: State::Delivering(page), fresh, failures, halvings, .. } = entry else { return actions };
+        page.refused |= config.hints.paused;
         if page.refused {
             return if page.outstanding == 0 { self.give_up(target, now, config) } else { actions };
         }
@@ -279,6 +350,14 @@ impl Hints {
         while page.next < page.hints.len() && page.outstanding < in_flight_max {
             let index = page.next;
             let hint = &mut page.hints[index];
+            if let Err(until) = self.throttle.take(hint.hint.mutation.bytes(), now, config) {
+                self.throttle.waiting.insert(target);
+                self.throttle.until = Some(until);
+                if page.outstanding == 0 {
+                    self.set_timer(target, Some(until + config.hint_timeout));
+                }
+                return actions;
+            }
             page.next += 1;
             let (nodes, purpose) = match route(&hint.hint) {
                 Route::Target => (vec![target], WritePurpose::Hint),

@@ -206,7 +206,7 @@ fn a_target_that_stays_away_is_not_asked_all_the_time() {
 
 #[test]
 fn no_hints_are_written_beyond_the_window() {
-    let mut cluster = Cluster::with(|config| config.hint_window = Duration::from_secs(60));
+    let mut cluster = Cluster::with(|config| config.hints.window = Duration::from_secs(60));
     cluster.kill(3);
     cluster.written(1, &insert(1), QUORUM);
     cluster.advance(Duration::from_secs(61));
@@ -316,4 +316,136 @@ fn an_overloaded_coordinator_keeps_its_own_miss_as_a_hint_too() {
     cluster.advance(LONG);
     assert_eq!(hints_kept(&cluster), 0);
     assert!(cluster.agree(&[1, 2, 3]));
+}
+
+/// Tells a node what its operator says of hints.
+fn tell(cluster: &mut Cluster, at: u128, change: impl FnOnce(&mut crate::HintPolicy)) {
+    let mut policy = crate::HintPolicy::default();
+    change(&mut policy);
+    cluster.step(node(at), Input::Hints(std::sync::Arc::new(policy)));
+}
+
+#[test]
+fn paused_hints_are_kept_and_resumed_ones_delivered() {
+    let mut cluster = missed(10);
+    [1, 2].into_iter().for_each(|at| tell(&mut cluster, at, |policy| policy.paused = true));
+    cluster.restart(3);
+    cluster.advance(LONG);
+    assert_eq!(hints_kept(&cluster), 10);
+    tell(&mut cluster, 1, |_| {});
+    cluster.run();
+    assert_eq!(hints_kept(&cluster), 5, "each node by itself");
+    tell(&mut cluster, 2, |_| {});
+    cluster.run();
+    assert_eq!(hints_kept(&cluster), 0);
+}
+
+#[test]
+fn a_pause_in_the_midst_of_a_delivery_loses_nothing_and_sends_nothing_more() {
+    for steps in 0..60 {
+        let mut cluster = missed(20);
+        cluster.restart(3);
+        for _ in 0..steps {
+            if let Some(flight) = cluster.flights.pop_front() {
+                cluster.deliver(flight);
+            }
+        }
+        [1, 2].into_iter().for_each(|at| tell(&mut cluster, at, |policy| policy.paused = true));
+        cluster.run();
+        let sent = cluster.status(3).replica_writes;
+        cluster.advance(LONG);
+        assert_eq!(cluster.status(3).replica_writes, sent, "after {steps} steps");
+        [1, 2].into_iter().for_each(|at| tell(&mut cluster, at, |_| {}));
+        cluster.advance(LONG);
+        assert_eq!(hints_kept(&cluster), 0, "after {steps} steps");
+        cluster.kill(1);
+        cluster.kill(2);
+        assert_eq!(cluster.rows(3, SELECT, ONE).len(), 20, "after {steps} steps");
+    }
+}
+
+#[test]
+fn hints_that_are_switched_off_are_not_written_for_anybody_or_for_a_data_center() {
+    let mut cluster = Cluster::across(3, 3);
+    cluster.kill(3);
+    cluster.kill(6);
+    let kept = |cluster: &Cluster| {
+        cluster.nodes[&node(1)].store.hints.iter().map(|(target, hints)| (target.0, hints.len())).collect::<Vec<_>>()
+    };
+    cluster.written(1, &insert(0), QUORUM);
+    assert_eq!(kept(&cluster), [(3, 1), (6, 1)]);
+    tell(&mut cluster, 1, |policy| drop(policy.disabled_data_centers.insert("b".to_owned())));
+    cluster.written(1, &insert(1), QUORUM);
+    assert_eq!(kept(&cluster), [(3, 2), (6, 1)]);
+    tell(&mut cluster, 1, |policy| policy.enabled = false);
+    cluster.written(1, &insert(2), QUORUM);
+    assert_eq!(kept(&cluster), [(3, 2), (6, 1)]);
+    tell(&mut cluster, 1, |_| {});
+    cluster.written(1, &insert(3), QUORUM);
+    assert_eq!(kept(&cluster), [(3, 3), (6, 2)]);
+    assert_eq!(cluster.status(1).hints_dropped, 3);
+}
+
+#[test]
+fn the_window_can_be_changed_while_a_node_is_away() {
+    let mut cluster = missed(1);
+    cluster.advance(LONG);
+    tell(&mut cluster, 1, |policy| policy.window = Duration::from_secs(60));
+    cluster.written(1, &insert(1), QUORUM);
+    assert_eq!(hints_kept(&cluster), 1, "it is away for longer");
+    tell(&mut cluster, 1, |policy| policy.window = Duration::from_secs(600));
+    cluster.written(1, &insert(2), QUORUM);
+    assert_eq!(hints_kept(&cluster), 2);
+}
+
+#[test]
+fn truncated_hints_are_gone_and_later_ones_are_delivered() {
+    for steps in [0, 1, 2, 3, 5, 8, 13, 21, 34] {
+        let mut cluster = missed(20);
+        cluster.restart(3);
+        for _ in 0..steps {
+            if let Some(flight) = cluster.flights.pop_front() {
+                cluster.deliver(flight);
+            }
+        }
+        [1, 2].into_iter().for_each(|at| cluster.step(node(at), Input::DiscardHints(vec![node(3)])));
+        cluster.run();
+        assert_eq!(hints_kept(&cluster), 0, "after {steps} steps");
+        cluster.kill(3);
+        (20..25).for_each(|c| cluster.written(1, &insert(c), QUORUM));
+        cluster.restart(3);
+        cluster.advance(LONG);
+        assert_eq!(hints_kept(&cluster), 0);
+        assert_eq!(cluster.status(1).hint_targets_pending, 0);
+        cluster.kill(1);
+        cluster.kill(2);
+        let rows = cluster.rows(3, SELECT, ONE);
+        assert!(["20", "21", "22", "23", "24"].iter().all(|c| rows.iter().any(|row| row == c)), "{rows:?}");
+        assert!(steps > 0 || rows.len() == 5, "nothing was on its way");
+    }
+}
+
+#[test]
+fn a_throttle_spreads_delivery_over_time() {
+    let mut cluster = Cluster::new();
+    cluster.kill(3);
+    (0..20).for_each(|c| cluster.written(1, &insert(c), QUORUM));
+    let bytes: usize = cluster.nodes[&node(1)].store.hints[&node(3)].values().map(|hint| hint.mutation.bytes()).sum();
+    // All of them take about ten seconds.
+    let per_second = std::num::NonZeroU64::new(bytes as u64 / 10);
+    tell(&mut cluster, 1, |policy| policy.bytes_per_second = per_second);
+    cluster.restart(3);
+    cluster.advance(Duration::from_secs(3));
+    let early = hints_received(&cluster);
+    assert!((2..=8).contains(&early), "{early} of 20 in 3 of 10 seconds");
+    cluster.advance(Duration::from_secs(3));
+    let later = hints_received(&cluster);
+    assert!((8..=14).contains(&later), "{later} of 20 in 6 of 10 seconds");
+    cluster.advance(Duration::from_secs(20));
+    assert_eq!((hints_kept(&cluster), hints_received(&cluster)), (0, 20));
+    assert_eq!(cluster.status(1).hints_delivered, 20, "none twice");
+}
+
+fn hints_received(cluster: &Cluster) -> u64 {
+    cluster.status(3).replica_writes
 }

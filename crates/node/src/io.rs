@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::HintPolicy;
 use crate::shard::Shard;
 use crate::storage::{Hint, HintPosition, StorageError};
 
@@ -41,7 +42,9 @@ impl Message {
     #[must_use]
     pub fn shard(&self, shards: u16) -> Option<u16> {
         let shard = match self {
-            Message::Write { mutation, .. } => Shard::shard_of(mutation.partition.token, shards),
+            Message::Write { mutation, .. }
+            | Message::Forward { mutation, .. }
+            | Message::Forwarded { mutation, .. } => Shard::shard_of(mutation.partition.token, shards),
             Message::Read { command, .. } => Shard::shard_of(command.partition.token, shards),
             Message::Scan { command, .. } => {
                 let resumed = command.resume.as_ref().map(|resume| resume.partition.token);
@@ -92,6 +95,14 @@ pub enum Request {
 }
 
 impl Request {
+    /// The request after it has waited for so long; `None` when its time is over, and it need not be begun.
+    #[must_use]
+    pub fn after(mut self, waited: Duration) -> Option<Request> {
+        let (Request::Write { timeout, .. } | Request::Read { timeout, .. }) = &mut self;
+        *timeout = timeout.checked_sub(waited).filter(|left| !left.is_zero())?;
+        Some(self)
+    }
+
     /// The token whose shard takes it: a partition's; of a scan one that differs from page to page, since any shard
     /// can scan.
     #[must_use]
@@ -194,6 +205,10 @@ pub enum Input {
     View(Arc<ClusterView>),
     /// Membership changed its mind on who is alive; includes this node.
     Alive(Arc<BTreeSet<NodeId>>),
+    /// The operator says this of hints from now on.
+    Hints(Arc<HintPolicy>),
+    /// The operator wants the hints that the node keeps for these nodes gone. Only shard 0 does it.
+    DiscardHints(Vec<NodeId>),
     /// The transport knows that nothing sent to this node lately has arrived or will.
     Unreachable(NodeId),
     /// Time passed; maybe late.
@@ -255,6 +270,25 @@ pub enum Message {
         mutation: Arc<Mutation>,
         /// Why: decides whether the placement must hold and how it is counted.
         purpose: WritePurpose,
+    },
+    /// A client's write for several replicas of one data centre: do as with [`Message::Write`], and pass it on to the
+    /// others.
+    Forward {
+        /// Given back in the acknowledgement.
+        op: OpId,
+        /// What to merge.
+        mutation: Arc<Mutation>,
+        /// Who gets it as [`Message::Forwarded`].
+        targets: Vec<NodeId>,
+    },
+    /// A client's write that another replica passes on: do as with [`Message::Write`], but answer its coordinator.
+    Forwarded {
+        /// Given back in the acknowledgement.
+        op: OpId,
+        /// What to merge.
+        mutation: Arc<Mutation>,
+        /// Whom to answer.
+        coordinator: NodeId,
     },
     /// These mutations are durable here. One sync makes many so, and one message says it to each shard that asked.
     Written {

@@ -32,7 +32,7 @@ mod timers;
 pub mod timestamp;
 pub mod virtual_tables;
 
-pub use config::{Durability, ShardConfig};
+pub use config::{Durability, HintPolicy, ShardConfig};
 pub use garbage::{GarbageSchedule, TableLoad};
 pub use io::{
     Effect, Envelope, Input, Message, OpId, Refusal, Request, RequestId, Response, ResultColumns, StorageRequest,

@@ -9,6 +9,12 @@ use crate::config::ShardConfig;
 pub enum Planted {
     /// QUORUM asks for one replica less than a quorum.
     QuorumMinusOne,
+    /// A level of the local data centre counts replicas anywhere.
+    LocalCountsRemote,
+    /// EACH_QUORUM counts the replicas of all data centres together.
+    EachCountsTogether,
+    /// The acknowledgement of a replica that forwards a write counts for those that it forwards to.
+    ForwarderCountsForAll,
     /// No hint is written for a replica that missed a write.
     HintDropped,
     /// A read whose replicas differ is answered without repairing them.
@@ -31,8 +37,11 @@ pub enum Planted {
 
 impl Planted {
     /// Every planted bug.
-    pub const ALL: [Planted; 10] = [
+    pub const ALL: [Planted; 13] = [
         Planted::QuorumMinusOne,
+        Planted::LocalCountsRemote,
+        Planted::EachCountsTogether,
+        Planted::ForwarderCountsForAll,
         Planted::HintDropped,
         Planted::ReadRepairSkipped,
         Planted::AcknowledgeBeforeSync,

@@ -8,6 +8,7 @@
 use membership::ClusterView;
 use model::error::FailureReason;
 use model::index::check_indexed_values;
+use model::schema::Table;
 use model::{Consistency, Epoch, Instant, Mutation, NodeId, Now, ReadCommand, RequestError, Rng, TableId, Token};
 use query::BoundWrite;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,8 +19,9 @@ mod present;
 mod reads;
 
 use self::present::PresentWrites;
-use crate::config::{Durability, ShardConfig};
-use crate::coordinator::quorum;
+use crate::config::{Durability, HintPolicy, ShardConfig};
+use crate::coordinator::latency::{Latencies, ReplicaLatencies};
+use crate::coordinator::quorum::Quorum;
 use crate::coordinator::round::{Held, Refused, Round};
 use crate::coordinator::select::Select;
 use crate::coordinator::write::{Verdict, WriteOp};
@@ -29,7 +31,7 @@ use crate::io::{
 };
 use crate::planted::Planted;
 use crate::replica::{Admission, Owned, Replica, ReplicaRead, is_storable};
-use crate::storage::{Hint, StorageError};
+use crate::storage::{Hint, HintPosition, StorageError};
 use crate::timers::Timers;
 use crate::timestamp::{Recovered, Timestamps, ceiling_record};
 
@@ -74,7 +76,8 @@ pub struct ShardStatus {
     pub not_replica: u64,
     /// Hints given to storage.
     pub hints_written: u64,
-    /// Hints that were not written: the replica was dead for longer than the window, or too many waited.
+    /// Hints that were not written: the replica was dead for longer than the window, too many waited, or hints are
+    /// switched off.
     pub hints_dropped: u64,
     /// Hints that storage did not keep.
     pub hints_failed: u64,
@@ -105,7 +108,8 @@ enum Timer {
 #[derive(Clone, Copy, Debug)]
 enum Record {
     Ceiling,
-    Hint(NodeId),
+    /// For a node, and the write at ANY that waits for it, if one does.
+    Hint(NodeId, Option<OpId>),
     HintsDelivered(NodeId),
 }
 
@@ -163,6 +167,10 @@ pub struct Shard {
     rounds: BTreeMap<OpId, Box<Round>>,
     /// Bytes of answers that reads and their rounds keep.
     read_bytes: usize,
+    /// How long reads of each table take.
+    latencies: BTreeMap<TableId, Latencies>,
+    /// How long other replicas take to answer reads.
+    replica_latencies: ReplicaLatencies,
     /// Read repairs on their way: the round that waits for each.
     repairs: BTreeMap<OpId, OpId>,
     replica: Replica,
@@ -215,6 +223,8 @@ impl Shard {
             present: PresentWrites::default(),
             rounds: BTreeMap::new(),
             read_bytes: 0,
+            latencies: BTreeMap::new(),
+            replica_latencies: ReplicaLatencies::default(),
             repairs: BTreeMap::new(),
             replica: Replica::default(),
             records: VecDeque::new(),
@@ -276,6 +286,8 @@ impl Shard {
             Input::Stored(stored) => self.on_stored(&mut out, stored),
             Input::View(view) => self.on_view(&mut out, view),
             Input::Alive(alive) => self.on_alive(&mut out, alive),
+            Input::Hints(policy) => self.on_hint_policy(&mut out, &policy),
+            Input::DiscardHints(targets) => self.discard_hints(&mut out, targets),
             Input::Unreachable(node) => self.on_unreachable(&mut out, node),
             Input::Wake => {}
         }
@@ -315,8 +327,12 @@ impl Shard {
                 self.read_present(out, id);
                 continue;
             }
-            let (view, alive, node) = (&self.view, &self.alive, self.config.node);
-            let is_reachable = |target| is_reachable(view, alive, node, target);
+            if let Some(target) = self.hints.throttled_due(out.now.monotonic) {
+                self.deliver_hints(out, Some(target));
+                continue;
+            }
+            let (view, alive, node, paused) = (&self.view, &self.alive, self.config.node, self.config.hints.paused);
+            let is_reachable = |target| !paused && is_reachable(view, alive, node, target);
             let Some(actions) = self.hints.wake(out.now.monotonic, &self.config, is_reachable) else { return };
             self.carry_out(out, actions);
         }
@@ -377,6 +393,8 @@ impl Shard {
             return;
         }
         self.view = view;
+        self.latencies.retain(|table, _| self.view.schema.table(*table).is_some());
+        self.replica_latencies.retain(|node| self.view.members.contains_key(&node));
         self.note_dead(out.now.monotonic);
         for op in self.writes.keys().copied().collect::<Vec<_>>() {
             self.replan_write(out, op);
@@ -421,13 +439,15 @@ impl Shard {
         if node == self.config.node {
             return;
         }
-        let waits = |(op, write): (&OpId, &WriteOp)| write.awaits(node).then_some(*op);
+        let waits = |(op, write): (&OpId, &WriteOp)| write.depends_on(node).then_some(*op);
         for op in self.writes.iter().filter_map(waits).collect::<Vec<_>>() {
+            self.send_directly(out, op, node);
             self.on_write_missed(out, op, node);
         }
         let rounds = self.rounds.iter().filter(|(_, round)| round.awaits(node));
         for op in rounds.map(|(op, _)| *op).collect::<Vec<_>>() {
-            self.with_round(out, op, |round| round.on_refused(node, Refused::Failed(FailureReason::Unknown)));
+            let now = out.now.monotonic;
+            self.with_round(out, op, |round| round.on_refused(node, Refused::Failed(FailureReason::Unknown), now));
         }
         let actions = self.hints.on_unreachable(node, out.now.monotonic, &self.config);
         self.carry_out(out, actions);
@@ -441,6 +461,21 @@ impl Shard {
 
     fn on_message(&mut self, out: &mut Out<'_>, from: NodeId, envelope: Envelope, deadline: Instant) {
         match &envelope.message {
+            Message::Forward { op, mutation, targets } => {
+                let me = self.config.node;
+                for target in targets.iter().filter(|target| **target != me && **target != from) {
+                    let (op, mutation) = (*op, mutation.clone());
+                    self.send(out, *target, Message::Forwarded { op, mutation, coordinator: from });
+                }
+                let (op, mutation) = (*op, mutation.clone());
+                let message = Message::Write { op, mutation, purpose: WritePurpose::Client };
+                self.on_message(out, from, Envelope { message, ..envelope }, deadline);
+            }
+            Message::Forwarded { op, mutation, coordinator } if *coordinator != self.config.node => {
+                let (op, mutation, coordinator) = (*op, mutation.clone(), *coordinator);
+                let message = Message::Write { op, mutation, purpose: WritePurpose::Client };
+                self.on_message(out, coordinator, Envelope { message, ..envelope }, deadline);
+            }
             Message::Write { op, mutation, .. } => {
                 let (table, token) = (mutation.table, mutation.partition.token);
                 match self.admit(out, from, &envelope, table, Owned::Partition(token), deadline) {
@@ -516,20 +551,32 @@ impl Shard {
     fn on_answer(&mut self, out: &mut Out<'_>, from: NodeId, message: Message) {
         match message {
             Message::Written { ops } => ops.into_iter().for_each(|op| self.on_written(out, from, op)),
-            Message::Data { op, data } => {
-                self.with_round(out, op, |round| round.on_data(from, Held::Partition(data)));
+            Message::Data { op, data } => self.on_held(out, from, op, Held::Partition(data)),
+            Message::Scanned { op, data } => self.on_held(out, from, op, Held::Range(data)),
+            Message::LookedUp { op, data } => self.on_held(out, from, op, Held::Rows(data)),
+            Message::Digest { op, digest } => {
+                let now = out.now.monotonic;
+                self.note_latency(from, op, now);
+                self.with_round(out, op, |round| round.on_digest(from, digest, now));
             }
-            Message::Scanned { op, data } => self.with_round(out, op, |round| round.on_data(from, Held::Range(data))),
-            Message::LookedUp { op, data } => self.with_round(out, op, |round| round.on_data(from, Held::Rows(data))),
-            Message::Digest { op, digest } => self.with_round(out, op, |round| round.on_digest(from, digest)),
             Message::Refused { op, reason } => self.on_refused(out, from, op, reason),
-            Message::Write { .. } | Message::Read { .. } | Message::Scan { .. } | Message::LookUp { .. } => {}
+            Message::Write { .. }
+            | Message::Forward { .. }
+            | Message::Forwarded { .. }
+            | Message::Read { .. }
+            | Message::Scan { .. }
+            | Message::LookUp { .. } => {}
         }
     }
 
     /// An acknowledgement of a write: a client's, a repair or a hint. Late and doubled ones find nothing.
     fn on_written(&mut self, out: &mut Out<'_>, from: NodeId, op: OpId) {
         if let Some(write) = self.writes.get_mut(&op) {
+            if self.config.is_planted(Planted::ForwarderCountsForAll) {
+                for node in write.not_forwarded(from) {
+                    write.acknowledge(node);
+                }
+            }
             let verdict = write.acknowledge(from);
             self.on_verdict(out, op, verdict);
         } else if let Some(round) = self.repairs.get(&op).copied() {
@@ -559,6 +606,8 @@ impl Shard {
                         self.timers.reset(Timer::Write(op), write.timer, at);
                         write.timer = at;
                     }
+                    // It may not know those that it was to forward it to.
+                    self.send_directly(out, op, from);
                 }
                 Refusal::DiskFull => {
                     write.note_reason(FailureReason::DiskFull);
@@ -575,14 +624,14 @@ impl Shard {
         } else if self.rounds.contains_key(&op) {
             let retry_at = now + self.config.refusal_retry_after;
             self.with_round(out, op, |round| {
-                let step = round.on_refused(from, refused);
+                let step = round.on_refused(from, refused, now);
                 if refused == Refused::Retry && round.is_retrying() {
                     round.attempt_at = Some(round.attempt_at.map_or(retry_at, |at| at.min(retry_at)));
                 }
                 step
             });
         } else if let Some(round) = self.repairs.get(&op).copied() {
-            self.with_round(out, round, |round| round.on_refused(from, refused));
+            self.with_round(out, round, |round| round.on_refused(from, refused, now));
         } else if reason == Refusal::Invalid {
             // It would be refused for ever, and stop all hints behind it.
             let discarded = self.hints.on_acknowledged(op, from, true, now, &self.config);
@@ -670,10 +719,13 @@ impl Shard {
                             self.resume_waiting(out);
                         }
                         // Only shard 0 delivers; it finds the hints of others by looking for them.
-                        Record::Hint(target) if self.config.index == 0 => {
-                            self.hints.note(target, out.now.monotonic + self.config.hint_backoff);
+                        Record::Hint(target, write) => {
+                            if self.config.index == 0 {
+                                self.hints.note(target, out.now.monotonic + self.config.hint_backoff);
+                            }
+                            self.on_hint_ended(out, target, write, true);
                         }
-                        Record::Hint(_) | Record::HintsDelivered(_) => {}
+                        Record::HintsDelivered(_) => {}
                     }
                 }
             }
@@ -732,7 +784,10 @@ impl Shard {
                     self.timestamps.reservation_failed();
                     self.fail_waiting(out, error);
                 }
-                Some((_, Record::Hint(_))) => self.counters.hints_failed += 1,
+                Some((_, Record::Hint(target, write))) => {
+                    self.counters.hints_failed += 1;
+                    self.on_hint_ended(out, target, write, false);
+                }
                 // They are delivered again, which changes nothing, until storage forgets them.
                 Some((_, Record::HintsDelivered(target))) => {
                     self.hints.note(target, out.now.monotonic + self.config.hint_backoff);
@@ -759,10 +814,10 @@ impl Shard {
             Request::Write { write, consistency, timestamp, timeout } => {
                 self.counters.writes += 1;
                 let deadline = out.now.monotonic + timeout;
-                let begun = match write.reads_first() {
+                let begun = consistency.check_write().and_then(|()| match write.reads_first() {
                     true => self.begin_present(id, write, consistency, timestamp, deadline),
                     false => self.begin_write(out, id, write, consistency, timestamp, deadline),
-                };
+                });
                 if let Err(error) = begun {
                     self.reply(out, id, Err(error));
                 }
@@ -798,11 +853,8 @@ impl Shard {
             return Ok(());
         }
         let replicas = view.replicas(&table.keyspace, write.partition().token);
-        let required = required(&self.config, &view, &table.keyspace, consistency);
-        let alive = replicas.iter().filter(|node| self.is_alive(**node)).count();
-        if alive < required {
-            return Err(unavailable(consistency, required, alive));
-        }
+        let quorum = Quorum::new(&self.config, &view, &table.keyspace, consistency, replicas)?;
+        quorum.check_alive(consistency, |node| self.is_alive(node))?;
         if let Some(highest) = write.highest_timestamp() {
             self.check_timestamp(out.now, highest)?;
         }
@@ -825,7 +877,7 @@ impl Shard {
             check_indexed_values(table, &mutation)?;
         }
         let op = self.ops.next();
-        let write = WriteOp::new(id, mutation, consistency, replicas, required, deadline);
+        let write = WriteOp::new(id, mutation, consistency, replicas, quorum, deadline);
         self.make_room(out, write.bytes)?;
         self.writes_unanswered += 1;
         self.write_bytes += write.bytes;
@@ -834,17 +886,47 @@ impl Shard {
         Ok(())
     }
 
-    /// Sends a new write to the live ones of its replicas; the others get hints.
+    /// Sends a new write to the live ones of its replicas, to each other data centre once (W7); the others get hints.
     fn send_write(&mut self, out: &mut Out<'_>, op: OpId, mut write: WriteOp, replicas: &[NodeId]) {
+        let view = self.view.clone();
+        let local = view.data_center(self.config.node);
+        let mut remote: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
         for node in replicas {
-            if self.is_alive(*node) {
+            if !self.is_alive(*node) {
+                if write.miss(*node) {
+                    self.hint(out, *node, op, &mut write);
+                }
+            } else if view.spans_data_centers() && view.data_center(*node) != local {
+                remote.entry(view.data_center(*node)).or_default().push(*node);
+            } else {
                 let mutation = write.mutation.clone();
                 self.send(out, *node, Message::Write { op, mutation, purpose: WritePurpose::Client });
-            } else if write.miss(*node) {
-                self.hint(out, *node, &write.mutation);
             }
         }
+        for mut targets in remote.into_values() {
+            let via = targets.swap_remove(self.rng.index(targets.len()));
+            targets.iter().for_each(|target| write.forwarded(*target, via));
+            let mutation = write.mutation.clone();
+            let message = match targets.is_empty() {
+                true => Message::Write { op, mutation, purpose: WritePurpose::Client },
+                false => Message::Forward { op, mutation, targets },
+            };
+            self.send(out, via, message);
+        }
+        let verdict = write.counts_hints().then(|| write.verdict());
         self.writes.insert(op, write);
+        if let Some(verdict) = verdict {
+            self.on_verdict(out, op, verdict);
+        }
+    }
+
+    /// W7: what `via` may not have forwarded goes to its replicas directly.
+    fn send_directly(&mut self, out: &mut Out<'_>, op: OpId, via: NodeId) {
+        let Some(write) = self.writes.get_mut(&op) else { return };
+        let (nodes, mutation) = (write.not_forwarded(via), write.mutation.clone());
+        for node in nodes {
+            self.send(out, node, Message::Write { op, mutation: mutation.clone(), purpose: WritePurpose::Client });
+        }
     }
 
     fn check_timestamp(&self, now: Now, timestamp: i64) -> Result<i64, RequestError> {
@@ -896,10 +978,16 @@ impl Shard {
     fn on_waiting_timer(&mut self, out: &mut Out<'_>, op: OpId) {
         let Some(index) = self.waiting.iter().position(|waiting| waiting.op == op) else { return };
         let Some(waiting) = self.waiting.remove(index) else { return };
-        let required = required(&self.config, &self.view, &waiting.write.table().keyspace, waiting.consistency) as u32;
-        let consistency = waiting.consistency;
-        let timeout = RequestError::WriteTimeout { consistency, received: 0, required };
+        let timeout = self.timeout_of(waiting.write.table(), waiting.consistency);
         self.reply(out, waiting.request, Err(timeout));
+    }
+
+    /// The timeout of a write of which no replica was told.
+    fn timeout_of(&self, table: &Table, consistency: Consistency) -> RequestError {
+        match Quorum::new(&self.config, &self.view, &table.keyspace, consistency, &[]) {
+            Ok(quorum) => RequestError::WriteTimeout { consistency, received: 0, required: quorum.required() as u32 },
+            Err(error) => error,
+        }
     }
 
     /// Makes room for the mutation of a new write: writes that only wait for their last replicas end early.
@@ -938,12 +1026,12 @@ impl Shard {
     }
 
     fn on_write_missed(&mut self, out: &mut Out<'_>, op: OpId, node: NodeId) {
-        let Some(write) = self.writes.get_mut(&op) else { return };
-        let mutation = write.miss(node).then(|| write.mutation.clone());
-        let verdict = write.verdict();
-        if let Some(mutation) = mutation {
-            self.hint(out, node, &mutation);
+        let Some(mut write) = self.writes.remove(&op) else { return };
+        if write.miss(node) {
+            self.hint(out, node, op, &mut write);
         }
+        let verdict = write.verdict();
+        self.writes.insert(op, write);
         self.on_verdict(out, op, verdict);
     }
 
@@ -963,17 +1051,16 @@ impl Shard {
 
     /// The write ends: its client is told if it was not, and who misses it gets a hint.
     fn end_write(&mut self, out: &mut Out<'_>, op: OpId) {
-        let Some(write) = self.writes.remove(&op) else { return };
+        let Some(mut write) = self.writes.remove(&op) else { return };
         self.timers.cancel(Timer::Write(op), write.timer);
         self.write_bytes -= write.bytes;
-        let mutation = write.mutation.clone();
         let (answer, missing) = write.end();
         if let Some((request, timeout)) = answer {
             self.writes_unanswered -= 1;
             self.reply(out, request, Err(timeout));
         }
         for node in missing {
-            self.hint(out, node, &mutation);
+            self.hint(out, node, op, &mut write);
         }
     }
 
@@ -992,8 +1079,11 @@ impl Shard {
             return self.end_write(out, op);
         };
         let replicas = view.replicas(&table.keyspace, mutation.partition.token);
-        let required = required(&self.config, &view, &table.keyspace, consistency);
-        let ask = write.replan(replicas, required);
+        let Ok(quorum) = Quorum::new(&self.config, &view, &table.keyspace, consistency, replicas) else {
+            // It ends as one that nobody acknowledges any more.
+            return self.end_write(out, op);
+        };
+        let ask = write.replan(replicas, quorum);
         for node in ask {
             if self.is_alive(node) {
                 let mutation = mutation.clone();
@@ -1010,13 +1100,25 @@ impl Shard {
 
     // ---- Hints ----
 
+    /// The hint for `target` is durable, or there will be none: at ANY that is what a write waits for.
+    fn on_hint_ended(&mut self, out: &mut Out<'_>, target: NodeId, write: Option<OpId>, kept: bool) {
+        let Some(op) = write else { return };
+        if let Some(write) = self.writes.get_mut(&op) {
+            write.hint_ended(target, kept);
+            let verdict = write.verdict();
+            self.on_verdict(out, op, verdict);
+        }
+    }
+
     /// Keeps a write for a node that missed it.
-    fn hint(&mut self, out: &mut Out<'_>, target: NodeId, mutation: &Arc<Mutation>) {
-        let now = out.now.monotonic;
+    fn hint(&mut self, out: &mut Out<'_>, target: NodeId, op: OpId, write: &mut WriteOp) {
+        let (now, policy) = (out.now.monotonic, &self.config.hints);
         let dead_for = self.dead_since.get(&target).map_or(Duration::ZERO, |since| now - *since);
         let too_many = self.records.len() >= self.config.replica_ops_max;
-        if dead_for > self.config.hint_window || too_many {
+        let disabled = !policy.enabled || policy.disabled_data_centers.contains(self.view.data_center(target));
+        if disabled || dead_for > policy.window || too_many {
             self.counters.hints_dropped += 1;
+            write.hint_ended(target, false);
             return;
         }
         if self.config.is_planted(Planted::HintDropped) {
@@ -1024,8 +1126,32 @@ impl Shard {
         }
         self.counters.hints_written += 1;
         let written_seconds = out.now.wall.clamped_seconds();
-        let hint = Hint { written_seconds, mutation: mutation.clone() };
-        self.record(out, Record::Hint(target), StorageRequest::Hint { target, hint });
+        let hint = Hint { written_seconds, mutation: write.mutation.clone() };
+        let waits = write.counts_hints().then_some(op);
+        self.record(out, Record::Hint(target, waits), StorageRequest::Hint { target, hint });
+    }
+
+    fn on_hint_policy(&mut self, out: &mut Out<'_>, policy: &HintPolicy) {
+        self.config.hints = policy.clone();
+        let now = out.now.monotonic;
+        if policy.paused {
+            let actions = self.hints.hold(now, &self.config);
+            self.carry_out(out, actions);
+        } else {
+            self.wake_stranded(now);
+        }
+    }
+
+    /// Forgets the hints for these nodes, whatever was delivered of them.
+    fn discard_hints(&mut self, out: &mut Out<'_>, targets: Vec<NodeId>) {
+        if self.config.index != 0 {
+            return;
+        }
+        for target in targets {
+            self.hints.discard(target, out.now.monotonic, &self.config);
+            let forget = StorageRequest::HintsDelivered { target, through: HintPosition(u64::MAX) };
+            self.record(out, Record::HintsDelivered(target), forget);
+        }
     }
 
     fn deliver_hints(&mut self, out: &mut Out<'_>, target: Option<NodeId>) {
@@ -1080,12 +1206,6 @@ fn is_reachable(view: &ClusterView, alive: &BTreeSet<NodeId>, me: NodeId, target
     view.members.contains_key(&me) && (target == me || alive.contains(&target) || !view.members.contains_key(&target))
 }
 
-/// Replicas that must answer.
-fn required(config: &ShardConfig, view: &ClusterView, keyspace: &str, consistency: Consistency) -> usize {
-    let keyspace = view.schema.keyspace(keyspace);
-    keyspace.map_or(1, |keyspace| quorum::required(config, consistency, &keyspace.replication))
-}
-
 /// Refuses a statement whose table is gone, or another one of the same name.
 fn check_table(view: &ClusterView, bound: &model::schema::Table) -> Result<(), RequestError> {
     // By id first: names are looked up only for the words of the error.
@@ -1097,10 +1217,6 @@ fn check_table(view: &ClusterView, bound: &model::schema::Table) -> Result<(), R
     Err(RequestError::NotFound(format!(
         "table {name} was truncated, or dropped and created again; prepare the statement again"
     )))
-}
-
-fn unavailable(consistency: Consistency, required: usize, alive: usize) -> RequestError {
-    RequestError::Unavailable { consistency, required: required as u32, alive: alive as u32 }
 }
 
 #[cfg(test)]

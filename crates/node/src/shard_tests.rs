@@ -63,7 +63,7 @@ fn a_write_without_live_replicas_enough_is_unavailable_and_sends_nothing() {
     cluster.kill(2);
     cluster.kill(3);
     for (consistency, required) in [(QUORUM, 2), (ALL, 3), (Consistency::Two, 2)] {
-        let expected = RequestError::Unavailable { consistency, required, alive: 1 };
+        let expected = RequestError::Unavailable { consistency, required, alive: 1, data_center: None };
         let write = cluster.write(1, INSERT, consistency);
         let read = cluster.read(1, SELECT, consistency);
         assert!(cluster.flights.is_empty());
@@ -75,10 +75,21 @@ fn a_write_without_live_replicas_enough_is_unavailable_and_sends_nothing() {
 }
 
 #[test]
+fn a_request_that_has_waited_is_given_what_is_left_of_its_time_and_no_more() {
+    let cluster = Cluster::new();
+    let read = cluster.select(SELECT);
+    let request = Request::Read { read, consistency: ONE, page_rows: 1, paging_state: None, timeout: TIMEOUT };
+    let Some(Request::Read { timeout, .. }) = request.clone().after(TIMEOUT / 5) else { panic!("there is time left") };
+    assert_eq!(timeout, TIMEOUT * 4 / 5);
+    assert!(request.clone().after(TIMEOUT).is_none());
+    assert!(request.after(TIMEOUT * 2).is_none());
+}
+
+#[test]
 fn a_quorum_counts_from_the_replication_factor_and_not_from_the_nodes_there_are() {
     let mut cluster = Cluster::of(&[1], 3, |_| {});
     let request = cluster.write(1, INSERT, QUORUM);
-    let expected = RequestError::Unavailable { consistency: QUORUM, required: 2, alive: 1 };
+    let expected = RequestError::Unavailable { consistency: QUORUM, required: 2, alive: 1, data_center: None };
     assert_eq!(cluster.reply(request), Some(Err(expected)));
 }
 
@@ -744,6 +755,20 @@ mod planted {
         cluster
     }
 
+    /// True when a write over two data centres that must not succeed, after `break_down`, does not.
+    fn holds_across<T>(
+        running: Option<Planted>,
+        level: Consistency,
+        break_down: impl FnOnce(&mut Cluster) -> T,
+    ) -> bool {
+        let mut cluster = Cluster::across(3, 3);
+        cluster.plant_bug(running);
+        break_down(&mut cluster);
+        let request = cluster.write(1, INSERT, level);
+        cluster.run();
+        cluster.reply(request) != Some(Ok(Response::Written))
+    }
+
     /// True when the rule that `bug` breaks holds in a cluster that runs with `running`.
     fn holds(bug: Planted, running: Option<Planted>) -> bool {
         let mut cluster = with(running);
@@ -756,6 +781,15 @@ mod planted {
                 cluster.run();
                 cluster.reply(request) != Some(Ok(Response::Written))
             }
+            Planted::LocalCountsRemote => {
+                holds_across(running, Consistency::LocalQuorum, |cluster| [2, 3].map(|id| cluster.kill(id)))
+            }
+            Planted::EachCountsTogether => {
+                holds_across(running, Consistency::EachQuorum, |cluster| [2, 3].map(|id| cluster.kill(id)))
+            }
+            Planted::ForwarderCountsForAll => holds_across(running, ALL, |cluster| {
+                cluster.lose = Box::new(|_, _, message| matches!(message, Message::Forwarded { .. }));
+            }),
             Planted::HintDropped => {
                 cluster.kill(3);
                 cluster.written(1, INSERT, ALL_BUT_ONE);

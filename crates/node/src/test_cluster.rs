@@ -260,14 +260,24 @@ pub(crate) struct Cluster {
     planted: Option<crate::Planted>,
 }
 
-/// A view of nodes 1 to `nodes` at `epoch`, with the tables of `schema`.
+/// A view of these nodes in one data centre at `epoch`, with the tables of `schema`.
 pub(crate) fn view(epoch: u64, nodes: &[u128], schema: Arc<Schema>) -> Arc<ClusterView> {
+    view_across(epoch, nodes, |_| "dc", schema)
+}
+
+/// A view of these nodes, each in the data centre of that name.
+pub(crate) fn view_across(
+    epoch: u64,
+    nodes: &[u128],
+    data_center: fn(u128) -> &'static str,
+    schema: Arc<Schema>,
+) -> Arc<ClusterView> {
     let member = |id: &u128| {
         let address = std::net::SocketAddr::from(([127, 0, 0, *id as u8], 7000));
         let info = MemberInfo {
             id: NodeId(*id),
             addresses: NodeAddresses { internode: address, client: address, native: address },
-            data_center: "dc".to_owned(),
+            data_center: data_center(*id).to_owned(),
             rack: "rack".to_owned(),
             // Evenly over the ring.
             tokens: vec![Token((*id as i64 - 4) * (i64::MAX / 4))],
@@ -286,11 +296,12 @@ pub(crate) fn schema(factor: u32, tables: &[&str]) -> Arc<Schema> {
 
 /// The schema of these statements; tables get ids from `first` on in their order.
 pub(crate) fn schema_with_ids(factor: u32, tables: &[&str], first: u128) -> Arc<Schema> {
-    let keyspace = SchemaChange::CreateKeyspace {
-        name: "ks".to_owned(),
-        replication: Replication::Simple { factor },
-        if_not_exists: false,
-    };
+    schema_of(Replication::Simple { factor }, tables, first)
+}
+
+/// The schema of these statements, replicated so; tables get ids from `first` on in their order.
+pub(crate) fn schema_of(replication: Replication, tables: &[&str], first: u128) -> Arc<Schema> {
+    let keyspace = SchemaChange::CreateKeyspace { name: "ks".to_owned(), replication, if_not_exists: false };
     let mut schema = Schema::default().apply(&keyspace).unwrap().unwrap();
     for (index, text) in tables.iter().enumerate() {
         let Ok(Bound::Schema(request)) = query::prepare(text, &schema, Some("ks"))
@@ -320,7 +331,18 @@ impl Cluster {
     }
 
     pub(crate) fn of(nodes: &[u128], factor: u32, configure: fn(&mut ShardConfig)) -> Cluster {
-        let view = view(10, nodes, schema(factor, &[TABLE, LISTS]));
+        Cluster::on(view(10, nodes, schema(factor, &[TABLE, LISTS])), configure)
+    }
+
+    /// Nodes 1, 2 and 3 in data centre `a` and 4, 5 and 6 in `b`, with so many replicas in each.
+    pub(crate) fn across(a: u32, b: u32) -> Cluster {
+        let factors = BTreeMap::from([("a".to_owned(), a), ("b".to_owned(), b)]);
+        let schema = schema_of(Replication::NetworkTopology { factors }, &[TABLE, LISTS], 100);
+        Cluster::on(view_across(10, &[1, 2, 3, 4, 5, 6], |id| if id < 4 { "a" } else { "b" }, schema), |_| {})
+    }
+
+    fn on(view: Arc<ClusterView>, configure: fn(&mut ShardConfig)) -> Cluster {
+        let nodes: Vec<NodeId> = view.members.keys().copied().collect();
         let mut cluster = Cluster {
             nodes: BTreeMap::new(),
             flights: VecDeque::new(),
@@ -336,7 +358,7 @@ impl Cluster {
             planted: None,
         };
         for id in nodes {
-            cluster.start(node(*id), Store::default());
+            cluster.start(id, Store::default());
         }
         cluster
     }
@@ -532,6 +554,12 @@ impl Cluster {
         query::prepare(text, &self.view.schema, Some("ks"))
             .and_then(|prepared| prepared.bind(&[], query::EvaluationContext::new(model::WallMicros(0), 0)))
             .expect(text)
+    }
+
+    /// The replicas of the partition that a statement writes to.
+    pub(crate) fn replicas(&self, text: &str) -> Vec<NodeId> {
+        let Bound::Write(write) = self.bind(text) else { panic!("not a write: {text}") };
+        self.view.replicas(&write.table().keyspace, write.partition().token).to_vec()
     }
 
     /// Begins a write at a node.

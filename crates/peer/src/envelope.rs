@@ -8,7 +8,7 @@ use crate::proto::v1::write::Purpose;
 use crate::{Hello, InvalidMessage};
 use bytes::Bytes;
 use model::codec::{Decode, Encode};
-use model::{Epoch, IndexCommand, IndexData, Mutation, ReadCommand, ReadData, ScanCommand, ScanData};
+use model::{Epoch, IndexCommand, IndexData, Mutation, NodeId, ReadCommand, ReadData, ScanCommand, ScanData};
 use node::io::{Envelope, Message, OpId, Refusal, WritePurpose};
 use std::sync::Arc;
 
@@ -27,6 +27,8 @@ pub fn priority(message: &Message) -> Priority {
     match message {
         Message::Write { purpose: WritePurpose::Hint, .. } => Priority::Bulk,
         Message::Write { .. }
+        | Message::Forward { .. }
+        | Message::Forwarded { .. }
         | Message::Written { .. }
         | Message::Read { .. }
         | Message::Data { .. }
@@ -39,6 +41,12 @@ pub fn priority(message: &Message) -> Priority {
     }
 }
 
+fn mutation_bytes(mutation: &Mutation) -> Bytes {
+    let mut bytes = Vec::with_capacity(mutation.bytes());
+    mutation.encode(&mut bytes);
+    bytes.into()
+}
+
 /// The wire form of what a shard says.
 #[must_use]
 pub fn encode_node(envelope: &Envelope) -> proto::Envelope {
@@ -49,10 +57,18 @@ pub fn encode_node(envelope: &Envelope) -> proto::Envelope {
                 WritePurpose::ReadRepair => Purpose::ReadRepair,
                 WritePurpose::Hint => Purpose::Hint,
             };
-            let mut bytes = Vec::with_capacity(mutation.bytes());
-            mutation.encode(&mut bytes);
-            Body::Write(proto::Write { op: op.0, mutation: bytes.into(), purpose: purpose.into() })
+            Body::Write(proto::Write { op: op.0, mutation: mutation_bytes(mutation), purpose: purpose.into() })
         }
+        Message::Forward { op, mutation, targets } => Body::Forward(proto::Forward {
+            op: op.0,
+            mutation: mutation_bytes(mutation),
+            targets: targets.iter().map(|target| Bytes::copy_from_slice(&target.0.to_be_bytes())).collect(),
+        }),
+        Message::Forwarded { op, mutation, coordinator } => Body::Forwarded(proto::Forwarded {
+            op: op.0,
+            mutation: mutation_bytes(mutation),
+            coordinator: Bytes::copy_from_slice(&coordinator.0.to_be_bytes()),
+        }),
         Message::Written { ops } => Body::Written(proto::Written { ops: ops.iter().map(|op| op.0).collect() }),
         Message::Read { op, command, digest } => {
             Body::Read(proto::Read { op: op.0, command: command.to_bytes(), digest: *digest })
@@ -104,6 +120,20 @@ pub fn decode(envelope: proto::Envelope) -> Result<Payload, InvalidMessage> {
             mutation: Arc::new(compact::<Mutation>(&write.mutation, "Write.mutation")?),
             purpose: purpose(write.purpose)?,
         },
+        Body::Forward(forward) => Message::Forward {
+            op: OpId(forward.op),
+            mutation: Arc::new(compact::<Mutation>(&forward.mutation, "Forward.mutation")?),
+            targets: forward
+                .targets
+                .iter()
+                .map(|target| node_id(target, "Forward.targets"))
+                .collect::<Result<_, _>>()?,
+        },
+        Body::Forwarded(forwarded) => Message::Forwarded {
+            op: OpId(forwarded.op),
+            mutation: Arc::new(compact::<Mutation>(&forwarded.mutation, "Forwarded.mutation")?),
+            coordinator: node_id(&forwarded.coordinator, "Forwarded.coordinator")?,
+        },
         Body::Written(written) if written.ops.is_empty() => return Err(InvalidMessage::Missing("Written.ops")),
         Body::Written(written) => Message::Written { ops: written.ops.into_iter().map(OpId).collect() },
         Body::Read(read) => Message::Read {
@@ -132,6 +162,10 @@ pub fn decode(envelope: proto::Envelope) -> Result<Payload, InvalidMessage> {
         }
     };
     Ok(Payload::Node(Envelope { epoch: Epoch(envelope.epoch), message }))
+}
+
+fn node_id(bytes: &Bytes, field: &'static str) -> Result<NodeId, InvalidMessage> {
+    bits(bytes, field).map(NodeId)
 }
 
 fn purpose(number: i32) -> Result<WritePurpose, InvalidMessage> {
@@ -226,6 +260,8 @@ fn payload_bytes(envelope: &proto::Envelope) -> usize {
     FIXED
         + match &envelope.message {
             Some(Body::Write(write)) => write.mutation.len(),
+            Some(Body::Forward(forward)) => forward.mutation.len() + forward.targets.len() * size_of::<u128>(),
+            Some(Body::Forwarded(forwarded)) => forwarded.mutation.len(),
             Some(Body::Read(read)) => read.command.len(),
             Some(Body::Data(data)) => data.data.len(),
             Some(Body::Scan(scan)) => scan.command.len(),

@@ -138,6 +138,11 @@ fn any_message() -> impl Strategy<Value = Message> {
     prop_oneof![
         (op(), mutation(), prop::sample::select(purposes.to_vec()))
             .prop_map(|(op, mutation, purpose)| { Message::Write { op, mutation: Arc::new(mutation), purpose } }),
+        (op(), mutation(), prop::collection::vec(any::<u128>().prop_map(NodeId), 0..4))
+            .prop_map(|(op, mutation, targets)| Message::Forward { op, mutation: Arc::new(mutation), targets }),
+        (op(), mutation(), any::<u128>().prop_map(NodeId)).prop_map(|(op, mutation, coordinator)| {
+            Message::Forwarded { op, mutation: Arc::new(mutation), coordinator }
+        }),
         prop::collection::vec(op(), 1..5).prop_map(|ops| Message::Written { ops }),
         (op(), command(), any::<bool>()).prop_map(|(op, command, digest)| Message::Read {
             op,
@@ -169,6 +174,11 @@ fn what_the_protocol_does_not_allow_is_refused_by_name() {
     assert_eq!(refused(body(Body::Write(write(9)))), "Write.purpose is 9, which is not known");
     let short = proto::Digest { op: 1, digest: Bytes::from_static(b"short") };
     assert_eq!(refused(body(Body::Digest(short))), "Digest.digest does not have 16 bytes");
+    let stranger = Bytes::from_static(b"7");
+    let forward = proto::Forward { op: 1, mutation: mutation.clone(), targets: vec![stranger.clone()] };
+    assert_eq!(refused(body(Body::Forward(forward))), "Forward.targets does not have 16 bytes");
+    let forwarded = proto::Forwarded { op: 1, mutation: mutation.clone(), coordinator: stranger };
+    assert_eq!(refused(body(Body::Forwarded(forwarded))), "Forwarded.coordinator does not have 16 bytes");
     let mut longer = mutation.to_vec();
     longer.push(0);
     let trailing = proto::Write { op: 1, mutation: longer.into(), purpose: 1 };

@@ -8,6 +8,7 @@ use crate::definition::{check_distinct, not_a_map, unknown_property};
 use crate::source::{Position, Source, shortened};
 use model::limits::TTL_SECONDS_MAX;
 use model::name::quote_text;
+use model::speculation::SpeculativeRetry;
 use model::table_options::{
     Compaction, CompactionShape, Compression, Compressor, Fraction, TableOptions, TableOptionsChange,
 };
@@ -16,15 +17,16 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// An option of Cassandra's that has no effect here: a valid value of it is kept and shown, and the client is told.
+/// An option of Cassandra's that has no field of its own: a valid value of it is kept and shown. When it has no effect
+/// here the client is told.
 struct Kept {
     name: &'static str,
     /// What it is when it is not named, as Cassandra shows it.
     default: &'static str,
     /// The valid values.
     form: KeptForm,
-    /// Why it has no effect.
-    reason: &'static str,
+    /// Why it has no effect; `None` when it has one.
+    reason: Option<&'static str>,
 }
 
 /// The values of an option that has no effect.
@@ -49,57 +51,52 @@ const KEPT: [Kept; 9] = [
         name: "additional_write_policy",
         default: "99p",
         form: KeptForm::Policy,
-        reason: "there are no transient replicas, which it is for",
+        reason: Some("there are no transient replicas, which it is for"),
     },
     Kept {
         name: "caching",
         default: "ALL NONE",
         form: KeptForm::Caching,
-        reason: "one cache of the node holds blocks of all tables, by how often they are read",
+        reason: Some("one cache of the node holds blocks of all tables, by how often they are read"),
     },
     Kept {
         name: "crc_check_chance",
         default: "1.0",
         form: KeptForm::Fraction,
-        reason: "the checksum of every block is checked whenever it is read from disk",
+        reason: Some("the checksum of every block is checked whenever it is read from disk"),
     },
     Kept {
         name: "incremental_backups",
         default: "true",
         form: KeptForm::Boolean,
-        reason: "no node makes incremental backups",
+        reason: Some("no node makes incremental backups"),
     },
     Kept {
         name: "max_index_interval",
         default: "2048",
         // It is compared with the other one.
         form: KeptForm::Number(i32::MIN),
-        reason: "the index has an entry for every block",
+        reason: Some("the index has an entry for every block"),
     },
     Kept {
         name: "memtable_flush_period_in_ms",
         default: "0",
         form: KeptForm::Number(0),
-        reason: "memtables are flushed when they are full or the log is long",
+        reason: Some("memtables are flushed when they are full or the log is long"),
     },
     Kept {
         name: "min_index_interval",
         default: "128",
         form: KeptForm::Number(1),
-        reason: "the index has an entry for every block",
+        reason: Some("the index has an entry for every block"),
     },
     Kept {
-        name: "read_repair",
+        name: TableOptions::READ_REPAIR,
         default: "BLOCKING",
         form: KeptForm::Name(&["BLOCKING", "NONE"]),
-        reason: "a read repairs what it finds to differ before it answers",
+        reason: None,
     },
-    Kept {
-        name: "speculative_retry",
-        default: "99p",
-        form: KeptForm::Policy,
-        reason: "when a spare replica is asked is a setting of the node",
-    },
+    Kept { name: TableOptions::SPECULATIVE_RETRY, default: "99p", form: KeptForm::Policy, reason: None },
 ];
 
 /// Options that have one possible value here: name, that value, and why there is no other.
@@ -176,8 +173,8 @@ pub(crate) fn table_options(
                 };
                 let value = given.kept(kept.form)?;
                 let value = (value != kept.default).then_some(value);
-                if value.is_some() {
-                    warnings.push(format!("The option '{name}' is kept, but has no effect: {}", kept.reason));
+                if let (Some(reason), Some(_)) = (kept.reason, &value) {
+                    warnings.push(format!("The option '{name}' is kept, but has no effect: {reason}"));
                 }
                 options.kept.insert(name.to_owned(), value);
             }
@@ -186,7 +183,7 @@ pub(crate) fn table_options(
     Ok((options, warnings))
 }
 
-/// What options that have no effect ask of each other.
+/// What options that are kept ask of each other.
 ///
 /// # Errors
 /// `Config`.
@@ -347,7 +344,7 @@ impl Given<'_> {
                 None => format!("Invalid value {given} for option 'speculative_retry'"),
             })
         };
-        policy(text).ok_or_else(invalid)
+        text.parse::<SpeculativeRetry>().map(|policy| policy.to_string()).map_err(|_| invalid())
     }
 
     fn map(&self) -> Result<SubOptions<'_>, RequestError> {
@@ -574,34 +571,6 @@ fn same(given: &str, only: &str) -> bool {
 /// A number as Java shows it, and so Cassandra.
 fn shown(number: f64) -> String {
     if number.is_finite() { Value::Double(number).to_json() } else { number.to_string() }
-}
-
-/// A policy of retries in its one form; `None` when it is none.
-fn policy(text: &str) -> Option<String> {
-    let plain = text.trim().to_ascii_lowercase();
-    match plain.as_str() {
-        "always" => return Some("ALWAYS".to_owned()),
-        "never" | "none" => return Some("NEVER".to_owned()),
-        _ => {}
-    }
-    if let Some((function, rest)) = plain.split_once('(') {
-        let function = Some(function).filter(|function| matches!(*function, "min" | "max"))?;
-        let (first, second) = rest.strip_suffix(')')?.split_once(',')?;
-        return Some(format!("{}({},{})", function.to_uppercase(), simple_policy(first)?, simple_policy(second)?));
-    }
-    simple_policy(&plain)
-}
-
-/// A policy without functions, in small letters, in its one form.
-fn simple_policy(plain: &str) -> Option<String> {
-    let plain = plain.trim();
-    if let Some(millis) = plain.strip_suffix("ms") {
-        let millis = millis.parse::<f64>().ok().filter(|millis| (0.0..=f64::from(i32::MAX)).contains(millis))?;
-        return Some(format!("{}ms", millis.trunc()));
-    }
-    let percentile = plain.strip_suffix("percentile").or_else(|| plain.strip_suffix('p'))?;
-    let percentile = percentile.parse::<f64>().ok().filter(|percentile| *percentile > 0.0 && *percentile < 100.0)?;
-    Some(format!("{percentile}p"))
 }
 
 fn boolean(text: &str) -> Option<bool> {

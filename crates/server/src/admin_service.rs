@@ -8,11 +8,13 @@ use crate::shard_loop::ShardInput;
 use crate::wire::admin_server;
 use ::api::proto::client::v1 as proto;
 use membership::{ClusterView, MemberStatus};
+use model::id::parse_uuid;
 use model::schema::{Index, Schema, Table};
 use model::{IndexTarget, NodeId, RequestError, Token};
-use node::ShardStatus;
 use node::storage::{IndexBuild, Storage, StorageError};
+use node::{HintPolicy, ShardStatus};
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use storage::{
@@ -23,6 +25,10 @@ use tonic::{Request, Response, Status};
 
 /// How long a loop may take to say how it is.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often, and with what pause, storage is asked whether hints are gone; then the answer says what is left.
+const FORGOTTEN_TRIES: u32 = 50;
+const FORGOTTEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Serves the admin API.
 #[derive(Clone)]
@@ -119,6 +125,90 @@ impl AdminService {
                 other => RequestError::Server(other.to_string()),
             })
         })
+    }
+
+    /// The hints that there are, and what is done with them.
+    async fn hints_response(&self, policy: &HintPolicy) -> Result<proto::HintsResponse, Status> {
+        let (storage, pending) = self.store_status().await?;
+        let (member, shards) = (self.member().await?, self.shards().await?);
+        let sum = |figure: fn(&ShardStatus) -> u64| shards.iter().map(figure).sum();
+        let target = |(id, hints): (NodeId, u64)| {
+            let node = member.nodes.iter().find(|node| node.id == id);
+            proto::TargetHints {
+                node_id: id.to_string(),
+                internode_address: node.map(|node| node.addresses.internode.to_string()).unwrap_or_default(),
+                data_center: node.map(|node| node.data_center.clone()).unwrap_or_default(),
+                up: node.is_some_and(|node| node.alive),
+                hints,
+            }
+        };
+        Ok(proto::HintsResponse {
+            enabled: policy.enabled,
+            paused: policy.paused,
+            disabled_data_centers: policy.disabled_data_centers.iter().cloned().collect(),
+            window_seconds: policy.window.as_secs(),
+            bytes_per_second: policy.bytes_per_second.map_or(0, NonZeroU64::get),
+            targets: pending.into_iter().map(target).collect(),
+            bytes: storage.hint_bytes,
+            written: sum(|shard| shard.hints_written),
+            delivered: sum(|shard| shard.hints_delivered),
+            dropped: sum(|shard| shard.hints_dropped),
+            failed: sum(|shard| shard.hints_failed),
+            discarded: sum(|shard| shard.hints_discarded),
+        })
+    }
+
+    /// The policy after a change.
+    fn changed(&self, mut policy: HintPolicy, change: &proto::ChangeHintsRequest) -> Result<HintPolicy, Status> {
+        let view = self.parts.published.view.load();
+        let named = change.enable_data_centers.iter().chain(&change.disable_data_centers);
+        let is_known = |name: &String| view.members.values().any(|member| member.data_center == *name);
+        // One that is gone can be taken off the list.
+        let unknown = |name: &&String| !is_known(name) && !policy.disabled_data_centers.contains(*name);
+        if let Some(name) = named.into_iter().find(unknown) {
+            return Err(status(&RequestError::Invalid(format!("there is no data centre '{name}'"))));
+        }
+        policy.enabled = change.enabled.unwrap_or(policy.enabled);
+        policy.paused = change.paused.unwrap_or(policy.paused);
+        policy.window = change.window_seconds.map_or(policy.window, Duration::from_secs);
+        policy.bytes_per_second = change.bytes_per_second.map_or(policy.bytes_per_second, NonZeroU64::new);
+        policy.disabled_data_centers.extend(change.disable_data_centers.iter().cloned());
+        policy.disabled_data_centers.retain(|name| !change.enable_data_centers.contains(name));
+        Ok(policy)
+    }
+
+    /// The nodes whose hints are to be forgotten.
+    async fn discarded(&self, change: &proto::ChangeHintsRequest) -> Result<Vec<NodeId>, Status> {
+        let (_, pending) = self.store_status().await?;
+        if change.discard_all {
+            return Ok(pending.into_keys().collect());
+        }
+        let id = |text: &String| {
+            let id = parse_uuid(text).map(NodeId).filter(|id| pending.contains_key(id));
+            id.ok_or_else(|| status(&RequestError::NotFound(format!("there are no hints for a node '{text}'"))))
+        };
+        change.discard.iter().map(id).collect()
+    }
+
+    /// Waits until storage has forgotten the hints for these nodes that it had.
+    async fn forgotten(&self, discarded: &[NodeId]) -> Result<(), Status> {
+        for _ in 0..FORGOTTEN_TRIES {
+            let (_, pending) = self.store_status().await?;
+            // New ones may have been written meanwhile, but not for a node whose hints are all gone at one moment.
+            if discarded.iter().all(|node| !pending.contains_key(node)) {
+                break;
+            }
+            tokio::time::sleep(FORGOTTEN_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, input: impl Fn() -> ShardInput) -> Result<(), Status> {
+        for shard in &self.parts.shards {
+            let stopping = |_| status(&RequestError::NotServing("it is shutting down".to_owned()));
+            shard.send(input()).await.map_err(stopping)?;
+        }
+        Ok(())
     }
 
     fn durability(&self) -> proto::DurabilityMode {
@@ -221,6 +311,33 @@ fn uuid_or_empty(id: Option<u128>) -> String {
 
 #[tonic::async_trait]
 impl admin_server::Admin for AdminService {
+    async fn hints(&self, _: Request<proto::HintsRequest>) -> Result<Response<proto::HintsResponse>, Status> {
+        let policy = self.parts.hints.lock().await.clone();
+        Ok(Response::new(self.hints_response(&policy).await?))
+    }
+
+    async fn change_hints(
+        &self,
+        request: Request<proto::ChangeHintsRequest>,
+    ) -> Result<Response<proto::HintsResponse>, Status> {
+        let change = request.into_inner();
+        // Held while the shards are told: all of them hear of the same changes in the same order.
+        let mut policy = self.parts.hints.lock().await;
+        let changed = self.changed(policy.clone(), &change)?;
+        let discarded = self.discarded(&change).await?;
+        let told = Arc::new(changed.clone());
+        self.tell(|| ShardInput::Hints(told.clone())).await?;
+        *policy = changed;
+        if !discarded.is_empty() {
+            tracing::warn!(nodes = ?discarded, "an operator discards the hints for these nodes");
+            self.tell(|| ShardInput::DiscardHints(discarded.clone())).await?;
+            // Asked after it, the shards answer once it is in the writer's queue; the next write comes behind it.
+            self.shards().await?;
+            self.forgotten(&discarded).await?;
+        }
+        Ok(Response::new(self.hints_response(&policy).await?))
+    }
+
     async fn status(&self, _: Request<proto::StatusRequest>) -> Result<Response<proto::StatusResponse>, Status> {
         let member = self.member().await?;
         let (storage, hints) = self.store_status().await?;

@@ -39,7 +39,7 @@ use model::local::prefix;
 use model::schema::Schema;
 use model::{Epoch, NodeId, Now, RequestError};
 use node::storage::{Storage, StorageError};
-use node::{Recovered, Shard, ShardConfig};
+use node::{HintPolicy, Recovered, Shard, ShardConfig};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -92,6 +92,8 @@ pub(crate) struct Parts {
     pub(crate) published: Arc<Published>,
     /// The ways to other nodes.
     pub(crate) peers: Arc<Peers>,
+    /// What the operator says of hints, as the shards were told last.
+    pub(crate) hints: tokio::sync::Mutex<HintPolicy>,
     /// The front desk.
     pub(crate) executor: Arc<Executor>,
     /// When the node started.
@@ -209,11 +211,15 @@ fn shard_config(config: &Config, own: NodeId, index: u16) -> ShardConfig {
         durability,
         requests_max,
         request_bytes_max,
-        hint_window: config.hint_window,
+        hints: hint_policy(config),
         tombstone_warn: config.tombstone_warn,
         tombstone_fail: config.tombstone_fail,
         ..defaults
     }
+}
+
+fn hint_policy(config: &Config) -> HintPolicy {
+    HintPolicy { window: config.hint_window, ..HintPolicy::default() }
 }
 
 /// Membership as the data directory and the settings have it.
@@ -283,8 +289,21 @@ impl Parts {
         ));
         let started = std::time::Instant::now();
         let receivers = Mutex::default();
-        let parts =
-            Parts { config, own, store, metrics, shards, member, published, peers, executor, started, receivers };
+        let hints = tokio::sync::Mutex::new(hint_policy(&config));
+        let parts = Parts {
+            config,
+            own,
+            store,
+            metrics,
+            shards,
+            member,
+            published,
+            peers,
+            hints,
+            executor,
+            started,
+            receivers,
+        };
         Ok((parts, Receivers { shards: shard_receivers, member: member_receiver }))
     }
 }

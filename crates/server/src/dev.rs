@@ -19,6 +19,8 @@ const MEMORY_MB: u64 = 256;
 pub struct DevOptions {
     /// How many nodes; 1 to [`NODES_MAX`].
     pub nodes: u8,
+    /// Over how many data centres, `dc1`, `dc2`, ..., they are spread in turns; 1 to `nodes`.
+    pub data_centers: u8,
     /// Where their data is kept; none for a folder that is removed at the end.
     pub data_dir: Option<PathBuf>,
     /// When a write is acknowledged.
@@ -42,6 +44,11 @@ fn configurations(options: &DevOptions, data_dir: &std::path::Path) -> Result<Ve
         let problem = crate::config::ConfigError { subject: "nodes".to_owned(), message };
         return Err(ServerError::Config(vec![problem]));
     }
+    if !(1..=options.nodes).contains(&options.data_centers) {
+        let message = format!("{} is not between 1 and the number of nodes", options.data_centers);
+        let problem = crate::config::ConfigError { subject: "data centres".to_owned(), message };
+        return Err(ServerError::Config(vec![problem]));
+    }
     let seeds: Vec<String> = (0..options.nodes.min(SEEDS_MAX)).map(address).collect();
     let memory = (MEMORY_MB / u64::from(options.nodes)).max(8);
     let config = |index: u8| {
@@ -49,6 +56,7 @@ fn configurations(options: &DevOptions, data_dir: &std::path::Path) -> Result<Ve
             listen_address: Some(address(index)),
             seeds: Some(seeds.clone()),
             data_dir: Some(data_dir.join(format!("node{}", index + 1))),
+            data_center: Some(format!("dc{}", index % options.data_centers + 1)),
             shards: Some(1),
             durability: Some(options.durability),
             block_cache_mb: Some(memory),

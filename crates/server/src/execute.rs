@@ -361,6 +361,7 @@ impl Executor {
                 Plan::Writes(writes.into_iter().map(request).collect())
             }
             Bound::Read(read) if query::system::is_system(&read.table().keyspace) => {
+                consistency.check_read()?;
                 Plan::Done(Answer::Data(self.read_virtual(&Arc::new(read), page_rows, paging_state.as_ref())?))
             }
             Bound::Read(read) => {
@@ -375,7 +376,7 @@ impl Executor {
             }
             Bound::Role(statement) => Plan::Role(statement, login),
             Bound::Explain(explain) => {
-                let stages = explained(&explain, &self.published.view.load(), consistency);
+                let stages = explained(&explain, self.own, &self.published.view.load(), consistency);
                 if explain.analyze {
                     let options = Options {
                         consistency,
@@ -454,7 +455,8 @@ impl Executor {
             return reply.send(Err(RequestError::Overloaded("compaction does not keep up with writes".to_owned())));
         }
         let shard = Shard::shard_of(request.token(), self.shards.len() as u16);
-        let input = ShardInput::Request { request, reply, trace };
+        let submitted = self.clock.now().monotonic;
+        let input = ShardInput::Request { request, reply, submitted, trace };
         let (error, input) = match self.shards[usize::from(shard)].try_send(input) {
             Ok(()) => return,
             Err(mpsc::error::TrySendError::Full(input)) => {

@@ -7,7 +7,8 @@ use crate::execute::{Answer, Executor, Options};
 use crate::trace::Trace;
 use bytes::Bytes;
 use membership::ClusterView;
-use model::{Consistency, RequestError, Token, TokenRange};
+use model::consistency::Requirement;
+use model::{Consistency, NodeId, RequestError, Token, TokenRange};
 use node::io::{ReadFigures, Response};
 use query::{Bound, BoundExplain, Measured, ReadSource, Stage};
 use std::sync::Arc;
@@ -118,10 +119,15 @@ impl Execution {
     }
 }
 
-/// The rows of EXPLAIN for a statement that is executed at `consistency`.
-pub(crate) fn explained(explain: &BoundExplain, view: &ClusterView, consistency: Consistency) -> Vec<Stage> {
+/// The rows of EXPLAIN for a statement that `node` executes at `consistency`.
+pub(crate) fn explained(
+    explain: &BoundExplain,
+    node: NodeId,
+    view: &ClusterView,
+    consistency: Consistency,
+) -> Vec<Stage> {
     let mut stages = explain.stages();
-    let places = Places { view, consistency };
+    let places = Places { node, view, consistency };
     match explain.statement.as_ref() {
         Bound::Read(read) if query::system::is_system(&read.table().keyspace) => {
             stages.push(Stage::new("replicas", "none: each node answers by itself"));
@@ -146,20 +152,33 @@ pub(crate) fn explained(explain: &BoundExplain, view: &ClusterView, consistency:
 }
 
 struct Places<'a> {
+    /// The coordinator.
+    node: NodeId,
     view: &'a ClusterView,
     consistency: Consistency,
 }
 
 impl Places<'_> {
     /// The replicas of a place, and how many of them must answer.
-    fn stage(&self, keyspace: &str, place: &str, nodes: &[model::NodeId]) -> Stage {
-        let factor = self.view.schema.keyspace(keyspace).map_or(1, |keyspace| keyspace.replication.factor());
-        let required = self.consistency.required(factor);
-        let address = |node: &model::NodeId| {
+    fn stage(&self, keyspace: &str, place: &str, nodes: &[NodeId]) -> Stage {
+        let local = self.view.data_center(self.node);
+        let keyspace = self.view.schema.keyspace(keyspace);
+        let requirement = keyspace.map(|keyspace| self.consistency.requirement(&keyspace.replication, local));
+        let address = |node: &NodeId| {
             let member = self.view.members.get(node);
             member.map_or_else(|| node.to_string(), |member| member.addresses.client.to_string())
         };
-        let detail = format!("{place}: {required} of {} must answer at {}", nodes.len(), self.consistency);
+        let within = |name: &str| nodes.iter().filter(|node| self.view.data_center(**node) == name).count();
+        let required = match requirement {
+            None => format!("1 of {}", nodes.len()),
+            Some(Requirement::OfAll(required)) => format!("{required} of {}", nodes.len()),
+            Some(Requirement::Within(name, required)) => format!("{required} of {} in {name}", within(name)),
+            Some(Requirement::Each(each)) => {
+                let each = each.iter().map(|(name, required)| format!("{required} of {} in {name}", within(name)));
+                each.collect::<Vec<_>>().join(" and ")
+            }
+        };
+        let detail = format!("{place}: {required} must answer at {}", self.consistency);
         Stage { replicas: Some(nodes.iter().map(address).collect()), ..Stage::new("replicas", detail) }
     }
 

@@ -9,18 +9,17 @@ use crate::shard_loop::Outcome;
 use crate::statements::{ResultShape, Statement, native_columns};
 use crate::trace::{Trace, Traced};
 use bytes::Bytes;
-use membership::ClusterView;
-use model::{Consistency, RequestError};
+use model::RequestError;
 use native::envelope::Extras;
 use native::event::ChangeType;
 use native::rows::Columns;
 use native::{
-    Batch, BatchKind, ConsistencyLevel, ErrorResponse, Execute, Prepare, Prepared, Query, QueryParameters, QueryResult,
-    Request, Response, Rows, RowsMetadata, SchemaChange, SchemaTarget, StatementText, Values, Version, WriteType,
+    Batch, BatchKind, ErrorResponse, Execute, Prepare, Prepared, Query, QueryParameters, QueryResult, Request,
+    Response, Rows, RowsMetadata, SchemaChange, SchemaTarget, StatementText, Values, Version, WriteType,
 };
 use node::io::{ReadFigures, Response as ShardResponse};
 use query::{Bound, BoundValue, ColumnSpec};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -95,24 +94,6 @@ pub(crate) struct Ready {
     pub(crate) whole: bool,
 }
 
-/// The level to work with. Those of one data centre are the ones of the whole cluster as long as that has only one.
-///
-/// # Errors
-/// `Invalid` for a level that the node does not have.
-fn consistency(level: ConsistencyLevel, view: &ClusterView) -> Result<Consistency, RequestError> {
-    let asked = Consistency::try_from(level);
-    if asked.is_ok() {
-        return asked;
-    }
-    let data_centers: BTreeSet<&str> = view.members.values().map(|member| member.data_center.as_str()).collect();
-    match level {
-        _ if data_centers.len() > 1 => asked,
-        ConsistencyLevel::LocalOne => Ok(Consistency::One),
-        ConsistencyLevel::LocalQuorum | ConsistencyLevel::EachQuorum => Ok(Consistency::Quorum),
-        _ => asked,
-    }
-}
-
 fn bound_value(value: native::BoundValue) -> BoundValue {
     match value {
         native::BoundValue::Value(bytes) => BoundValue::Value(bytes),
@@ -137,13 +118,13 @@ fn in_order(values: Values, parameters: &[ColumnSpec]) -> Result<Vec<BoundValue>
 }
 
 /// The options of a statement, and whether its whole result is wanted at once.
-fn options(parameters: &QueryParameters, view: &ClusterView, login: &Login) -> Result<(Options, bool), RequestError> {
+fn options(parameters: &QueryParameters, login: &Login) -> Result<(Options, bool), RequestError> {
     if parameters.now_in_seconds.is_some() {
         return Err(RequestError::Invalid("now_in_seconds of a request is not supported".to_owned()));
     }
     let page = parameters.page_size.and_then(|rows| u32::try_from(rows).ok()).filter(|rows| *rows > 0);
     let options = Options {
-        consistency: consistency(parameters.consistency, view)?,
+        consistency: parameters.consistency,
         timestamp: parameters.timestamp,
         timeout: None,
         page_rows: page.unwrap_or(u32::MAX),
@@ -155,13 +136,12 @@ fn options(parameters: &QueryParameters, view: &ClusterView, login: &Login) -> R
 
 fn ready(
     executor: &Executor,
-    view: &ClusterView,
     statement: &Statement,
     parameters: QueryParameters,
     login: &Login,
     mut form: Form,
 ) -> Result<Ready, RequestError> {
-    let (options, whole) = options(&parameters, view, login)?;
+    let (options, whole) = options(&parameters, login)?;
     let values = in_order(parameters.values, statement.prepared.parameters())?;
     if !statement.shape.columns.is_empty() {
         form.shape = Some(statement.shape.clone());
@@ -189,7 +169,7 @@ pub(crate) fn query(
     let keyspace = parameters.keyspace.as_deref().or(keyspace);
     let statement = executor.statements.prepare(&text, keyspace, &view)?;
     let form = Form { omit: parameters.skip_metadata, ..Form::default() };
-    ready(executor, &view, &statement, parameters, login, form)
+    ready(executor, &statement, parameters, login, form)
 }
 
 /// EXECUTE.
@@ -203,7 +183,7 @@ pub(crate) fn execute(executor: &Executor, execute: Execute, login: &Login) -> R
     // A client of version 4 that leaves out the columns knows them from PREPARE, and cannot be told of others.
     let changed = result_metadata_id.is_some_and(|known| known != statement.shape.metadata_id);
     let form = Form { omit: parameters.skip_metadata && !changed, changed, ..Form::default() };
-    ready(executor, &view, &statement, parameters, login, form)
+    ready(executor, &statement, parameters, login, form)
 }
 
 /// PREPARE. `keyspace` is the connection's.
@@ -260,7 +240,7 @@ pub(crate) fn batch(
         };
         bound.push(executor.bind(&statement, &in_order(values, statement.prepared.parameters())?)?);
     }
-    let (options, _) = options(&parameters, &view, login)?;
+    let (options, _) = options(&parameters, login)?;
     let Planned { plan, warnings } = executor.plan_bound(Bound::batch(bound, is_logged)?, options)?;
     Ok(Ready { plan, form: Form { warnings, write_type: Some(write_type), ..Form::default() }, whole: true })
 }

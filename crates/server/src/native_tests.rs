@@ -4,12 +4,13 @@ use crate::boot::tests::config;
 use crate::boot::{Node, StartOptions};
 use crate::config::Config;
 use bytes::Bytes;
+use model::Consistency;
 use native::event::ChangeType;
 use native::rows::Columns;
 use native::{
-    Answer, Batch, BatchKind, BatchStatement, BoundValue, Compression, ConsistencyLevel, Event, EventType, Execute,
-    Failure, Inbound, Message, Outbound, Prepare, Prepared, Query, QueryParameters, QueryResult, Request, Response,
-    Rows, SchemaTarget, Startup, StatementText, Values, Version,
+    Answer, Batch, BatchKind, BatchStatement, BoundValue, Compression, Event, EventType, Execute, Failure, Inbound,
+    Message, Outbound, Prepare, Prepared, Query, QueryParameters, QueryResult, Request, Response, Rows, SchemaTarget,
+    Startup, StatementText, Values, Version,
 };
 use std::collections::BTreeSet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -92,7 +93,7 @@ impl Client {
 }
 
 fn parameters(values: Vec<BoundValue>) -> QueryParameters {
-    let mut parameters = QueryParameters::at(ConsistencyLevel::LocalQuorum);
+    let mut parameters = QueryParameters::at(Consistency::LocalQuorum);
     parameters.values = Values::Positional(values);
     parameters
 }
@@ -221,7 +222,7 @@ async fn failures_have_the_codes_that_drivers_act_on() {
         Request::Execute(Execute { id: id.clone(), result_metadata_id: None, parameters: parameters(vec![]) });
     assert_eq!(failure(unknown).await, Failure::Unprepared { id });
     let mut serial = parameters(Vec::new());
-    serial.consistency = ConsistencyLevel::Serial;
+    serial.consistency = Consistency::Serial;
     let text = "SELECT * FROM k.t WHERE a = 1".to_owned();
     assert_eq!(failure(Request::Query(Query { text, parameters: serial })).await, Failure::Invalid);
     assert_eq!(failure(query("DROP TABLE system.local")).await, Failure::Unauthorized);
@@ -246,9 +247,8 @@ async fn answers_carry_warnings_about_what_hurts_later() {
     let mut client = Client::connect(&config, Version::V4, None).await;
     client.run(KEYSPACE).await;
     let mut warnings = async |text: &str| client.ask(query(text)).await.extras.warnings;
-    let kept = "CREATE TABLE k.t (a int, b int, PRIMARY KEY (a, b)) WITH read_repair = 'NONE'";
-    let expected = "The option 'read_repair' is kept, but has no effect: a read repairs what it finds to differ before \
-                    it answers";
+    let kept = "CREATE TABLE k.t (a int, b int, PRIMARY KEY (a, b)) WITH incremental_backups = false";
+    let expected = "The option 'incremental_backups' is kept, but has no effect: no node makes incremental backups";
     assert_eq!(warnings(kept).await, [expected]);
     let scan = "SELECT count(*) FROM k.t";
     assert_eq!(warnings(scan).await, ["Aggregation query used without partition key"]);

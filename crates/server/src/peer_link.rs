@@ -49,7 +49,13 @@ pub(crate) enum Outgoing {
 impl Outgoing {
     fn bytes(&self) -> usize {
         match self {
-            Outgoing::Node(Envelope { message: Message::Write { mutation, .. }, .. }) => mutation.bytes(),
+            Outgoing::Node(Envelope {
+                message:
+                    Message::Write { mutation, .. }
+                    | Message::Forward { mutation, .. }
+                    | Message::Forwarded { mutation, .. },
+                ..
+            }) => mutation.bytes(),
             Outgoing::Node(Envelope { message: Message::Data { data, .. }, .. }) => {
                 data.rows.iter().map(|(clustering, row)| clustering.len() + row.len() + 8).sum()
             }

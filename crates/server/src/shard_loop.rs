@@ -19,7 +19,7 @@ use membership::ClusterView;
 use model::{NodeId, ReadCommand, RequestError};
 use node::io::{Effect, Envelope, Input, OpId, Request, RequestId, Response, StorageRequest, Stored};
 use node::storage::{StorageError, Write};
-use node::{Shard, ShardStatus};
+use node::{HintPolicy, Shard, ShardStatus};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use storage::Store;
@@ -38,6 +38,8 @@ pub(crate) enum ShardInput {
         request: Request,
         /// Where the answer goes.
         reply: ReplyTo,
+        /// When it was put in the inbox: its timeout counts from then.
+        submitted: model::Instant,
         /// Where what is done for it is noted, if its client asked for that.
         trace: Option<Arc<Trace>>,
     },
@@ -56,6 +58,10 @@ pub(crate) enum ShardInput {
     Alive(Arc<BTreeSet<NodeId>>),
     /// Nothing reaches this node.
     Unreachable(NodeId),
+    /// What the operator says of hints.
+    Hints(Arc<HintPolicy>),
+    /// The operator wants the hints for these nodes gone.
+    DiscardHints(Vec<NodeId>),
     /// Somebody wants to know how the shard is.
     Status(oneshot::Sender<ShardStatus>),
 }
@@ -208,7 +214,13 @@ impl ShardLoop {
 
     fn on_input(&mut self, now: model::Now, input: ShardInput, scratch: &mut Scratch) {
         let input = match input {
-            ShardInput::Request { request, reply, trace } => {
+            ShardInput::Request { request, reply, submitted, trace } => {
+                // Nobody waits for what would be done now: doing it would make those behind it late too.
+                let Some(request) = request.after(now.monotonic - submitted) else {
+                    self.metrics.requests_overloaded.add(1);
+                    let message = "the request waited for longer than its timeout, and nothing was done".to_owned();
+                    return reply.send(Err(RequestError::Overloaded(message)));
+                };
                 let id = scratch.pending.insert(reply);
                 if let Some(trace) = trace {
                     scratch.observer.begin(id, trace);
@@ -228,6 +240,8 @@ impl ShardLoop {
             }
             ShardInput::Alive(alive) => Input::Alive(alive),
             ShardInput::Unreachable(node) => Input::Unreachable(node),
+            ShardInput::Hints(policy) => Input::Hints(policy),
+            ShardInput::DiscardHints(targets) => Input::DiscardHints(targets),
             ShardInput::Status(reply) => {
                 let _ = reply.send(self.shard.status());
                 return;

@@ -284,7 +284,12 @@ impl Observer {
                 Message::Refused { op, reason } => {
                     self.answered(*op, |trace| format!("{}: {reason:?}", said(trace, *from, "refused")))
                 }
-                Message::Write { .. } | Message::Read { .. } | Message::Scan { .. } | Message::LookUp { .. } => None,
+                Message::Write { .. }
+                | Message::Forward { .. }
+                | Message::Forwarded { .. }
+                | Message::Read { .. }
+                | Message::Scan { .. }
+                | Message::LookUp { .. } => None,
             },
             Input::Stored(stored) => match stored {
                 Stored::Synced { up_to } => {
@@ -303,7 +308,12 @@ impl Observer {
                 Stored::Failed { op, error } => self.done(*op, || format!("Storage failed: {error}")),
                 Stored::Applied { .. } | Stored::Hints { .. } => None,
             },
-            Input::View(_) | Input::Alive(_) | Input::Unreachable(_) | Input::Wake => None,
+            Input::View(_)
+            | Input::Alive(_)
+            | Input::Hints(_)
+            | Input::DiscardHints(_)
+            | Input::Unreachable(_)
+            | Input::Wake => None,
         }
     }
 
@@ -323,6 +333,7 @@ impl Observer {
             Effect::Send { to, envelope } => {
                 let (op, what) = match &envelope.message {
                     Message::Write { op, .. } => (*op, "Sending the write"),
+                    Message::Forward { op, .. } => (*op, "Sending the write, to be passed on in its data centre,"),
                     Message::Read { op, digest: false, .. } => (*op, "Sending the read"),
                     Message::Read { op, digest: true, .. } => (*op, "Sending the read of a digest"),
                     Message::Scan { op, .. } => (*op, "Sending the scan"),

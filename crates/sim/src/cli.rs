@@ -77,6 +77,9 @@ pub fn planted(name: &str) -> Result<Planted, String> {
 pub fn planted_name(bug: Planted) -> &'static str {
     match bug {
         Planted::QuorumMinusOne => "quorum-minus-one",
+        Planted::LocalCountsRemote => "local-counts-remote",
+        Planted::EachCountsTogether => "each-counts-together",
+        Planted::ForwarderCountsForAll => "forwarder-counts-for-all",
         Planted::HintDropped => "hint-dropped",
         Planted::ReadRepairSkipped => "read-repair-skipped",
         Planted::AcknowledgeBeforeSync => "acknowledge-before-sync",

@@ -15,7 +15,7 @@ use node::Durability;
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultKind {
-    /// The machines fall into two groups that cannot talk.
+    /// The machines fall into two groups that cannot talk; with several data centres often one of them and the others.
     Partition,
     /// One machine is cut off from all others.
     Isolate,
@@ -129,6 +129,8 @@ pub type Later = (u64, FaultStep);
 pub struct FaultPlan {
     rng: Rng,
     machines: usize,
+    /// Over which the machines are spread in turns.
+    pub data_centers: usize,
     /// The kinds that this run sees.
     pub kinds: Vec<FaultKind>,
     /// How the network behaves between faults.
@@ -167,14 +169,15 @@ impl FaultPlan {
         };
         let interval = chosen(&mut rng, &[200_000, 500_000, 1_000_000, 2_000_000]);
         let lasting = chosen(&mut rng, &[100_000, 500_000, 1_500_000, 4_000_000]);
-        FaultPlan { rng, machines, kinds, network, interval, lasting, injected: 0 }
+        FaultPlan { rng, machines, data_centers: 1, kinds, network, interval, lasting, injected: 0 }
     }
 
     /// No faults, on a calm network.
     #[must_use]
     pub fn none(machines: usize) -> FaultPlan {
         let (rng, network) = (Rng::new(0), NetworkProfile::calm());
-        FaultPlan { rng, machines, kinds: Vec::new(), network, interval: 1_000_000, lasting: 1_000_000, injected: 0 }
+        let (kinds, interval, lasting) = (Vec::new(), 1_000_000, 1_000_000);
+        FaultPlan { rng, machines, data_centers: 1, kinds, network, interval, lasting, injected: 0 }
     }
 
     /// Microseconds until the next fault; `None` when there is none.
@@ -257,8 +260,13 @@ impl FaultPlan {
 
     fn partition(&mut self, lasting: u64) -> Vec<Later> {
         let mut machines: Vec<usize> = (0..self.machines).collect();
-        self.rng.shuffle(&mut machines);
-        machines.truncate(self.rng.between(1, (self.machines as u64 / 2).max(1)) as usize);
+        if self.data_centers > 1 && self.rng.chance(500) {
+            let cut_off = self.rng.index(self.data_centers);
+            machines.retain(|machine| machine % self.data_centers == cut_off);
+        } else {
+            self.rng.shuffle(&mut machines);
+            machines.truncate(self.rng.between(1, (self.machines as u64 / 2).max(1)) as usize);
+        }
         let mut links = self.links_of(&machines);
         if self.rng.chance(300) {
             // One direction only.

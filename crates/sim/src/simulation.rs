@@ -19,6 +19,7 @@ use crate::clock::TrueTime;
 use crate::fault::{FaultPlan, FaultStep};
 use crate::oracle::acknowledged::Acknowledged;
 use crate::oracle::book::{Action, Book, Column, Outcome, ROWS, Register};
+use crate::oracle::coverage::Replicas;
 use crate::oracle::dropped::Dropped;
 use crate::oracle::metadata::{Effective, Metadata};
 use crate::oracle::monotonic::Monotonic;
@@ -192,9 +193,11 @@ impl Simulation {
         let mut rng = Rng::new(options.seed);
         let machines = options.machines.unwrap_or_else(|| [1, 2, 3, 3, 3, 3, 4, 5, 7][rng.index(9)]);
         let replicas = [1, 2, 3, 3, 3, 3, 3, 5][rng.index(8)].min(machines);
-        let build = draw_build(&mut rng, machines, options.planted);
-        let plan = FaultPlan::draw(rng.fork(), machines, build.durability);
-        let mix = Mix::draw(&mut rng, replicas);
+        let (data_centers, replicas) = draw_data_centers(options.seed, machines, replicas);
+        let build = Build { data_centers, ..draw_build(&mut rng, machines, options.planted) };
+        let mut plan = FaultPlan::draw(rng.fork(), machines, build.durability);
+        plan.data_centers = data_centers;
+        let mix = Mix::draw(&mut rng, replicas.clone());
         let world = World::new(build, plan.network.clone(), rng.next_u64(), options.full);
         Simulation {
             world,
@@ -202,7 +205,7 @@ impl Simulation {
             workload: Workload::new(mix, rng.fork()),
             flights: BTreeMap::new(),
             book: Book::default(),
-            acknowledged: Acknowledged::new(replicas),
+            acknowledged: Acknowledged::new(replicas.clone()),
             monotonic: Monotonic::new(replicas),
             dropped: Dropped::new(machines),
             metadata: Metadata::new(machines, KEYSPACE),
@@ -368,11 +371,7 @@ impl Simulation {
     }
 
     fn create_schema(&mut self) -> Result<(), Failure> {
-        let replicas = self.workload.mix.replicas;
-        let keyspace = format!(
-            "CREATE KEYSPACE IF NOT EXISTS {KEYSPACE} WITH replication = \
-             {{'class': 'SimpleStrategy', 'replication_factor': {replicas}}}"
-        );
+        let keyspace = self.world.build().create_keyspace(KEYSPACE, &self.workload.mix.replicas.0);
         let statements = [keyspace].into_iter().chain(TABLES.iter().map(|name| create_table(name, true)));
         let changes = statements.enumerate().map(|(index, statement)| {
             // Far apart, as random ids are: a truncated table takes the next one.
@@ -507,7 +506,7 @@ impl Simulation {
 
     fn place(&self, machine: usize) -> Place {
         let (incarnation, time) = (self.world.incarnation(machine), self.world.time());
-        Place { machine, incarnation, behind: false, time }
+        Place { machine, data_center: self.world.build().data_center(machine), incarnation, behind: false, time }
     }
 
     /// The node that is furthest behind, if one is.
@@ -624,8 +623,8 @@ impl Simulation {
             };
             let (first, last) =
                 (register(partitions().min(), 0, Column::Row), register(partitions().max(), ROWS, Column::W));
-            let acknowledged = self.acknowledged.snapshot(first, last, read.replicas);
-            read.floors = (acknowledged, self.monotonic.snapshot(first, last, read.replicas));
+            let acknowledged = self.acknowledged.snapshot(first, last, &read.coverage);
+            read.floors = (acknowledged, self.monotonic.snapshot(first, last, &read.coverage));
         }
         match self.world.request(machine, request) {
             Some(id) => drop(self.flights.insert(id, (client, flight))),
@@ -656,7 +655,7 @@ impl Simulation {
                 self.book.end(attempt, Outcome::Acknowledged(time))?;
                 self.acknowledged.acknowledge(&self.book, attempt);
                 let entry = self.book.attempt(attempt);
-                self.dropped.check(entry.table, entry.started, entry.required, "a write")
+                self.dropped.check(entry.table, entry.started, entry.coverage.total, "a write")
             }
             (Flight::Write(attempt), Err(error)) => {
                 self.rest(client);
@@ -686,13 +685,17 @@ impl Simulation {
         let time = self.world.time();
         let (seen, rest) = seen(&flight, rows, paging_state.is_some())?;
         self.acknowledged.check(&self.book, &flight.floors.0, &seen, time)?;
-        self.monotonic.check(&self.book, &flight.floors.1, &seen, flight.replicas, time)?;
-        self.dropped.check(flight.table, flight.started, flight.replicas, "a read")?;
+        self.monotonic.check(&self.book, &flight.floors.1, &seen, &flight.coverage, time)?;
+        self.dropped.check(flight.table, flight.started, flight.coverage.total, "a read")?;
         flight.rows = rest;
         flight.limit = flight.limit.map(|limit| limit - rows.len());
         match paging_state {
             Some(state) if flight.limit != Some(0) => {
-                let machine = self.workload.choose_machine(self.world.build().machines);
+                let build = self.world.build();
+                let machine = self.workload.choose_machine(build.machines);
+                // Levels of one data centre go on where they began.
+                let local = machine - build.data_center(machine) + flight.data_center;
+                let machine = if local < build.machines { local } else { flight.data_center };
                 let sending = self.workload.page(flight, Some(state));
                 self.send(client, machine, Some(sending));
             }
@@ -733,11 +736,25 @@ impl Simulation {
     }
 }
 
+/// Draws over how many data centres the machines of a run are spread, and the replicas in each. From a generator of
+/// its own: the other draws of a seed do not depend on it.
+fn draw_data_centers(seed: u64, machines: usize, replicas: usize) -> (usize, Replicas) {
+    let mut rng = Rng::new(seed ^ 0xda7a_ce47_e25e_u64);
+    if machines < 2 || machines > CROWD || !rng.chance(450) {
+        return (1, Replicas(vec![replicas]));
+    }
+    let data_centers = if machines >= 5 && rng.chance(250) { 3 } else { 2 };
+    let within = |data_center| (data_center..machines).step_by(data_centers).count();
+    let mut each = |data_center| [1, 2, 3, 3][rng.index(4)].min(within(data_center));
+    (data_centers, Replicas((0..data_centers).map(&mut each).collect()))
+}
+
 /// Draws how the machines of a run are built.
 fn draw_build(rng: &mut Rng, machines: usize, planted: Option<Planted>) -> Build {
     let mut chosen = |choices: &[u64]| choices[rng.index(choices.len())];
     Build {
         machines,
+        data_centers: 1,
         seeds: machines.min(3),
         shards_max: chosen(&[1, 1, 2, 4]) as u16,
         tokens: chosen(&[1, 4, 16]) as u32,

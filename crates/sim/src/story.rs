@@ -45,7 +45,8 @@ impl Story {
         Story::build(Build::plain(machines))
     }
 
-    /// A healthy cluster built like this, all joined, with the keyspace `k` of up to three replicas.
+    /// A healthy cluster built like this, all joined, with the keyspace `k` of up to three replicas in each data
+    /// centre.
     ///
     /// # Panics
     /// When it does not come up.
@@ -57,11 +58,10 @@ impl Story {
         story.until("all have joined", |world| {
             (0..machines).all(|machine| world.view(machine).is_some_and(|view| view.members.len() == machines))
         });
-        let replicas = machines.min(3);
-        let keyspace = format!(
-            "CREATE KEYSPACE {KEYSPACE} WITH replication = \
-             {{'class': 'SimpleStrategy', 'replication_factor': {replicas}}}"
-        );
+        let build = story.world.build();
+        let within = |data_center| (0..machines).filter(|machine| build.data_center(*machine) == data_center).count();
+        let replicas: Vec<usize> = (0..build.data_centers).map(|data_center| within(data_center).min(3)).collect();
+        let keyspace = build.create_keyspace(KEYSPACE, &replicas);
         story.change(0, &keyspace).expect("the keyspace can be created");
         story
     }

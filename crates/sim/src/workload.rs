@@ -12,6 +12,7 @@
 use crate::clock::TrueTime;
 use crate::oracle::Violation;
 use crate::oracle::book::{Action, Attempt, AttemptId, Book, Column, Outcome, ROWS, Register};
+use crate::oracle::coverage::{Coverage, Replicas};
 use crate::oracle::floors::{Seen, Snapshot};
 use bytes::Bytes;
 use model::schema::{Index, IndexedPart, Schema, SchemaChange};
@@ -41,7 +42,7 @@ pub struct Mix {
     /// Partition keys `0..partitions`.
     pub partitions: i32,
     /// Replicas of each partition.
-    pub replicas: usize,
+    pub replicas: Replicas,
     /// Mean pause between two requests of a client in microseconds.
     pub think: u64,
     /// How long requests may take.
@@ -63,7 +64,7 @@ pub struct Mix {
 impl Mix {
     /// Draws the clients of a run.
     #[must_use]
-    pub fn draw(rng: &mut Rng, replicas: usize) -> Mix {
+    pub fn draw(rng: &mut Rng, replicas: Replicas) -> Mix {
         let mut chosen = |choices: &[u64]| choices[rng.index(choices.len())];
         Mix {
             clients: chosen(&[4, 10, 20]) as usize,
@@ -121,8 +122,10 @@ pub struct ReadFlight {
     pub read: Arc<BoundRead>,
     /// At this level.
     pub consistency: Consistency,
+    /// The data centre of the nodes that it asks.
+    pub data_center: usize,
     /// Replicas that agree on the answer.
-    pub replicas: usize,
+    pub coverage: Coverage,
     /// The table.
     pub table: TableId,
     /// Rows that it asks for, by partition key and clustering key, in the order of the answer, without those that
@@ -215,19 +218,27 @@ impl Workload {
         if self.rng.chance(self.mix.reads) {
             let partition = (!self.rng.chance(self.mix.scans)).then_some(partition);
             let read = self.read(client, table, partition, schema)?;
-            return Some(self.send_read(read, consistency, place.time));
+            return Some(self.send_read(read, consistency, place.data_center, place.time));
         }
+        // Nothing can be read at ANY.
+        let any = self.mix.replicas.0.len() > 1 && self.rng.chance(50);
+        let consistency = if any { Consistency::Any } else { consistency };
         let action = self.action();
         self.write(client, schema, book, place, &Writing { table, partition, action, consistency })
     }
 
     fn consistency(&mut self) -> Consistency {
+        let several = self.mix.replicas.0.len() > 1;
         if self.rng.chance(self.mix.quorum) {
-            return Consistency::Quorum;
+            let quorums = [Consistency::Quorum, Consistency::LocalQuorum, Consistency::EachQuorum];
+            return if several { quorums[self.rng.index(quorums.len())] } else { Consistency::Quorum };
         }
         let mut levels = vec![Consistency::One, Consistency::All];
-        if self.mix.replicas >= 2 {
+        if self.mix.replicas.total() >= 2 {
             levels.push(Consistency::Two);
+        }
+        if several {
+            levels.push(Consistency::LocalOne);
         }
         levels[self.rng.index(levels.len())]
     }
@@ -281,12 +292,12 @@ impl Workload {
             Ok(Bound::Write(write)) => write,
             other => unreachable!("a write is bound to a write, not {other:?}"),
         };
-        let required = writing.consistency.required(self.mix.replicas);
+        let coverage = self.mix.replicas.coverage(writing.consistency, place.data_center);
         let id = book.enter(Attempt {
             table: bound.table().id,
             partition: writing.partition,
             action: writing.action,
-            required,
+            coverage,
             machine: place.machine,
             incarnation: place.incarnation,
             started: place.time,
@@ -424,14 +435,15 @@ impl Workload {
         let partitions = partition.map_or_else(|| in_scan_order(self.mix.partitions), |partition| vec![partition]);
         let rows = partitions.into_iter().flat_map(|partition| (0..ROWS).map(move |row| (partition, row)));
         let reading = Reading { read: Arc::new(read), rows: rows.collect(), limit: None };
-        Some(self.send_read(reading, Consistency::All, time))
+        Some(self.send_read(reading, Consistency::All, 0, time))
     }
 
-    fn send_read(&mut self, reading: Reading, consistency: Consistency, time: TrueTime) -> Sending {
+    fn send_read(&mut self, reading: Reading, consistency: Consistency, data_center: usize, time: TrueTime) -> Sending {
         let Reading { read, rows, limit } = reading;
         let flight = ReadFlight {
             consistency,
-            replicas: consistency.required(self.mix.replicas),
+            data_center,
+            coverage: self.mix.replicas.coverage(consistency, data_center),
             table: read.table().id,
             rows,
             limit,
@@ -478,6 +490,8 @@ impl Workload {
 pub struct Place {
     /// The machine that it asks.
     pub machine: usize,
+    /// The data centre of that.
+    pub data_center: usize,
     /// The process there.
     pub incarnation: u64,
     /// True when it is behind others: then the tables that come and go are of interest.
@@ -615,7 +629,8 @@ mod tests {
         ReadFlight {
             read: Arc::new(read),
             consistency: Consistency::One,
-            replicas: 1,
+            data_center: 0,
+            coverage: Replicas(vec![1]).coverage(Consistency::One, 0),
             table: TableId(1),
             rows: rows.iter().map(|row| (1, *row)).collect(),
             limit,

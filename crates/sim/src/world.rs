@@ -33,6 +33,8 @@ use std::sync::Arc;
 pub struct Build {
     /// Machines.
     pub machines: usize,
+    /// Data centres, over which the machines are spread in turns.
+    pub data_centers: usize,
     /// Machines that are listed as seeds: the first ones.
     pub seeds: usize,
     /// Most shards of a node; each node draws its own number.
@@ -66,11 +68,38 @@ pub struct Build {
 }
 
 impl Build {
+    /// The data centre of a machine.
+    #[must_use]
+    pub fn data_center(&self, machine: usize) -> usize {
+        machine % self.data_centers
+    }
+
+    /// The name of a data centre.
+    #[must_use]
+    pub fn data_center_name(data_center: usize) -> String {
+        format!("dc{}", data_center + 1)
+    }
+
+    /// The CQL that creates `keyspace` with so many replicas in each data centre.
+    #[must_use]
+    pub fn create_keyspace(&self, keyspace: &str, replicas: &[usize]) -> String {
+        let replication = match replicas {
+            [replicas] => format!("'class': 'SimpleStrategy', 'replication_factor': {replicas}"),
+            each => {
+                each.iter().enumerate().fold("'class': 'NetworkTopologyStrategy'".to_owned(), |text, (n, replicas)| {
+                    format!("{text}, '{}': {replicas}", Build::data_center_name(n))
+                })
+            }
+        };
+        format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {{{replication}}}")
+    }
+
     /// Machines without any oddity: exact clocks, prompt wake-ups.
     #[must_use]
     pub fn plain(machines: usize) -> Build {
         Build {
             machines,
+            data_centers: 1,
             seeds: machines.min(3),
             shards_max: 1,
             tokens: 4,

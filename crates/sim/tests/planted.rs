@@ -28,6 +28,21 @@ fn a_quorum_that_is_one_short_is_caught() {
 }
 
 #[test]
+fn a_local_level_that_counts_other_data_centers_is_caught() {
+    is_caught(Planted::LocalCountsRemote);
+}
+
+#[test]
+fn an_each_quorum_that_counts_data_centers_together_is_caught() {
+    is_caught(Planted::EachCountsTogether);
+}
+
+#[test]
+fn a_forwarding_replica_that_counts_for_all_is_caught() {
+    is_caught(Planted::ForwarderCountsForAll);
+}
+
+#[test]
 fn a_hint_that_is_dropped_is_caught() {
     is_caught(Planted::HintDropped);
 }

@@ -106,6 +106,63 @@ fn a_target_that_takes_on_little_at_a_time_gets_all_its_hints() {
     no_hints_wait(&mut story);
 }
 
+/// Six nodes, the even ones in one data centre and the odd ones in the other, with table `t` on all of them.
+fn two_data_centers() -> Story {
+    let mut story = Story::build(Build { data_centers: 2, ..Build::plain(6) });
+    story.create_table("t");
+    story
+}
+
+#[test]
+fn data_centers_that_are_cut_off_from_each_other_serve_themselves_and_agree_afterwards() {
+    let mut story = two_data_centers();
+    let across = |from: usize| (0..6).filter(move |to| (from + to) % 2 == 1).map(move |to| (from, to));
+    let links: Vec<(usize, usize)> = (0..6).flat_map(across).collect();
+    story.execute(0, &insert("both"), Consistency::EachQuorum).unwrap();
+    story.fault(FaultStep::Block(links.clone()));
+    for (machine, value) in [(0, "even"), (1, "odd")] {
+        story.execute(machine, &insert(value), Consistency::LocalQuorum).unwrap();
+        assert_eq!(story.values(machine + 2, SELECT, Consistency::LocalQuorum).unwrap(), [value]);
+        assert!(story.execute(machine, &insert("neither"), Consistency::EachQuorum).is_err());
+        assert!(story.values(machine, SELECT, Consistency::Quorum).is_err(), "three of six are no quorum");
+        story.execute(machine, &insert(value), Consistency::LocalQuorum).unwrap();
+    }
+    story.fault(FaultStep::Open(links));
+    story.until("all hints are delivered", |world| (0..6).all(|machine| world.disk(machine).hints_waiting() == 0));
+    story.pass(2_000);
+    // The later one, wherever it is read.
+    for machine in 0..6 {
+        assert_eq!(story.values(machine, SELECT, Consistency::LocalOne).unwrap(), ["odd"], "on node {machine}");
+    }
+}
+
+#[test]
+fn a_replica_that_dies_before_it_forwards_costs_no_write() {
+    let mut story = two_data_centers();
+    // Of each five writes one or two are sent to it to be passed on.
+    story.kill(3);
+    for number in 0..10 {
+        story.execute(0, &insert(&number.to_string()), Consistency::EachQuorum).unwrap();
+    }
+    assert_eq!(story.values(1, SELECT, Consistency::LocalQuorum).unwrap(), ["9"]);
+}
+
+#[test]
+fn what_any_has_acknowledged_arrives_with_its_hints_though_its_coordinator_lost_power() {
+    let mut story = three_nodes();
+    story.kill(1);
+    story.kill(2);
+    story.execute(0, &insert("kept"), Consistency::Any).unwrap();
+    story.until("the hints are kept", |world| world.disk(0).hints_waiting() == 2 && world.disk(0).unsynced() == 0);
+    story.fault(FaultStep::Crash { machine: 0, power_loss: true });
+    (0..3).for_each(|machine| story.start(machine));
+    no_hints_wait(&mut story);
+    story.pass(2_000);
+    for machine in 0..3 {
+        assert_eq!(story.values(machine, SELECT, Consistency::One).unwrap(), ["kept"], "on node {machine}");
+    }
+}
+
 #[test]
 fn what_was_acknowledged_survives_a_blackout() {
     let mut story = three_nodes();

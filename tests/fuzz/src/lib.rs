@@ -306,7 +306,7 @@ fn native_connection(data: &[u8]) {
 fn native_seeds() -> Vec<Vec<u8>> {
     let startup =
         native::Request::Startup(native::Startup { options: [("CQL_VERSION".to_owned(), "3.0.0".to_owned())].into() });
-    let parameters = native::QueryParameters::at(native::ConsistencyLevel::One);
+    let parameters = native::QueryParameters::at(model::Consistency::One);
     let query = native::Request::Query(native::Query { text: "SELECT * FROM system.local".to_owned(), parameters });
     let messages = [startup, native::Request::Options, query].map(|request| native::Message {
         stream: 1,

@@ -27,13 +27,15 @@ use model::limits::MUTATION_BYTES_MAX;
 use model::row::summarize;
 use model::scan::{PositionWithin, ScanPosition};
 use model::schema::Table;
+use model::speculation::SpeculativeRetry;
 use model::{
     Consistency, IndexCommand, IndexData, IndexedRow, Instant, Mutation, NodeId, PartitionKey, ReadCommand, ReadData,
     Record, RecordKey, RequestError, ScanCommand, ScanData, Token, TokenRange,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::quorum::Tracker;
+use super::quorum::{Quorum, Tracker};
 use super::reconcile::{AgreedPartition, Asked, is_well_formed, is_well_formed_scan, reconcile, reconcile_scan};
 use super::select::PieceId;
 use crate::config::ShardConfig;
@@ -116,6 +118,8 @@ struct Contact {
     /// True when it was asked for the digest only.
     digest: bool,
     answer: Answer,
+    /// When it was asked.
+    asked_at: Instant,
     /// True once a spare replica was asked as well.
     replaced: bool,
 }
@@ -189,9 +193,12 @@ pub(crate) struct Round {
     pub(crate) piece: PieceId,
     pub(crate) table: Arc<Table>,
     pub(crate) consistency: Consistency,
-    required: usize,
+    /// Who must answer.
+    quorum: Quorum,
     /// The id of the messages of this phase: answers to an earlier one do not find the round.
     pub(crate) op: OpId,
+    /// When it began to ask.
+    pub(crate) begun_at: Option<Instant>,
     pub(crate) deadline: Instant,
     /// When a spare replica or another try is due.
     pub(crate) attempt_at: Option<Instant>,
@@ -299,8 +306,9 @@ impl Round {
         Round {
             piece,
             consistency,
-            required: 0,
+            quorum: Quorum::default(),
             op,
+            begun_at: None,
             deadline,
             attempt_at: None,
             timer: deadline,
@@ -362,19 +370,27 @@ impl Round {
         matches!(self.phase, Phase::Repair { .. })
     }
 
-    /// Begins, or begins again, with live replicas in the order of preference, at least `required` of them.
-    pub(crate) fn begin(&mut self, mut candidates: Vec<NodeId>, required: usize) -> Vec<Ask> {
-        assert!(candidates.len() >= required && required > 0, "R1: a round has replicas enough");
-        self.required = required;
+    /// Begins at `now`, or begins again, with the live ones of the replicas that count, in the order of preference.
+    pub(crate) fn begin(&mut self, candidates: Vec<NodeId>, quorum: Quorum, now: Instant) -> Vec<Ask> {
+        assert!(quorum.required() > 0 && quorum.is_met(|node| candidates.contains(&node)), "R1: enough replicas");
         let is_range = self.question.is_of_range();
         self.phase = if is_range { Phase::Full } else { Phase::Digests };
-        self.spares = candidates.split_off(required);
-        self.spares.reverse();
+        let (asked, mut spares) = quorum.pick(candidates);
+        spares.reverse();
+        (self.quorum, self.spares) = (quorum, spares);
         self.contacts.clear();
-        for (index, node) in candidates.into_iter().enumerate() {
+        for (index, node) in asked.into_iter().enumerate() {
             let digest = index > 0 && !is_range;
-            self.contacts.push(Contact { node, digest, answer: Answer::Waiting, replaced: false });
+            self.contact(node, digest, now);
         }
+        // Of two that give the data the quicker one is enough.
+        if !is_range
+            && self.table.options.speculative_retry() == SpeculativeRetry::Always
+            && let Some(spare) = self.spares.pop()
+        {
+            self.contact(spare, false, now);
+        }
+        self.begun_at.get_or_insert(now);
         self.contacts.iter().map(|contact| Ask { node: contact.node, digest: contact.digest }).collect()
     }
 
@@ -388,24 +404,41 @@ impl Round {
     }
 
     /// `node` answered with data.
-    pub(crate) fn on_data(&mut self, node: NodeId, held: Held) -> RoundStep {
+    pub(crate) fn on_data(&mut self, node: NodeId, held: Held, now: Instant) -> RoundStep {
         if !self.question.is_answered_by(&held) {
-            return self.on_refused(node, Refused::Failed(FailureReason::Unknown));
+            return self.on_refused(node, Refused::Failed(FailureReason::Unknown), now);
         }
         let Some(contact) = self.open(node) else { return RoundStep::Wait };
         contact.answer = Answer::Data(held);
-        self.resolve()
+        self.resolve(now)
     }
 
     /// `node` answered with a digest.
-    pub(crate) fn on_digest(&mut self, node: NodeId, digest: u128) -> RoundStep {
+    pub(crate) fn on_digest(&mut self, node: NodeId, digest: u128, now: Instant) -> RoundStep {
         let Some(contact) = self.open(node).filter(|contact| contact.digest) else { return RoundStep::Wait };
         contact.answer = Answer::Digest(digest);
-        self.resolve()
+        self.resolve(now)
+    }
+
+    /// True for a round whose time says how long reads of its table take.
+    pub(crate) fn is_of_partition(&self) -> bool {
+        matches!(self.question, Question::Partition(_))
+    }
+
+    /// For how long `node` has been awaited, if it is.
+    pub(crate) fn awaited_for(&self, node: NodeId, now: Instant) -> Option<Duration> {
+        let open = |contact: &&Contact| contact.node == node && matches!(contact.answer, Answer::Waiting);
+        self.contacts.iter().find(open).filter(|_| !self.is_repairing()).map(|contact| now - contact.asked_at)
+    }
+
+    /// Who is awaited.
+    pub(crate) fn awaited(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let open = |contact: &&Contact| matches!(contact.answer, Answer::Waiting);
+        self.contacts.iter().filter(open).map(|contact| contact.node)
     }
 
     /// `node` will not answer.
-    pub(crate) fn on_refused(&mut self, node: NodeId, refused: Refused) -> RoundStep {
+    pub(crate) fn on_refused(&mut self, node: NodeId, refused: Refused, now: Instant) -> RoundStep {
         if self.is_repairing() {
             return self.on_repair_failed(node);
         }
@@ -415,17 +448,31 @@ impl Round {
             Refused::Failed(reason) => Answer::Failed(reason),
         };
         let (digest, replaced) = (contact.digest, contact.replaced);
-        match (replaced, self.spares.pop()) {
-            (false, Some(spare)) => RoundStep::Ask(vec![self.contact(spare, digest)]),
-            (_, spare) => {
-                self.spares.extend(spare);
-                self.resolve()
-            }
+        match if replaced { None } else { self.spare_for(node) } {
+            Some(spare) => RoundStep::Ask(vec![self.contact(spare, digest, now)]),
+            None => self.resolve(now),
         }
     }
 
-    fn contact(&mut self, node: NodeId, digest: bool) -> Ask {
-        self.contacts.push(Contact { node, digest, answer: Answer::Waiting, replaced: false });
+    /// Takes the next spare replica whose answer counts where that of `node` would.
+    fn spare_for(&mut self, node: NodeId) -> Option<NodeId> {
+        let index = self.spares.iter().rposition(|spare| self.quorum.can_replace(*spare, node))?;
+        Some(self.spares.remove(index))
+    }
+
+    /// True when replicas for which `which` holds of what they said are enough.
+    fn is_met(&self, which: impl Fn(&Answer) -> bool) -> bool {
+        self.quorum.is_met(|node| self.contacts.iter().any(|contact| contact.node == node && which(&contact.answer)))
+    }
+
+    /// As many of the answers that are needed as have come.
+    fn received(&self) -> usize {
+        let has = |contact: &Contact| matches!(contact.answer, Answer::Data(_) | Answer::Digest(_));
+        self.quorum.received(|node| self.contacts.iter().any(|contact| contact.node == node && has(contact)))
+    }
+
+    fn contact(&mut self, node: NodeId, digest: bool, now: Instant) -> Ask {
+        self.contacts.push(Contact { node, digest, answer: Answer::Waiting, asked_at: now, replaced: false });
         Ask { node, digest }
     }
 
@@ -434,31 +481,31 @@ impl Round {
     }
 
     /// Decides by what has been answered in this round.
-    fn resolve(&mut self) -> RoundStep {
-        let data = self.count(|answer| matches!(answer, Answer::Data(_)));
-        let answered = data + self.count(|answer| matches!(answer, Answer::Digest(_)));
+    fn resolve(&mut self, now: Instant) -> RoundStep {
+        let is_data = |answer: &Answer| matches!(answer, Answer::Data(_));
+        let is_answer = |answer: &Answer| matches!(answer, Answer::Data(_) | Answer::Digest(_));
         match self.phase {
             // Of one replica there is nothing to merge.
-            Phase::Full if data >= self.required && self.required == 1 => self.take(),
-            Phase::Full if data >= self.required => self.reconcile(),
-            Phase::Digests if answered >= self.required && data > 0 => match self.is_agreed() {
-                Ok(true) => self.take(),
-                Ok(false) => self.differ(),
-                Err(node) => self.distrust(node),
+            Phase::Full if self.is_met(is_data) && self.quorum.required() == 1 => self.take(now),
+            Phase::Full if self.is_met(is_data) => self.reconcile(now),
+            Phase::Digests if self.is_met(is_answer) && self.count(is_data) > 0 => match self.is_agreed() {
+                Ok(true) => self.take(now),
+                Ok(false) => self.differ(now),
+                Err(node) => self.distrust(node, now),
             },
-            Phase::Digests if answered >= self.required => self.ask_for_data(),
-            _ => self.wait_or_fail(answered),
+            Phase::Digests if self.is_met(is_answer) => self.ask_for_data(now),
+            _ => self.wait_or_fail(),
         }
     }
 
     /// All that were needed have answered with digests: somebody must give the data.
-    fn ask_for_data(&mut self) -> RoundStep {
+    fn ask_for_data(&mut self, now: Instant) -> RoundStep {
         if self.contacts.iter().any(|contact| matches!(contact.answer, Answer::Waiting) && !contact.digest) {
             return RoundStep::Wait;
         }
         let contact = self.contacts.iter_mut().find(|contact| matches!(contact.answer, Answer::Digest(_)));
         let Some(contact) = contact else { return RoundStep::Wait };
-        (contact.digest, contact.answer) = (false, Answer::Waiting);
+        (contact.digest, contact.answer, contact.asked_at) = (false, Answer::Waiting, now);
         RoundStep::Ask(vec![Ask { node: contact.node, digest: false }])
     }
 
@@ -467,7 +514,7 @@ impl Round {
     /// # Errors
     /// A node whose answer cannot be read.
     fn is_agreed(&self) -> Result<bool, NodeId> {
-        if self.required == 1 {
+        if self.quorum.required() == 1 {
             return Ok(true);
         }
         let mut agreed = None;
@@ -489,16 +536,21 @@ impl Round {
     }
 
     /// The answer of `node` is no answer: go on without it.
-    fn distrust(&mut self, node: NodeId) -> RoundStep {
+    fn distrust(&mut self, node: NodeId, now: Instant) -> RoundStep {
         for contact in self.contacts.iter_mut().filter(|contact| contact.node == node) {
             contact.answer = Answer::Waiting;
         }
-        self.on_refused(node, Refused::Failed(FailureReason::Unknown))
+        self.on_refused(node, Refused::Failed(FailureReason::Unknown), now)
     }
 
-    fn wait_or_fail(&mut self, answered: usize) -> RoundStep {
-        let open = self.count(|answer| matches!(answer, Answer::Waiting | Answer::Retry));
-        if answered + open + self.spares.len() >= self.required {
+    /// True when the replicas that have answered or may yet are enough.
+    fn is_possible(&self, may: impl Fn(&Answer) -> bool) -> bool {
+        let asked = |node| self.contacts.iter().any(|contact| contact.node == node && may(&contact.answer));
+        self.quorum.is_met(|node| asked(node) || self.spares.contains(&node))
+    }
+
+    fn wait_or_fail(&mut self) -> RoundStep {
+        if self.is_possible(|answer| !matches!(answer, Answer::Failed(_))) {
             return RoundStep::Wait;
         }
         let failures = self.count(|answer| matches!(answer, Answer::Failed(_)));
@@ -506,15 +558,15 @@ impl Round {
         let reason = if self.count(known) > 0 { FailureReason::TooManyTombstones } else { FailureReason::Unknown };
         RoundStep::End(Err(RequestError::ReadFailure {
             consistency: self.consistency,
-            received: answered as u32,
-            required: self.required as u32,
+            received: self.received() as u32,
+            required: self.quorum.required() as u32,
             failures: failures as u32,
             reason,
         }))
     }
 
     /// The digests differ: all that answered give their data, who did not is asked only as a last resort.
-    fn differ(&mut self) -> RoundStep {
+    fn differ(&mut self, now: Instant) -> RoundStep {
         self.phase = Phase::Full;
         let (kept, late): (Vec<Contact>, Vec<Contact>) = std::mem::take(&mut self.contacts)
             .into_iter()
@@ -526,15 +578,15 @@ impl Round {
         for contact in &mut self.contacts {
             contact.replaced = false;
             if matches!(contact.answer, Answer::Digest(_)) {
-                (contact.digest, contact.answer) = (false, Answer::Waiting);
+                (contact.digest, contact.answer, contact.asked_at) = (false, Answer::Waiting, now);
                 asks.push(Ask { node: contact.node, digest: false });
             }
         }
-        if asks.is_empty() { self.resolve() } else { RoundStep::AskAnew(asks) }
+        if asks.is_empty() { self.resolve(now) } else { RoundStep::AskAnew(asks) }
     }
 
     /// The replicas agree, or one is enough: the data of one is the answer of all.
-    fn take(&mut self) -> RoundStep {
+    fn take(&mut self, now: Instant) -> RoundStep {
         let (bytes, tombstones) = (self.bytes_of_one(), self.tombstones());
         let taken = self.contacts.iter_mut().find(|contact| matches!(contact.answer, Answer::Data(_)));
         let Some(contact) = taken else { return RoundStep::Wait };
@@ -543,7 +595,7 @@ impl Round {
             return RoundStep::Wait;
         };
         match self.agreed(held) {
-            Err(_) => self.distrust(node),
+            Err(_) => self.distrust(node, now),
             Ok(agreed) => self.end(Agreed { bytes, tombstones, ..agreed }),
         }
     }
@@ -573,7 +625,7 @@ impl Round {
     }
 
     /// All data is there: merge it, find what each replica lacks, and repair.
-    fn reconcile(&mut self) -> RoundStep {
+    fn reconcile(&mut self, now: Instant) -> RoundStep {
         let (bytes, tombstones) = (self.bytes_of_one(), self.tombstones());
         let mut nodes = Vec::with_capacity(self.contacts.len());
         let (mut partitions, mut ranges, mut rows) = (Vec::new(), Vec::new(), Vec::new());
@@ -618,17 +670,16 @@ impl Round {
         match reconciled {
             Err(index) => {
                 let node = nodes[index];
-                self.distrust(node)
+                self.distrust(node, now)
             }
-            Ok((agreed, _)) if self.broken.repair_skipped => self.end(agreed),
+            Ok((agreed, _)) if self.broken.repair_skipped || !self.table.options.repairs_reads() => self.end(agreed),
             Ok((agreed, lacking)) => self.repair(&nodes, lacking, agreed),
         }
     }
 
     /// Sends every replica what it lacks; the round ends once enough replicas hold what was merged.
     fn repair(&mut self, nodes: &[NodeId], lacking: Vec<Vec<Arc<Mutation>>>, agreed: Agreed) -> RoundStep {
-        let all: Vec<NodeId> = nodes.iter().chain(&self.spares).copied().collect();
-        let mut tracker = Tracker::of(&all, self.required);
+        let mut tracker = Tracker::of(self.quorum.among(|node| nodes.contains(&node) || self.spares.contains(&node)));
         let mut repairs = Vec::new();
         for (node, mutations) in nodes.iter().zip(lacking) {
             if mutations.is_empty() {
@@ -704,60 +755,65 @@ impl Round {
         let Some(failed) = failed else { return RoundStep::Wait };
         let replaced = std::mem::replace(&mut failed.replaced, true);
         tracker.fail(node);
-        if !replaced && !self.spares.is_empty() {
-            return self.repair_spares(1);
+        if !replaced && let Some(spare) = self.spare_for(node) {
+            return self.repair_spares(&[spare]);
         }
         let Phase::Repair { tracker, .. } = &self.phase else { return RoundStep::Wait };
         if !tracker.is_impossible() {
             return RoundStep::Wait;
         }
-        let count = tracker.worst();
         RoundStep::End(Err(RequestError::ReadFailure {
             consistency: self.consistency,
-            received: count.acknowledged as u32,
-            required: count.required as u32,
-            failures: count.failed as u32,
+            received: tracker.received() as u32,
+            required: tracker.required() as u32,
+            failures: tracker.failures() as u32,
             reason: FailureReason::Unknown,
         }))
     }
 
-    /// Gives up to `count` spare replicas everything that any replica still lacks. Each record is then missing
-    /// on no more replicas than before and held by one more.
-    fn repair_spares(&mut self, count: usize) -> RoundStep {
+    /// Gives these spare replicas everything that any replica still lacks. Each record is then missing on no more
+    /// replicas than before and held by one more.
+    fn repair_spares(&mut self, spares: &[NodeId]) -> RoundStep {
         let Phase::Repair { repairs, .. } = &mut self.phase else { return RoundStep::Wait };
         let late = repairs.iter().filter(|repair| !repair.outstanding.is_empty());
         let lacking: Vec<Arc<Mutation>> = late.flat_map(|repair| repair.mutations.iter().cloned()).collect();
         let mut sends = Vec::new();
-        for _ in 0..count {
-            let Some(node) = self.spares.pop() else { break };
-            sends.extend(lacking.iter().map(|mutation| (node, mutation.clone())));
+        for node in spares {
+            sends.extend(lacking.iter().map(|mutation| (*node, mutation.clone())));
             let (mutations, outstanding) = (lacking.clone(), Vec::new());
-            repairs.push(Repair { node, mutations, outstanding, replaced: false });
+            repairs.push(Repair { node: *node, mutations, outstanding, replaced: false });
         }
         if sends.is_empty() { RoundStep::Wait } else { RoundStep::Repair(sends) }
     }
 
     /// Replicas are late, or another try is due.
-    pub(crate) fn on_attempt(&mut self) -> RoundStep {
+    pub(crate) fn on_attempt(&mut self, now: Instant) -> RoundStep {
         self.attempt_at = None;
         if let Phase::Repair { repairs, .. } = &mut self.phase {
             let late = repairs.iter_mut().filter(|repair| !repair.outstanding.is_empty() && !repair.replaced);
-            let count = late.map(|repair| repair.replaced = true).count();
-            return self.repair_spares(count);
+            let late: Vec<NodeId> = late
+                .map(|repair| {
+                    repair.replaced = true;
+                    repair.node
+                })
+                .collect();
+            let spares: Vec<NodeId> = late.into_iter().filter_map(|node| self.spare_for(node)).collect();
+            return self.repair_spares(&spares);
         }
-        let hopeful = self.count(|answer| !matches!(answer, Answer::Retry | Answer::Failed(_))) + self.spares.len();
-        if hopeful < self.required {
+        if !self.is_possible(|answer| !matches!(answer, Answer::Retry | Answer::Failed(_))) {
             return RoundStep::Begin;
         }
-        let mut late = Vec::new();
-        for contact in &mut self.contacts {
-            if matches!(contact.answer, Answer::Waiting) && !contact.replaced && late.len() < self.spares.len() {
-                contact.replaced = true;
-                late.push(contact.digest);
+        let mut asks = Vec::new();
+        for index in 0..self.contacts.len() {
+            let Contact { node, digest, ref answer, replaced, .. } = self.contacts[index];
+            if matches!(answer, Answer::Waiting)
+                && !replaced
+                && let Some(spare) = self.spare_for(node)
+            {
+                self.contacts[index].replaced = true;
+                asks.push(self.contact(spare, digest, now));
             }
         }
-        let asks: Vec<Ask> =
-            late.into_iter().filter_map(|digest| self.spares.pop().map(|spare| self.contact(spare, digest))).collect();
         match asks.is_empty() {
             false => RoundStep::Ask(asks),
             // Nobody else is left: the views may agree by now.
@@ -768,15 +824,16 @@ impl Round {
 
     /// The deadline has passed.
     pub(crate) fn timeout(&self) -> RequestError {
-        let data = self.count(|answer| matches!(answer, Answer::Data(_)));
         let (received, data_present) = match &self.phase {
-            Phase::Repair { tracker, .. } => (tracker.worst().acknowledged, true),
-            Phase::Digests | Phase::Full => (data + self.count(|answer| matches!(answer, Answer::Digest(_))), data > 0),
+            Phase::Repair { tracker, .. } => (tracker.received(), true),
+            Phase::Digests | Phase::Full => {
+                (self.received(), self.count(|answer| matches!(answer, Answer::Data(_))) > 0)
+            }
         };
         RequestError::ReadTimeout {
             consistency: self.consistency,
             received: received as u32,
-            required: self.required as u32,
+            required: self.quorum.required() as u32,
             data_present,
         }
     }

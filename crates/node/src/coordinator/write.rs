@@ -9,17 +9,19 @@
 //!                                          +--> answered with an error ----+-----------> (end)
 //! ```
 //! Invariants (`docs/protocol/write.md`):
-//! * W1: the client is told `Written` only when as many replicas as its level requires have acknowledged;
-//!   hints do not count.
+//! * W1: the client is told `Written` only when as many replicas as its level requires have acknowledged, in each
+//!   data centre that it counts by itself; hints do not count, but at ANY, where a durable one is enough.
 //! * W2: the client is answered once.
 //! * W3: when the write ends, each replica of the view at that time has acknowledged it, was given a hint, or
 //!   refused it as invalid.
+//! * W7: a write goes to another data centre once, to one replica that forwards it to the others there; each of
+//!   them answers for itself. Who is known not to have been forwarded to is asked directly.
 
 use model::error::FailureReason;
 use model::{Consistency, Instant, Mutation, NodeId, RequestError};
 use std::sync::Arc;
 
-use super::quorum::Tracker;
+use super::quorum::{Quorum, Tracker};
 use crate::io::{RequestId, Response};
 
 /// What has become of the message to one replica.
@@ -41,6 +43,8 @@ enum Delivery {
 struct Replica {
     node: NodeId,
     delivery: Delivery,
+    /// The replica that was to forward it.
+    via: Option<NodeId>,
 }
 
 /// A write in flight.
@@ -77,17 +81,17 @@ impl WriteOp {
         mutation: Arc<Mutation>,
         consistency: Consistency,
         replicas: &[NodeId],
-        required: usize,
+        quorum: Quorum,
         deadline: Instant,
     ) -> WriteOp {
         let bytes = mutation.bytes();
-        let sent = |node: &NodeId| Replica { node: *node, delivery: Delivery::Sent };
+        let sent = |node: &NodeId| Replica { node: *node, delivery: Delivery::Sent, via: None };
         WriteOp {
             request: Some(request),
             mutation,
             bytes,
             consistency,
-            tracker: Tracker::of(replicas, required),
+            tracker: Tracker::of(quorum),
             reason: FailureReason::Unknown,
             replicas: replicas.iter().map(sent).collect(),
             deadline,
@@ -107,14 +111,14 @@ impl WriteOp {
 
     /// Its table is gone: whom to tell, if nobody was told, and no replica misses it.
     pub(crate) fn abandon(&mut self) -> Option<(RequestId, RequestError)> {
-        let (count, asked) = (self.tracker.worst(), self.replicas.len());
-        self.replicas.clear();
+        let asked = std::mem::take(&mut self.replicas);
+        let has = asked.iter().filter(|replica| replica.delivery == Delivery::Acknowledged).count();
         // Not an error that denies any effect: replicas may have it, and serve it until they learn of the drop.
         let failure = RequestError::WriteFailure {
             consistency: self.consistency,
-            received: count.acknowledged as u32,
-            required: count.required as u32,
-            failures: asked.saturating_sub(count.acknowledged) as u32,
+            received: self.tracker.received() as u32,
+            required: self.tracker.required() as u32,
+            failures: (asked.len() - has) as u32,
             reason: self.reason,
         };
         self.request.take().map(|request| (request, failure))
@@ -125,6 +129,12 @@ impl WriteOp {
         self.replicas
             .iter()
             .any(|replica| replica.node == node && matches!(replica.delivery, Delivery::Sent | Delivery::Retry))
+    }
+
+    /// True when `node` is awaited, or another replica that it was to forward the write to.
+    pub(crate) fn depends_on(&self, node: NodeId) -> bool {
+        let waits = |replica: &Replica| replica.via == Some(node) && replica.delivery == Delivery::Sent;
+        self.awaits(node) || self.replicas.iter().any(waits)
     }
 
     fn set(&mut self, node: NodeId, from: &[Delivery], to: Delivery) -> bool {
@@ -150,10 +160,41 @@ impl WriteOp {
     /// `node` will not get the write by itself; true when a hint must be written for it.
     pub(crate) fn miss(&mut self, node: NodeId) -> bool {
         let missed = self.set(node, &[Delivery::Sent, Delivery::Retry], Delivery::Hinted);
-        if missed {
+        if missed && !self.counts_hints() {
             self.tracker.fail(node);
         }
         missed
+    }
+
+    /// True when a hint counts as an acknowledgement once it is durable.
+    pub(crate) fn counts_hints(&self) -> bool {
+        self.consistency == Consistency::Any
+    }
+
+    /// The hint for `node` is durable, or there will be none.
+    pub(crate) fn hint_ended(&mut self, node: NodeId, kept: bool) {
+        if self.counts_hints() {
+            let _ = if kept { self.tracker.acknowledge(node) } else { self.tracker.fail(node) };
+        }
+    }
+
+    /// `node` is to get it from `via`.
+    pub(crate) fn forwarded(&mut self, node: NodeId, via: NodeId) {
+        for replica in self.replicas.iter_mut().filter(|replica| replica.node == node) {
+            replica.via = Some(via);
+        }
+    }
+
+    /// W7: `via` may not have forwarded it: names those that wait for that, to be asked directly.
+    pub(crate) fn not_forwarded(&mut self, via: NodeId) -> Vec<NodeId> {
+        let waits = |replica: &&mut Replica| replica.via == Some(via) && replica.delivery == Delivery::Sent;
+        let waiting = self.replicas.iter_mut().filter(waits);
+        waiting
+            .map(|replica| {
+                replica.via = None;
+                replica.node
+            })
+            .collect()
     }
 
     /// A replica fails it for this reason.
@@ -186,14 +227,14 @@ impl WriteOp {
 
     /// The placement in a new view: counts over it from now on, keeping what its replicas said before. Names
     /// the replicas that are to be asked now.
-    pub(crate) fn replan(&mut self, replicas: &[NodeId], required: usize) -> Vec<NodeId> {
+    pub(crate) fn replan(&mut self, replicas: &[NodeId], quorum: Quorum) -> Vec<NodeId> {
         let same = self.replicas.len() == replicas.len()
             && self.replicas.iter().all(|replica| replicas.contains(&replica.node));
         if same {
             return self.retry();
         }
         let old = std::mem::take(&mut self.replicas);
-        self.tracker = Tracker::of(replicas, required);
+        self.tracker = Tracker::of(quorum);
         let mut ask = Vec::new();
         for node in replicas {
             let before = old.iter().find(|replica| replica.node == *node).map(|replica| replica.delivery);
@@ -206,10 +247,12 @@ impl WriteOp {
             };
             match delivery {
                 Delivery::Acknowledged => drop(self.tracker.acknowledge(*node)),
+                // At ANY it is the hint that counts, and whether it is durable is not known here.
+                Delivery::Hinted if self.counts_hints() => {}
                 Delivery::Hinted | Delivery::Invalid => drop(self.tracker.fail(*node)),
                 Delivery::Sent | Delivery::Retry => {}
             }
-            self.replicas.push(Replica { node: *node, delivery });
+            self.replicas.push(Replica { node: *node, delivery, via: None });
         }
         ask
     }
@@ -221,12 +264,11 @@ impl WriteOp {
             let result = if self.tracker.is_satisfied() {
                 Some(Ok(Response::Written))
             } else if self.tracker.is_impossible() {
-                let count = self.tracker.worst();
                 Some(Err(RequestError::WriteFailure {
                     consistency: self.consistency,
-                    received: count.acknowledged as u32,
-                    required: count.required as u32,
-                    failures: count.failed as u32,
+                    received: self.tracker.received() as u32,
+                    required: self.tracker.required() as u32,
+                    failures: self.tracker.failures() as u32,
                     reason: self.reason,
                 }))
             } else {
@@ -241,13 +283,9 @@ impl WriteOp {
 
     /// The deadline has passed, or there is no room to wait: the answer that is owed, if one is, and the
     /// replicas for which hints must be written. The write ends.
-    pub(crate) fn end(mut self) -> (Option<(RequestId, RequestError)>, Vec<NodeId>) {
-        let count = self.tracker.worst();
-        let timeout = RequestError::WriteTimeout {
-            consistency: self.consistency,
-            received: count.acknowledged as u32,
-            required: count.required as u32,
-        };
+    pub(crate) fn end(&mut self) -> (Option<(RequestId, RequestError)>, Vec<NodeId>) {
+        let (received, required) = (self.tracker.received() as u32, self.tracker.required() as u32);
+        let timeout = RequestError::WriteTimeout { consistency: self.consistency, received, required };
         let missing: Vec<NodeId> =
             self.replicas.iter().map(|replica| replica.node).filter(|node| self.awaits(*node)).collect();
         (self.request.take().map(|request| (request, timeout)), missing)
@@ -267,7 +305,9 @@ mod tests {
     fn write(required: usize) -> WriteOp {
         let partition = PartitionKey::new(Bytes::from_static(b"k"));
         let mutation = Arc::new(Mutation { table: TableId(1), partition, records: Vec::new() });
-        WriteOp::new(RequestId(9), mutation, Consistency::Quorum, &nodes(&[1, 2, 3]), required, Instant(10))
+        let replicas = nodes(&[1, 2, 3]);
+        let quorum = Quorum::of_all(&replicas, required);
+        WriteOp::new(RequestId(9), mutation, Consistency::Quorum, &replicas, quorum, Instant(10))
     }
 
     const WRITTEN: Option<(RequestId, Result<Response, RequestError>)> = Some((RequestId(9), Ok(Response::Written)));
@@ -306,6 +346,41 @@ mod tests {
     }
 
     #[test]
+    fn at_any_a_durable_hint_is_enough_and_one_that_is_lost_is_not() {
+        let mut op = WriteOp { consistency: Consistency::Any, ..write(1) };
+        assert!(op.miss(NodeId(1)) && op.miss(NodeId(2)) && op.miss(NodeId(3)));
+        assert_eq!(op.verdict(), Verdict { answer: None, done: false }, "no hint is durable yet");
+        op.hint_ended(NodeId(1), false);
+        assert_eq!(op.verdict(), Verdict { answer: None, done: false });
+        op.hint_ended(NodeId(2), true);
+        assert_eq!(op.verdict(), Verdict { answer: WRITTEN, done: true });
+        let mut op = WriteOp { consistency: Consistency::Any, ..write(1) };
+        assert!(op.miss(NodeId(1)) && op.miss(NodeId(2)) && op.miss(NodeId(3)));
+        op.hint_ended(NodeId(1), false);
+        op.hint_ended(NodeId(2), false);
+        op.hint_ended(NodeId(3), false);
+        let Verdict { answer: Some((_, Err(RequestError::WriteFailure { failures: 3, .. }))), .. } = op.verdict()
+        else {
+            panic!("nobody has it")
+        };
+        let mut op = write(1);
+        assert!(op.miss(NodeId(1)));
+        op.hint_ended(NodeId(1), true);
+        assert_eq!(op.verdict(), Verdict { answer: None, done: false }, "but not at other levels");
+    }
+
+    #[test]
+    fn those_behind_a_replica_that_may_not_forward_are_asked_directly_once() {
+        let mut op = write(3);
+        op.forwarded(NodeId(2), NodeId(1));
+        op.forwarded(NodeId(3), NodeId(1));
+        op.acknowledge(NodeId(2));
+        assert_eq!(op.not_forwarded(NodeId(2)), nodes(&[]));
+        assert_eq!(op.not_forwarded(NodeId(1)), nodes(&[3]), "the other has it");
+        assert_eq!(op.not_forwarded(NodeId(1)), nodes(&[]));
+    }
+
+    #[test]
     fn the_deadline_answers_with_what_was_received() {
         let mut op = write(3);
         op.acknowledge(NodeId(2));
@@ -319,8 +394,9 @@ mod tests {
         op.acknowledge(NodeId(1));
         op.acknowledge(NodeId(9));
         assert!(op.retry_later(NodeId(2)));
-        assert_eq!(op.replan(&nodes(&[1, 2, 3]), 2), nodes(&[2]));
-        assert_eq!(op.replan(&nodes(&[1, 3, 4]), 2), nodes(&[4]));
+        let mut replan = |op: &mut WriteOp, ids: &[u128]| op.replan(&nodes(ids), Quorum::of_all(&nodes(ids), 2));
+        assert_eq!(replan(&mut op, &[1, 2, 3]), nodes(&[2]));
+        assert_eq!(replan(&mut op, &[1, 3, 4]), nodes(&[4]));
         assert_eq!(op.acknowledge(NodeId(2)), Verdict { answer: None, done: false }, "no replica any more");
         assert_eq!(op.acknowledge(NodeId(4)), Verdict { answer: WRITTEN, done: false });
         assert_eq!(op.acknowledge(NodeId(3)), Verdict { answer: None, done: true });

@@ -10,7 +10,7 @@
 //! * A write leaves its queue when its client is answered, and the next one begins.
 
 use super::reads::RoundEnd;
-use super::{Out, Shard, Timer, check_table, required};
+use super::{Out, Shard, Timer, check_table};
 use crate::coordinator::round::{Agreed, Question, Round, RoundStep};
 use crate::coordinator::select::PieceId;
 use crate::io::RequestId;
@@ -170,6 +170,10 @@ impl Shard {
         deadline: Instant,
     ) -> Result<(), RequestError> {
         check_table(&self.view, write.table())?;
+        if consistency == Consistency::Any {
+            let message = "Write operation require a read but consistency ANY is not supported on reads";
+            return Err(RequestError::Invalid(message.to_owned()));
+        }
         if self.read_bytes > self.config.request_bytes_max {
             return Err(RequestError::Overloaded(format!("{} bytes of answers are in flight", self.read_bytes)));
         }
@@ -220,9 +224,8 @@ impl Shard {
     /// A write was not first in its queue in time.
     pub(super) fn on_present_timer(&mut self, out: &mut Out<'_>, id: RequestId) {
         let Some((_, Stage::Waiting(present))) = self.present.stages.get(&id) else { return };
-        let consistency = present.consistency;
-        let required = required(&self.config, &self.view, &present.write.table().keyspace, consistency) as u32;
-        self.reply(out, id, Err(RequestError::WriteTimeout { consistency, received: 0, required }));
+        let timeout = self.timeout_of(present.write.table(), present.consistency);
+        self.reply(out, id, Err(timeout));
     }
 }
 

@@ -1,15 +1,21 @@
 //! Reads at their coordinator: carries out what [`Select`] and [`Round`] decide.
 
-use super::{Out, Shard, Timer, check_table, required, unavailable};
-use crate::coordinator::round::{Agreed, Ask, AskedOf, Round, RoundStep};
+use super::{Out, Shard, Timer, check_table};
+use crate::coordinator::quorum::Quorum;
+use crate::coordinator::round::{Agreed, Ask, AskedOf, Held, Round, RoundStep};
 use crate::coordinator::select::{PieceId, Select, SelectStep};
 use crate::io::{Message, OpId, RequestId, Response, WritePurpose};
 use crate::planted::Planted;
 use bytes::Bytes;
 use model::limits::PAGE_BYTES_MAX;
+use model::speculation::SpeculativeRetry;
 use model::{Consistency, Instant, NodeId, Now, RequestError};
 use query::{BoundRead, PageLimits, ResultBuilder};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A spare replica is never asked sooner: timers are no finer.
+const SPECULATION_MIN: Duration = Duration::from_millis(1);
 
 /// How a round ends.
 #[derive(Debug)]
@@ -33,6 +39,7 @@ impl Shard {
         paging_state: Option<&Bytes>,
         deadline: Instant,
     ) -> Result<(), RequestError> {
+        consistency.check_read()?;
         check_table(&self.view, read.table())?;
         if self.read_bytes > self.config.request_bytes_max {
             return Err(RequestError::Overloaded(format!("{} bytes of answers are in flight", self.read_bytes)));
@@ -152,9 +159,9 @@ impl Shard {
                 }
                 RoundStep::Begin => {
                     round.op = self.ops.next();
-                    match self.candidates(&round) {
-                        Ok(Some((candidates, required))) => {
-                            let asks = round.begin(candidates, required);
+                    match self.candidates(&round, out.now.monotonic) {
+                        Ok(Some((candidates, quorum))) => {
+                            let asks = round.begin(candidates, quorum, out.now.monotonic);
                             self.ask(out, &mut round, asks);
                             break;
                         }
@@ -177,6 +184,10 @@ impl Shard {
                     step = round.after_repairs_sent();
                 }
                 RoundStep::End(result) => {
+                    if let (Ok(_), Some(begun_at)) = (&result, round.begun_at.filter(|_| round.is_of_partition())) {
+                        let latencies = self.latencies.entry(round.table.id).or_default();
+                        latencies.note(out.now.monotonic - begun_at);
+                    }
                     self.forget_round(known_as, &mut round);
                     return Some(RoundEnd::Of(result));
                 }
@@ -217,8 +228,42 @@ impl Shard {
 
     /// Has the round woken when other replicas should be asked.
     fn expect_answers(&self, out: &Out<'_>, round: &mut Round) {
-        let more = round.has_spares() || round.is_retrying();
-        round.attempt_at = more.then(|| out.now.monotonic + self.config.peer_response_after);
+        let delay = match (round.is_retrying(), round.has_spares()) {
+            (true, _) => Some(self.config.peer_response_after),
+            (false, true) => self.speculation(round),
+            (false, false) => None,
+        };
+        round.attempt_at = delay.map(|delay| out.now.monotonic + delay);
+    }
+
+    /// How long an answer is waited for before a spare replica is asked: of a partition as its table says, of a range,
+    /// whose answers take as long as they are large, as the node is configured. `None` for as long as it takes.
+    fn speculation(&self, round: &Round) -> Option<Duration> {
+        let usual = self.config.peer_response_after;
+        let latencies = self.latencies.get(&round.table.id);
+        let percentile = |of| latencies.and_then(|latencies| latencies.percentile(of)).unwrap_or(usual);
+        match round.table.options.speculative_retry() {
+            SpeculativeRetry::Never => None,
+            // One was asked when the round began.
+            SpeculativeRetry::Always => Some(usual),
+            _ if !round.is_of_partition() => Some(usual),
+            policy => policy.delay(percentile).map(|delay| delay.max(SPECULATION_MIN)),
+        }
+    }
+
+    /// Data has come for a round.
+    pub(super) fn on_held(&mut self, out: &mut Out<'_>, from: NodeId, op: OpId, held: Held) {
+        let now = out.now.monotonic;
+        self.note_latency(from, op, now);
+        self.with_round(out, op, |round| round.on_data(from, held, now));
+    }
+
+    /// `node` answers a round, or is late: what is learned of it.
+    pub(super) fn note_latency(&mut self, node: NodeId, op: OpId, now: Instant) {
+        let round = self.rounds.get(&op).filter(|round| node != self.config.node && round.is_of_partition());
+        if let Some(latency) = round.and_then(|round| round.awaited_for(node, now)) {
+            self.replica_latencies.note(node, latency, now);
+        }
     }
 
     fn forget_repairs(&mut self, round: &mut Round) {
@@ -227,9 +272,10 @@ impl Shard {
         }
     }
 
-    /// The live replicas of a round in the order in which to ask them, and how many must answer: this node first, the
-    /// others from a random one on. `None` when not all of its range is held by the same ones any more.
-    fn candidates(&mut self, round: &Round) -> Result<Option<(Vec<NodeId>, usize)>, RequestError> {
+    /// The live replicas of a round whose answers count, in the order in which to ask them, and who must answer: this
+    /// node first, then those of its data centre, then the others, each from a random one on, and those that have been
+    /// slow lately last. `None` when not all of its range is held by the same ones any more.
+    fn candidates(&mut self, round: &Round, now: Instant) -> Result<Option<(Vec<NodeId>, Quorum)>, RequestError> {
         let view = self.view.clone();
         check_table(&view, &round.table)?;
         let keyspace = &round.table.keyspace;
@@ -241,17 +287,19 @@ impl Shard {
                 None => &[],
             },
         };
-        let required = required(&self.config, &view, keyspace, round.consistency);
-        let mut live: Vec<NodeId> = replicas.iter().copied().filter(|node| self.is_alive(*node)).collect();
-        if live.len() < required {
-            return Err(unavailable(round.consistency, required, live.len()));
-        }
+        let quorum = Quorum::new(&self.config, &view, keyspace, round.consistency, replicas)?;
+        quorum.check_alive(round.consistency, |node| self.is_alive(node))?;
+        let counts = |node: &NodeId| self.is_alive(*node) && quorum.counts(*node);
+        let mut live: Vec<NodeId> = replicas.iter().copied().filter(counts).collect();
         if live.len() > 1 {
+            let me = self.config.node;
             let first = self.rng.index(live.len());
             live.rotate_left(first);
-            live.sort_by_key(|node| *node != self.config.node);
+            let is_remote = |node| view.spans_data_centers() && view.data_center(node) != view.data_center(me);
+            let slow = self.replica_latencies.slow(&live, now);
+            live.sort_by_key(|node| (*node != me, is_remote(*node), slow.contains(node)));
         }
-        Ok(Some((live, required)))
+        Ok(Some((live, quorum)))
     }
 
     pub(super) fn on_round_timer(&mut self, out: &mut Out<'_>, op: OpId) {
@@ -259,7 +307,12 @@ impl Shard {
         let late = round.deadline <= out.now.monotonic;
         // The timer has fired: it is set anew wherever the round goes on.
         self.timers.set(Timer::Round(op), round.timer);
-        self.with_round(out, op, |round| if late { RoundStep::End(Err(round.timeout())) } else { round.on_attempt() });
+        let (now, awaited) = (out.now.monotonic, round.awaited().collect::<Vec<_>>());
+        awaited.into_iter().for_each(|node| self.note_latency(node, op, now));
+        self.with_round(out, op, |round| match late {
+            true => RoundStep::End(Err(round.timeout())),
+            false => round.on_attempt(now),
+        });
     }
 
     /// The view has changed: a round whose replicas are others now begins again.
@@ -294,6 +347,18 @@ mod tests;
 #[cfg(test)]
 #[path = "scans_tests.rs"]
 mod scans_tests;
+
+#[cfg(test)]
+#[path = "data_centers_tests.rs"]
+mod data_centers_tests;
+
+#[cfg(test)]
+#[path = "filtering_tests.rs"]
+mod filtering_tests;
+
+#[cfg(test)]
+#[path = "speculation_tests.rs"]
+mod speculation_tests;
 
 #[cfg(test)]
 #[path = "indexes_tests.rs"]

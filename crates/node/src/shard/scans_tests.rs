@@ -346,7 +346,7 @@ fn a_range_with_too_few_replicas_makes_the_whole_scan_unavailable() {
     assert_eq!(cluster.rows(1, SCAN, ONE), expected, "another replica has each range");
     let request = cluster.read(1, SCAN, ALL);
     cluster.run();
-    let unavailable = RequestError::Unavailable { consistency: ALL, required: 2, alive: 1 };
+    let unavailable = RequestError::Unavailable { consistency: ALL, required: 2, alive: 1, data_center: None };
     assert_eq!(cluster.reply(request), Some(Err(unavailable)));
     // What is read before that range is answered all the same.
     let request = cluster.read_page(1, SCAN, ALL, 1, None);

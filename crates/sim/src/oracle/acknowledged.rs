@@ -1,8 +1,9 @@
 //! Oracle: the acknowledged floor.
 //!
 //! Proves: a read of `r` replicas that begins after a write was acknowledged by `w` of `n`, `r + w > n`, sees
-//! that write or one later in the order of reconciliation that somebody tried. Since the floor outlives every
-//! crash, it is durability too: what was acknowledged before a power loss must be read after it.
+//! that write or one later in the order of reconciliation that somebody tried, and likewise over data centres.
+//! Since the floor outlives every crash, it is durability too: what was acknowledged before a power loss must be
+//! read after it.
 //!
 //! Not more, because: requests at `r + w <= n` promise nothing (ONE after ONE); a write whose outcome is
 //! unknown may appear at any time, or never; and last-write-wins by timestamps is what is promised, not the
@@ -10,6 +11,7 @@
 
 use super::Violation;
 use super::book::{AttemptId, Book, Register};
+use super::coverage::{Coverage, Replicas};
 use super::floors::{Floors, Seen, Snapshot, explain};
 use crate::clock::TrueTime;
 
@@ -24,7 +26,7 @@ pub struct Acknowledged {
 impl Acknowledged {
     /// Nothing is acknowledged yet.
     #[must_use]
-    pub fn new(replicas: usize) -> Acknowledged {
+    pub fn new(replicas: Replicas) -> Acknowledged {
         Acknowledged { floors: Floors::new(replicas) }
     }
 
@@ -34,14 +36,14 @@ impl Acknowledged {
         for (row, column) in attempt.action.registers() {
             let register = Register { table: attempt.table, partition: attempt.partition, row, column };
             if let Some(version) = book.version(id, column) {
-                self.floors.raise(register, attempt.required, version);
+                self.floors.raise(register, &attempt.coverage, version);
             }
         }
     }
 
     /// What a read that begins now may not fall below.
     #[must_use]
-    pub fn snapshot(&self, first: Register, last: Register, read: usize) -> Snapshot {
+    pub fn snapshot(&self, first: Register, last: Register, read: &Coverage) -> Snapshot {
         self.floors.snapshot(first, last, read)
     }
 

@@ -15,6 +15,7 @@
 //!   after.
 
 use super::Violation;
+use super::coverage::Coverage;
 use crate::clock::TrueTime;
 use model::codec::Decode;
 use model::{CellState, Mutation, RecordKey, Row, TableId};
@@ -127,7 +128,7 @@ pub struct Attempt {
     /// What it does.
     pub action: Action,
     /// Replicas that acknowledge it before it is acknowledged.
-    pub required: usize,
+    pub coverage: Coverage,
     /// The coordinator's machine.
     pub machine: usize,
     /// The coordinator's incarnation.
@@ -390,7 +391,7 @@ impl Book {
             attempt.action,
             attempt.partition,
             attempt.table,
-            attempt.required,
+            attempt.coverage.total,
             attempt.machine,
             attempt.started,
             attempt.outcome,

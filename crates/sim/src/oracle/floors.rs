@@ -1,11 +1,12 @@
 //! What is known to be on at least so many replicas: the arithmetic that two oracles share.
 //!
-//! A version that is on `w` of `n` replicas is seen by every read of `r` replicas when `r + w > n`. So for
-//! each register and each `w` the greatest version known to be on `w` replicas is kept; a read of `r` must
-//! answer that or something greater for every `w > n - r`.
+//! A version that is on `w` of `n` replicas is seen by every read of `r` replicas when `r + w > n`, and likewise over
+//! data centres ([`super::coverage`]). So for each register and each coverage the greatest version known to be on so
+//! many replicas is kept; a read must answer that or something greater for every coverage that its own must meet.
 
 use super::Violation;
 use super::book::{Book, Column, Register, Version};
+use super::coverage::{Coverage, Replicas};
 use crate::clock::TrueTime;
 use std::collections::BTreeMap;
 
@@ -25,33 +26,33 @@ pub enum Seen {
 
 /// The greatest version of each register known to be on so many replicas.
 pub struct Floors {
-    replicas: usize,
-    by_register: BTreeMap<Register, Vec<Option<Version>>>,
+    replicas: Replicas,
+    by_register: BTreeMap<Register, Vec<(Coverage, Version)>>,
 }
 
 impl Floors {
-    /// Nothing is known yet; every partition has this many replicas.
+    /// Nothing is known yet; every partition has these replicas.
     #[must_use]
-    pub fn new(replicas: usize) -> Floors {
+    pub fn new(replicas: Replicas) -> Floors {
         Floors { replicas, by_register: BTreeMap::new() }
     }
 
-    /// `version` is on at least `on` replicas.
-    pub fn raise(&mut self, register: Register, on: usize, version: Version) {
-        let floors = self.by_register.entry(register).or_insert_with(|| vec![None; self.replicas + 1]);
-        let floor = &mut floors[on];
-        if floor.as_ref().is_none_or(|floor| *floor < version) {
-            *floor = Some(version);
+    /// `version` is on at least the replicas of `on`.
+    pub fn raise(&mut self, register: Register, on: &Coverage, version: Version) {
+        let floors = self.by_register.entry(register).or_default();
+        match floors.iter_mut().find(|(coverage, _)| coverage == on) {
+            Some((_, floor)) if *floor < version => *floor = version,
+            Some(_) => {}
+            None => floors.push((on.clone(), version)),
         }
     }
 
-    /// What a read of `read` replicas of a partition that begins now may not fall below.
+    /// What a read of the replicas of `read` of a partition that begins now may not fall below.
     #[must_use]
-    pub fn snapshot(&self, first: Register, last: Register, read: usize) -> Snapshot {
-        let least = self.replicas + 1 - read;
+    pub fn snapshot(&self, first: Register, last: Register, read: &Coverage) -> Snapshot {
         let floors = self.by_register.range(first..=last).filter_map(|(register, floors)| {
-            let floor = floors[least..].iter().flatten().max()?;
-            Some((*register, floor.clone()))
+            let met = floors.iter().filter(|(coverage, _)| self.replicas.must_meet(coverage, read));
+            Some((*register, met.map(|(_, floor)| floor).max()?.clone()))
         });
         floors.collect()
     }
@@ -106,7 +107,7 @@ pub fn explain(
 mod tests {
     use super::super::book::{Action, Attempt, AttemptId, Outcome};
     use super::*;
-    use model::TableId;
+    use model::{Consistency, TableId};
 
     const REGISTER: Register = Register { table: TableId(1), partition: 0, row: 2, column: Column::V };
 
@@ -115,7 +116,7 @@ mod tests {
             table: TableId(1),
             partition: 0,
             action,
-            required: 2,
+            coverage: Replicas(vec![3]).coverage(Consistency::Two, 0),
             machine: 0,
             incarnation: 1,
             started: 10,
@@ -132,13 +133,22 @@ mod tests {
 
     #[test]
     fn reads_and_writes_that_share_a_replica_are_bound_and_others_are_not() {
-        for (on, read, bound) in [(2, 2, true), (1, 3, true), (3, 1, true), (1, 2, false), (2, 1, false), (1, 1, false)]
-        {
-            let mut floors = Floors::new(3);
-            floors.raise(REGISTER, on, value(5, "x"));
-            floors.raise(REGISTER, on, value(4, "y"));
-            let snapshot = floors.snapshot(REGISTER, REGISTER, read);
-            assert_eq!(snapshot.get(&REGISTER), bound.then(|| value(5, "x")).as_ref(), "{on} and {read}");
+        use Consistency::{One, Three, Two};
+        for (on, read, bound) in [
+            (Two, Two, true),
+            (One, Three, true),
+            (Three, One, true),
+            (One, Two, false),
+            (Two, One, false),
+            (One, One, false),
+        ] {
+            let replicas = Replicas(vec![3]);
+            let (on, read) = (replicas.coverage(on, 0), replicas.coverage(read, 0));
+            let mut floors = Floors::new(replicas);
+            floors.raise(REGISTER, &on, value(5, "x"));
+            floors.raise(REGISTER, &on, value(4, "y"));
+            let snapshot = floors.snapshot(REGISTER, REGISTER, &read);
+            assert_eq!(snapshot.get(&REGISTER), bound.then(|| value(5, "x")).as_ref(), "{on:?} and {read:?}");
         }
     }
 

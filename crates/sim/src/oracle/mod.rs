@@ -4,6 +4,7 @@
 pub mod acknowledged;
 pub mod book;
 pub mod convergence;
+pub mod coverage;
 pub mod dropped;
 pub mod floors;
 pub mod garbage;

@@ -10,6 +10,7 @@
 
 use super::Violation;
 use super::book::{Book, Register};
+use super::coverage::{Coverage, Replicas};
 use super::floors::{Floors, Seen, Snapshot, explain};
 use crate::clock::TrueTime;
 
@@ -24,17 +25,17 @@ pub struct Monotonic {
 impl Monotonic {
     /// Nothing is read yet.
     #[must_use]
-    pub fn new(replicas: usize) -> Monotonic {
+    pub fn new(replicas: Replicas) -> Monotonic {
         Monotonic { floors: Floors::new(replicas) }
     }
 
     /// What a read that begins now may not fall below.
     #[must_use]
-    pub fn snapshot(&self, first: Register, last: Register, read: usize) -> Snapshot {
+    pub fn snapshot(&self, first: Register, last: Register, read: &Coverage) -> Snapshot {
         self.floors.snapshot(first, last, read)
     }
 
-    /// Checks what a read of `read` replicas saw, and promises it to later ones.
+    /// Checks what a read of the replicas of `read` saw, and promises it to later ones.
     ///
     /// # Errors
     /// When it fell below what an earlier read saw.
@@ -43,7 +44,7 @@ impl Monotonic {
         book: &Book,
         snapshot: &Snapshot,
         seen: &[(Register, Seen)],
-        read: usize,
+        read: &Coverage,
         ended: TrueTime,
     ) -> Result<(), Violation> {
         for (register, seen) in seen {

@@ -1,30 +1,45 @@
 //! Placements against naive models, written from the rules and not from the code.
 
 use super::*;
-use crate::log::NodeAddresses;
-use crate::ring::{index_of, ring_of};
-use model::Rng;
-use std::net::SocketAddr;
+use crate::rng::Rng;
 
-fn member(id: usize, data_center: &str, rack: &str, tokens: &[i64]) -> MemberInfo {
-    let address = SocketAddr::from(([10, 0, 0, id as u8], 7000));
-    MemberInfo {
-        id: NodeId(id as u128),
-        addresses: NodeAddresses { internode: address, client: address, native: address },
+/// A node with its place and its tokens.
+#[derive(Clone)]
+struct Member {
+    id: u128,
+    data_center: String,
+    rack: String,
+    tokens: Vec<Token>,
+}
+
+fn member(id: usize, data_center: &str, rack: &str, tokens: &[i64]) -> Member {
+    Member {
+        id: id as u128,
         data_center: data_center.to_owned(),
         rack: rack.to_owned(),
         tokens: tokens.iter().copied().map(Token).collect(),
     }
 }
 
-fn members(list: Vec<MemberInfo>) -> BTreeMap<NodeId, MemberInfo> {
+fn members(list: Vec<Member>) -> BTreeMap<u128, Member> {
     list.into_iter().map(|member| (member.id, member)).collect()
 }
 
-fn replicas(members: &BTreeMap<NodeId, MemberInfo>, replication: &Replication, token: i64) -> Vec<u128> {
+fn ring_of<'a>(members: impl Iterator<Item = &'a Member>) -> Vec<(Token, u128)> {
+    let tokens = members.flat_map(|member| member.tokens.iter().map(|token| (*token, member.id)));
+    let mut ring: Vec<(Token, u128)> = tokens.collect();
+    ring.sort_unstable();
+    ring
+}
+
+fn place<'a>(members: &'a BTreeMap<u128, Member>) -> impl Fn(u128) -> Place<'a> {
+    |node| Place { data_center: &members[&node].data_center, rack: &members[&node].rack }
+}
+
+fn replicas(members: &BTreeMap<u128, Member>, replication: &Replication, token: i64) -> Vec<u128> {
     let ring = ring_of(members.values());
-    let placement = Placement::new(&ring, members, replication);
-    placement.at(index_of(&ring, Token(token))).iter().map(|node| node.0).collect()
+    let placement = Placement::new(&ring, place(members), replication);
+    placement.at(index_of(&ring, Token(token))).to_vec()
 }
 
 fn topology(factors: &[(&str, u32)]) -> Replication {
@@ -66,27 +81,30 @@ fn racks_are_met_once_before_any_is_met_twice() {
     assert_eq!(replicas(&members, &topology(&[("b", 0)]), 6), [0; 0]);
 }
 
+#[test]
+fn nobody_holds_anything_of_an_empty_ring() {
+    let none: [(Token, u128); 0] = [];
+    let nowhere = |_| Place { data_center: "", rack: "" };
+    assert!(Placement::new(&none, nowhere, &Replication::Simple { factor: 3 }).at(0).is_empty());
+    assert!(Placement::new(&none, nowhere, &topology(&[("a", 3)])).at(0).is_empty());
+}
+
 /// The rule in other words: walk the ring; a node is taken if its rack is new, or if the racks that are
 /// still to come cannot fill what is missing.
-fn naive_topology(
-    members: &BTreeMap<NodeId, MemberInfo>,
-    data_center: &str,
-    factor: usize,
-    token: Token,
-) -> BTreeSet<NodeId> {
-    let local: Vec<&MemberInfo> = members.values().filter(|member| member.data_center == data_center).collect();
+fn naive_topology(members: &BTreeMap<u128, Member>, data_center: &str, factor: usize, token: Token) -> BTreeSet<u128> {
+    let local: Vec<&Member> = members.values().filter(|member| member.data_center == data_center).collect();
     let ring = ring_of(local.iter().copied());
     let start = index_of(&ring, token);
-    let mut order: Vec<NodeId> = Vec::new();
+    let mut order: Vec<u128> = Vec::new();
     for (_, node) in ring[start..].iter().chain(&ring[..start]) {
         if !order.contains(node) {
             order.push(*node);
         }
     }
-    let rack = |node: &NodeId| members[node].rack.clone();
+    let rack = |node: &u128| members[node].rack.clone();
     let racks: BTreeSet<String> = order.iter().map(rack).collect();
     // The first node of each rack in the order of the ring.
-    let mut firsts: Vec<NodeId> = Vec::new();
+    let mut firsts: Vec<u128> = Vec::new();
     for node in &order {
         if firsts.iter().all(|first| rack(first) != rack(node)) {
             firsts.push(*node);
@@ -97,7 +115,7 @@ fn naive_topology(
     }
     // Fewer racks than replicas: one of each rack, and the rest by order.
     let others = order.iter().copied().filter(|node| !firsts.contains(node));
-    let rest: Vec<NodeId> = others.take(factor - racks.len()).collect();
+    let rest: Vec<u128> = others.take(factor - racks.len()).collect();
     firsts.into_iter().chain(rest).collect()
 }
 
@@ -118,13 +136,14 @@ fn random_clusters_are_placed_as_the_naive_models_say() {
         );
         let ring = ring_of(members.values());
         let factor = rng.between(1, 6) as u32;
-        let simple = Placement::new(&ring, &members, &Replication::Simple { factor });
+        let simple = Placement::new(&ring, place(&members), &Replication::Simple { factor });
         let factors: BTreeMap<String, u32> = (1..=3).map(|dc| (dc.to_string(), rng.between(0, 5) as u32)).collect();
-        let network = Placement::new(&ring, &members, &Replication::NetworkTopology { factors: factors.clone() });
+        let network =
+            Placement::new(&ring, place(&members), &Replication::NetworkTopology { factors: factors.clone() });
         for _ in 0..50 {
             let token = Token(rng.next_u64() as i64);
             let index = index_of(&ring, token);
-            let mut expected: Vec<NodeId> = Vec::new();
+            let mut expected: Vec<u128> = Vec::new();
             let mut at = index;
             while expected.len() < (factor as usize).min(nodes) {
                 if !expected.contains(&ring[at].1) {
@@ -133,9 +152,9 @@ fn random_clusters_are_placed_as_the_naive_models_say() {
                 at = (at + 1) % ring.len();
             }
             assert_eq!(simple.at(index), expected, "seed {seed}");
-            let placed: BTreeSet<NodeId> = network.at(index).iter().copied().collect();
+            let placed: BTreeSet<u128> = network.at(index).iter().copied().collect();
             assert_eq!(placed.len(), network.at(index).len(), "seed {seed}: a node twice");
-            let expected: BTreeSet<NodeId> = factors
+            let expected: BTreeSet<u128> = factors
                 .iter()
                 .filter(|(name, _)| members.values().any(|member| member.data_center == **name))
                 .flat_map(|(name, factor)| naive_topology(&members, name, *factor as usize, token))

@@ -1,0 +1,123 @@
+//! What the options of a table say of its reads: when a spare replica is asked, and whether replicas are repaired.
+
+use crate::io::Message;
+use crate::test_cluster::{ALL, Cluster, Flight, QUORUM, TABLE, node, schema, view};
+use std::time::Duration;
+
+const INSERT: &str = "INSERT INTO t (k, c, v) VALUES ('p', 1, 'x')";
+const SELECT: &str = "SELECT v FROM t WHERE k = 'p'";
+
+/// Three nodes with table `t`, whose options are these.
+fn with(options: &str) -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.publish(view(11, &[1, 2, 3], schema(3, &[&format!("{TABLE} WITH {options}")])));
+    cluster.written(1, INSERT, ALL);
+    cluster
+}
+
+/// Reads on their way to other nodes: for data and for digests.
+fn asked(cluster: &Cluster) -> (usize, usize) {
+    let count = |wanted: bool| {
+        let is = |flight: &&Flight| match flight {
+            Flight::Message { envelope, .. } => {
+                matches!(envelope.message, Message::Read { digest, .. } if digest == wanted)
+            }
+            Flight::Storage { .. } => false,
+        };
+        cluster.flights.iter().filter(is).count()
+    };
+    (count(false), count(true))
+}
+
+#[test]
+fn speculative_retry_always_asks_one_more_for_the_data_and_needs_no_more() {
+    for late in [2, 3] {
+        let mut cluster = with("speculative_retry = 'ALWAYS'");
+        let read = cluster.read(1, SELECT, QUORUM);
+        assert_eq!(asked(&cluster), (1, 1), "besides this node's own");
+        cluster.lose = Box::new(move |_, to, _| to == node(late));
+        cluster.run();
+        assert_eq!(cluster.rows_of(read).0, [["x"]], "at once, without node {late}");
+        cluster.assert_idle();
+    }
+}
+
+#[test]
+fn speculative_retry_never_asks_nobody_besides_but_replaces_who_fails() {
+    for late in [2, 3] {
+        let mut cluster = with("speculative_retry = 'NEVER'");
+        cluster.lose = Box::new(move |_, to, _| to == node(late));
+        let reads: Vec<u64> = (0..20).map(|_| cluster.read(1, SELECT, QUORUM)).collect();
+        cluster.advance(Duration::from_secs(1));
+        assert_eq!(cluster.status(1).spares_asked, 0);
+        let waiting = reads.iter().filter(|read| !cluster.replies.contains_key(read)).count();
+        assert!((1..20).contains(&waiting), "some were asked of node {late}: {waiting}");
+        cluster.step(node(1), crate::Input::Unreachable(node(late)));
+        cluster.run();
+        reads.into_iter().for_each(|read| assert_eq!(cluster.rows_of(read).0, [["x"]]));
+        assert_eq!(cluster.status(1).spares_asked, waiting as u64);
+    }
+}
+
+#[test]
+fn speculative_retry_after_a_fixed_delay_waits_for_exactly_that() {
+    let mut cluster = with("speculative_retry = '7ms'");
+    cluster.lose = Box::new(|_, to, _| to == node(2));
+    let reads: Vec<u64> = (0..20).map(|_| cluster.read(1, SELECT, QUORUM)).collect();
+    cluster.advance(Duration::from_millis(6));
+    assert_eq!(cluster.status(1).spares_asked, 0);
+    assert!(reads.iter().any(|read| !cluster.replies.contains_key(read)));
+    cluster.advance(Duration::from_millis(1));
+    assert!(cluster.status(1).spares_asked > 0);
+    reads.into_iter().for_each(|read| assert_eq!(cluster.rows_of(read).0, [["x"]]));
+}
+
+#[test]
+fn speculative_retry_by_percentile_learns_how_long_reads_take() {
+    // Until enough is known the node's own delay counts: 50 ms. Then reads, which take no time here, are late after
+    // 1 ms.
+    for (read_before, quick) in [(0, false), (70, true)] {
+        let mut cluster = with("speculative_retry = '99p'");
+        (0..read_before).for_each(|_| assert_eq!(cluster.rows(1, SELECT, QUORUM), ["x"]));
+        let before = cluster.status(1).spares_asked;
+        cluster.lose = Box::new(|_, to, _| to == node(2));
+        let reads: Vec<u64> = (0..20).map(|_| cluster.read(1, SELECT, QUORUM)).collect();
+        cluster.advance(Duration::from_millis(2));
+        assert_eq!(cluster.status(1).spares_asked > before, quick);
+        cluster.advance(Duration::from_millis(60));
+        reads.into_iter().for_each(|read| assert_eq!(cluster.rows_of(read).0, [["x"]]));
+    }
+}
+
+#[test]
+fn a_replica_that_has_been_slow_is_asked_last_and_tried_again_later() {
+    let mut cluster = with("speculative_retry = '5ms'");
+    cluster.lose = Box::new(|_, to, message| to == node(2) && matches!(message, Message::Read { .. }));
+    let to_slow = |cluster: &mut Cluster| {
+        let reads: Vec<u64> = (0..20).map(|_| cluster.read(1, SELECT, QUORUM)).collect();
+        let is = |flight: &&Flight| matches!(flight, Flight::Message { to, .. } if *to == node(2));
+        let count = cluster.flights.iter().filter(is).count();
+        cluster.advance(Duration::from_millis(20));
+        reads.into_iter().for_each(|read| assert_eq!(cluster.rows_of(read).0, [["x"]]));
+        count
+    };
+    assert!(to_slow(&mut cluster) > 0, "nothing is known yet");
+    (0..5).for_each(|_| drop(to_slow(&mut cluster)));
+    assert_eq!(to_slow(&mut cluster), 0, "node 3 has answered at once, node 2 never");
+    cluster.advance(Duration::from_secs(11));
+    assert!(to_slow(&mut cluster) > 0, "it is tried again");
+}
+
+#[test]
+fn read_repair_none_answers_what_is_newest_and_leaves_replicas_as_they_are() {
+    for (option, repaired) in [("NONE", false), ("BLOCKING", true)] {
+        let mut cluster = with(&format!("read_repair = '{option}'"));
+        cluster.plant(&[3], "INSERT INTO t (k, c, v) VALUES ('p', 1, 'newer')", i64::MAX / 2);
+        for text in [SELECT, "SELECT v FROM t"] {
+            assert_eq!(cluster.rows(1, text, ALL), ["newer"], "{option}");
+        }
+        assert_eq!(cluster.agree(&[1, 2, 3]), repaired, "{option}");
+        assert_eq!(cluster.status(1).read_repairs > 0, repaired, "{option}");
+        cluster.assert_idle();
+    }
+}
