@@ -50,7 +50,9 @@ fn a_data_center_serves_local_levels_while_the_other_is_down_and_brings_it_up_to
     let mut places: Vec<String> =
         places.as_array().unwrap().iter().map(|row| format!("{} {}", row["data_center"], row["rack"])).collect();
     places.sort();
-    assert_eq!(places, ["\"dc1\" \"rack2\"", "\"dc2\" \"rack1\"", "\"dc2\" \"rack2\""]);
+    // Either node of the data centre answers, and tells of the others.
+    assert!(places[0].starts_with("\"dc1\" \"rack"), "{places:?}");
+    assert_eq!(places[1..], ["\"dc2\" \"rack1\"", "\"dc2\" \"rack2\""]);
     for (node, level) in [(0, "EACH_QUORUM"), (2, "LOCAL_QUORUM"), (3, "ALL"), (1, "ANY")] {
         let insert = format!("CONSISTENCY {level}; INSERT INTO k.t (id, v) VALUES ({node}, 'x');");
         succeeded(&cluster.node(node).cql(&insert));

@@ -369,13 +369,13 @@ fn indexed_row_seeds() -> Vec<Vec<u8>> {
 
 fn statement_seeds() -> Vec<Vec<u8>> {
     let texts = [
-        "SELECT id, count(*) FROM t WHERE id IN (1, 2) AND (c_ascii, c_bigint) > ('a', 2) ORDER BY c_ascii DESC LIMIT 3",
+        "SELECT id, count(*) FROM t WHERE id IN (1, 2) AND (c_ascii, c_bigint) > ('a', 2) ORDER BY c_ascii LIMIT 3",
         "INSERT INTO k.u (id) VALUES (00000000-0000-0000-0000-000000000001) USING TTL 5 AND TIMESTAMP 6",
         "UPDATE t SET v = 0x00 WHERE id = ? AND c_ascii = :a IF v != 0x01",
-        "BEGIN UNLOGGED BATCH DELETE FROM t WHERE id = 1; INSERT INTO u JSON '{\"id\": null}' DEFAULT UNSET; APPLY BATCH",
+        "BEGIN UNLOGGED BATCH DELETE FROM t WHERE id = 1; INSERT INTO u JSON '{\"id\": null}'; APPLY BATCH",
         "CREATE TABLE IF NOT EXISTS w (a frozen<map<text, list<int>>>, b tuple<int, text> static, c int, \
          PRIMARY KEY ((a, c), v)) WITH CLUSTERING ORDER BY (v DESC) AND compression = {'class': 'LZ4Compressor'}",
-        "SELECT JSON writetime(v), cast(c_int AS text), $$a$$, 1 + -2 * 3 % 4 FROM t PER PARTITION LIMIT 1 ALLOW FILTERING",
+        "SELECT JSON writetime(v), cast(c_int AS text), $$a$$, 1 + -2 * 3 % 4 FROM t PER PARTITION LIMIT 1",
         "CREATE ROLE r WITH PASSWORD = 'p' AND LOGIN = true AND OPTIONS = {'a': {1, 2}}; /* ends */ -- here",
         "DESCRIBE FULL SCHEMA WITH INTERNALS",
     ];
