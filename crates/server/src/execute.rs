@@ -458,7 +458,9 @@ impl Executor {
     /// Gives a request to the shard that takes it; a full inbox is an answer, and so is storage that
     /// does not keep up with writes.
     pub(crate) fn submit(&self, request: Request, reply: ReplyTo, trace: Option<Arc<Trace>>) {
-        if matches!(request, Request::Write { .. } | Request::Conditional { .. }) && self.store.pressure() == Pressure::Refusing {
+        if matches!(request, Request::Write { .. } | Request::Conditional { .. })
+            && self.store.pressure() == Pressure::Refusing
+        {
             self.metrics.requests_overloaded.add(1);
             return reply.send(Err(RequestError::Overloaded("compaction does not keep up with writes".to_owned())));
         }
