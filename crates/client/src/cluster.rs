@@ -228,11 +228,11 @@ impl Cluster {
         let deadline = Instant::now() + self.settings.connection.connect_timeout + CONNECT_GRACE;
         let mut grace = deadline;
         loop {
-            let (connected, attempted) = {
-                let state = self.state.load();
-                let connected = state.nodes.iter().any(|node| node.connection().is_some());
-                (connected, state.nodes.iter().all(|node| node.attempted()))
-            };
+            let state = self.state.load();
+            // Asked first: a connection that is opened in between must not count as an attempt that failed.
+            let attempted = state.nodes.iter().all(|node| node.attempted());
+            let connected = state.nodes.iter().any(|node| node.connection().is_some());
+            drop(state);
             if attempted {
                 return if connected { Ok(()) } else { Err(self.unreachable()) };
             }

@@ -91,13 +91,15 @@ async fn keep_open(slot: Arc<Slot>, address: String, settings: Settings, events:
     let mut wait = RECONNECT_FIRST;
     loop {
         let opened = Connection::open(&address, &settings).await;
+        let problem = opened.as_ref().err().cloned().unwrap_or_default();
+        let connection = opened.ok().map(Arc::new);
+        // Before the attempt is counted: who sees the attempt sees what came of it.
+        slot.connection.store(connection.clone());
         {
             let mut attempts = slot.attempts.lock();
             attempts.0 += 1;
-            attempts.1 = opened.as_ref().err().cloned().unwrap_or_default();
+            attempts.1 = problem;
         }
-        let connection = opened.ok().map(Arc::new);
-        slot.connection.store(connection.clone());
         events.attempts.send_modify(|attempts| *attempts += 1);
         match connection {
             Some(connection) => {
