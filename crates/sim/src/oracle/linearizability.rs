@@ -22,7 +22,7 @@ pub trait Model {
 }
 
 /// An operation and when it was.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<O> {
     /// When it was called.
     pub called: u64,
