@@ -44,7 +44,7 @@ async fn work(session: Session, history: History, register: i32, number: u64, be
             (_, Some(from)) => session.execute_prepared(&update, (to as i64, register, from as i64)).await,
         };
         let returned = Some(micros(Instant::now()));
-        let (from, is_read) = (believed, next % 4 == 0);
+        let (from, is_read) = (believed, next.is_multiple_of(4));
         let cas = |applied, shown| RegisterOperation::CompareAndSet { from, to: Some(to), applied, shown };
         let entry = match result {
             Ok(result) if is_read => {
@@ -93,23 +93,24 @@ fn registers_are_linearizable_while_nodes_are_killed_and_stopped() {
         signal(stopped, "CONT");
         cluster.wait_up(3);
     }
-    runtime.block_on(async {
+    let history = runtime.block_on(async {
         for client in clients {
             client.await.unwrap();
         }
+        let mut all = std::mem::take(&mut *history.lock().unwrap());
         // All decided by now: a last read of each register, by every node.
         let read = session.prepare("SELECT v FROM k.r WHERE p = ?").await.unwrap().consistency(Consistency::Serial);
-        for (register, history) in history.lock().unwrap().iter_mut() {
+        for (register, history) in &mut all {
             let called = began.elapsed().as_micros() as u64;
             let result = session.execute_prepared(&read, (*register,)).await.unwrap();
             let seen = result.first().map(|row| row.get::<i64>("v").unwrap() as u64);
             let returned = Some(began.elapsed().as_micros() as u64);
             history.push(Entry { called, returned, operation: RegisterOperation::Read(seen) });
         }
+        all
     });
-    let history = history.lock().unwrap();
     let (mut known, mut unknown) = (0, 0);
-    for (register, history) in history.iter() {
+    for (register, history) in &history {
         assert_eq!(check(&Register, None, history, 50_000_000), Verdict::Linearizable, "register {register}");
         unknown += history.iter().filter(|entry| entry.returned.is_none()).count();
         known += history.iter().filter(|entry| entry.returned.is_some()).count();

@@ -374,7 +374,9 @@ fn hints_that_are_switched_off_are_not_written_for_anybody_or_for_a_data_center(
     };
     cluster.written(1, &insert(0), QUORUM);
     assert_eq!(kept(&cluster), [(3, 1), (6, 1)]);
-    tell(&mut cluster, 1, |policy| drop(policy.disabled_data_centers.insert("b".to_owned())));
+    tell(&mut cluster, 1, |policy| {
+        policy.disabled_data_centers.insert("b".to_owned());
+    });
     cluster.written(1, &insert(1), QUORUM);
     assert_eq!(kept(&cluster), [(3, 2), (6, 1)]);
     tell(&mut cluster, 1, |policy| policy.enabled = false);

@@ -462,7 +462,8 @@ pub enum StorageRequest {
     },
 }
 
-/// What storage answers. Every request gets exactly one final answer: `Synced`, `LocalRead`, `Read`, `Digest`, `Scanned`,
+/// What storage answers. Every request gets exactly one final answer: `Synced`, `LocalRead`, `Read`, `Digest`,
+/// `Scanned`,
 /// `LookedUp`, `Hints` or `Failed`; a write may get `Applied` before.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stored {

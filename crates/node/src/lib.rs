@@ -12,8 +12,8 @@
 //! Apart from the shards, [`garbage`] says what a node sweeps for garbage, and when, and [`virtual_tables`] what is in
 //! the tables that it answers by itself.
 //!
-//! The protocols are described, with numbered invariants, in `docs/protocol/write.md`, `read.md`, `paxos.md`, `hints.md`
-//! and `storage.md`.
+//! The protocols are described, with numbered invariants, in `docs/protocol/write.md`, `read.md`, `paxos.md`,
+//! `hints.md` and `storage.md`.
 
 pub mod config;
 #[cfg(any(test, feature = "conformance"))]

@@ -99,7 +99,8 @@ proptest! {
         data_center in prop::option::of("[a-z]{1,4}"),
     ) {
         let promised = Promised { accepted, committed, data: ReadData::default() };
-        for answer in [PaxosAnswer::Promised(Box::new(promised)), PaxosAnswer::Accepted, PaxosAnswer::Preempted { by }] {
+        let promised = PaxosAnswer::Promised(Box::new(promised));
+        for answer in [promised, PaxosAnswer::Accepted, PaxosAnswer::Preempted { by }] {
             prop_assert_eq!(PaxosAnswer::from_bytes(&answer.to_bytes()), Ok(answer));
         }
         let commit = proposal.commit(by);

@@ -75,7 +75,7 @@ impl ConditionalWrite {
     pub(crate) fn of_batch(writes: Vec<BoundWrite>) -> Result<ConditionalWrite, RequestError> {
         let mut writes = writes.into_iter();
         let Some(first) = writes.next() else { return invalid("A conditional batch has statements") };
-        for other in writes {
+        if let Some(other) = writes.next() {
             let same_table = other.table().id == first.table().id;
             let what = if same_table { "partitions" } else { "tables" };
             return invalid(&format!("Batch with conditions cannot span multiple {what}"));

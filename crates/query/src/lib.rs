@@ -20,11 +20,12 @@
 //!
 //! Map: `lexer`, `parser` and `ast` read text, `source` says where in it an error is. `binder` looks names up, with
 //! `term` (values), `restriction` and `slices` (WHERE), `selection` and `select` (SELECT), `modification` and
-//! `condition` (INSERT, UPDATE, DELETE, BATCH; IF), `definition` (CREATE, ALTER, DROP) and `type_name`. `function` has the
-//! native functions, `operand` evaluates terms, `filter` conditions, in an `evaluation` context; `json` reads JSON.
-//! `prepared`, `write`, `conditional`, `change` and `read` are the plans, `result` makes pages of rows. `describe` and `name` write
-//! CQL, `description` is the statement DESCRIBE, `explain` says what a statement does, `split` separates statements,
-//! [`system`] has the tables that each node answers by itself.
+//! `condition` (INSERT, UPDATE, DELETE, BATCH; IF), `definition` (CREATE, ALTER, DROP) and `type_name`. `function`
+//! has the native functions, `operand` evaluates terms, `filter` conditions, in an `evaluation` context; `json` reads
+//! JSON.
+//! `prepared`, `write`, `conditional`, `change` and `read` are the plans, `result` makes pages of rows. `describe`
+//! and `name` write CQL, `description` is the statement DESCRIBE, `explain` says what a statement does, `split`
+//! separates statements, [`system`] has the tables that each node answers by itself.
 
 #[allow(dead_code, reason = "what nothing looks at yet is refused by name")]
 mod ast;

@@ -541,8 +541,8 @@ impl BoundWrite {
         }
     }
 
-    /// The same write with what it adds to lists ordered by `timestamp`, in microseconds, instead of by the time at which
-    /// its values were bound.
+    /// The same write with what it adds to lists ordered by `timestamp`, in microseconds, instead of by the time at
+    /// which its values were bound.
     pub(crate) fn ordered_at(mut self, timestamp: i64) -> BoundWrite {
         let table = Arc::clone(&self.table);
         let list = |column: ColumnId| {

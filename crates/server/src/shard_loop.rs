@@ -31,6 +31,7 @@ pub(crate) const INBOX_INPUTS_MAX: usize = 4_096;
 const BATCH_INPUTS_MAX: usize = 64;
 
 /// What arrives at a shard's loop.
+#[expect(clippy::large_enum_variant, reason = "most of what arrives is a request: a box would be one more allocation")]
 pub(crate) enum ShardInput {
     /// A client asks.
     Request {
@@ -70,6 +71,7 @@ pub(crate) enum ShardInput {
 pub(crate) type Outcome = Result<Response, RequestError>;
 
 /// Where an answer goes.
+#[expect(clippy::large_enum_variant, reason = "it goes with a request: a box would be one more allocation")]
 pub(crate) enum ReplyTo {
     /// To the one who waits for it.
     One(oneshot::Sender<Outcome>),

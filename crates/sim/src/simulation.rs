@@ -740,7 +740,7 @@ impl Simulation {
 /// its own: the other draws of a seed do not depend on it.
 fn draw_data_centers(seed: u64, machines: usize, replicas: usize) -> (usize, Replicas) {
     let mut rng = Rng::new(seed ^ 0xda7a_ce47_e25e_u64);
-    if machines < 2 || machines > CROWD || !rng.chance(450) {
+    if !(2..=CROWD).contains(&machines) || !rng.chance(450) {
         return (1, Replicas(vec![replicas]));
     }
     let data_centers = if machines >= 5 && rng.chance(250) { 3 } else { 2 };

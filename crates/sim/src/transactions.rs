@@ -321,13 +321,12 @@ impl Run {
 
     fn occurred(&mut self, occurrence: Occurrence) {
         match occurrence {
+            Occurrence::Timer(FAULT_TIMER) if !self.faults_on => {}
             Occurrence::Timer(FAULT_TIMER) => {
-                if self.faults_on {
-                    for (delay, step) in self.plan.next_fault() {
-                        self.world.schedule_fault(delay, step);
-                    }
-                    self.plan_fault();
+                for (delay, step) in self.plan.next_fault() {
+                    self.world.schedule_fault(delay, step);
                 }
+                self.plan_fault();
             }
             Occurrence::Timer(client) if client < self.clients as u64 => self.act(client as usize),
             Occurrence::Replied { id, result } => self.replied(id, result),
@@ -361,7 +360,7 @@ impl Run {
             0..3 => Action::Read,
             3 => Action::CompareAndSet { from: None, to },
             // The static column is never deleted with a row.
-            4 if register % 2 == 0 && from.is_some() => Action::CompareAndSet { from, to: None },
+            4 if register.is_multiple_of(2) && from.is_some() => Action::CompareAndSet { from, to: None },
             _ => Action::CompareAndSet { from, to },
         };
         self.send(client, machine, register, action);
@@ -380,7 +379,7 @@ impl Run {
 
     /// Registers of even numbers are rows, the others static columns.
     fn request(&mut self, schema: &Schema, register: usize, action: Action) -> Option<Request> {
-        let is_row = register % 2 == 0;
+        let is_row = register.is_multiple_of(2);
         let (text, values) = match action {
             Action::Read => {
                 let column = if is_row { "v" } else { "s" };

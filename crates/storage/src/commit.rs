@@ -40,9 +40,22 @@ struct Destination<'a> {
 struct Entry<'group> {
     /// Index into the destinations of the group.
     destination: usize,
+    /// The first bytes of its key, as far as a number holds them: where these differ, and they nearly always do, keys
+    /// need not be looked at.
+    head: u64,
     /// Where its key is in `Writer::keys`.
     key: Range<usize>,
     value: &'group [u8],
+}
+
+impl<'group> Entry<'group> {
+    /// The entry whose key has just been appended to `keys`, from `start` on.
+    fn new(destination: usize, keys: &[u8], start: usize, value: &'group [u8]) -> Entry<'group> {
+        let (mut head, key) = ([0; 8], &keys[start..]);
+        let length = key.len().min(head.len());
+        head[..length].copy_from_slice(&key[..length]);
+        Entry { destination, head: u64::from_be_bytes(head), key: start..keys.len(), value }
+    }
 }
 
 impl Inner {
@@ -159,14 +172,14 @@ impl Inner {
         for entry in indexed {
             let start = keys.len();
             layout::put_index_entry(keys, &mutation.partition, &entry);
-            entries.push(Entry { destination: index, key: start..keys.len(), value: b"" });
+            entries.push(Entry::new(index, keys, start, b""));
         }
         for record in &mutation.records {
             destinations[index].deletes |= record.key == RecordKey::Deletions;
             let start = keys.len();
             layout::put_record(keys, &mutation.partition, &record.key);
             self.large.on_write(mutation.table, &mutation.partition, record);
-            entries.push(Entry { destination: index, key: start..keys.len(), value: &record.value });
+            entries.push(Entry::new(index, keys, start, &record.value));
         }
         Ok(())
     }
@@ -182,8 +195,8 @@ impl Inner {
         let Writer { keys, hot, .. } = writer;
         // Sorted keys also make the insertion into the memtable cheaper. Merging does not depend on order.
         let order = |a: &Entry<'_>, b: &Entry<'_>| {
-            let destinations = a.destination.cmp(&b.destination);
-            destinations.then_with(|| keys[a.key.clone()].cmp(&keys[b.key.clone()]))
+            let first = (a.destination, a.head).cmp(&(b.destination, b.head));
+            first.then_with(|| keys[a.key.clone()].cmp(&keys[b.key.clone()]))
         };
         entries.sort_unstable_by(order);
         for entries in entries.chunk_by(|a, b| order(a, b).is_eq()) {

@@ -33,8 +33,8 @@
 //! larger than it should be, `estimate` how much there is about; `layout` keys; `merge` the operator; `garbage` the
 //! sweeps that purge; `options` RocksDB's settings, with reasons; `hints`; `watermark`, and `manifest` for it;
 //! `identity`; `replay` the progress of recovery; `failure` errors; `memory` the allocator; `log_check` which of
-//! several logs is damaged; [`inspect`] looking into a directory, and verifying it, without a node; [`compare`] the same work on a bare RocksDB, for
-//! benchmarks; [`decoders`] for fuzz targets.
+//! several logs is damaged; [`inspect`] looking into a directory, and verifying it, without a node; [`compare`] the
+//! same work on a bare RocksDB, for benchmarks; [`decoders`] for fuzz targets.
 
 #![allow(
     clippy::disallowed_methods,

@@ -43,6 +43,7 @@ enum Step {
 
 /// What is under way.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for each register at work, nearly always while it promises")]
 enum Stage {
     Idle,
     /// The register is being read.

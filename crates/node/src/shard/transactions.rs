@@ -310,8 +310,9 @@ impl Shard {
 
     /// Nothing reaches a node: transactions that wait for it do without.
     pub(super) fn transactions_unreachable(&mut self, out: &mut Out<'_>, node: NodeId) {
-        let waits = |(id, own): (&RequestId, &Box<Transaction>)| own.awaited.contains(&node).then_some(*id);
-        for id in self.transactions.all.iter().filter_map(waits).collect::<Vec<_>>() {
+        let all = self.transactions.all.iter();
+        let waiting = all.filter(|(_, own)| own.awaited.contains(&node)).map(|(id, _)| *id);
+        for id in waiting.collect::<Vec<_>>() {
             self.lose_acceptor(out, id, node, FailureReason::Unknown);
         }
     }
@@ -464,7 +465,6 @@ impl Shard {
     }
 
     /// The change that a write makes of what was read, if it makes one; else its refusal, or its error.
-    #[expect(clippy::type_complexity, reason = "two ways not to be applied")]
     fn decision(
         &self,
         write: &ConditionalWrite,
