@@ -19,15 +19,9 @@ ADDRESS = "127.9.42.1"
 PORT = 9042
 START_SECONDS_MAX = 300
 
-CONFIGURATION = """\
+# Where it is, and what both configurations have as it comes.
+PLACE = """\
 cluster_name: Test Cluster
-num_tokens: 1
-initial_token: "0"
-auto_snapshot: false
-hinted_handoff_enabled: false
-authenticator: AllowAllAuthenticator
-authorizer: AllowAllAuthorizer
-role_manager: CassandraRoleManager
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
 commitlog_sync: periodic
 commitlog_sync_period: 10s
@@ -39,6 +33,23 @@ seed_provider:
 listen_address: {address}
 rpc_address: {address}
 native_transport_port: {port}
+data_file_directories:
+  - {folder}/data
+commitlog_directory: {folder}/commitlog
+saved_caches_directory: {folder}/saved_caches
+hints_directory: {folder}/hints
+cdc_raw_directory: {folder}/cdc_raw
+"""
+
+# For the oracle: one token, patience, and little memory.
+CONFIGURATION = PLACE + """\
+num_tokens: 1
+initial_token: "0"
+auto_snapshot: false
+hinted_handoff_enabled: false
+authenticator: AllowAllAuthenticator
+authorizer: AllowAllAuthorizer
+role_manager: CassandraRoleManager
 read_request_timeout: 60s
 range_request_timeout: 60s
 write_request_timeout: 60s
@@ -50,35 +61,11 @@ memtable_heap_space: 128MiB
 memtable_offheap_space: 64MiB
 key_cache_size: 1MiB
 file_cache_size: 32MiB
-data_file_directories:
-  - {folder}/data
-commitlog_directory: {folder}/commitlog
-saved_caches_directory: {folder}/saved_caches
-hints_directory: {folder}/hints
-cdc_raw_directory: {folder}/cdc_raw
 """
 
 # Nothing but where it is: all else is as it comes.
-STOCK = """\
-cluster_name: Test Cluster
+STOCK = PLACE + """\
 num_tokens: 16
-partitioner: org.apache.cassandra.dht.Murmur3Partitioner
-commitlog_sync: periodic
-commitlog_sync_period: 10s
-endpoint_snitch: SimpleSnitch
-seed_provider:
-  - class_name: org.apache.cassandra.locator.SimpleSeedProvider
-    parameters:
-      - seeds: "{address}:7000"
-listen_address: {address}
-rpc_address: {address}
-native_transport_port: {port}
-data_file_directories:
-  - {folder}/data
-commitlog_directory: {folder}/commitlog
-saved_caches_directory: {folder}/saved_caches
-hints_directory: {folder}/hints
-cdc_raw_directory: {folder}/cdc_raw
 """
 
 LOGGING = """\
