@@ -30,9 +30,10 @@ use model::{
 };
 use node::storage::{IndexBuild, StorageError};
 use parking_lot::Mutex;
-use rocksdb::{DB, ReadOptions, WriteBatch};
+use rocksdb::{BoundColumnFamily, DB, DBRawIterator, ReadOptions, WriteBatch};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -210,6 +211,26 @@ impl Inner {
         found.map_or_else(by_scan, Ok)
     }
 
+    /// The entries with these keys, at the first of them; `None` when the index is not there any more.
+    fn entries<'a>(
+        &'a self,
+        family: &Arc<BoundColumnFamily<'a>>,
+        table: TableId,
+        target: IndexTarget,
+        stored: &Arc<StoredIndex>,
+        keys: Range<Vec<u8>>,
+    ) -> Option<DBRawIterator<'a>> {
+        let mut options = ReadOptions::default();
+        options.set_total_order_seek(true);
+        options.set_iterate_upper_bound(keys.end);
+        let mut entries = self.db.raw_iterator_cf_opt(family, options);
+        // If it is not, it was dropped, and its entries may be gone, before the iterator took its view.
+        self.is_listed(table, target, stored).then(|| {
+            entries.seek(&keys.start);
+            entries
+        })
+    }
+
     /// A look-up of one value; `None` when the index is not there any more.
     fn look_up_value(
         &self,
@@ -223,15 +244,9 @@ impl Inner {
         let mut prefix = layout::index_prefix(command.target);
         prefix.extend_from_slice(value);
         let (start, end) = bounds(index, command, &prefix);
-        let mut options = ReadOptions::default();
-        options.set_total_order_seek(true);
-        options.set_iterate_upper_bound(end);
-        let mut entries = self.db.raw_iterator_cf_opt(&family, options);
-        if !self.is_listed(table.id, command.target, stored) {
-            // It was dropped, and its entries may be gone, before the iterator took its view.
+        let Some(mut entries) = self.entries(&family, table.id, command.target, stored, start..end) else {
             return Ok(None);
-        }
-        entries.seek(&start);
+        };
         let (mut found, mut looked_at) = (IndexData::default(), 0);
         loop {
             let room = (command.limit as usize).saturating_sub(found.rows.len()).min(ENTRIES_AT_ONCE);
@@ -273,14 +288,9 @@ impl Inner {
         let family = self.db.cf_handle(&table.name).ok_or_else(|| unknown_table(table.id))?;
         let prefix = layout::index_prefix(command.target);
         let (start, end) = value_bounds(command, &prefix);
-        let mut options = ReadOptions::default();
-        options.set_total_order_seek(true);
-        options.set_iterate_upper_bound(end);
-        let mut entries = self.db.raw_iterator_cf_opt(&family, options);
-        if !self.is_listed(table.id, command.target, stored) {
+        let Some(mut entries) = self.entries(&family, table.id, command.target, stored, start..end) else {
             return Ok(None);
-        }
-        entries.seek(&start);
+        };
         let mut first = FirstRows::new(command.limit);
         let mut looked_at = 0;
         while let Some(key) = entries.key() {
