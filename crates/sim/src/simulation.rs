@@ -187,6 +187,39 @@ pub fn run(options: &Options) -> Report {
     simulation.report(options)
 }
 
+/// A run of a seed: what steps its world and looks at what occurs in it.
+pub(crate) trait Run: Sized {
+    /// Its world.
+    fn world(&mut self) -> &mut World;
+
+    /// Looks at something that has occurred.
+    fn occurred(&mut self, occurrence: Occurrence);
+
+    /// What has gone wrong, if anything has.
+    fn failure(&mut self) -> Option<Failure>;
+
+    /// Handles events until `until`, or until `enough`; true when enough.
+    ///
+    /// # Errors
+    /// What goes wrong.
+    fn advance(&mut self, until: TrueTime, enough: impl Fn(&Self) -> bool) -> Result<bool, Failure> {
+        loop {
+            if enough(self) {
+                return Ok(true);
+            }
+            if !self.world().step(until) {
+                return Ok(false);
+            }
+            while let Some(occurrence) = self.world().occurred() {
+                self.occurred(occurrence);
+            }
+            if let Some(failure) = self.failure() {
+                return Err(failure);
+            }
+        }
+    }
+}
+
 impl Simulation {
     /// Draws cluster, faults and clients.
     fn draw(options: &Options) -> Simulation {
@@ -317,24 +350,6 @@ impl Simulation {
     fn tell(&mut self, text: String) {
         let time = self.world.time();
         self.world.trace.tell(time, Subject::World, text);
-    }
-
-    /// Handles events until `until`, or until `enough`; true when enough.
-    fn advance(&mut self, until: TrueTime, enough: impl Fn(&Simulation) -> bool) -> Result<bool, Failure> {
-        loop {
-            if enough(self) {
-                return Ok(true);
-            }
-            if !self.world.step(until) {
-                return Ok(false);
-            }
-            while let Some(occurrence) = self.world.occurred() {
-                self.occurred(occurrence);
-            }
-            if let Some(failure) = self.failure.take() {
-                return Err(failure);
-            }
-        }
     }
 
     fn must(&self, done: bool, text: impl FnOnce() -> String) -> Result<(), Failure> {
@@ -517,49 +532,6 @@ impl Simulation {
         (behind.0 < ahead.0).then_some(behind.1)
     }
 
-    fn occurred(&mut self, occurrence: Occurrence) {
-        let result = match occurrence {
-            Occurrence::Timer(FAULT_TIMER) => {
-                self.inject();
-                Ok(())
-            }
-            Occurrence::Timer(SWEEP_TIMER) => {
-                self.sweep();
-                Ok(())
-            }
-            Occurrence::Timer(client) => {
-                self.client_acts(client as usize);
-                Ok(())
-            }
-            Occurrence::Replied { id, result } => self.replied(id, result),
-            Occurrence::Decided { id, result } => self.decided(id, result),
-            Occurrence::Lost(id) => {
-                if let Some((client, _)) = self.flights.remove(&id) {
-                    self.last_error = Some(RequestError::NotServing("the process died".to_owned()));
-                    self.failed += 1;
-                    self.rest(client);
-                }
-                Ok(())
-            }
-            Occurrence::Logged(mutation) => self.book.logged(&mutation),
-            Occurrence::Published(machine, view) => {
-                let time = self.world.time();
-                for table in view.schema.tables().values() {
-                    self.dropped.published(table.id, &table.name, time);
-                }
-                self.metadata.publish(machine, &view)
-            }
-            Occurrence::Stopped { expected: true, .. } => Ok(()),
-            Occurrence::Stopped { machine, reason, .. } => {
-                Err(Violation::new("membership", format!("node {machine} stopped by itself: {reason}")))
-            }
-            Occurrence::Wrong(violation) => Err(violation),
-        };
-        if let Err(violation) = result {
-            self.failure.get_or_insert(Failure::Correctness(violation));
-        }
-    }
-
     fn inject(&mut self) {
         if !self.faults_on {
             return;
@@ -733,6 +705,59 @@ impl Simulation {
             }
             flight => Err(Violation::new("replies", format!("{flight:?} was decided"))),
         }
+    }
+}
+
+impl Run for Simulation {
+    fn world(&mut self) -> &mut World {
+        &mut self.world
+    }
+
+    fn occurred(&mut self, occurrence: Occurrence) {
+        let result = match occurrence {
+            Occurrence::Timer(FAULT_TIMER) => {
+                self.inject();
+                Ok(())
+            }
+            Occurrence::Timer(SWEEP_TIMER) => {
+                self.sweep();
+                Ok(())
+            }
+            Occurrence::Timer(client) => {
+                self.client_acts(client as usize);
+                Ok(())
+            }
+            Occurrence::Replied { id, result } => self.replied(id, result),
+            Occurrence::Decided { id, result } => self.decided(id, result),
+            Occurrence::Lost(id) => {
+                if let Some((client, _)) = self.flights.remove(&id) {
+                    self.last_error = Some(RequestError::NotServing("the process died".to_owned()));
+                    self.failed += 1;
+                    self.rest(client);
+                }
+                Ok(())
+            }
+            Occurrence::Logged(mutation) => self.book.logged(&mutation),
+            Occurrence::Published(machine, view) => {
+                let time = self.world.time();
+                for table in view.schema.tables().values() {
+                    self.dropped.published(table.id, &table.name, time);
+                }
+                self.metadata.publish(machine, &view)
+            }
+            Occurrence::Stopped { expected: true, .. } => Ok(()),
+            Occurrence::Stopped { machine, reason, .. } => {
+                Err(Violation::new("membership", format!("node {machine} stopped by itself: {reason}")))
+            }
+            Occurrence::Wrong(violation) => Err(violation),
+        };
+        if let Err(violation) = result {
+            self.failure.get_or_insert(Failure::Correctness(violation));
+        }
+    }
+
+    fn failure(&mut self) -> Option<Failure> {
+        self.failure.take()
     }
 }
 

@@ -8,7 +8,7 @@ use crate::clock::TrueTime;
 use crate::fault::{FaultPlan, FaultStep};
 use crate::oracle::Violation;
 use crate::oracle::linearizability::{Entry, Register, RegisterOperation, Verdict, check};
-use crate::simulation::{Failure, Options, draw_build};
+use crate::simulation::{Failure, Options, Run, draw_build};
 use crate::trace::Subject;
 use crate::workload::{KEYSPACE, schema_change};
 use crate::world::{Build, Occurrence, World};
@@ -83,7 +83,7 @@ struct Flight {
     called: TrueTime,
 }
 
-struct Run {
+struct Transactions {
     world: World,
     plan: FaultPlan,
     rng: Rng,
@@ -107,7 +107,7 @@ struct Run {
 /// Runs one seed.
 #[must_use]
 pub fn run_transactions(options: &Options) -> TransactionReport {
-    let mut run = Run::draw(options);
+    let mut run = Transactions::draw(options);
     // What is left of a run that panicked is only told of.
     let phases = AssertUnwindSafe(|| run.phases(options.seconds * 1_000_000));
     match std::panic::catch_unwind(phases) {
@@ -154,8 +154,8 @@ fn number(value: Option<&Bytes>) -> Option<u64> {
     value.and_then(|wire| <[u8; 8]>::try_from(wire.as_ref()).ok()).map(u64::from_be_bytes)
 }
 
-impl Run {
-    fn draw(options: &Options) -> Run {
+impl Transactions {
+    fn draw(options: &Options) -> Transactions {
         let mut rng = Rng::new(options.seed ^ 0x7a45_ac71_0e5e_ed00);
         let machines = options.machines.unwrap_or_else(|| [1, 3, 3, 3, 3, 4, 5][rng.index(7)]);
         let replicas = [1, 2, 3, 3, 3, 3, 5][rng.index(7)].min(machines);
@@ -167,7 +167,7 @@ impl Run {
         let mut chosen = |choices: &[u64]| choices[rng.index(choices.len())];
         let (clients, registers) = (chosen(&[4, 10, 20]) as usize, chosen(&[1, 2, 4]) as usize);
         let (think, timeout) = (chosen(&[100, 1_000, 10_000]), Duration::from_millis(chosen(&[200, 1_000, 3_000])));
-        Run {
+        Transactions {
             world,
             plan,
             rng,
@@ -289,23 +289,6 @@ impl Run {
         Ok(())
     }
 
-    fn advance(&mut self, until: TrueTime, enough: impl Fn(&Run) -> bool) -> Result<bool, Failure> {
-        loop {
-            if enough(self) {
-                return Ok(true);
-            }
-            if !self.world.step(until) {
-                return Ok(false);
-            }
-            while let Some(occurrence) = self.world.occurred() {
-                self.occurred(occurrence);
-            }
-            if let Some(failure) = self.failure.take() {
-                return Err(failure);
-            }
-        }
-    }
-
     fn plan_fault(&mut self) {
         if let Some(pause) = self.plan.pause() {
             self.world.set_timer(pause, FAULT_TIMER);
@@ -316,33 +299,6 @@ impl Run {
         if client < self.clients {
             let think = crate::network::geometric(&mut self.rng, self.think) + 1;
             self.world.set_timer(think, client as u64);
-        }
-    }
-
-    fn occurred(&mut self, occurrence: Occurrence) {
-        match occurrence {
-            Occurrence::Timer(FAULT_TIMER) if !self.faults_on => {}
-            Occurrence::Timer(FAULT_TIMER) => {
-                for (delay, step) in self.plan.next_fault() {
-                    self.world.schedule_fault(delay, step);
-                }
-                self.plan_fault();
-            }
-            Occurrence::Timer(client) if client < self.clients as u64 => self.act(client as usize),
-            Occurrence::Replied { id, result } => self.replied(id, result),
-            Occurrence::Lost(id) => {
-                if let Some(flight) = self.flights.remove(&id) {
-                    self.last_error = Some(RequestError::NotServing("the process died".to_owned()));
-                    self.note(flight, None);
-                    self.rest(flight.client);
-                }
-            }
-            Occurrence::Stopped { expected: false, machine, reason } => {
-                let text = format!("node {machine} stopped by itself: {reason}");
-                self.failure.get_or_insert(Failure::Correctness(Violation::new("membership", text)));
-            }
-            Occurrence::Wrong(violation) => drop(self.failure.get_or_insert(Failure::Correctness(violation))),
-            _ => {}
         }
     }
 
@@ -473,5 +429,42 @@ impl Run {
             format!("r{} {operation:?} since {}", flight.register, flight.called),
         );
         self.histories[flight.register].push(Entry { called: flight.called, returned, operation });
+    }
+}
+
+impl Run for Transactions {
+    fn world(&mut self) -> &mut World {
+        &mut self.world
+    }
+
+    fn occurred(&mut self, occurrence: Occurrence) {
+        match occurrence {
+            Occurrence::Timer(FAULT_TIMER) if !self.faults_on => {}
+            Occurrence::Timer(FAULT_TIMER) => {
+                for (delay, step) in self.plan.next_fault() {
+                    self.world.schedule_fault(delay, step);
+                }
+                self.plan_fault();
+            }
+            Occurrence::Timer(client) if client < self.clients as u64 => self.act(client as usize),
+            Occurrence::Replied { id, result } => self.replied(id, result),
+            Occurrence::Lost(id) => {
+                if let Some(flight) = self.flights.remove(&id) {
+                    self.last_error = Some(RequestError::NotServing("the process died".to_owned()));
+                    self.note(flight, None);
+                    self.rest(flight.client);
+                }
+            }
+            Occurrence::Stopped { expected: false, machine, reason } => {
+                let text = format!("node {machine} stopped by itself: {reason}");
+                self.failure.get_or_insert(Failure::Correctness(Violation::new("membership", text)));
+            }
+            Occurrence::Wrong(violation) => drop(self.failure.get_or_insert(Failure::Correctness(violation))),
+            _ => {}
+        }
+    }
+
+    fn failure(&mut self) -> Option<Failure> {
+        self.failure.take()
     }
 }
