@@ -21,7 +21,7 @@ use bytes::Bytes;
 use model::codec::{Decode, Encode};
 use model::counter::{self, Shard};
 use model::deletion::{Deletion, PartitionDeletions};
-use model::local::LocalWrite;
+use model::local::{LocalWrite, register_key};
 use model::read::Slice;
 use model::row::Expiry;
 use model::schema::Table;
@@ -459,9 +459,14 @@ fn tables_come_and_go(make: &mut MakeHarness<'_>) {
     session.apply(&[put("p", 1, &live_row(5, b"v"))]);
     let other = mutation(OTHER_TABLE, "p", vec![Record::row(clustering(2), &live_row(5, b"v"))]);
     session.commit(&[Write::Apply(other.clone())], true);
+    let [own, of_other] = [TABLE, OTHER_TABLE].map(|table| register_key(table, b"p"));
+    let records = [&own, &of_other].map(|key| (key.clone(), Some(Bytes::from_static(b"register")))).to_vec();
+    session.commit(&[Write::Local(LocalWrite { records })], true);
     let new = TableId(0xa3);
     session.storage().set_tables(&tables(&[new, TABLE])).unwrap();
     for _ in 0..2 {
+        assert!(session.storage().local(&own).unwrap().is_some());
+        assert_eq!(session.storage().local(&of_other).unwrap(), None, "registers go with their table");
         let results = session.storage().commit(&[Write::Apply(other.clone())], true).unwrap();
         assert!(matches!(results[0], Err(StorageError::Invalid(_))));
         let dropped = session.storage().read(&ReadCommand { table: OTHER_TABLE, ..all("p") });

@@ -88,7 +88,7 @@ proptest! {
             }
             let LocalWrite { records } = register.record(TableId(7), b"p");
             let (key, value) = &records[0];
-            prop_assert_eq!(model::local::table_of_register(key), Some(TableId(7)));
+            prop_assert!(model::local::registers_of(TableId(7)).contains(key));
             prop_assert_eq!(Register::of_record(value.as_ref()), Ok(register.clone()));
         }
     }

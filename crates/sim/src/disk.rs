@@ -23,7 +23,7 @@ use model::deletion::{Deletion, PartitionDeletions};
 use model::digest::ReadDigest;
 use model::garbage::Purge;
 use model::index::TableIndex;
-use model::local::LocalWrite;
+use model::local::{LocalWrite, table_of_register};
 use model::mutation::merge_values;
 use model::read::Slice;
 use model::scan::{ExportCommand, ExportData, PartitionRecord, ScanAnswer, ScanStart, validate_records};
@@ -522,6 +522,8 @@ impl Storage for SimDisk {
         let state = &mut *self.state.lock();
         state.tables = tables.iter().map(|table| (table.id, table.clone())).collect();
         for contents in [&mut state.durable, &mut state.visible] {
+            let is_listed = |table: TableId| state.tables.contains_key(&table);
+            contents.local.retain(|key, _| table_of_register(key).is_none_or(is_listed));
             contents.partitions.retain(|table, _| state.tables.contains_key(table));
         }
         Ok(())

@@ -22,10 +22,11 @@ use crate::options::{
 use crate::snapshot;
 use crate::store::{Inner, LOCAL, own_records};
 use model::TableId;
+use model::local::registers_of;
 use model::schema;
 use node::storage::StorageError;
 use parking_lot::Mutex;
-use rocksdb::{BoundColumnFamily, ColumnFamilyDescriptor, DB, Options, ReadOptions};
+use rocksdb::{BoundColumnFamily, ColumnFamilyDescriptor, DB, Options, ReadOptions, WriteBatch};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -245,7 +246,15 @@ impl Inner {
             // this flush the next start would find less than the watermark says.
             let _writer = self.writer.lock();
             let local = self.local_family()?;
-            let flushed = self.db.put_cf_opt(&local, OWN_RECORD, b"", self.write_options.choose(true, true));
+            let mut batch = WriteBatch::default();
+            batch.put_cf(&local, OWN_RECORD, b"");
+            let registers = registers_of(table.id);
+            let mut existing = self.db.raw_iterator_cf(&local);
+            existing.seek(&registers.start);
+            if existing.key().is_some_and(|key| key < registers.end.as_ref()) {
+                batch.delete_range_cf(&local, &registers.start, &registers.end);
+            }
+            let flushed = self.db.write_opt(batch, self.write_options.choose(true, true));
             flushed.and_then(|()| self.db.flush_cf(&local)).map_err(|error| rocksdb_error("flush", &error))?;
             self.note_synced();
         }
