@@ -4,6 +4,7 @@
 
 use crate::metrics::Metrics;
 use crate::shard_loop::ShardInput;
+use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use model::{IndexCommand, NodeId, ReadCommand, ScanCommand};
 use node::io::{OpId, Stored};
@@ -46,6 +47,15 @@ pub(crate) enum ReadJob {
         /// What to look up.
         command: Arc<IndexCommand>,
     },
+    /// One of the node's own records.
+    Local {
+        /// Whose inbox gets the answer.
+        shard: u16,
+        /// Given back.
+        op: OpId,
+        /// Its key.
+        key: Bytes,
+    },
     /// Hints.
     Hints {
         /// Whose inbox gets the answer.
@@ -68,6 +78,7 @@ impl ReadJob {
             ReadJob::Partition { op, .. }
             | ReadJob::Scan { op, .. }
             | ReadJob::LookUp { op, .. }
+            | ReadJob::Local { op, .. }
             | ReadJob::Hints { op, .. } => *op,
         }
     }
@@ -125,6 +136,10 @@ fn serve(storage: &dyn Storage, shards: &[mpsc::Sender<ShardInput>], queue: &Rec
             }
             ReadJob::LookUp { shard, op, command } => {
                 let stored = storage.look_up(&command).map(|data| Stored::LookedUp { op, data });
+                (shard, stored.unwrap_or_else(|error| Stored::Failed { op, error }))
+            }
+            ReadJob::Local { shard, op, key } => {
+                let stored = storage.local(&key).map(|value| Stored::LocalRead { op, value });
                 (shard, stored.unwrap_or_else(|error| Stored::Failed { op, error }))
             }
             ReadJob::Hints { shard, op, target, after, bytes_limit } => {

@@ -18,7 +18,7 @@ use crate::trace::{Observer, Trace};
 use membership::ClusterView;
 use model::{NodeId, ReadCommand, RequestError};
 use node::io::{Effect, Envelope, Input, OpId, Request, RequestId, Response, StorageRequest, Stored};
-use node::storage::{Storage, StorageError, Write};
+use node::storage::{StorageError, Write};
 use node::{HintPolicy, Shard, ShardStatus};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -341,8 +341,10 @@ impl ShardLoop {
                 return self.read(ReadJob::LookUp { shard: self.index, op, command }, scratch);
             }
             StorageRequest::ReadLocal { key } => {
-                // One small record, which the store most often has in memory.
-                let read = self.store.local(&key).map(|value| Stored::LocalRead { op, value });
+                let Some(read) = self.store.local_cached(&key) else {
+                    return self.read(ReadJob::Local { shard: self.index, op, key }, scratch);
+                };
+                let read = read.map(|value| Stored::LocalRead { op, value });
                 scratch.answers.push_back(Input::Stored(read.unwrap_or_else(|error| Stored::Failed { op, error })));
                 return;
             }

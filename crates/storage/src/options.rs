@@ -313,10 +313,16 @@ fn dynamic_options(options: &TableOptions) -> Vec<(&'static str, String)> {
     all
 }
 
+/// Bits per key of the filter of the node's own records: one of a hundred looks is in vain.
+const LOCAL_BLOOM_BITS: f64 = 10.0;
+
 /// The settings of the column family of the node's own records, and of RocksDB's default one.
 pub(crate) fn local_options(memory: &SharedMemory) -> Options {
     let mut local = Options::default();
-    local.set_block_based_table_factory(&block_options(memory));
+    let mut blocks = block_options(memory);
+    // Of the first transaction of a partition the register is not there.
+    blocks.set_bloom_filter(LOCAL_BLOOM_BITS, false);
+    local.set_block_based_table_factory(&blocks);
     local.set_write_buffer_size(4 << 20);
     local.set_arena_block_size(64 << 10);
     local.set_compression_type(DBCompressionType::Lz4);

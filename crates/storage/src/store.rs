@@ -221,6 +221,15 @@ impl Store {
         self.inner.read::<Digested>(command, &self.inner.cached_read_options, ReadTier::BlockCache).transpose()
     }
 
+    /// As [`Storage::local`] when it can be answered from memory; see [`Store::read_cached`].
+    pub fn local_cached(&self, key: &[u8]) -> Option<Result<Option<Bytes>, StorageError>> {
+        match self.inner.local_record(key, &self.inner.cached_read_options) {
+            // What a read gives that may use only the cache.
+            Err(StorageError::Overloaded) => None,
+            read => Some(read),
+        }
+    }
+
     /// Writes memtables to table files, so that the log is not needed.
     ///
     /// # Errors
@@ -388,10 +397,7 @@ impl Storage for Store {
     }
 
     fn local(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        let family = self.inner.local_family()?;
-        let value = self.inner.db.get_pinned_cf(&family, key);
-        let value = value.map_err(|error| rocksdb_error("read a local record", &error))?;
-        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+        self.inner.local_record(key, &self.inner.read_options)
     }
 
     fn local_records(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
@@ -500,6 +506,13 @@ impl Inner {
 
     pub(crate) fn identity(&self) -> Identity {
         *self.identity.lock()
+    }
+
+    /// One of the node's own records, read with `options`.
+    fn local_record(&self, key: &[u8], options: &ReadOptions) -> Result<Option<Bytes>, StorageError> {
+        let value = self.db.get_pinned_cf_opt(&self.local_family()?, key, options);
+        let value = value.map_err(|error| rocksdb_error("read a local record", &error))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     pub(crate) fn local_family(&self) -> Result<Arc<rocksdb::BoundColumnFamily<'_>>, StorageError> {
