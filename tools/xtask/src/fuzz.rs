@@ -149,7 +149,11 @@ fn run_one(runner: &Path, campaign: &Campaign) -> Result<Outcome> {
     };
     let finding = (!status.success()).then(|| {
         let lines: Vec<&str> = said.lines().collect();
-        format!("{}: {status}\n{}", campaign.target, lines[lines.len().saturating_sub(40)..].join("\n"))
+        // A panic says what is wrong, above a long trace; without one the last lines do.
+        let panic = lines.iter().position(|line| line.contains("panicked at"));
+        let from = panic.unwrap_or(lines.len().saturating_sub(40));
+        let shown = lines[from..].iter().take(40).copied().collect::<Vec<_>>().join("\n");
+        format!("{}: {status}; the input is {}-*\n{shown}", campaign.target, scratch.display())
     });
     Ok(Outcome {
         executions: figure("stat::number_of_executed_units:").unwrap_or(0),
