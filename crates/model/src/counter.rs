@@ -1,10 +1,14 @@
 //! Counters: a column that adds up what each node has counted.
 //!
 //! Each node that takes increments keeps a shard: its own sum so far, and a clock that rises with each
-//! change of it. A counter is a complex column with one cell for each shard: the path is the node's id,
-//! the cell's timestamp is the clock and its value the sum, in a form whose bytes are in the order of
-//! numbers. Reconciliation of cells is thereby that of shards: the larger clock stays, at equal clocks
+//! change of it. A counter is a complex column with one cell for each shard: the path is the id under which
+//! the node counts, the cell's timestamp is the clock and its value the sum, in a form whose bytes are in the
+//! order of numbers. Reconciliation of cells is thereby that of shards: the larger clock stays, at equal clocks
 //! the larger sum (Cassandra's `CounterContext`). Applying a shard twice changes nothing.
+//!
+//! An increment that no node has taken yet is the shard of [`NOBODY`]. It is never stored: the replica that takes
+//! it ([`take`]) adds it to its own shard. Of an increment twice taken nothing is left to tell, so whoever asks for it
+//! to be taken must ask once.
 //!
 //! Deleting a counter column is final: its deletion has the largest timestamp that there is, so that it
 //! wins whatever the clocks say and whichever comes first (CASSANDRA-7346). Until garbage collection has
@@ -15,12 +19,16 @@ use crate::complex::ComplexColumn;
 use crate::deletion::Deletion;
 use crate::id::NodeId;
 use crate::row::{Cell, CellState};
+use crate::row::Row;
 use bytes::Bytes;
+
+/// Whose shard an increment is that no node has taken yet.
+pub const NOBODY: NodeId = NodeId(0);
 
 /// What one node has counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// The node.
+    /// The id under which the node counts.
     pub node: NodeId,
     /// Rises with each change: the node's wall clock in microseconds, or one more than before if that is
     /// larger.
@@ -30,6 +38,12 @@ pub struct Shard {
 }
 
 impl Shard {
+    /// An increment, asked for at `timestamp` in microseconds, that no node has taken yet.
+    #[must_use]
+    pub fn increment(by: i64, timestamp: i64) -> Shard {
+        Shard { node: NOBODY, clock: timestamp, count: by }
+    }
+
     /// The shard after the node has taken another increment, when its wall clock is at `now_micros`. Sums
     /// wrap around, as in Cassandra.
     #[must_use]
@@ -63,6 +77,36 @@ pub fn shards(column: &ComplexColumn) -> impl Iterator<Item = Shard> + '_ {
     })
 }
 
+/// True when a change of a row has increments that no node has taken yet.
+#[must_use]
+pub fn has_increments(change: &Row) -> bool {
+    change.complex().iter().any(|(_, column)| increment_of(column).is_some())
+}
+
+/// The increment of a counter that no node has taken yet.
+fn increment_of(column: &ComplexColumn) -> Option<i64> {
+    shards(column).find(|shard| shard.node == NOBODY).map(|shard| shard.count)
+}
+
+/// The change of a row in which `node` has taken the increments: they are added to its shards, as `present` has them,
+/// which is the row as it is stored here. What else the change does stays. The shards' clocks are above `floor`, the
+/// newest deletion of more than the row, and above that of the row: what is counted after one of them is there. (That of a
+/// column is final.)
+#[must_use]
+pub fn take(change: Row, present: &Row, node: NodeId, now_micros: i64, floor: Option<i64>) -> Row {
+    let mut taken = change;
+    let deleted = present.deletion().map(|deletion| deletion.timestamp).max(floor);
+    let above = deleted.map_or(i64::MIN, |deleted| deleted.saturating_add(1));
+    taken.change_complex(|id, column| {
+        let Some(by) = increment_of(column) else { return };
+        let own = present.complex_column(id);
+        let fresh = Shard { node, clock: i64::MIN, count: 0 };
+        let before = own.and_then(|own| shards(own).find(|shard| shard.node == node)).unwrap_or(fresh);
+        *column = before.incremented(by, now_micros.max(above)).to_column();
+    });
+    taken
+}
+
 /// The value of a counter; `None` when nobody has counted, or it is deleted.
 #[must_use]
 pub fn value(column: &ComplexColumn) -> Option<i64> {
@@ -72,6 +116,7 @@ pub fn value(column: &ComplexColumn) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::ColumnId;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -126,6 +171,38 @@ mod tests {
                 latest = next;
             }
         }
+    }
+
+    #[test]
+    fn increments_are_added_to_the_shard_of_who_takes_them() {
+        let (id, node, other) = (ColumnId(3), NodeId(7), NodeId(8));
+        let asked = |by| Row::default().with_complex([(id, Shard::increment(by, 50).to_column())]);
+        let mut present = Row::default().with_complex([(id, Shard { node: other, clock: 90, count: 5 }.to_column())]);
+        for (by, now, expected) in [(2, 10, (10, 2)), (-3, 5, (11, -1)), (4, 100, (100, 3))] {
+            assert!(has_increments(&asked(by)));
+            let taken = take(asked(by), &present, node, now, None);
+            assert!(!has_increments(&taken));
+            let found: Vec<Shard> = shards(taken.complex_column(id).unwrap()).collect();
+            assert_eq!(found, [Shard { node, clock: expected.0, count: expected.1 }]);
+            present = present.merge(taken);
+        }
+        assert_eq!(value(present.complex_column(id).unwrap()), Some(8));
+    }
+
+    #[test]
+    fn what_is_counted_after_a_deletion_is_there() {
+        let (id, node) = (ColumnId(3), NodeId(7));
+        let asked = || Row::default().with_complex([(id, Shard::increment(2, 50).to_column())]);
+        let counted = |row: &Row| row.complex_column(id).and_then(value);
+        // The clock of who takes it is behind the deletions.
+        let deleted = Row::deleted(Deletion { timestamp: 500, local_seconds: 1 });
+        assert_eq!(counted(&deleted.clone().merge(take(asked(), &deleted, node, 10, None))), Some(2));
+        let mut above = take(asked(), &Row::default(), node, 10, Some(700));
+        above.delete(Deletion { timestamp: 700, local_seconds: 1 });
+        assert_eq!(counted(&above), Some(2));
+        // A deletion of the column is final.
+        let gone = Row::default().with_complex([(id, super::deleted(1))]);
+        assert_eq!(counted(&gone.clone().merge(take(asked(), &gone, node, 10, None))), None);
     }
 
     #[test]

@@ -17,12 +17,44 @@ pub struct LocalWrite {
 pub mod prefix {
     /// The membership crate: metadata log entries, Paxos registers, generation.
     pub const MEMBERSHIP: &[u8] = b"membership/";
-    /// A shard of the node crate: timestamp ceiling.
+    /// A shard of the node crate: timestamp ceiling, the id under which it counts.
     pub const NODE: &[u8] = b"node/";
+    /// Logged batches that the node keeps for their coordinators: [`super::batch_key`].
+    pub const BATCHES: &[u8] = b"batches/";
     /// The Paxos registers of partitions, each under the id of its table: [`super::register_key`].
     pub const PAXOS: &[u8] = b"paxos/";
     /// The schedule of sweeps for garbage: when which part of a table was swept.
     pub const GARBAGE: &[u8] = b"garbage/";
+}
+
+/// The end of the key of the id under which a shard counts, after [`prefix::NODE`] and the shard's index.
+const COUNTER_ID: &[u8] = b"/counter_id";
+
+/// The key of the id under which a shard of the node counts. A store that may have lost writes that were synced, or
+/// was copied from a snapshot, forgets these ids: under each of them others may know of more than is stored here.
+#[must_use]
+pub fn counter_id_key(shard: u16) -> Bytes {
+    Bytes::from([prefix::NODE, shard.to_string().as_bytes(), COUNTER_ID].concat())
+}
+
+/// The shard whose id this key is for; `None` when it is another key.
+#[must_use]
+pub fn shard_of_counter_id(key: &[u8]) -> Option<u16> {
+    let shard = key.strip_prefix(prefix::NODE)?.strip_suffix(COUNTER_ID)?;
+    std::str::from_utf8(shard).ok()?.parse().ok()
+}
+
+/// The key of a logged batch.
+#[must_use]
+pub fn batch_key(batch: u128) -> Bytes {
+    Bytes::from([prefix::BATCHES, &batch.to_be_bytes()].concat())
+}
+
+/// The batch of a key; `None` when it is another key.
+#[must_use]
+pub fn batch_of_key(key: &[u8]) -> Option<u128> {
+    let id = key.strip_prefix(prefix::BATCHES)?;
+    Some(u128::from_be_bytes(id.try_into().ok()?))
 }
 
 /// The keys of the Paxos registers of a table: they go with the table.
@@ -53,6 +85,17 @@ pub fn table_of_register(key: &[u8]) -> Option<TableId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_say_whose_they_are() {
+        for shard in [0, 7, u16::MAX] {
+            assert_eq!(shard_of_counter_id(&counter_id_key(shard)), Some(shard));
+        }
+        for other in [&b"node/1/timestamp_ceiling"[..], b"node/x/counter_id", b"node/70000/counter_id", b"batches/x"] {
+            assert_eq!((shard_of_counter_id(other), batch_of_key(other)), (None, None));
+        }
+        assert_eq!([0, 5, u128::MAX].map(|id| batch_of_key(&batch_key(id))), [Some(0), Some(5), Some(u128::MAX)]);
+    }
 
     #[test]
     fn registers_lie_in_the_range_of_their_table_and_of_no_other() {

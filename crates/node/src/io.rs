@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use membership::ClusterView;
 use model::{
-    Consistency, Epoch, IndexCommand, IndexData, Mutation, NodeId, ReadCommand, ReadData, RequestError, ScanCommand,
-    ScanData, Token,
+    Consistency, Epoch, IndexCommand, IndexData, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, RequestError,
+    ScanCommand, ScanData, TableId, Token,
 };
 use query::{BoundRead, BoundWrite, ConditionalResult, ConditionalWrite, ReadSource};
 use std::collections::BTreeSet;
@@ -46,6 +46,8 @@ impl Message {
             Message::Write { mutation, .. }
             | Message::Forward { mutation, .. }
             | Message::Forwarded { mutation, .. } => Shard::shard_of(mutation.partition.token, shards),
+            Message::Count { change, .. } => Shard::shard_of(change.partition.token, shards),
+            Message::Lead { partition, .. } => Shard::shard_of(partition.token, shards),
             Message::Read { command, .. } => Shard::shard_of(command.partition.token, shards),
             Message::Paxos { request, .. } => Shard::shard_of(request.partition.token, shards),
             Message::Scan { command, .. } => {
@@ -62,6 +64,8 @@ impl Message {
             | Message::LookedUp { op, .. }
             | Message::Digest { op, .. }
             | Message::PaxosAnswered { op, .. }
+            | Message::Leading { op, .. }
+            | Message::Counted { op, .. }
             | Message::Refused { op, .. } => op.shard(),
         };
         (shard < shards).then_some(shard)
@@ -378,9 +382,42 @@ pub enum Message {
         /// The answer.
         answer: PaxosAnswer,
     },
+    /// Say whether you would take increments of a partition, and give a ticket for them.
+    Lead {
+        /// Given back in the answer.
+        op: OpId,
+        /// The table.
+        table: TableId,
+        /// The partition.
+        partition: PartitionKey,
+    },
+    /// The ticket for a [`Message::Lead`].
+    Leading {
+        /// Of the request.
+        op: OpId,
+        /// Good for one [`Message::Count`], whatever the network doubles.
+        ticket: OpId,
+    },
+    /// Take these increments: add them to the shards of this node, durably, and answer with the shards. A message
+    /// whose ticket is not known, or was used, is not answered.
+    Count {
+        /// Given back in the answer.
+        op: OpId,
+        /// As in [`Message::Leading`].
+        ticket: OpId,
+        /// A mutation whose increments no node has taken yet.
+        change: Arc<Mutation>,
+    },
+    /// The increments of a [`Message::Count`] are taken and durable here.
+    Counted {
+        /// Of the request.
+        op: OpId,
+        /// The mutation with the shards of the node that took them, for the other replicas.
+        mutation: Arc<Mutation>,
+    },
     /// The request was not executed.
     Refused {
-        /// Of the write, read, scan or look-up.
+        /// Of the write, read, scan, look-up or count.
         op: OpId,
         /// Why.
         reason: Refusal,

@@ -33,11 +33,15 @@ pub enum Planted {
     RangeRepairSkipped,
     /// Of the answers of several replicas to a look-up in an index only the first counts.
     CandidatesOfOne,
+    /// A ticket to count is good for more than one message.
+    TicketUsedTwice,
+    /// A replica tells of the shards of counters, and goes on from what is stored, before storage has synced them.
+    CountedBeforeSync,
 }
 
 impl Planted {
     /// Every planted bug.
-    pub const ALL: [Planted; 13] = [
+    pub const ALL: [Planted; 15] = [
         Planted::QuorumMinusOne,
         Planted::LocalCountsRemote,
         Planted::EachCountsTogether,
@@ -51,6 +55,8 @@ impl Planted {
         Planted::RangeDropped,
         Planted::RangeRepairSkipped,
         Planted::CandidatesOfOne,
+        Planted::TicketUsedTwice,
+        Planted::CountedBeforeSync,
     ];
 }
 

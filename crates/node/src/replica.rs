@@ -75,7 +75,7 @@ pub(crate) struct Replica {
     parked: VecDeque<Parked>,
     /// Size of their mutations.
     parked_bytes: usize,
-    /// Steps of registers that wait or are under way.
+    /// Steps of registers, and requests to count, that wait or are under way.
     pub(crate) steps: usize,
 }
 

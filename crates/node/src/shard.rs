@@ -15,11 +15,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod counters;
 mod present;
 mod reads;
 mod registers;
 mod transactions;
 
+use self::counters::Counters;
+pub(crate) use self::counters::decode_counter_id;
 use self::present::PresentWrites;
 use self::registers::Registers;
 use self::transactions::Transactions;
@@ -108,6 +111,8 @@ enum Timer {
     /// A write that waits for those before it to be answered.
     Present(RequestId),
     Transaction(RequestId),
+    /// A request to count.
+    Count(OpId),
 }
 
 /// A write of the node's own that storage has been asked for.
@@ -171,6 +176,8 @@ pub struct Shard {
     present: PresentWrites,
     /// Conditional writes and serial reads.
     transactions: Transactions,
+    /// Increments of counters.
+    counting: Counters,
     /// The rounds of the reads in flight.
     rounds: BTreeMap<OpId, Box<Round>>,
     /// Bytes of answers that reads and their rounds keep.
@@ -214,6 +221,7 @@ impl Shard {
         let mut rng = Rng::new(seed);
         let ops = OpIds { shard: u64::from(config.index), next: rng.below(1 << 47) };
         let timestamps = Timestamps::new(recovered.timestamp_ceiling, config.timestamp_reserve);
+        let counting = Counters::new(recovered.counter_ids.get(&config.index).copied());
         let delivers = config.index == 0;
         let targets = if delivers { recovered.hint_targets.as_slice() } else { &[] };
         let poll_hints_at = (delivers && config.shards > 1).then(|| now.monotonic + config.hint_poll_every);
@@ -232,6 +240,7 @@ impl Shard {
             selects: BTreeMap::new(),
             present: PresentWrites::default(),
             transactions: Transactions::default(),
+            counting,
             rounds: BTreeMap::new(),
             read_bytes: 0,
             latencies: BTreeMap::new(),
@@ -317,6 +326,7 @@ impl Shard {
                 Timer::Waiting(op) => self.on_waiting_timer(out, op),
                 Timer::Present(id) => self.on_present_timer(out, id),
                 Timer::Transaction(id) => self.on_transaction_timer(out, id),
+                Timer::Count(op) => self.on_count_timer(out, op),
             }
         }
         while let Some(parked) = self.replica.give_up(now) {
@@ -473,6 +483,7 @@ impl Shard {
             self.with_round(out, op, |round| round.on_refused(node, Refused::Failed(FailureReason::Unknown), now));
         }
         self.transactions_unreachable(out, node);
+        self.counts_unreachable(out, node);
         let actions = self.hints.on_unreachable(node, out.now.monotonic, &self.config);
         self.carry_out(out, actions);
     }
@@ -531,6 +542,17 @@ impl Shard {
                 }
             }
             Message::Paxos { op, request } => self.on_paxos(out, from, *op, request, &envelope, deadline),
+            Message::Lead { op, table, partition } => {
+                if self.admit(out, from, &envelope, *table, Owned::Partition(partition.token), deadline) {
+                    self.lead_asked(out, from, *op, *table);
+                }
+            }
+            Message::Count { op, ticket, change } => {
+                // C2: first of all, so that no double of it is admitted later.
+                if self.use_ticket(from, *ticket) {
+                    self.admit_count(out, from, *op, change.clone(), envelope.epoch);
+                }
+            }
             _ => self.on_answer(out, from, envelope.message),
         }
     }
@@ -599,8 +621,20 @@ impl Shard {
                     Admission::Park => self.on_refused(out, me, op, Refusal::NotReplica(self.view.epoch)),
                 }
             }
+            Message::Count { op, change, .. } => self.admit_count(out, me, op, change, self.view.epoch),
             answer => self.on_answer(out, me, answer),
         }
+    }
+
+    /// Increments with a good ticket do not wait for a newer view: the ticket would be gone.
+    fn admit_count(&mut self, out: &mut Out<'_>, from: NodeId, op: OpId, change: Arc<Mutation>, sender: Epoch) {
+        let owned = Owned::Partition(change.partition.token);
+        let reason = match self.replica.admit(&self.config, &self.view, change.table, owned, sender) {
+            Admission::Execute => return self.count_asked(out, from, op, change),
+            Admission::Refuse(reason) => reason,
+            Admission::Park => Refusal::NotReplica(self.view.epoch),
+        };
+        self.refuse_request(out, from, &Message::Count { op, ticket: op, change }, reason);
     }
 
     fn on_local_read(&mut self, out: &mut Out<'_>, op: OpId, table: TableId, owned: Owned, request: StorageRequest) {
@@ -625,8 +659,12 @@ impl Shard {
             }
             Message::Refused { op, reason } => self.on_refused(out, from, op, reason),
             Message::PaxosAnswered { op, answer } => self.on_paxos_answer(out, from, op, answer),
+            Message::Leading { op, ticket } => self.on_leading(out, from, op, ticket),
+            Message::Counted { op, mutation } => self.on_counted(out, from, op, mutation),
             Message::Write { .. }
             | Message::Paxos { .. }
+            | Message::Lead { .. }
+            | Message::Count { .. }
             | Message::Forward { .. }
             | Message::Forwarded { .. }
             | Message::Read { .. }
@@ -689,6 +727,8 @@ impl Shard {
             }
         } else if self.transactions.asked(op) {
             self.on_paxos_refused(out, from, op, reason);
+        } else if self.counting.asked(op) {
+            self.on_count_refused(out, from, op, reason);
         } else if self.rounds.contains_key(&op) {
             let retry_at = now + self.config.refusal_retry_after;
             self.with_round(out, op, |round| {
@@ -744,7 +784,9 @@ impl Shard {
         | Message::Read { op, .. }
         | Message::Scan { op, .. }
         | Message::LookUp { op, .. }
-        | Message::Paxos { op, .. } = request
+        | Message::Paxos { op, .. }
+        | Message::Lead { op, .. }
+        | Message::Count { op, .. } = request
         {
             self.send(out, from, Message::Refused { op: *op, reason });
         }
@@ -788,6 +830,7 @@ impl Shard {
             Stored::Synced { up_to } => {
                 self.acknowledge(out, up_to);
                 self.registers_synced(out, up_to, false);
+                self.counts_synced(out, up_to);
                 while let Some((_, record)) = self.records.pop_front_if(|(op, _)| *op <= up_to) {
                     match record {
                         Record::Ceiling => {
@@ -807,6 +850,7 @@ impl Shard {
             }
             Stored::LocalRead { op, value } => self.register_loaded(out, op, value.as_ref()),
             Stored::Read { op, data } if self.is_of_register(op) => self.register_read(out, op, data),
+            Stored::Read { op, data } if self.counting.is_read(op) => self.shards_read(out, op, data),
             Stored::Read { op, data } => {
                 let Some(read) = self.replica.read_done(op) else { return };
                 self.send(out, read.to, Message::Data { op: read.answer, data });
@@ -853,6 +897,9 @@ impl Shard {
         if self.is_of_register(op) {
             return self.register_failed(out, op, reason);
         }
+        if self.count_failed(out, op, reason) {
+            return;
+        }
         let apply = self.replica.apply_failed(op).map(|apply| (apply.to, apply.answer));
         let request = apply.or_else(|| self.replica.read_done(op).map(|read| (read.to, read.answer)));
         if let Some((to, answer)) = request {
@@ -884,7 +931,7 @@ impl Shard {
 
     fn requests_in_flight(&self) -> usize {
         let others = self.selects.len() + self.waiting.len() + self.present.unwritten() + self.transactions.len();
-        self.writes_unanswered + others
+        self.writes_unanswered + others + self.counting.len()
     }
 
     fn on_request(&mut self, out: &mut Out<'_>, id: RequestId, request: Request) {
@@ -965,6 +1012,9 @@ impl Shard {
             // By the indexes that there are now, whatever there were when the statement was prepared.
             check_indexed_values(table, &mutation)?;
         }
+        if write.counts() {
+            return self.begin_count(out, id, table, mutation, consistency, deadline);
+        }
         let op = self.ops.next();
         let write = WriteOp::new(id, mutation, consistency, replicas, quorum, deadline);
         self.make_room(out, write.bytes)?;
@@ -980,7 +1030,8 @@ impl Shard {
         let view = self.view.clone();
         let local = view.data_center(self.config.node);
         let mut remote: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
-        for node in replicas {
+        let lacking: Vec<NodeId> = replicas.iter().copied().filter(|node| write.awaits(*node)).collect();
+        for node in &lacking {
             if !self.is_alive(*node) {
                 if write.miss(*node) {
                     self.hint(out, *node, op, &mut write);

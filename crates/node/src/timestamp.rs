@@ -6,10 +6,12 @@
 
 use bytes::Bytes;
 use model::codec::{CodecError, Decode, Encode};
-use model::local::{LocalWrite, prefix};
+use model::local::{LocalWrite, prefix, shard_of_counter_id};
 use model::{NodeId, WallMicros};
 
+use crate::shard::decode_counter_id;
 use crate::storage::StorageError;
+use std::collections::BTreeMap;
 
 /// What a shard finds of its node's earlier life.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct Recovered {
     pub timestamp_ceiling: Option<i64>,
     /// Nodes for which hints are kept.
     pub hint_targets: Vec<NodeId>,
+    /// By shard: the id under which it counts.
+    pub counter_ids: BTreeMap<u16, NodeId>,
 }
 
 /// The end of the key of a shard's ceiling, after [`prefix::NODE`] and the shard's index.
@@ -29,7 +33,7 @@ impl Recovered {
     /// between starts.
     ///
     /// # Errors
-    /// `Corrupt`, when a ceiling is not one: to go on without it could give a timestamp twice.
+    /// `Corrupt`, when a ceiling is not one: to go on without it could give a timestamp twice. So when an id is not one.
     pub fn from_local_records(
         records: &[(Bytes, Bytes)],
         hint_targets: Vec<NodeId>,
@@ -40,7 +44,14 @@ impl Recovered {
                 .map_err(|error| StorageError::Corrupt(format!("timestamp ceiling {}: {error}", key.escape_ascii())))?;
             timestamp_ceiling = timestamp_ceiling.max(Some(ceiling));
         }
-        Ok(Recovered { timestamp_ceiling, hint_targets })
+        let mut counter_ids = BTreeMap::new();
+        for (key, value) in records {
+            let Some(shard) = shard_of_counter_id(key) else { continue };
+            let id = decode_counter_id(value)
+                .map_err(|error| StorageError::Corrupt(format!("counter id {}: {error}", key.escape_ascii())))?;
+            counter_ids.insert(shard, id);
+        }
+        Ok(Recovered { timestamp_ceiling, hint_targets, counter_ids })
     }
 }
 
@@ -174,7 +185,8 @@ mod tests {
     fn a_damaged_ceiling_is_not_passed_over() {
         let mut records = stored(ceiling_record(3, 77));
         let recovered = Recovered::from_local_records(&records, vec![NodeId(1)]).unwrap();
-        assert_eq!(recovered, Recovered { timestamp_ceiling: Some(77), hint_targets: vec![NodeId(1)] });
+        let expected = Recovered { timestamp_ceiling: Some(77), hint_targets: vec![NodeId(1)], ..Recovered::default() };
+        assert_eq!(recovered, expected);
         for damaged in [&[][..], &[1, 2, 3], &[9, 0, 0, 0, 0, 0, 0, 0, 0]] {
             records[0].1 = Bytes::copy_from_slice(damaged);
             assert!(matches!(Recovered::from_local_records(&records, Vec::new()), Err(StorageError::Corrupt(_))));

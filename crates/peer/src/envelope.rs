@@ -8,7 +8,9 @@ use crate::proto::v1::write::Purpose;
 use crate::{Hello, InvalidMessage};
 use bytes::Bytes;
 use model::codec::{Decode, Encode};
-use model::{Epoch, IndexCommand, IndexData, Mutation, NodeId, ReadCommand, ReadData, ScanCommand, ScanData};
+use model::{
+    Epoch, IndexCommand, IndexData, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, ScanCommand, ScanData, TableId,
+};
 use node::io::{Envelope, Message, OpId, Refusal, WritePurpose};
 use node::register::{Commit, PaxosAnswer, PaxosRequest};
 use std::sync::Arc;
@@ -40,6 +42,10 @@ pub fn priority(message: &Message) -> Priority {
         | Message::Digest { .. }
         | Message::Paxos { .. }
         | Message::PaxosAnswered { .. }
+        | Message::Lead { .. }
+        | Message::Leading { .. }
+        | Message::Count { .. }
+        | Message::Counted { .. }
         | Message::Refused { .. } => Priority::Data,
     }
 }
@@ -88,6 +94,18 @@ pub fn encode_node(envelope: &Envelope) -> proto::Envelope {
         Message::Paxos { op, request } => Body::Paxos(proto::Paxos { op: op.0, request: request.to_bytes() }),
         Message::PaxosAnswered { op, answer } => {
             Body::PaxosAnswered(proto::PaxosAnswered { op: op.0, answer: answer.to_bytes() })
+        }
+        Message::Lead { op, table, partition } => Body::Lead(proto::Lead {
+            op: op.0,
+            table: Bytes::copy_from_slice(&table.0.to_be_bytes()),
+            partition: partition.bytes.clone(),
+        }),
+        Message::Leading { op, ticket } => Body::Leading(proto::Leading { op: op.0, ticket: ticket.0 }),
+        Message::Count { op, ticket, change } => {
+            Body::Count(proto::Count { op: op.0, ticket: ticket.0, change: mutation_bytes(change) })
+        }
+        Message::Counted { op, mutation } => {
+            Body::Counted(proto::Counted { op: op.0, mutation: mutation_bytes(mutation) })
         }
         Message::Refused { op, reason } => {
             let (reason, epoch) = match reason {
@@ -172,6 +190,21 @@ pub fn decode(envelope: proto::Envelope) -> Result<Payload, InvalidMessage> {
         Body::PaxosAnswered(answered) => Message::PaxosAnswered {
             op: OpId(answered.op),
             answer: compact::<PaxosAnswer>(&answered.answer, "PaxosAnswered.answer")?,
+        },
+        Body::Lead(lead) => Message::Lead {
+            op: OpId(lead.op),
+            table: bits(&lead.table, "Lead.table").map(TableId)?,
+            partition: PartitionKey::new(lead.partition),
+        },
+        Body::Leading(leading) => Message::Leading { op: OpId(leading.op), ticket: OpId(leading.ticket) },
+        Body::Count(count) => Message::Count {
+            op: OpId(count.op),
+            ticket: OpId(count.ticket),
+            change: Arc::new(compact::<Mutation>(&count.change, "Count.change")?),
+        },
+        Body::Counted(counted) => Message::Counted {
+            op: OpId(counted.op),
+            mutation: Arc::new(compact::<Mutation>(&counted.mutation, "Counted.mutation")?),
         },
         Body::Refused(refused) => {
             Message::Refused { op: OpId(refused.op), reason: refusal(refused.reason, refused.epoch)? }
@@ -289,7 +322,10 @@ fn payload_bytes(envelope: &proto::Envelope) -> usize {
             Some(Body::LookedUp(looked_up)) => looked_up.data.len(),
             Some(Body::Membership(bytes)) => bytes.len(),
             Some(Body::Written(written)) => written.ops.len() * size_of::<u64>(),
-            Some(Body::Digest(_) | Body::Refused(_)) | None => 0,
+            Some(Body::Lead(lead)) => lead.partition.len(),
+            Some(Body::Count(count)) => count.change.len(),
+            Some(Body::Counted(counted)) => counted.mutation.len(),
+            Some(Body::Digest(_) | Body::Leading(_) | Body::Refused(_)) | None => 0,
         }
 }
 

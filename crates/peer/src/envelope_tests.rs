@@ -189,6 +189,15 @@ fn any_message() -> impl Strategy<Value = Message> {
         (op(), look_up()).prop_map(|(op, command)| Message::LookUp { op, command: Arc::new(command) }),
         (op(), looked_up()).prop_map(|(op, data)| Message::LookedUp { op, data }),
         (op(), any::<u128>()).prop_map(|(op, digest)| Message::Digest { op, digest }),
+        (op(), any::<u128>(), bytes(30)).prop_map(|(op, table, key)| Message::Lead {
+            op,
+            table: TableId(table),
+            partition: PartitionKey::new(key)
+        }),
+        (op(), op()).prop_map(|(op, ticket)| Message::Leading { op, ticket }),
+        (op(), op(), mutation())
+            .prop_map(|(op, ticket, change)| Message::Count { op, ticket, change: Arc::new(change) }),
+        (op(), mutation()).prop_map(|(op, mutation)| Message::Counted { op, mutation: Arc::new(mutation) }),
         (op(), refusal).prop_map(|(op, reason)| Message::Refused { op, reason }),
     ]
 }

@@ -10,8 +10,9 @@ mod data;
 mod schema;
 mod term;
 
+pub use data::BatchKind;
 pub(crate) use data::{
-    Assignment, Batch, BatchKind, Comparand, Condition, Delete, DeletedColumn, Insert, InsertedValues, Modification,
+    Assignment, Batch, Comparand, Condition, Delete, DeletedColumn, Insert, InsertedValues, Modification,
     Operation, Operator, Ordering, Relation, Select, Selector, Subject, Update, Using,
 };
 pub(crate) use schema::{

@@ -6,6 +6,7 @@
 //! | list | older elements are deleted, new ones put | elements are put behind or before all others [1] |
 //! | set, map | likewise | elements are put or deleted by their keys |
 //! | user-defined type | likewise | fields are put or deleted |
+//! | counter | deleted for good | an increment is added |
 //!
 //! [1] Those that are found by their place or value are set or deleted once the list was read.
 //!
@@ -49,6 +50,8 @@ pub(crate) enum Change {
     DeleteIndex(Operand),
     /// `c = c - value` of a list: all elements that are equal to one of these.
     RemoveValues(Operand),
+    /// `c = c + value` of a counter, or `c = c - value`.
+    Count { by: Operand, negated: bool },
 }
 
 /// A change of a column whose values are known.
@@ -64,6 +67,10 @@ pub(crate) enum BoundChange {
     },
     /// Cells of a list that are found by what the list is at present: it must be read first.
     OfPresent(OfPresent),
+    /// So much is added to a counter.
+    Count(i64),
+    /// A counter is deleted for good.
+    EndCount,
 }
 
 /// A change of elements of a list that are found by their place or value.
@@ -87,6 +94,8 @@ impl BoundChange {
             BoundChange::OfPresent(OfPresent::Set { value, .. }) => length(value),
             BoundChange::OfPresent(OfPresent::Delete { .. }) => 0,
             BoundChange::OfPresent(OfPresent::Remove { values, .. }) => values.iter().map(Bytes::len).sum(),
+            BoundChange::Count(by) => size_of_val(by),
+            BoundChange::EndCount => 0,
         }
     }
 
@@ -167,6 +176,7 @@ impl Change {
             Change::Delete | Change::Remove(_) | Change::DeleteElement(_) | Change::DeleteField(_) => true,
             // What is at a place, or has a value, may be another element the second time.
             Change::SetIndex { .. } | Change::DeleteIndex(_) | Change::RemoveValues(_) => false,
+            Change::Count { .. } => false,
         }
     }
 
@@ -176,6 +186,7 @@ impl Change {
         let kept = |cells| Ok(Some(BoundChange::Elements { before: Before::Kept, cells }));
         match self {
             Change::Set(value) => set(cql_type, arguments.value(value)?.into_owned(), arguments),
+            Change::Delete if *cql_type == CqlType::Counter => Ok(Some(BoundChange::EndCount)),
             Change::Delete if cql_type.is_complex() => {
                 Ok(Some(BoundChange::Elements { before: Before::Deleted, cells: Vec::new() }))
             }
@@ -233,8 +244,23 @@ impl Change {
                 }
                 BoundValue::Null | BoundValue::Unset => Ok(None),
             },
+            Change::Count { by, negated } => count(arguments, by, *negated),
         }
     }
+}
+
+/// What is added to a counter; `None` when it is unset.
+fn count(arguments: Arguments<'_>, by: &Operand, negated: bool) -> Result<Option<BoundChange>, RequestError> {
+    let by = match arguments.bigint(Some(by))? {
+        None => return Ok(None),
+        Some(None) => return Err(invalid("Invalid null value for counter increment")),
+        Some(Some(by)) => by,
+    };
+    let overflows = || {
+        invalid(format!("The negation of {by} overflows supported counter precision (signed 8 bytes integer)"))
+    };
+    let by = if negated { by.checked_neg().ok_or_else(overflows)? } else { by };
+    Ok(Some(BoundChange::Count(by)))
 }
 
 /// The place of an element of a list; `None` when it is unset.

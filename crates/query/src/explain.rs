@@ -8,6 +8,7 @@ use crate::function::Aggregate;
 use crate::operand::ColumnSpec;
 use crate::prepared::Bound;
 use crate::read::{BoundRead, Grouping, ReadSource};
+use crate::ast::BatchKind;
 use crate::write::BoundWrite;
 use bytes::Bytes;
 use model::read::Slice;
@@ -111,8 +112,12 @@ impl BoundExplain {
                 let condition = "replicas agree on what is there, by Paxos, and on what follows from it";
                 vec![Stage::new("condition", condition), write_stage(conditional.write())]
             }
-            Bound::Writes(writes) | Bound::Batch(writes) => {
+            Bound::Writes(writes) | Bound::Batch { writes, .. } => {
                 let mut stages: Vec<Stage> = writes.iter().take(WRITES_SHOWN_MAX).map(write_stage).collect();
+                if matches!(self.statement.as_ref(), Bound::Batch { kind: BatchKind::Logged, .. }) && writes.len() > 1 {
+                    let log = "two other nodes keep the batch until all of it is written, and finish it if need be";
+                    stages.insert(0, Stage::new("log", log));
+                }
                 if let Some(more) = writes.len().checked_sub(WRITES_SHOWN_MAX + 1) {
                     stages.push(Stage::new("write", format!("and {} more partitions", more + 1)));
                 }

@@ -71,6 +71,7 @@ mod term;
 mod type_name;
 mod write;
 
+pub use ast::BatchKind;
 pub use conditional::{ConditionalResult, ConditionalWrite, Decision};
 pub use definition::SchemaRequest;
 pub use describe::{

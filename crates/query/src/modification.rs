@@ -1,6 +1,4 @@
 //! INSERT, UPDATE, DELETE and BATCH: from the syntax tree to plans.
-//!
-//! Counters are checked like everything else and then refused by their name.
 
 use crate::ast::{
     Assignment, Batch, BatchKind, Comparand, Condition, Delete, DeletedColumn, Insert, InsertedValues, Modification,
@@ -35,6 +33,40 @@ impl Changed {
 
     fn only_static(&self) -> bool {
         self.of_rows.is_empty() && !self.of_static.is_empty()
+    }
+}
+
+/// Where the first statement of counters and the first of other tables stand in a batch.
+#[derive(Debug)]
+pub(crate) struct CounterMixture<P> {
+    counters: Option<P>,
+    others: Option<P>,
+}
+
+impl<P> Default for CounterMixture<P> {
+    fn default() -> CounterMixture<P> {
+        CounterMixture { counters: None, others: None }
+    }
+}
+
+impl<P: Copy> CounterMixture<P> {
+    /// Takes note of a statement at `at`.
+    pub(crate) fn add(&mut self, is_counter: bool, at: P) {
+        let first = if is_counter { &mut self.counters } else { &mut self.others };
+        first.get_or_insert(at);
+    }
+
+    /// Refuses what may not be together in a batch of this kind.
+    ///
+    /// # Errors
+    /// Where it stands and what is wrong, in Cassandra's words.
+    pub(crate) fn check(&self, kind: BatchKind) -> Result<(), (P, &'static str)> {
+        match (kind, self.counters, self.others) {
+            (BatchKind::Counter, _, Some(at)) => Err((at, "Cannot include non-counter statement in a counter batch")),
+            (_, Some(at), Some(_)) => Err((at, "Counter and non-counter mutations cannot exist in the same batch")),
+            (BatchKind::Logged, Some(at), None) => Err((at, "Cannot include a counter statement in a logged batch")),
+            (_, None, _) | (BatchKind::Counter | BatchKind::Unlogged, Some(_), None) => Ok(()),
+        }
     }
 }
 
@@ -104,7 +136,7 @@ impl Binder<'_> {
             (Some(term), None) => return Err(source.invalid(term.at, "A batch without statements has no timestamp")),
             (None, _) => None,
         };
-        Ok(BatchPlan { statements: plans, is_logged: *kind == BatchKind::Logged, timestamp })
+        Ok(BatchPlan { statements: plans, kind: *kind, timestamp })
     }
 
     /// Refuses what conditions may not be together with in a batch. `timestamp` is where one is given, if one is.
@@ -135,22 +167,14 @@ impl Binder<'_> {
 
     /// Refuses what counters may not be together with in a batch.
     fn check_counters(&self, kind: BatchKind, statements: &[Modification]) -> Result<(), RequestError> {
-        let (mut counters, mut others) = (None, None);
+        let mut mixture = CounterMixture::default();
         for statement in statements {
             let (Modification::Insert(Insert { table, .. })
             | Modification::Update(Update { table, .. })
             | Modification::Delete(Delete { table, .. })) = statement;
-            let first = if self.table(table)?.is_counter() { &mut counters } else { &mut others };
-            *first = first.or(Some(table.at()));
+            mixture.add(self.table(table)?.is_counter(), table.at());
         }
-        let (at, message) = match (kind, counters, others) {
-            (BatchKind::Counter, _, Some(at)) => (at, "Cannot include non-counter statement in a counter batch"),
-            (_, Some(at), Some(_)) => (at, "Counter and non-counter mutations cannot exist in the same batch"),
-            (BatchKind::Logged, Some(at), None) => (at, "Cannot include a counter statement in a logged batch"),
-            (BatchKind::Unlogged, Some(at), None) => return Err(self.source.unsupported(at, "counter updates are")),
-            (_, None, _) | (BatchKind::Counter, Some(_), None) => return Ok(()),
-        };
-        Err(self.source.invalid(at, message))
+        mixture.check(kind).map_err(|(at, message)| self.source.invalid(at, message))
     }
 
     fn write_times(&mut self, table: &Table, using: &Using) -> Result<Times, RequestError> {
@@ -282,7 +306,6 @@ impl Binder<'_> {
         let table = self.written_table(&update.table)?;
         let times = self.write_times(&table, &update.using)?;
         let mut changed = Changed::default();
-        let mut counts = None;
         for (index, assignment) in update.assignments.iter().enumerate() {
             let name = &assignment.column;
             let column = self.column(&table, name)?;
@@ -296,14 +319,10 @@ impl Binder<'_> {
                 let message = format!("Multiple incompatible setting of column {}", column.name);
                 return Err(self.source.syntax(name.at, message));
             }
-            if column.cql_type == CqlType::Counter {
-                self.check_counter(&table, column, assignment)?;
-                counts = counts.or(Some(name.at));
-                // It is refused below.
-                changed.add(&table, column, Change::Delete);
-                continue;
-            }
-            let change = self.change(&table, column, assignment)?;
+            let change = match column.cql_type {
+                CqlType::Counter => self.count(&table, column, assignment)?,
+                _ => self.change(&table, column, assignment)?,
+            };
             changed.add(&table, column, change);
         }
         let conditions = self.condition(&table, update.condition.as_ref(), update.using.timestamp.as_ref())?;
@@ -314,10 +333,7 @@ impl Binder<'_> {
             self.check_one_row(&table, &update.relations, "updates")?;
         }
         let plan = self.plan(&table, WriteKind::Update, &restrictions, changed, times, only_static)?;
-        match counts {
-            Some(at) => Err(self.source.unsupported(at, "counter updates are")),
-            None => Ok(WritePlan { conditions, ..plan }),
-        }
+        Ok(WritePlan { conditions, ..plan })
     }
 
     /// The plan of what follows IF, if anything does. `timestamp` is that of USING.
@@ -329,7 +345,11 @@ impl Binder<'_> {
     ) -> Result<Option<ConditionsPlan>, RequestError> {
         let Some((condition, at)) = condition else { return Ok(None) };
         if table.is_counter() {
-            return Err(self.source.invalid(*at, "Conditional updates are not supported on counter tables"));
+            let message = match condition {
+                Condition::Exists => "Conditional updates are not supported on counter tables",
+                Condition::Relations(_) => "Conditions on counters are not supported",
+            };
+            return Err(self.source.invalid(*at, message));
         }
         if timestamp.is_some() {
             return Err(self.source.invalid(*at, "Cannot provide custom timestamp for conditional updates"));
@@ -378,24 +398,28 @@ impl Binder<'_> {
         Ok(())
     }
 
-    fn check_counter(&mut self, table: &Table, column: &Column, assignment: &Assignment) -> Result<(), RequestError> {
-        let name = &column.name;
-        let at = assignment.column.at;
-        match &assignment.operation {
-            Operation::Add(value) | Operation::Subtract(value) => {
-                self.operand(table, value, name, &CqlType::BigInt).map(|_| ())
-            }
-            Operation::Set(_) | Operation::Prepend(_) => {
+    /// The change of a counter.
+    fn count(&mut self, table: &Table, column: &Column, assignment: &Assignment) -> Result<Change, RequestError> {
+        let (name, at) = (&column.name, assignment.column.at);
+        let (value, negated) = match &assignment.operation {
+            Operation::Add(value) => (value, false),
+            Operation::Subtract(value) => (value, true),
+            Operation::Set(value) if !is_null(value) => {
                 let message = format!(
                     "Cannot set the value of counter column {name} (counters can only be incremented/decremented, \
                      not set)"
                 );
-                Err(self.source.invalid(at, message))
+                return Err(self.source.invalid(at, message));
             }
-            operation @ (Operation::SetElement { .. } | Operation::SetField { .. }) => {
-                Err(self.invalid_operation(column, operation, at))
+            Operation::Set(value) => (value, false),
+            operation @ (Operation::Prepend(_) | Operation::SetElement { .. } | Operation::SetField { .. }) => {
+                return Err(self.invalid_operation(column, operation, at));
             }
+        };
+        if is_null(value) {
+            return Err(self.source.invalid(value.at, "Invalid null value for counter increment/decrement"));
         }
+        Ok(Change::Count { by: self.operand(table, value, name, &CqlType::Counter)?, negated })
     }
 
     /// The error that a column's type does not have an operation.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fixture::{context_at, prepare_in, schema};
-use crate::{Bound, BoundWrite};
+use crate::{Bound, BoundValue, BoundWrite, prepare};
 use bytes::Bytes;
 use model::codec::Decode;
 use model::deletion::PartitionDeletions;
@@ -234,7 +234,7 @@ fn a_batch_of_one_partition_is_one_mutation() {
     assert_eq!(mutation.records.len(), 4, "deletions, the static row and two rows");
     assert_eq!(after(&[batch]), ["1/static: sv=3", "1/1: v=4", "1/2: v=2"]);
     let empty = prepare_in(&tables(), "BEGIN BATCH APPLY BATCH").bind(&[], context_at(WallMicros(0))).unwrap();
-    assert!(matches!(empty, Bound::Batch(writes) if writes.is_empty()));
+    assert!(matches!(empty, Bound::Batch { writes, .. } if writes.is_empty()));
 }
 
 #[test]
@@ -257,11 +257,95 @@ fn batches_of_several_partitions() {
     };
     let bound = prepare_in(&tables(), &of("UNLOGGED")).bind(&[], context_at(WallMicros(0))).unwrap();
     assert_eq!(bound.warnings(), [""; 0]);
-    let Bound::Batch(writes) = bound else { panic!("{bound:?}") };
+    let Bound::Batch { writes, .. } = bound else { panic!("{bound:?}") };
     let counts: Vec<usize> =
         writes.iter().map(|write| write.mutation(1, WallMicros(1)).unwrap().records.len()).collect();
     assert_eq!(counts, [2, 1, 1], "one for each partition of each table");
-    assert!(refused(&of("")).starts_with("A logged batch over several partitions is not supported yet"));
+    let logged = prepare_in(&tables(), &of("")).bind(&[], context_at(WallMicros(0))).unwrap();
+    assert!(matches!(logged, Bound::Batch { kind: crate::BatchKind::Logged, writes } if writes.len() == 3));
+}
+
+/// The increments of a write, by row and column.
+fn increments(text: &str, values: &[BoundValue]) -> Result<Vec<i64>, RequestError> {
+    let schema = schema(&[
+        "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+        "CREATE TABLE ks.m (k int, c int, x counter, y counter, z counter static, PRIMARY KEY (k, c))",
+    ]);
+    let bound = prepare(text, &schema, Some("ks"))?.bind(values, context_at(WallMicros(0)))?;
+    let Bound::Write(write) = bound else { panic!("{bound:?}") };
+    let mutation = write.mutation(7, WallMicros(0))?;
+    let (mut found, counts) = (Vec::new(), write.counts());
+    for record in mutation.records.iter().filter(|record| record.key != RecordKey::Deletions) {
+        let row = Row::from_bytes(&record.value).unwrap();
+        assert!(counts || !model::counter::has_increments(&row));
+        let shards = row.complex().iter().flat_map(|(_, column)| model::counter::shards(column));
+        found.extend(shards.map(|shard| {
+            assert_eq!((shard.node, shard.clock), (model::counter::NOBODY, 7));
+            shard.count
+        }));
+    }
+    Ok(found)
+}
+
+#[test]
+fn counters_are_added_to_once_for_each_row_and_column() {
+    let bigint = |value: i64| BoundValue::Value(Bytes::copy_from_slice(&value.to_be_bytes()));
+    let counted = |text: &str| increments(text, &[]).unwrap();
+    assert_eq!(counted("UPDATE m SET x = x + 5, y -= 2, z = z - -3 WHERE k = 1 AND c = 1"), [3, 5, -2]);
+    let batch = |last: &str| {
+        format!(
+            "BEGIN COUNTER BATCH UPDATE m SET x = x + 5 WHERE k = 1 AND c = 1; UPDATE m SET x = x - 7 WHERE k = 1 AND \
+             c = 1; UPDATE m SET x = x + 1 WHERE k = 1 AND c = 2; {last} APPLY BATCH"
+        )
+    };
+    assert_eq!(counted(&batch("")), [-2, 1]);
+    // A deletion of the same batch wins.
+    assert_eq!(counted(&batch("DELETE FROM m WHERE k = 1 AND c = 1;")), [1]);
+    assert_eq!(counted(&batch("DELETE FROM m WHERE k = 1 AND c < 2;")), [1]);
+    assert_eq!(counted(&batch("DELETE x FROM m WHERE k = 1 AND c = 2;")), [-2]);
+    let bound = "UPDATE m SET x = x - ? WHERE k = 1 AND c = 1";
+    assert_eq!(increments(bound, &[bigint(4)]).unwrap(), [-4]);
+    assert_eq!(increments(bound, &[BoundValue::Unset]).unwrap(), []);
+    for (value, expected) in [
+        (BoundValue::Null, "Invalid null value for counter increment"),
+        (bigint(i64::MIN), "The negation of -9223372036854775808 overflows supported counter precision"),
+    ] {
+        let error = increments(bound, &[value]).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+    let schema = tables();
+    assert!(!prepare("UPDATE n SET x = x + 1 WHERE k = 1", &schema, Some("ks")).unwrap().is_idempotent());
+    assert!(prepare("DELETE x FROM n WHERE k = 1", &schema, Some("ks")).unwrap().is_idempotent());
+}
+
+#[test]
+fn statements_that_were_bound_one_by_one_keep_to_the_kind_of_their_batch() {
+    let bound = |text: &str| prepare_in(&tables(), text).bind(&[], context_at(WallMicros(0))).unwrap();
+    let (count, insert) = ("UPDATE n SET x = x + 1 WHERE k = 1", "INSERT INTO y (k, v) VALUES (1, 5)");
+    let refused = |texts: &[&str], kind| {
+        Bound::batch(texts.iter().map(|text| bound(text)).collect(), kind).unwrap_err().to_string()
+    };
+    use crate::BatchKind::{Counter, Logged, Unlogged};
+    assert_eq!(refused(&[insert], Counter), "Cannot include non-counter statement in a counter batch");
+    assert_eq!(refused(&[count], Logged), "Cannot include a counter statement in a logged batch");
+    let mixed = "Counter and non-counter mutations cannot exist in the same batch";
+    assert_eq!(refused(&[count, insert], Unlogged), mixed);
+    for kind in [Counter, Unlogged] {
+        assert!(matches!(Bound::batch(vec![bound(count)], kind), Ok(Bound::Write(_))));
+    }
+}
+
+#[test]
+fn batches_that_are_too_large_are_refused_and_large_writes_of_one_partition_are_not() {
+    let batch = |kind: &str, keys: [i32; 2]| {
+        let insert = |key| format!("INSERT INTO x (k, c, m) VALUES ({key}, 1, {{'{}': 1}});", "a".repeat(26 * 1024));
+        let batch = format!("BEGIN {kind} BATCH {} {} APPLY BATCH", insert(keys[0]), insert(keys[1]));
+        prepare_in(&tables(), &batch).bind(&[], context_at(WallMicros(0)))
+    };
+    for kind in ["", "UNLOGGED"] {
+        assert_eq!(batch(kind, [1, 2]).unwrap_err().to_string(), "Batch too large");
+        assert!(batch(kind, [1, 1]).is_ok());
+    }
 }
 
 #[test]

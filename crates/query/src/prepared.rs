@@ -1,10 +1,12 @@
 //! A prepared statement, and what it becomes when values are bound to it.
 
+use crate::ast::BatchKind;
 use crate::conditional::ConditionalWrite;
 use crate::definition::SchemaRequest;
 use crate::description::Description;
 use crate::evaluation::EvaluationContext;
 use crate::explain::BoundExplain;
+use crate::modification::CounterMixture;
 use crate::operand::{Arguments, BoundValue, ColumnSpec};
 use crate::read::{BoundRead, ReadPlan};
 use crate::role::RoleStatement;
@@ -46,7 +48,7 @@ impl Plan {
     fn bind(&self, arguments: Arguments<'_>) -> Result<Bound, RequestError> {
         Ok(match self {
             Plan::Write(plan) => Bound::of_writes(plan.bind(arguments)?),
-            Plan::Batch(plan) => Bound::of_batch(plan.bind(arguments)?)?,
+            Plan::Batch(plan) => Bound::of_batch(plan.bind(arguments)?, plan.kind)?,
             Plan::Read(plan) => Bound::Read(plan.bind(arguments)?),
             Plan::Schema(request) => Bound::Schema(SchemaRequest::clone(request)),
             Plan::Use(keyspace) => Bound::Use(keyspace.clone()),
@@ -90,8 +92,13 @@ pub enum Bound {
     Write(BoundWrite),
     /// The same of several partitions, or of none: each write happens on its own.
     Writes(Vec<BoundWrite>),
-    /// A batch over several partitions: each of its writes happens on its own.
-    Batch(Vec<BoundWrite>),
+    /// A batch over several partitions or of none: of a logged one all writes happen, or none; else each on its own.
+    Batch {
+        /// One for each partition of each table.
+        writes: Vec<BoundWrite>,
+        /// What the batch promises.
+        kind: BatchKind,
+    },
     /// A write or a batch with IF.
     Conditional(ConditionalWrite),
     /// SELECT.
@@ -113,14 +120,14 @@ impl Bound {
     /// partition happen as a whole, as in a BATCH statement.
     ///
     /// # Errors
-    /// `Invalid`, in Cassandra's words, for a statement that is no INSERT, UPDATE or DELETE; for a logged batch over
-    /// several partitions, which is not supported yet; for more partitions or rows than a batch may have.
-    pub fn batch(statements: Vec<Bound>, is_logged: bool) -> Result<Bound, RequestError> {
-        let mut merged = MergedWrites::default();
+    /// `Invalid`, in Cassandra's words, for a statement that is no INSERT, UPDATE or DELETE; for counters and others
+    /// together; for more partitions, rows or bytes than a batch may have.
+    pub fn batch(statements: Vec<Bound>, kind: BatchKind) -> Result<Bound, RequestError> {
+        let (mut merged, mut mixture) = (MergedWrites::default(), CounterMixture::default());
         for statement in statements {
             let writes = match statement {
                 Bound::Write(write) => vec![write],
-                Bound::Writes(writes) | Bound::Batch(writes) => writes,
+                Bound::Writes(writes) | Bound::Batch { writes, .. } => writes,
                 Bound::Conditional(conditional) => vec![conditional.into_write()],
                 Bound::Read(_)
                 | Bound::Schema(_)
@@ -132,9 +139,11 @@ impl Bound {
                     return Err(RequestError::Invalid(message.to_owned()));
                 }
             };
+            writes.iter().for_each(|write| mixture.add(write.table().is_counter(), ()));
             writes.into_iter().try_for_each(|write| merged.add(write))?;
         }
-        merged.finish(is_logged).and_then(Bound::of_batch)
+        mixture.check(kind).map_err(|((), message)| RequestError::Invalid(message.to_owned()))?;
+        Bound::of_batch(merged.finish()?, kind)
     }
 
     /// What the client should know of the statement, in Cassandra's words.
@@ -142,7 +151,7 @@ impl Bound {
     pub fn warnings(&self) -> Vec<String> {
         match self {
             Bound::Read(read) => read.warnings(),
-            Bound::Batch(writes) => batch_warnings(writes),
+            Bound::Batch { writes, kind } => batch_warnings(writes, *kind == BatchKind::Logged),
             Bound::Schema(request) => request.warnings().to_vec(),
             Bound::Write(_) | Bound::Writes(_) | Bound::Conditional(_) | Bound::Use(_) => Vec::new(),
             Bound::Explain(explain) if explain.analyze => explain.statement.warnings(),
@@ -150,12 +159,12 @@ impl Bound {
         }
     }
 
-    fn of_batch(writes: Vec<BoundWrite>) -> Result<Bound, RequestError> {
+    fn of_batch(writes: Vec<BoundWrite>, kind: BatchKind) -> Result<Bound, RequestError> {
         if writes.iter().any(|write| !write.conditions.is_empty()) {
             return ConditionalWrite::of_batch(writes).map(Bound::Conditional);
         }
         Ok(match Bound::of_writes(writes) {
-            Bound::Writes(writes) => Bound::Batch(writes),
+            Bound::Writes(writes) => Bound::Batch { writes, kind },
             one => one,
         })
     }
@@ -233,6 +242,18 @@ impl Prepared {
             Plan::Role(statement) => !statement.columns().is_empty(),
             Plan::Schema(_) => false,
         }
+    }
+
+    /// True when it writes a table of counters.
+    #[must_use]
+    pub fn is_of_counters(&self) -> bool {
+        self.kind() == PreparedKind::Write && self.tables().into_iter().any(|table| table.is_counter())
+    }
+
+    /// What it promises, if it is a batch.
+    #[must_use]
+    pub fn batch_kind(&self) -> Option<BatchKind> {
+        if let Plan::Batch(plan) = &self.plan { Some(plan.kind) } else { None }
     }
 
     /// True for a write or a batch with IF: its result says whether it was applied, with columns that are not known

@@ -4,6 +4,7 @@
 //! * All that a statement or a batch does to one partition of one table is one mutation, so that it happens as a whole.
 //! * What depends on the timestamp is left for [`BoundWrite::mutation`]: until then a write can wait.
 
+use crate::ast::BatchKind;
 use crate::change::{self, BoundChange, Change};
 use crate::condition::ConditionsPlan;
 use crate::conditional::RowConditions;
@@ -13,6 +14,7 @@ use crate::restriction::{KeyPlan, Rows};
 use crate::slices::SliceSet;
 use bytes::Bytes;
 use model::codec::Encode;
+use model::counter::{self, Shard};
 use model::deletion::{Deletion, PartitionDeletions};
 use model::garbage::gc_before;
 use model::limits::{MUTATION_BYTES_MAX, RANGE_TOMBSTONES_MAX, TTL_SECONDS_MAX};
@@ -88,7 +90,7 @@ pub(crate) enum ModificationPlan {
 #[derive(Debug)]
 pub(crate) struct BatchPlan {
     pub(crate) statements: Vec<ModificationPlan>,
-    pub(crate) is_logged: bool,
+    pub(crate) kind: BatchKind,
     /// USING TIMESTAMP of the whole batch.
     pub(crate) timestamp: Option<Operand>,
 }
@@ -159,7 +161,7 @@ impl BatchPlan {
                 merged.add(write)?;
             }
         }
-        merged.finish(self.is_logged)
+        merged.finish()
     }
 }
 
@@ -190,16 +192,18 @@ impl MergedWrites {
     }
 
     /// The writes of the whole batch.
-    pub(crate) fn finish(self, is_logged: bool) -> Result<Vec<BoundWrite>, RequestError> {
-        let is_conditional = self.writes.iter().any(|write| !write.conditions.is_empty());
-        if is_logged && self.writes.len() > 1 && !is_conditional {
-            let message = "A logged batch over several partitions is not supported yet: use UNLOGGED, of which each \
-                           partition's part happens as a whole";
-            return Err(RequestError::Invalid(message.to_owned()));
-        }
+    ///
+    /// # Errors
+    /// `Invalid` for too many partitions, and in Cassandra's words for too many bytes in several.
+    pub(crate) fn finish(self) -> Result<Vec<BoundWrite>, RequestError> {
         if self.writes.len() > BATCH_PARTITIONS_MAX {
             let (count, most) = (self.writes.len(), BATCH_PARTITIONS_MAX);
             return Err(RequestError::Invalid(format!("A batch of {count} partitions exceeds the maximum of {most}")));
+        }
+        let is_conditional = self.writes.iter().any(|write| !write.conditions.is_empty());
+        let bytes: usize = self.writes.iter().map(BoundWrite::data_bytes).sum();
+        if self.writes.len() > 1 && !is_conditional && bytes > BATCH_BYTES_MAX {
+            return Err(RequestError::Invalid("Batch too large".to_owned()));
         }
         Ok(self.writes)
     }
@@ -208,6 +212,8 @@ impl MergedWrites {
 /// A batch over several partitions with more bytes of keys and values is answered with a warning: Cassandra's
 /// `batch_size_warn_threshold`.
 const BATCH_BYTES_WARNED: usize = 5 * 1024;
+/// One with more than that is refused: Cassandra's `batch_size_fail_threshold`.
+const BATCH_BYTES_MAX: usize = 50 * 1024;
 /// So is one over more partitions: Cassandra's `unlogged_batch_across_partitions_warn_threshold`.
 const BATCH_PARTITIONS_WARNED: usize = 10;
 /// Most partitions that one statement or batch writes: each is a write of its own to its replicas.
@@ -359,6 +365,8 @@ struct Changed {
     deletions: PartitionDeletions,
     /// With `None` for the static row.
     rows: BTreeMap<Option<Bytes>, Row>,
+    /// What is added to counters, by row and column.
+    counts: BTreeMap<(Option<Bytes>, ColumnId), i64>,
 }
 
 impl Changed {
@@ -368,6 +376,30 @@ impl Changed {
             None => row,
         };
         self.rows.insert(clustering, merged);
+    }
+
+    fn add_counts(&mut self, clustering: Option<&Bytes>, changes: &[(ColumnId, BoundChange)]) {
+        for (column, change) in changes {
+            if let BoundChange::Count(by) = change {
+                let sum = self.counts.entry((clustering.cloned(), *column)).or_default();
+                *sum = sum.wrapping_add(*by);
+            }
+        }
+    }
+
+    /// Makes increments at `timestamp` of what is added to counters. As everywhere a deletion at the same timestamp
+    /// wins.
+    fn count(&mut self, timestamp: i64) {
+        for ((clustering, column), by) in std::mem::take(&mut self.counts) {
+            let deletion = match &clustering {
+                Some(clustering) => self.deletions.covering(clustering),
+                None => self.deletions.partition(),
+            };
+            if deletion.is_none() {
+                let increment = Shard::increment(by, timestamp).to_column();
+                self.add_row(clustering, Row::default().with_complex([(column, increment)]));
+            }
+        }
     }
 
     fn into_records(self) -> Vec<Record> {
@@ -387,7 +419,7 @@ fn kibibytes(bytes: usize) -> String {
 }
 
 /// What the client should know of a batch over several partitions, in Cassandra's words.
-pub(crate) fn batch_warnings(writes: &[BoundWrite]) -> Vec<String> {
+pub(crate) fn batch_warnings(writes: &[BoundWrite], is_logged: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     let tables: BTreeSet<String> =
         writes.iter().map(|write| format!("{}.{}", write.table.keyspace, write.table.name)).collect();
@@ -400,7 +432,7 @@ pub(crate) fn batch_warnings(writes: &[BoundWrite]) -> Vec<String> {
             "Batch for [{tables}] is of size {size}, exceeding specified threshold of {most} by {excess}."
         ));
     }
-    if writes.len() > BATCH_PARTITIONS_WARNED {
+    if !is_logged && writes.len() > BATCH_PARTITIONS_WARNED {
         let count = writes.len();
         warnings.push(format!(
             "Unlogged batch covering {count} partitions detected against table{s} [{tables}]. You should use a logged \
@@ -492,6 +524,13 @@ impl BoundWrite {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.parts.iter().all(Part::is_empty)
+    }
+
+    /// True when it adds to counters: its mutation has increments, which a replica takes ([`model::counter::take`]).
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        let mut changes = self.parts.iter().flat_map(|part| part.static_changes.iter().chain(&part.changes));
+        changes.any(|(_, change)| matches!(change, BoundChange::Count(_)))
     }
 
     /// True when it changes elements of lists that are found by what the lists are at present: [`BoundWrite::mutation`]
@@ -622,6 +661,7 @@ impl BoundWrite {
         for part in self.parts.iter().filter(|part| !part.is_empty()) {
             self.add(part, part.timestamp.unwrap_or(timestamp), local_seconds, &mut changed)?;
         }
+        changed.count(timestamp);
         if changed.deletions.ranges().len() > RANGE_TOMBSTONES_MAX {
             let message = format!("A write may not delete more than {RANGE_TOMBSTONES_MAX} ranges of rows");
             return Err(RequestError::Invalid(message));
@@ -651,14 +691,18 @@ impl BoundWrite {
                         let times = (timestamp, local_seconds, expiry);
                         complex.push((*column, change::complex_column(*before, cells, times)));
                     }
+                    BoundChange::EndCount => complex.push((*column, counter::deleted(local_seconds))),
                     // It was refused above.
                     BoundChange::OfPresent(_) => {}
+                    // All that is added to a counter is one increment: [`Changed::count`].
+                    BoundChange::Count(_) => {}
                 }
             }
             Row::new(liveness, None, cells).with_complex(complex)
         };
         if !part.static_changes.is_empty() {
             out.add_row(None, row(None, &part.static_changes));
+            out.add_counts(None, &part.static_changes);
         }
         for rows in &part.rows {
             match (rows, part.kind) {
@@ -667,6 +711,7 @@ impl BoundWrite {
                     let liveness = (part.kind == WriteKind::Insert).then_some(Liveness { timestamp, expiry });
                     if liveness.is_some() || !part.changes.is_empty() {
                         out.add_row(Some(clustering.clone()), row(liveness, &part.changes));
+                        out.add_counts(Some(clustering), &part.changes);
                     }
                 }
                 // Without clustering columns a partition is its one row.

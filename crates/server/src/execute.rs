@@ -360,10 +360,10 @@ impl Executor {
                 Plan::Shard(Request::Conditional { write: Box::new(write), consistency, serial, timeout })
             }
             Bound::Write(write) => Plan::Shard(Request::Write { write, consistency, timestamp, timeout }),
-            Bound::Writes(writes) | Bound::Batch(writes) if writes.is_empty() => {
+            Bound::Writes(writes) | Bound::Batch { writes, .. } if writes.is_empty() => {
                 Plan::Done(Answer::Data(Response::Written))
             }
-            Bound::Writes(writes) | Bound::Batch(writes) => {
+            Bound::Writes(writes) | Bound::Batch { writes, .. } => {
                 let request = |write| Request::Write { write, consistency, timestamp, timeout };
                 Plan::Writes(writes.into_iter().map(request).collect())
             }
@@ -423,7 +423,7 @@ impl Executor {
         let of_write = |write: &query::BoundWrite| told(write.table(), write.partition());
         match bound {
             Bound::Write(write) => of_write(write).into_iter().collect(),
-            Bound::Writes(writes) | Bound::Batch(writes) => {
+            Bound::Writes(writes) | Bound::Batch { writes, .. } => {
                 writes.iter().filter_map(of_write).take(LARGE_TOLD_MAX).collect()
             }
             Bound::Read(read) => match read.partitions() {

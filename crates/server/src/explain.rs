@@ -146,7 +146,7 @@ pub(crate) fn explained(
         Bound::Write(write) => {
             places.of_tokens(&write.table().keyspace, std::iter::once(write.partition().token), &mut stages);
         }
-        Bound::Writes(writes) | Bound::Batch(writes) => {
+        Bound::Writes(writes) | Bound::Batch { writes, .. } => {
             for write in writes.iter().take(PLACES_MAX) {
                 places.of_tokens(&write.table().keyspace, std::iter::once(write.partition().token), &mut stages);
             }

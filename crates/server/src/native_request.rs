@@ -150,10 +150,20 @@ fn ready(
     let Planned { plan, warnings } = executor.plan(statement, &values, options)?;
     form.warnings = warnings;
     if statement.prepared.kind() == query::PreparedKind::Write {
-        let is_conditional = statement.prepared.is_conditional();
-        form.write_type = Some(if is_conditional { WriteType::Cas } else { WriteType::Simple });
+        form.write_type = Some(write_type(&statement.prepared));
     }
     Ok(Ready { plan, form, whole })
+}
+
+/// What kind of write a statement is, which errors say.
+fn write_type(prepared: &query::Prepared) -> WriteType {
+    match prepared.batch_kind() {
+        _ if prepared.is_conditional() => WriteType::Cas,
+        _ if prepared.is_of_counters() => WriteType::Counter,
+        Some(query::BatchKind::Logged) => WriteType::Batch,
+        Some(query::BatchKind::Unlogged | query::BatchKind::Counter) => WriteType::UnloggedBatch,
+        None => WriteType::Simple,
+    }
 }
 
 /// QUERY. `keyspace` is the connection's.
@@ -228,10 +238,10 @@ pub(crate) fn batch(
 ) -> Result<Ready, RequestError> {
     let view = executor.view()?;
     let Batch { kind, statements, parameters } = batch;
-    let (is_logged, write_type) = match kind {
-        BatchKind::Counter => return Err(RequestError::Invalid("Counter batches are not supported yet".to_owned())),
-        BatchKind::Logged => (true, WriteType::Batch),
-        BatchKind::Unlogged => (false, WriteType::UnloggedBatch),
+    let (kind, write_type) = match kind {
+        BatchKind::Counter => (query::BatchKind::Counter, WriteType::Counter),
+        BatchKind::Logged => (query::BatchKind::Logged, WriteType::Batch),
+        BatchKind::Unlogged => (query::BatchKind::Unlogged, WriteType::UnloggedBatch),
     };
     let keyspace = parameters.keyspace.as_deref().or(keyspace);
     let mut bound = Vec::with_capacity(statements.len());
@@ -243,7 +253,7 @@ pub(crate) fn batch(
         bound.push(executor.bind(&statement, &in_order(values, statement.prepared.parameters())?)?);
     }
     let (options, _) = options(&parameters, login)?;
-    let bound = Bound::batch(bound, is_logged)?;
+    let bound = Bound::batch(bound, kind)?;
     let write_type = if matches!(bound, Bound::Conditional(_)) { WriteType::Cas } else { write_type };
     let Planned { plan, warnings } = executor.plan_bound(bound, options)?;
     Ok(Ready { plan, form: Form { warnings, write_type: Some(write_type), ..Form::default() }, whole: true })

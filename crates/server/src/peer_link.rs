@@ -54,7 +54,9 @@ impl Outgoing {
                 message:
                     Message::Write { mutation, .. }
                     | Message::Forward { mutation, .. }
-                    | Message::Forwarded { mutation, .. },
+                    | Message::Forwarded { mutation, .. }
+                    | Message::Count { change: mutation, .. }
+                    | Message::Counted { mutation, .. },
                 ..
             }) => mutation.bytes(),
             Outgoing::Node(Envelope { message: Message::Data { data, .. }, .. }) => {

@@ -291,6 +291,8 @@ impl Observer {
                     };
                     self.answered(*op, |trace| said(trace, *from, what))
                 }
+                Message::Leading { op, .. } => self.answered(*op, |trace| said(trace, *from, "gave a ticket to count")),
+                Message::Counted { op, .. } => self.answered(*op, |trace| said(trace, *from, "counted")),
                 Message::Refused { op, reason } => {
                     self.answered(*op, |trace| format!("{}: {reason:?}", said(trace, *from, "refused")))
                 }
@@ -300,6 +302,8 @@ impl Observer {
                 | Message::Read { .. }
                 | Message::Scan { .. }
                 | Message::Paxos { .. }
+                | Message::Lead { .. }
+                | Message::Count { .. }
                 | Message::LookUp { .. } => None,
             },
             Input::Stored(stored) => match stored {
@@ -349,6 +353,8 @@ impl Observer {
                     Message::Read { op, digest: true, .. } => (*op, "Sending the read of a digest"),
                     Message::Scan { op, .. } => (*op, "Sending the scan"),
                     Message::LookUp { op, .. } => (*op, "Sending the look-up in an index"),
+                    Message::Lead { op, .. } => (*op, "Asking for a ticket to count"),
+                    Message::Count { op, .. } => (*op, "Sending the increments"),
                     Message::Paxos { op, request } => match request.step {
                         PaxosStep::Prepare { .. } => (*op, "Sending the prepare"),
                         PaxosStep::Propose { .. } => (*op, "Sending the proposal"),

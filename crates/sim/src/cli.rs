@@ -93,6 +93,8 @@ pub fn planted_name(bug: Planted) -> &'static str {
         Planted::RangeDropped => "range-dropped",
         Planted::RangeRepairSkipped => "range-repair-skipped",
         Planted::CandidatesOfOne => "candidates-of-one",
+        Planted::TicketUsedTwice => "ticket-used-twice",
+        Planted::CountedBeforeSync => "counted-before-sync",
     }
 }
 

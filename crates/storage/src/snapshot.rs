@@ -55,6 +55,23 @@ pub struct SnapshotStatus {
     pub own_bytes: u64,
 }
 
+/// True when a data directory is the copy of a snapshot, and no node has started from it.
+pub(crate) fn is_copy(data_dir: &Path) -> bool {
+    data_dir.join(DESCRIPTION).exists()
+}
+
+/// A node has started from a copy: from now on it is a data directory like any other.
+///
+/// # Errors
+/// When the description cannot be removed.
+pub(crate) fn forget_copy(data_dir: &Path) -> Result<(), StorageError> {
+    let path = data_dir.join(DESCRIPTION);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("remove", &path, &error)),
+        _ => sync_directory(data_dir),
+    }
+}
+
 /// Makes a snapshot of everything.
 ///
 /// # Errors

@@ -20,7 +20,8 @@ use bytes::Bytes;
 use model::answer::{Digested, Kept};
 use model::digest::ReadDigest;
 use model::id::parse_uuid;
-use model::local::prefix::GARBAGE;
+use model::local::prefix::{GARBAGE, NODE};
+use model::local::shard_of_counter_id;
 use model::scan::{ExportCommand, ExportData, PartitionRecord};
 use model::schema;
 use model::{
@@ -31,7 +32,7 @@ use node::storage::{
     GarbageReport, GarbageSweep, Hint, HintPosition, IndexBuild, RangeEstimate, Storage, StorageError, Write,
 };
 use parking_lot::{Condvar, Mutex};
-use rocksdb::{DB, ReadOptions, ReadTier, WriteOptions};
+use rocksdb::{DB, ReadOptions, ReadTier, WriteBatch, WriteOptions};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
@@ -454,6 +455,7 @@ impl Inner {
         if exists {
             check_manifest(&options, &database, &watermark)?;
         }
+        let may_have_lost = exists && (options.accept_data_loss || snapshot::is_copy(&directory));
         let kept_log = KeptLog::keep(&directory, &database)?;
         let memory = SharedMemory::new(&options);
         let definitions = known_definitions(&directory)?;
@@ -462,6 +464,10 @@ impl Inner {
         replay.end();
         let (db, tables) = opened?;
         let mut watermark = check_watermark(&options, &db, watermark, kept_log)?;
+        if may_have_lost {
+            forget_counter_ids(&db)?;
+            snapshot::forget_copy(&directory)?;
+        }
         // Opening has begun a new one.
         let mut manifest = Manifest::new(&database);
         watermark.write(Synced { manifest: manifest.follow()?, ..watermark.synced() })?;
@@ -772,6 +778,21 @@ pub(crate) fn own_records(db: &DB, prefix: &[u8]) -> Result<BTreeMap<Vec<u8>, Ve
     }
     iterator.status().map_err(|error| rocksdb_error("read the store's own records", &error))?;
     Ok(records)
+}
+
+/// Forgets the ids under which the node counts: it goes on from less than it has told others, or may.
+fn forget_counter_ids(db: &DB) -> Result<(), StorageError> {
+    let family = db.cf_handle(LOCAL).ok_or_else(|| StorageError::Corrupt(format!("{LOCAL} is missing")))?;
+    let mut batch = WriteBatch::default();
+    for key in own_records(db, NODE)?.into_keys() {
+        let key = [NODE, &key].concat();
+        if shard_of_counter_id(&key).is_some() {
+            batch.delete_cf(&family, key);
+        }
+    }
+    let mut synced = WriteOptions::default();
+    synced.set_sync(true);
+    db.write_opt(&batch, &synced).map_err(|error| rocksdb_error("forget the ids of counters", &error))
 }
 
 /// For each node the position of the last hint that was written for it.

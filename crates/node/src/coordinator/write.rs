@@ -102,6 +102,13 @@ impl WriteOp {
         }
     }
 
+    /// `node` has it before anybody is told.
+    pub(crate) fn has_already(&mut self, node: NodeId) {
+        if self.set(node, &[Delivery::Sent], Delivery::Acknowledged) {
+            self.tracker.acknowledge(node);
+        }
+    }
+
     /// Nobody waits for its answer any more; false when nobody did.
     pub(crate) fn forget_request(&mut self) -> bool {
         self.request.take().is_some()

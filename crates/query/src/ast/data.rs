@@ -199,7 +199,7 @@ pub(crate) enum Modification {
 
 /// What a batch promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BatchKind {
+pub enum BatchKind {
     /// All of it happens, or nothing.
     Logged,
     /// Each partition's part on its own.
