@@ -414,7 +414,9 @@ impl Failure {
                 write_type: WriteType::decode(reader)?,
             },
             code::CDC_WRITE_FAILURE if version >= Version::V5 => Failure::CdcWriteFailure,
-            code::CAS_WRITE_UNKNOWN if version >= Version::V5 => Failure::CasWriteUnknown { replies: Replies::decode(reader)? },
+            code::CAS_WRITE_UNKNOWN if version >= Version::V5 => {
+                Failure::CasWriteUnknown { replies: Replies::decode(reader)? }
+            }
             code::SYNTAX => Failure::Syntax,
             code::UNAUTHORIZED => Failure::Unauthorized,
             code::INVALID => Failure::Invalid,
