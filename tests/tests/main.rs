@@ -17,6 +17,7 @@ mod data_centers;
 mod documentation;
 mod durability;
 mod indexes;
+mod ledger;
 mod process;
 mod scans;
 mod sick_disk;

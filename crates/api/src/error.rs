@@ -52,6 +52,7 @@ pub fn status_code(error: &RequestError) -> StatusCode {
         RequestError::Unprepared { .. } => StatusCode::FailedPrecondition,
         RequestError::Unavailable { .. } | RequestError::NotServing(_) => StatusCode::Unavailable,
         RequestError::WriteTimeout { .. }
+        | RequestError::BatchLogTimeout { .. }
         | RequestError::CasTimeout { .. }
         | RequestError::CasWriteUnknown { .. }
         | RequestError::ReadTimeout { .. }
@@ -152,6 +153,9 @@ impl From<&RequestError> for proto::Error {
             RequestError::WriteTimeout { consistency, received, required } => {
                 (ErrorCode::WriteTimeout, Some(Details::Replicas(replicas(*consistency, *required, *received))))
             }
+            RequestError::BatchLogTimeout { received, required } => {
+                (ErrorCode::BatchLogTimeout, Some(Details::Replicas(replicas(Consistency::Two, *required, *received))))
+            }
             RequestError::ReadTimeout { consistency, received, required, data_present } => {
                 let counts = replicas(*consistency, *required, *received);
                 let details = proto::ReplicaDetails { data_present: *data_present, ..counts };
@@ -242,6 +246,7 @@ fn from_replicas(code: ErrorCode, details: proto::ReplicaDetails) -> Result<Opti
         }
         ErrorCode::CasWriteUnknown => RequestError::CasWriteUnknown { consistency, received, required },
         ErrorCode::WriteTimeout => RequestError::WriteTimeout { consistency, received, required },
+        ErrorCode::BatchLogTimeout => RequestError::BatchLogTimeout { received, required },
         ErrorCode::ReadTimeout => RequestError::ReadTimeout { consistency, received, required, data_present },
         ErrorCode::WriteFailure => RequestError::WriteFailure { consistency, received, required, failures, reason },
         ErrorCode::ReadFailure => RequestError::ReadFailure { consistency, received, required, failures, reason },
@@ -301,6 +306,7 @@ mod tests {
                 received,
                 required
             }),
+            counts().prop_map(|(_, received, required, _)| RequestError::BatchLogTimeout { received, required }),
             (counts(), any::<bool>()).prop_map(|((consistency, received, required, _), data_present)| {
                 RequestError::ReadTimeout { consistency, received, required, data_present }
             }),
@@ -344,6 +350,7 @@ mod tests {
             RequestError::FunctionFailure { .. } => 16,
             RequestError::CasTimeout { .. } => 17,
             RequestError::CasWriteUnknown { .. } => 18,
+            RequestError::BatchLogTimeout { .. } => 19,
         }
     }
 
@@ -351,12 +358,12 @@ mod tests {
     fn the_generator_makes_every_variant() {
         use proptest::strategy::ValueTree;
         let mut runner = proptest::test_runner::TestRunner::deterministic();
-        let mut seen = [false; 19];
+        let mut seen = [false; 20];
         for _ in 0..1_000 {
             let error = any_error().new_tree(&mut runner).unwrap().current();
             seen[variant(&error)] = true;
         }
-        assert_eq!(seen, [true; 19]);
+        assert_eq!(seen, [true; 20]);
     }
 
     #[test]

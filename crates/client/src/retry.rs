@@ -60,6 +60,7 @@ pub(crate) fn decide(failure: &Failure, repeatable: bool, retries: u32, retries_
             RequestError::Overloaded(_) if retries == 0 => Decision::NextNodeAfter(OVERLOAD_PAUSE),
             RequestError::Overloaded(_) => Decision::GiveUp,
             RequestError::WriteTimeout { .. }
+            | RequestError::BatchLogTimeout { .. }
             | RequestError::ReadTimeout { .. }
             | RequestError::WriteFailure { .. }
             | RequestError::ReadFailure { .. }
@@ -114,6 +115,7 @@ mod tests {
             (request(RequestError::NotServing(String::new())), NextNode, NextNode),
             (request(RequestError::Overloaded(String::new())), pause, pause),
             (request(RequestError::WriteTimeout { consistency, received, required }), GiveUp, NextNode),
+            (request(RequestError::BatchLogTimeout { received, required }), GiveUp, NextNode),
             (
                 request(RequestError::ReadTimeout { consistency, received, required, data_present: true }),
                 GiveUp,

@@ -111,6 +111,17 @@ pub enum RequestError {
         /// Acknowledgements needed.
         required: u32,
     },
+    /// Too few nodes kept a logged batch in time: nothing of it is written yet, and those that keep it may write all.
+    #[error(
+        "Operation timed out - received only {received} of the {required} responses of nodes that keep the batch; it may \
+         be applied"
+    )]
+    BatchLogTimeout {
+        /// Nodes that keep it.
+        received: u32,
+        /// Nodes that have to.
+        required: u32,
+    },
     /// A conditional write was not decided on in time; it is not applied.
     #[error(
         "conditional write timed out at {consistency}: {received} of {required} replicas agreed, {contentions} times \
@@ -243,6 +254,7 @@ impl RequestError {
             | RequestError::Overloaded(_)
             | RequestError::NotServing(_) => Applied::No,
             RequestError::WriteTimeout { .. }
+            | RequestError::BatchLogTimeout { .. }
             | RequestError::CasWriteUnknown { .. }
             | RequestError::WriteFailure { .. }
             | RequestError::SchemaTimeout(_)

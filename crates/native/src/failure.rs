@@ -226,6 +226,11 @@ impl ErrorResponse {
                 write_type,
                 contentions: None,
             },
+            RequestError::BatchLogTimeout { received, required } => {
+                let consistency = if *required == 1 { Consistency::One } else { Consistency::Two };
+                let replies = replies(consistency, *received, *required);
+                Failure::WriteTimeout { replies, write_type: WriteType::BatchLog, contentions: None }
+            }
             RequestError::ReadTimeout { consistency, received, required, data_present } => Failure::ReadTimeout {
                 replies: replies(*consistency, *received, *required),
                 data_present: *data_present,

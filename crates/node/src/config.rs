@@ -104,6 +104,12 @@ pub struct ShardConfig {
     pub hint_backoff: Duration,
     /// How often shard 0 looks for hints that other shards of the node wrote; unused with one shard.
     pub hint_poll_every: Duration,
+    /// Most logged batches of others that are kept, and most bytes of them; more are refused.
+    pub batches_max: usize,
+    /// See [`ShardConfig::batches_max`].
+    pub batch_bytes_max: usize,
+    /// After how long a batch that was not forgotten is written by who keeps it, and again when that fails.
+    pub batch_replay_after: Duration,
     /// The bug to run with.
     #[cfg(feature = "planted")]
     pub planted: Option<Planted>,
@@ -143,6 +149,10 @@ impl ShardConfig {
             hint_page_bytes: 1024 * 1024,
             hint_backoff: Duration::from_secs(1),
             hint_poll_every: Duration::from_secs(10),
+            batches_max: 16_384,
+            batch_bytes_max: 64 * 1024 * 1024,
+            // Cassandra's: twice the longest time that a write takes by default.
+            batch_replay_after: Duration::from_secs(10),
             #[cfg(feature = "planted")]
             planted: None,
         }

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::batch::LoggedBatch;
 use crate::config::HintPolicy;
 use crate::register::{Commit, PaxosAnswer, PaxosRequest};
 use crate::shard::Shard;
@@ -46,6 +47,8 @@ impl Message {
             Message::Write { mutation, .. }
             | Message::Forward { mutation, .. }
             | Message::Forwarded { mutation, .. } => Shard::shard_of(mutation.partition.token, shards),
+            Message::KeepBatch { batch, .. } => Shard::shard_of(LoggedBatch::token(batch.id), shards),
+            Message::ForgetBatch { batch } => Shard::shard_of(LoggedBatch::token(*batch), shards),
             Message::Count { change, .. } => Shard::shard_of(change.partition.token, shards),
             Message::Lead { partition, .. } => Shard::shard_of(partition.token, shards),
             Message::Read { command, .. } => Shard::shard_of(command.partition.token, shards),
@@ -86,6 +89,17 @@ pub enum Request {
         /// From now on.
         timeout: Duration,
     },
+    /// A logged batch over several partitions: all of it happens, or nothing.
+    Batch {
+        /// One write for each partition of each table.
+        writes: Vec<BoundWrite>,
+        /// Replicas of each partition that must acknowledge it.
+        consistency: Consistency,
+        /// The client's timestamp in microseconds; USING TIMESTAMP goes before it.
+        timestamp: Option<i64>,
+        /// From now on.
+        timeout: Duration,
+    },
     /// INSERT, UPDATE, DELETE or BATCH with IF.
     Conditional {
         /// The bound statement.
@@ -116,8 +130,10 @@ impl Request {
     /// The request after it has waited for so long; `None` when its time is over, and it need not be begun.
     #[must_use]
     pub fn after(mut self, waited: Duration) -> Option<Request> {
-        let (Request::Write { timeout, .. } | Request::Conditional { timeout, .. } | Request::Read { timeout, .. }) =
-            &mut self;
+        let (Request::Write { timeout, .. }
+        | Request::Batch { timeout, .. }
+        | Request::Conditional { timeout, .. }
+        | Request::Read { timeout, .. }) = &mut self;
         *timeout = timeout.checked_sub(waited).filter(|left| !left.is_zero())?;
         Some(self)
     }
@@ -128,6 +144,7 @@ impl Request {
     pub fn token(&self) -> Token {
         match self {
             Request::Write { write, .. } => write.partition().token,
+            Request::Batch { writes, .. } => writes.first().map_or(Token::MINIMUM, |write| write.partition().token),
             Request::Conditional { write, .. } => write.partition().token,
             Request::Read { read, paging_state, .. } => match (read.source(), paging_state) {
                 (ReadSource::Partitions(keys), _) => keys.first().map_or(Token::MINIMUM, |key| key.token),
@@ -312,9 +329,9 @@ pub enum Message {
         /// Whom to answer.
         coordinator: NodeId,
     },
-    /// These mutations are durable here. One sync makes many so, and one message says it to each shard that asked.
+    /// These mutations, or batches, are durable here. One sync makes many so, and one message says it to each shard that asked.
     Written {
-        /// Of each [`Message::Write`]; at least one, all of one shard.
+        /// Of each [`Message::Write`] or [`Message::KeepBatch`]; at least one, all of one shard.
         ops: Vec<OpId>,
     },
     /// Read, and answer with the data or its digest.
@@ -382,6 +399,18 @@ pub enum Message {
         /// The answer.
         answer: PaxosAnswer,
     },
+    /// Keep a logged batch, and write it yourself when you are not told in time to forget it. Acknowledged once durable.
+    KeepBatch {
+        /// Given back in the acknowledgement.
+        op: OpId,
+        /// The batch.
+        batch: Arc<LoggedBatch>,
+    },
+    /// All of a batch is written, or hinted. Not answered.
+    ForgetBatch {
+        /// Its name.
+        batch: u128,
+    },
     /// Say whether you would take increments of a partition, and give a ticket for them.
     Lead {
         /// Given back in the answer.
@@ -417,7 +446,7 @@ pub enum Message {
     },
     /// The request was not executed.
     Refused {
-        /// Of the write, read, scan, look-up or count.
+        /// Of the request.
         op: OpId,
         /// Why.
         reason: Refusal,

@@ -13,8 +13,10 @@
 //! the tables that it answers by itself.
 //!
 //! The protocols are described, with numbered invariants, in `docs/protocol/write.md`, `read.md`, `paxos.md`,
+//! `counters.md`, `batches.md`,
 //! `hints.md` and `storage.md`.
 
+pub mod batch;
 pub mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -33,6 +35,7 @@ mod timers;
 pub mod timestamp;
 pub mod virtual_tables;
 
+pub use batch::LoggedBatch;
 pub use config::{Durability, HintPolicy, ShardConfig};
 pub use garbage::{GarbageSchedule, TableLoad};
 pub use io::{

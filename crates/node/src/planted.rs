@@ -37,11 +37,15 @@ pub enum Planted {
     TicketUsedTwice,
     /// A replica tells of the shards of counters, and goes on from what is stored, before storage has synced them.
     CountedBeforeSync,
+    /// A coordinator has a logged batch forgotten before it is written.
+    BatchForgottenEarly,
+    /// Who keeps a batch does not write it.
+    BatchNotReplayed,
 }
 
 impl Planted {
     /// Every planted bug.
-    pub const ALL: [Planted; 15] = [
+    pub const ALL: [Planted; 17] = [
         Planted::QuorumMinusOne,
         Planted::LocalCountsRemote,
         Planted::EachCountsTogether,
@@ -57,6 +61,8 @@ impl Planted {
         Planted::CandidatesOfOne,
         Planted::TicketUsedTwice,
         Planted::CountedBeforeSync,
+        Planted::BatchForgottenEarly,
+        Planted::BatchNotReplayed,
     ];
 }
 

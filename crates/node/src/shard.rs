@@ -15,17 +15,22 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod batches;
 mod counters;
+mod kept;
 mod present;
 mod reads;
 mod registers;
 mod transactions;
 
+use self::batches::Batches;
 use self::counters::Counters;
+use self::kept::Kept;
 pub(crate) use self::counters::decode_counter_id;
 use self::present::PresentWrites;
 use self::registers::Registers;
 use self::transactions::Transactions;
+use crate::batch::LoggedBatch;
 use crate::config::{Durability, HintPolicy, ShardConfig};
 use crate::coordinator::latency::{Latencies, ReplicaLatencies};
 use crate::coordinator::quorum::Quorum;
@@ -60,6 +65,10 @@ pub struct ShardStatus {
     pub parked: usize,
     /// Targets for which there are, or may be, hints.
     pub hint_targets_pending: usize,
+    /// Logged batches that are kept for their coordinators.
+    pub batches_kept: usize,
+    /// Logged batches that were written since their coordinators did not finish them in time.
+    pub batches_replayed: u64,
     /// Writes of clients begun.
     pub writes: u64,
     /// Reads of clients begun.
@@ -113,6 +122,8 @@ enum Timer {
     Transaction(RequestId),
     /// A request to count.
     Count(OpId),
+    /// A logged batch that is not kept yet.
+    Batch(RequestId),
 }
 
 /// A write of the node's own that storage has been asked for.
@@ -178,6 +189,8 @@ pub struct Shard {
     transactions: Transactions,
     /// Increments of counters.
     counting: Counters,
+    /// Logged batches.
+    batches: Batches,
     /// The rounds of the reads in flight.
     rounds: BTreeMap<OpId, Box<Round>>,
     /// Bytes of answers that reads and their rounds keep.
@@ -222,6 +235,10 @@ impl Shard {
         let ops = OpIds { shard: u64::from(config.index), next: rng.below(1 << 47) };
         let timestamps = Timestamps::new(recovered.timestamp_ceiling, config.timestamp_reserve);
         let counting = Counters::new(recovered.counter_ids.get(&config.index).copied());
+        let (index, shards) = (config.index, config.shards);
+        let kept = recovered.batches.iter().copied();
+        let kept = kept.filter(|(batch, _)| Shard::shard_of(LoggedBatch::token(*batch), shards) == index);
+        let batches = Batches::new(Kept::new(kept, now.monotonic, config.batch_replay_after));
         let delivers = config.index == 0;
         let targets = if delivers { recovered.hint_targets.as_slice() } else { &[] };
         let poll_hints_at = (delivers && config.shards > 1).then(|| now.monotonic + config.hint_poll_every);
@@ -241,6 +258,7 @@ impl Shard {
             present: PresentWrites::default(),
             transactions: Transactions::default(),
             counting,
+            batches,
             rounds: BTreeMap::new(),
             read_bytes: 0,
             latencies: BTreeMap::new(),
@@ -271,7 +289,13 @@ impl Shard {
     /// When [`Shard::step`] wants to be called with [`Input::Wake`], if nothing else happens before.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let all = [self.timers.first(), self.replica.deadline(), self.hints.deadline(), self.poll_hints_at];
+        let all = [
+            self.timers.first(),
+            self.replica.deadline(),
+            self.hints.deadline(),
+            self.batches.kept.deadline(),
+            self.poll_hints_at,
+        ];
         all.into_iter().flatten().min()
     }
 
@@ -286,6 +310,8 @@ impl Shard {
             replica_ops: self.replica.in_progress(),
             parked: self.replica.waiting(),
             hint_targets_pending: self.hints.targets(),
+            batches_kept: self.batches.kept.len(),
+            batches_replayed: self.batches.kept.replayed,
             hints_delivered: self.hints.delivered,
             hints_discarded: self.hints.discarded,
             ..self.counters
@@ -327,6 +353,7 @@ impl Shard {
                 Timer::Present(id) => self.on_present_timer(out, id),
                 Timer::Transaction(id) => self.on_transaction_timer(out, id),
                 Timer::Count(op) => self.on_count_timer(out, op),
+                Timer::Batch(id) => self.time_out_batch(out, id),
             }
         }
         while let Some(parked) = self.replica.give_up(now) {
@@ -354,6 +381,9 @@ impl Shard {
                 self.prepare(out, id);
                 continue;
             }
+            if self.replay_next(out) {
+                continue;
+            }
             if let Some(target) = self.hints.throttled_due(out.now.monotonic) {
                 self.deliver_hints(out, Some(target));
                 continue;
@@ -375,6 +405,7 @@ impl Shard {
             self.counters.errors += 1;
             match error {
                 RequestError::WriteTimeout { .. }
+                | RequestError::BatchLogTimeout { .. }
                 | RequestError::CasTimeout { .. }
                 | RequestError::CasWriteUnknown { .. }
                 | RequestError::ReadTimeout { .. } => self.counters.timeouts += 1,
@@ -484,6 +515,7 @@ impl Shard {
         }
         self.transactions_unreachable(out, node);
         self.counts_unreachable(out, node);
+        self.batches_unreachable(out, node);
         let actions = self.hints.on_unreachable(node, out.now.monotonic, &self.config);
         self.carry_out(out, actions);
     }
@@ -542,6 +574,8 @@ impl Shard {
                 }
             }
             Message::Paxos { op, request } => self.on_paxos(out, from, *op, request, &envelope, deadline),
+            Message::KeepBatch { op, batch } => self.keep_asked(out, from, *op, batch),
+            Message::ForgetBatch { batch } => self.forget_asked(out, *batch),
             Message::Lead { op, table, partition } => {
                 if self.admit(out, from, &envelope, *table, Owned::Partition(partition.token), deadline) {
                     self.lead_asked(out, from, *op, *table);
@@ -622,6 +656,8 @@ impl Shard {
                 }
             }
             Message::Count { op, change, .. } => self.admit_count(out, me, op, change, self.view.epoch),
+            Message::KeepBatch { op, batch } => self.keep_asked(out, me, op, &batch),
+            Message::ForgetBatch { batch } => self.forget_asked(out, batch),
             answer => self.on_answer(out, me, answer),
         }
     }
@@ -663,6 +699,8 @@ impl Shard {
             Message::Counted { op, mutation } => self.on_counted(out, from, op, mutation),
             Message::Write { .. }
             | Message::Paxos { .. }
+            | Message::KeepBatch { .. }
+            | Message::ForgetBatch { .. }
             | Message::Lead { .. }
             | Message::Count { .. }
             | Message::Forward { .. }
@@ -683,6 +721,8 @@ impl Shard {
             }
             let verdict = write.acknowledge(from);
             self.on_verdict(out, op, verdict);
+        } else if self.batches.is_logging(op) {
+            self.on_batch_kept(out, from, op);
         } else if let Some(round) = self.repairs.get(&op).copied() {
             self.with_round(out, round, |round| round.on_repaired(from, op));
         } else {
@@ -729,6 +769,8 @@ impl Shard {
             self.on_paxos_refused(out, from, op, reason);
         } else if self.counting.asked(op) {
             self.on_count_refused(out, from, op, reason);
+        } else if self.batches.is_logging(op) {
+            self.on_batch_not_kept(out, from, op);
         } else if self.rounds.contains_key(&op) {
             let retry_at = now + self.config.refusal_retry_after;
             self.with_round(out, op, |round| {
@@ -831,11 +873,13 @@ impl Shard {
                 self.acknowledge(out, up_to);
                 self.registers_synced(out, up_to, false);
                 self.counts_synced(out, up_to);
+                self.batches_synced(out, up_to);
                 while let Some((_, record)) = self.records.pop_front_if(|(op, _)| *op <= up_to) {
                     match record {
                         Record::Ceiling => {
                             self.timestamps.reserved();
                             self.resume_waiting(out);
+                            self.resume_batches(out);
                         }
                         // Only shard 0 delivers; it finds the hints of others by looking for them.
                         Record::Hint(target, write) => {
@@ -848,6 +892,7 @@ impl Shard {
                     }
                 }
             }
+            Stored::LocalRead { op, value } if self.is_of_kept(op) => self.batch_loaded(out, op, value.as_ref()),
             Stored::LocalRead { op, value } => self.register_loaded(out, op, value.as_ref()),
             Stored::Read { op, data } if self.is_of_register(op) => self.register_read(out, op, data),
             Stored::Read { op, data } if self.counting.is_read(op) => self.shards_read(out, op, data),
@@ -897,7 +942,7 @@ impl Shard {
         if self.is_of_register(op) {
             return self.register_failed(out, op, reason);
         }
-        if self.count_failed(out, op, reason) {
+        if self.count_failed(out, op, reason) || self.kept_failed(out, op, reason) {
             return;
         }
         let apply = self.replica.apply_failed(op).map(|apply| (apply.to, apply.answer));
@@ -931,7 +976,7 @@ impl Shard {
 
     fn requests_in_flight(&self) -> usize {
         let others = self.selects.len() + self.waiting.len() + self.present.unwritten() + self.transactions.len();
-        self.writes_unanswered + others + self.counting.len()
+        self.writes_unanswered + others + self.counting.len() + self.batches.len()
     }
 
     fn on_request(&mut self, out: &mut Out<'_>, id: RequestId, request: Request) {
@@ -947,6 +992,16 @@ impl Shard {
                     true => self.begin_present(id, write, consistency, timestamp, deadline),
                     false => self.begin_write(out, id, write, consistency, timestamp, deadline),
                 });
+                if let Err(error) = begun {
+                    self.reply(out, id, Err(error));
+                }
+            }
+            Request::Batch { writes, consistency, timestamp, timeout } => {
+                self.counters.writes += 1;
+                let deadline = out.now.monotonic + timeout;
+                let begun = consistency
+                    .check_write()
+                    .and_then(|()| self.begin_batch(out, id, writes, consistency, timestamp, deadline));
                 if let Err(error) = begun {
                     self.reply(out, id, Err(error));
                 }
@@ -1113,9 +1168,9 @@ impl Shard {
     fn fail_waiting(&mut self, out: &mut Out<'_>, error: &StorageError) {
         for waiting in std::mem::take(&mut self.waiting) {
             self.timers.cancel(Timer::Waiting(waiting.op), waiting.deadline);
-            let message = format!("no timestamp could be reserved: {error}");
-            self.reply(out, waiting.request, Err(RequestError::NotServing(message)));
+            self.reply(out, waiting.request, Err(unstamped(error)));
         }
+        self.fail_unstamped_batches(out, &unstamped(error));
     }
 
     fn on_waiting_timer(&mut self, out: &mut Out<'_>, op: OpId) {
@@ -1160,6 +1215,7 @@ impl Shard {
     fn write_ended(&mut self, out: &mut Out<'_>, id: RequestId, result: Result<Response, RequestError>) {
         match self.transactions.contains(id) {
             true => self.on_committed(out, id, result),
+            false if self.batches.contains(id) => self.on_batch_part(out, id, result),
             false => self.reply(out, id, result),
         }
     }
@@ -1214,6 +1270,7 @@ impl Shard {
         for node in missing {
             self.hint(out, node, op, &mut write);
         }
+        self.batch_part_ended(out, op);
     }
 
     /// The view has changed: a write counts over the placement in the new one.
@@ -1260,6 +1317,7 @@ impl Shard {
             let verdict = write.verdict();
             self.on_verdict(out, op, verdict);
         }
+        self.batch_hint_ended(out, op, kept);
     }
 
     /// Keeps a write for a node that missed it.
@@ -1277,9 +1335,10 @@ impl Shard {
             return;
         }
         self.counters.hints_written += 1;
-        let written_seconds = out.now.wall.clamped_seconds();
+        let written_seconds = write.written_seconds.unwrap_or_else(|| out.now.wall.clamped_seconds());
         let hint = Hint { written_seconds, mutation: write.mutation.clone() };
-        let waits = write.counts_hints().then_some(op);
+        let waits = (write.counts_hints() || self.batches.is_part(op)).then_some(op);
+        self.batches.hint_begun(op);
         self.record(out, Record::Hint(target, waits), StorageRequest::Hint { target, hint });
     }
 
@@ -1345,6 +1404,10 @@ impl Shard {
             }
         }
     }
+}
+
+fn unstamped(error: &StorageError) -> RequestError {
+    RequestError::NotServing(format!("no timestamp could be reserved: {error}"))
 }
 
 fn read_request(command: Arc<ReadCommand>, digest: bool) -> StorageRequest {

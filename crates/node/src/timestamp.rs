@@ -9,6 +9,7 @@ use model::codec::{CodecError, Decode, Encode};
 use model::local::{LocalWrite, prefix, shard_of_counter_id};
 use model::{NodeId, WallMicros};
 
+use crate::batch::LoggedBatch;
 use crate::shard::decode_counter_id;
 use crate::storage::StorageError;
 use std::collections::BTreeMap;
@@ -22,18 +23,20 @@ pub struct Recovered {
     pub hint_targets: Vec<NodeId>,
     /// By shard: the id under which it counts.
     pub counter_ids: BTreeMap<u16, NodeId>,
+    /// The logged batches that the node keeps, with their bytes.
+    pub batches: Vec<(u128, usize)>,
 }
 
 /// The end of the key of a shard's ceiling, after [`prefix::NODE`] and the shard's index.
 const CEILING: &[u8] = b"/timestamp_ceiling";
 
 impl Recovered {
-    /// Reads it from the node's own records under [`prefix::NODE`], those of all shards, and the targets
-    /// that storage lists. Every shard takes the highest ceiling of all, so that their number may change
+    /// Reads it from the node's own records under [`prefix::NODE`] and [`prefix::BATCHES`], those of all shards, and the
+    /// targets that storage lists. Every shard takes the highest ceiling of all, so that their number may change
     /// between starts.
     ///
     /// # Errors
-    /// `Corrupt`, when a ceiling is not one: to go on without it could give a timestamp twice. So when an id is not one.
+    /// `Corrupt`, when a ceiling is not one: to go on without it could give a timestamp twice. So when an id or a batch is not one.
     pub fn from_local_records(
         records: &[(Bytes, Bytes)],
         hint_targets: Vec<NodeId>,
@@ -51,7 +54,13 @@ impl Recovered {
                 .map_err(|error| StorageError::Corrupt(format!("counter id {}: {error}", key.escape_ascii())))?;
             counter_ids.insert(shard, id);
         }
-        Ok(Recovered { timestamp_ceiling, hint_targets, counter_ids })
+        let mut batches = Vec::new();
+        for (key, value) in records.iter().filter(|(key, _)| key.starts_with(prefix::BATCHES)) {
+            let batch = LoggedBatch::of_record(value)
+                .map_err(|error| StorageError::Corrupt(format!("batch {}: {error}", key.escape_ascii())))?;
+            batches.push((batch.id, batch.bytes()));
+        }
+        Ok(Recovered { timestamp_ceiling, hint_targets, counter_ids, batches })
     }
 }
 

@@ -11,6 +11,7 @@ use model::codec::{Decode, Encode};
 use model::{
     Epoch, IndexCommand, IndexData, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, ScanCommand, ScanData, TableId,
 };
+use node::LoggedBatch;
 use node::io::{Envelope, Message, OpId, Refusal, WritePurpose};
 use node::register::{Commit, PaxosAnswer, PaxosRequest};
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub fn priority(message: &Message) -> Priority {
         | Message::Digest { .. }
         | Message::Paxos { .. }
         | Message::PaxosAnswered { .. }
+        | Message::KeepBatch { .. }
+        | Message::ForgetBatch { .. }
         | Message::Lead { .. }
         | Message::Leading { .. }
         | Message::Count { .. }
@@ -94,6 +97,12 @@ pub fn encode_node(envelope: &Envelope) -> proto::Envelope {
         Message::Paxos { op, request } => Body::Paxos(proto::Paxos { op: op.0, request: request.to_bytes() }),
         Message::PaxosAnswered { op, answer } => {
             Body::PaxosAnswered(proto::PaxosAnswered { op: op.0, answer: answer.to_bytes() })
+        }
+        Message::KeepBatch { op, batch } => {
+            Body::KeepBatch(proto::KeepBatch { op: op.0, batch: batch.to_bytes() })
+        }
+        Message::ForgetBatch { batch } => {
+            Body::ForgetBatch(proto::ForgetBatch { batch: Bytes::copy_from_slice(&batch.to_be_bytes()) })
         }
         Message::Lead { op, table, partition } => Body::Lead(proto::Lead {
             op: op.0,
@@ -191,6 +200,11 @@ pub fn decode(envelope: proto::Envelope) -> Result<Payload, InvalidMessage> {
             op: OpId(answered.op),
             answer: compact::<PaxosAnswer>(&answered.answer, "PaxosAnswered.answer")?,
         },
+        Body::KeepBatch(keep) => Message::KeepBatch {
+            op: OpId(keep.op),
+            batch: Arc::new(compact::<LoggedBatch>(&keep.batch, "KeepBatch.batch")?),
+        },
+        Body::ForgetBatch(forget) => Message::ForgetBatch { batch: bits(&forget.batch, "ForgetBatch.batch")? },
         Body::Lead(lead) => Message::Lead {
             op: OpId(lead.op),
             table: bits(&lead.table, "Lead.table").map(TableId)?,
@@ -322,10 +336,11 @@ fn payload_bytes(envelope: &proto::Envelope) -> usize {
             Some(Body::LookedUp(looked_up)) => looked_up.data.len(),
             Some(Body::Membership(bytes)) => bytes.len(),
             Some(Body::Written(written)) => written.ops.len() * size_of::<u64>(),
+            Some(Body::KeepBatch(keep)) => keep.batch.len(),
             Some(Body::Lead(lead)) => lead.partition.len(),
             Some(Body::Count(count)) => count.change.len(),
             Some(Body::Counted(counted)) => counted.mutation.len(),
-            Some(Body::Digest(_) | Body::Leading(_) | Body::Refused(_)) | None => 0,
+            Some(Body::Digest(_) | Body::ForgetBatch(_) | Body::Leading(_) | Body::Refused(_)) | None => 0,
         }
 }
 

@@ -189,6 +189,14 @@ fn any_message() -> impl Strategy<Value = Message> {
         (op(), look_up()).prop_map(|(op, command)| Message::LookUp { op, command: Arc::new(command) }),
         (op(), looked_up()).prop_map(|(op, data)| Message::LookedUp { op, data }),
         (op(), any::<u128>()).prop_map(|(op, digest)| Message::Digest { op, digest }),
+        (op(), any::<(u128, u32, u64)>(), prop::collection::vec(mutation(), 0..3)).prop_map(
+            |(op, (id, written_seconds, epoch), mutations)| {
+                let mutations = mutations.into_iter().map(Arc::new).collect();
+                let batch = Arc::new(LoggedBatch { id, written_seconds, epoch: Epoch(epoch), mutations });
+                Message::KeepBatch { op, batch }
+            }
+        ),
+        any::<u128>().prop_map(|batch| Message::ForgetBatch { batch }),
         (op(), any::<u128>(), bytes(30)).prop_map(|(op, table, key)| Message::Lead {
             op,
             table: TableId(table),

@@ -87,6 +87,8 @@ impl AdminService {
         add("replica_look_ups", |shard| shard.replica_look_ups);
         add("read_repairs", |shard| shard.read_repairs);
         add("replica_refusals", |shard| shard.not_replica);
+        add("batches_kept", |shard| shard.batches_kept as u64);
+        add("batches_replayed", |shard| shard.batches_replayed);
         add("hints_dropped", |shard| shard.hints_dropped);
         add("hints_failed", |shard| shard.hints_failed);
         add("hints_discarded", |shard| shard.hints_discarded);

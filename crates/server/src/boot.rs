@@ -373,7 +373,8 @@ impl Node {
         let now = clock.now();
         let member = recover_member(config, store, now)?;
         let targets = store.hint_targets().map_err(damaged)?;
-        let records = store.local_records(prefix::NODE).map_err(damaged)?;
+        let mut records = store.local_records(prefix::NODE).map_err(damaged)?;
+        records.extend(store.local_records(prefix::BATCHES).map_err(damaged)?);
         let recovered = Recovered::from_local_records(&records, targets).map_err(damaged)?;
         let writer = StorageWriter {
             storage: store.clone(),

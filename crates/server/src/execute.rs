@@ -24,7 +24,7 @@ use node::io::{Request, Response};
 use node::virtual_tables::{self, Facts};
 use node::{IndexBuild, RangeEstimate, Shard, Storage};
 use parking_lot::Mutex;
-use query::{Bound, BoundValue, EvaluationContext, PageLimits, RoleStatement};
+use query::{BatchKind, Bound, BoundValue, EvaluationContext, PageLimits, RoleStatement};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -362,6 +362,9 @@ impl Executor {
             Bound::Write(write) => Plan::Shard(Request::Write { write, consistency, timestamp, timeout }),
             Bound::Writes(writes) | Bound::Batch { writes, .. } if writes.is_empty() => {
                 Plan::Done(Answer::Data(Response::Written))
+            }
+            Bound::Batch { writes, kind: BatchKind::Logged } => {
+                Plan::Shard(Request::Batch { writes, consistency, timestamp, timeout })
             }
             Bound::Writes(writes) | Bound::Batch { writes, .. } => {
                 let request = |write| Request::Write { write, consistency, timestamp, timeout };

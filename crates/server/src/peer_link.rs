@@ -62,6 +62,7 @@ impl Outgoing {
             Outgoing::Node(Envelope { message: Message::Data { data, .. }, .. }) => {
                 data.rows.iter().map(|(clustering, row)| clustering.len() + row.len() + 8).sum()
             }
+            Outgoing::Node(Envelope { message: Message::KeepBatch { batch, .. }, .. }) => 64 + batch.bytes(),
             Outgoing::Node(Envelope { message: Message::Paxos { request, .. }, .. }) => 64 + request.bytes(),
             Outgoing::Node(Envelope {
                 message: Message::PaxosAnswered { answer: PaxosAnswer::Promised(promised), .. },

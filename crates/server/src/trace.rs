@@ -302,6 +302,8 @@ impl Observer {
                 | Message::Read { .. }
                 | Message::Scan { .. }
                 | Message::Paxos { .. }
+                | Message::KeepBatch { .. }
+                | Message::ForgetBatch { .. }
                 | Message::Lead { .. }
                 | Message::Count { .. }
                 | Message::LookUp { .. } => None,
@@ -353,6 +355,7 @@ impl Observer {
                     Message::Read { op, digest: true, .. } => (*op, "Sending the read of a digest"),
                     Message::Scan { op, .. } => (*op, "Sending the scan"),
                     Message::LookUp { op, .. } => (*op, "Sending the look-up in an index"),
+                    Message::KeepBatch { op, .. } => (*op, "Sending the batch, to be kept,"),
                     Message::Lead { op, .. } => (*op, "Asking for a ticket to count"),
                     Message::Count { op, .. } => (*op, "Sending the increments"),
                     Message::Paxos { op, request } => match request.step {

@@ -46,6 +46,7 @@ impl ConnectionError {
             ClientError::Request(error) => match error {
                 RequestError::Unavailable { .. }
                 | RequestError::WriteTimeout { .. }
+                | RequestError::BatchLogTimeout { .. }
                 | RequestError::CasTimeout { .. }
                 | RequestError::CasWriteUnknown { .. }
                 | RequestError::ReadTimeout { .. }

@@ -4,7 +4,7 @@
 //! What is printed about time comes from the machine's clock; nothing in a run does.
 
 use crate::simulation::{self, Failure, Options, Report};
-use crate::transactions;
+use crate::{ledger, transactions};
 use clap::{Args, ValueEnum};
 use node::Planted;
 use std::io::{self, Write};
@@ -52,6 +52,9 @@ pub struct SimOptions {
     /// Check lightweight transactions: clients compare and set registers, whose histories must be linearizable.
     #[arg(long)]
     pub transactions: bool,
+    /// Check counters and logged batches: clients count and write batches, and the sums and the batches must be right.
+    #[arg(long, conflicts_with = "transactions")]
+    pub ledger: bool,
     /// What to tell of a run.
     #[arg(long, value_enum, default_value_t = LogKind::Short)]
     pub log: LogKind,
@@ -95,6 +98,8 @@ pub fn planted_name(bug: Planted) -> &'static str {
         Planted::CandidatesOfOne => "candidates-of-one",
         Planted::TicketUsedTwice => "ticket-used-twice",
         Planted::CountedBeforeSync => "counted-before-sync",
+        Planted::BatchForgottenEarly => "batch-forgotten-early",
+        Planted::BatchNotReplayed => "batch-not-replayed",
     }
 }
 
@@ -112,6 +117,9 @@ pub fn run(options: &SimOptions, out: &mut dyn Write, progress: &mut dyn Write) 
     };
     if options.transactions {
         return run_transactions(options, planted, out, progress);
+    }
+    if options.ledger {
+        return run_ledger(options, planted, out, progress);
     }
     let started = now();
     let (mut events, mut simulated, mut operations, mut faults) = (0u64, 0u64, 0u64, 0u64);
@@ -194,6 +202,54 @@ fn run_transactions(
     Ok(EXIT_CLEAN)
 }
 
+/// Runs the seeds of counters and logged batches.
+fn run_ledger(
+    options: &SimOptions,
+    planted: Option<Planted>,
+    out: &mut dyn Write,
+    progress: &mut dyn Write,
+) -> io::Result<u8> {
+    let started = now();
+    let (mut counted, mut batches, mut reads, mut unknown, mut finished, mut faults) = (0u64, 0u64, 0u64, 0u64, 0u64, 0u64);
+    for seed in options.seed..options.seed.saturating_add(options.seeds) {
+        let (machines, seconds) = (options.nodes.map(usize::from), options.seconds);
+        let full = options.log == LogKind::Full;
+        let report = ledger::run_ledger(&Options { seed, machines, seconds, planted, full });
+        counted += report.counted;
+        batches += report.batches;
+        reads += report.reads;
+        unknown += report.unknown;
+        finished += report.finished;
+        faults += report.faults;
+        writeln!(
+            progress,
+            "seed {seed} {}: {} counted, {} batches, {} reads, {} unknown, {} batches finished, {} faults, trace {:032x}",
+            if report.failure.is_some() { "FAILED" } else { "clean" },
+            report.counted,
+            report.batches,
+            report.reads,
+            report.unknown,
+            report.finished,
+            report.faults,
+            report.hash
+        )?;
+        if let Some(failure) = &report.failure {
+            if options.log != LogKind::None {
+                writeln!(out, "{}", report.story)?;
+            }
+            return tell_kind(options, seed, failure, out);
+        }
+    }
+    let seconds = now().duration_since(started).as_secs_f64();
+    writeln!(
+        out,
+        "{} seeds clean: {counted} increments, {batches} batches, {reads} reads of counters, {unknown} unknown, {finished} \
+         batches of unknown outcome there in the end, {faults} faults, in {seconds:.1} s",
+        options.seeds
+    )?;
+    Ok(EXIT_CLEAN)
+}
+
 fn summary(report: &Report, elapsed: Duration) -> String {
     format!(
         "seed {} {}: {} nodes, {} events, {} events/s, {} requests ok, {} not, {} schema changes, {} faults, {} s \
@@ -228,7 +284,11 @@ fn tell_kind(options: &SimOptions, seed: u64, failure: &Failure, out: &mut dyn W
     writeln!(out, "seed {seed} fails ({kind}): {}", failure.violation())?;
     let nodes = options.nodes.map(|nodes| format!(" --nodes {nodes}")).unwrap_or_default();
     let planted = options.planted.as_ref().map(|name| format!(" --planted {name}")).unwrap_or_default();
-    let transactions = if options.transactions { " --transactions" } else { "" };
+    let transactions = match (options.transactions, options.ledger) {
+        (true, _) => " --transactions",
+        (_, true) => " --ledger",
+        _ => "",
+    };
     let seconds = options.seconds;
     writeln!(out, "replay: helenus sim{transactions} --seed {seed}{nodes} --seconds {seconds}{planted}")?;
     Ok(code)

@@ -9,7 +9,8 @@
 //! * Every fault is survivable: what an oracle reports is a defect of the code, or of the simulator.
 //!
 //! Map: [`world`] events, [`network`], [`disk`], [`clock`], [`fault`] what the world is made of; [`workload`] the
-//! clients; [`oracle`] what must hold; [`simulation`] one run of one seed, [`transactions`] one of transactions;
+//! clients; [`oracle`] what must hold; [`simulation`] one run of one seed, [`transactions`] one of transactions, [`ledger`] one of
+//! counters and logged batches;
 //! [`trace`] its record; [`cli`] the command
 //! `helenus sim`. The page `docs/protocol/simulation.md` tells how to use and extend it.
 
@@ -18,6 +19,7 @@ pub mod clock;
 pub mod disk;
 pub mod fault;
 mod machine;
+pub mod ledger;
 pub mod network;
 pub mod oracle;
 pub mod simulation;
@@ -27,6 +29,7 @@ pub mod transactions;
 pub mod workload;
 pub mod world;
 
+pub use ledger::{LedgerReport, run_ledger};
 pub use simulation::{Failure, Options, Report, run};
 pub use transactions::{TransactionReport, run_transactions};
 pub use world::{Build, Occurrence, World};

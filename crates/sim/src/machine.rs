@@ -144,7 +144,8 @@ impl Machine {
         rng: &mut Rng,
         now: Now,
     ) -> Result<Vec<Shard>, StorageError> {
-        let records = self.disk.local_records(prefix::NODE)?;
+        let mut records = self.disk.local_records(prefix::NODE)?;
+        records.extend(self.disk.local_records(prefix::BATCHES)?);
         let recovered = Recovered::from_local_records(&records, self.disk.hint_targets()?)?;
         let alive =
             Arc::new(self.process.as_ref().map_or_else(BTreeSet::new, |process| process.member.alive().clone()));
@@ -171,6 +172,7 @@ impl Machine {
             config.hint_timeout = Duration::from_millis(chosen(&[300, 5_000]));
             config.catch_up_timeout = Duration::from_millis(chosen(&[50, 1_000]));
             config.peer_response_after = Duration::from_millis(chosen(&[2, 50]));
+            config.batch_replay_after = Duration::from_millis(chosen(&[1_000, 10_000]));
             config.timestamp_reserve = Duration::from_millis(chosen(&[20, 10_000]));
         }
         #[cfg(feature = "planted")]

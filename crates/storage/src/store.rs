@@ -792,7 +792,7 @@ fn forget_counter_ids(db: &DB) -> Result<(), StorageError> {
     }
     let mut synced = WriteOptions::default();
     synced.set_sync(true);
-    db.write_opt(&batch, &synced).map_err(|error| rocksdb_error("forget the ids of counters", &error))
+    db.write_opt(batch, &synced).map_err(|error| rocksdb_error("forget the ids of counters", &error))
 }
 
 /// For each node the position of the last hint that was written for it.

@@ -27,7 +27,7 @@ pub fn error_lines(error: &ClientError) -> Vec<String> {
             RequestError::AlreadyExists { .. } => "AlreadyExists",
             RequestError::Unprepared { .. } => "Unprepared",
             RequestError::Unavailable { .. } => "Unavailable",
-            RequestError::WriteTimeout { .. } => "WriteTimeout",
+            RequestError::WriteTimeout { .. } | RequestError::BatchLogTimeout { .. } => "WriteTimeout",
             RequestError::ReadTimeout { .. } => "ReadTimeout",
             RequestError::WriteFailure { .. } => "WriteFailure",
             RequestError::ReadFailure { .. } => "ReadFailure",

@@ -65,6 +65,8 @@ pub(crate) struct WriteOp {
     pub(crate) deadline: Instant,
     /// When its timer is set.
     pub(crate) timer: Instant,
+    /// When it was made, if that was before it came here: hints are as old as that.
+    pub(crate) written_seconds: Option<u32>,
 }
 
 /// What to do after something happened to a write.
@@ -99,6 +101,7 @@ impl WriteOp {
             replicas: replicas.iter().map(sent).collect(),
             deadline,
             timer: deadline,
+            written_seconds: None,
         }
     }
 

@@ -140,7 +140,7 @@ impl PresentWrites {
 }
 
 /// The write once its rows are known.
-fn resolved(write: BoundWrite, agreed: Agreed, now: WallMicros) -> Result<BoundWrite, RequestError> {
+pub(super) fn resolved(write: BoundWrite, agreed: Agreed, now: WallMicros) -> Result<BoundWrite, RequestError> {
     if agreed.end.is_some() {
         return Err(RequestError::Invalid(
             "the rows whose lists are to be changed are too large to be read at once".to_owned(),
@@ -199,6 +199,9 @@ impl Shard {
 
     /// The read for a write has ended, if it has.
     pub(super) fn on_present(&mut self, out: &mut Out<'_>, id: RequestId, ended: Option<RoundEnd>) {
+        if self.batches.contains(id) {
+            return self.on_batch_read(out, id, ended);
+        }
         if !self.present.is_reading(id) {
             return;
         }
