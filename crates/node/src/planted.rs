@@ -33,6 +33,16 @@ pub enum Planted {
     RangeRepairSkipped,
     /// Of the answers of several replicas to a look-up in an index only the first counts.
     CandidatesOfOne,
+    /// A transaction passes over a change that is in progress.
+    InProgressIgnored,
+    /// A transaction decides by replicas that lack the last change.
+    StaleCommitTrusted,
+    /// A change counts as chosen with one acceptor less than a quorum.
+    ChosenByOneLess,
+    /// An acceptor accepts before it has synced that.
+    AcceptedUnsynced,
+    /// A transaction that another one preempted says that its change was not applied.
+    PreemptionDenied,
     /// A ticket to count is good for more than one message.
     TicketUsedTwice,
     /// A replica tells of the shards of counters, and goes on from what is stored, before storage has synced them.
@@ -45,7 +55,7 @@ pub enum Planted {
 
 impl Planted {
     /// Every planted bug.
-    pub const ALL: [Planted; 17] = [
+    pub const ALL: [Planted; 22] = [
         Planted::QuorumMinusOne,
         Planted::LocalCountsRemote,
         Planted::EachCountsTogether,
@@ -59,6 +69,11 @@ impl Planted {
         Planted::RangeDropped,
         Planted::RangeRepairSkipped,
         Planted::CandidatesOfOne,
+        Planted::InProgressIgnored,
+        Planted::StaleCommitTrusted,
+        Planted::ChosenByOneLess,
+        Planted::AcceptedUnsynced,
+        Planted::PreemptionDenied,
         Planted::TicketUsedTwice,
         Planted::CountedBeforeSync,
         Planted::BatchForgottenEarly,

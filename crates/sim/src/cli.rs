@@ -4,7 +4,7 @@
 //! What is printed about time comes from the machine's clock; nothing in a run does.
 
 use crate::simulation::{self, Failure, Options, Report};
-use crate::{ledger, transactions};
+use crate::{counters, transactions};
 use clap::{Args, ValueEnum};
 use node::Planted;
 use std::io::{self, Write};
@@ -54,7 +54,7 @@ pub struct SimOptions {
     pub transactions: bool,
     /// Check counters and logged batches: clients count and write batches, and the sums and the batches must be right.
     #[arg(long, conflicts_with = "transactions")]
-    pub ledger: bool,
+    pub counters: bool,
     /// What to tell of a run.
     #[arg(long, value_enum, default_value_t = LogKind::Short)]
     pub log: LogKind,
@@ -96,6 +96,11 @@ pub fn planted_name(bug: Planted) -> &'static str {
         Planted::RangeDropped => "range-dropped",
         Planted::RangeRepairSkipped => "range-repair-skipped",
         Planted::CandidatesOfOne => "candidates-of-one",
+        Planted::InProgressIgnored => "in-progress-ignored",
+        Planted::StaleCommitTrusted => "stale-commit-trusted",
+        Planted::ChosenByOneLess => "chosen-by-one-less",
+        Planted::AcceptedUnsynced => "accepted-unsynced",
+        Planted::PreemptionDenied => "preemption-denied",
         Planted::TicketUsedTwice => "ticket-used-twice",
         Planted::CountedBeforeSync => "counted-before-sync",
         Planted::BatchForgottenEarly => "batch-forgotten-early",
@@ -118,8 +123,8 @@ pub fn run(options: &SimOptions, out: &mut dyn Write, progress: &mut dyn Write) 
     if options.transactions {
         return run_transactions(options, planted, out, progress);
     }
-    if options.ledger {
-        return run_ledger(options, planted, out, progress);
+    if options.counters {
+        return run_counters(options, planted, out, progress);
     }
     let started = now();
     let (mut events, mut simulated, mut operations, mut faults) = (0u64, 0u64, 0u64, 0u64);
@@ -203,7 +208,7 @@ fn run_transactions(
 }
 
 /// Runs the seeds of counters and logged batches.
-fn run_ledger(
+fn run_counters(
     options: &SimOptions,
     planted: Option<Planted>,
     out: &mut dyn Write,
@@ -214,7 +219,7 @@ fn run_ledger(
     for seed in options.seed..options.seed.saturating_add(options.seeds) {
         let (machines, seconds) = (options.nodes.map(usize::from), options.seconds);
         let full = options.log == LogKind::Full;
-        let report = ledger::run_ledger(&Options { seed, machines, seconds, planted, full });
+        let report = counters::run_counters(&Options { seed, machines, seconds, planted, full });
         counted += report.counted;
         batches += report.batches;
         reads += report.reads;
@@ -284,9 +289,9 @@ fn tell_kind(options: &SimOptions, seed: u64, failure: &Failure, out: &mut dyn W
     writeln!(out, "seed {seed} fails ({kind}): {}", failure.violation())?;
     let nodes = options.nodes.map(|nodes| format!(" --nodes {nodes}")).unwrap_or_default();
     let planted = options.planted.as_ref().map(|name| format!(" --planted {name}")).unwrap_or_default();
-    let transactions = match (options.transactions, options.ledger) {
+    let transactions = match (options.transactions, options.counters) {
         (true, _) => " --transactions",
-        (_, true) => " --ledger",
+        (_, true) => " --counters",
         _ => "",
     };
     let seconds = options.seconds;

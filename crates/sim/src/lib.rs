@@ -9,17 +9,17 @@
 //! * Every fault is survivable: what an oracle reports is a defect of the code, or of the simulator.
 //!
 //! Map: [`world`] events, [`network`], [`disk`], [`clock`], [`fault`] what the world is made of; [`workload`] the
-//! clients; [`oracle`] what must hold; [`simulation`] one run of one seed, [`transactions`] one of transactions, [`ledger`] one of
+//! clients; [`oracle`] what must hold; [`simulation`] one run of one seed, [`transactions`] one of transactions, [`counters`] one of
 //! counters and logged batches;
 //! [`trace`] its record; [`cli`] the command
 //! `helenus sim`. The page `docs/protocol/simulation.md` tells how to use and extend it.
 
 pub mod cli;
 pub mod clock;
+pub mod counters;
 pub mod disk;
 pub mod fault;
 mod machine;
-pub mod ledger;
 pub mod network;
 pub mod oracle;
 pub mod simulation;
@@ -29,7 +29,7 @@ pub mod transactions;
 pub mod workload;
 pub mod world;
 
-pub use ledger::{LedgerReport, run_ledger};
+pub use counters::{CountersReport, run_counters};
 pub use simulation::{Failure, Options, Report, run};
 pub use transactions::{TransactionReport, run_transactions};
 pub use world::{Build, Occurrence, World};

@@ -95,7 +95,8 @@ fn test() -> Result<()> {
     run(cargo().args(["build", "--release", "--package", "helenus"]))?;
     run(cargo().args(["test", "--release", "--workspace"]))?;
     run(cargo()
-        .args(["test", "--release", "--package", "sim", "--features", "planted", "--test", "planted"])
+        .args(["test", "--release", "--package", "sim", "--features", "planted"])
+        .args(["--test", "planted", "--test", "transactions", "--test", "counters"])
         .args(["--", "--nocapture"]))
 }
 

@@ -15,6 +15,7 @@
 use super::{Out, Shard};
 use crate::config::Durability;
 use crate::io::{Message, OpId, Refusal, StorageRequest};
+use crate::planted::Planted;
 use crate::register::{Commit, PaxosAnswer, PaxosRequest, PaxosStep, Promised, Proposal, Register};
 use bytes::Bytes;
 use model::local::register_key;
@@ -175,6 +176,9 @@ impl Shard {
                     Ok(()) => {
                         let record = register.record(place.0, &place.1);
                         work.stage = Stage::Accepting { asker };
+                        if self.config.is_planted(Planted::AcceptedUnsynced) {
+                            self.answer_step(out, asker, PaxosAnswer::Accepted);
+                        }
                         return self.ask_for_register(out, place, Asked::Record, StorageRequest::Local(record));
                     }
                 },
@@ -235,7 +239,9 @@ impl Shard {
                 self.promise(out, place);
             }
             Stage::Accepting { asker } => {
-                self.answer_step(out, asker, PaxosAnswer::Accepted);
+                if !self.config.is_planted(Planted::AcceptedUnsynced) {
+                    self.answer_step(out, asker, PaxosAnswer::Accepted);
+                }
                 self.go_on_with_register(out, place);
             }
             Stage::Merging { asker, commit, mutation } => {

@@ -13,7 +13,8 @@ use crate::coordinator::select::PieceId;
 use crate::coordinator::transaction::{AfterCommit, Fate, Found, Outcome, Purpose, Stage, Transaction, Work, examine};
 use crate::coordinator::write::WriteOp;
 use crate::io::{Message, OpId, Refusal, RequestId, Response, WritePurpose};
-use crate::register::{PaxosAnswer, PaxosRequest, PaxosStep, Proposal};
+use crate::planted::Planted;
+use crate::register::{PaxosAnswer, PaxosRequest, PaxosStep, Promised, Proposal};
 use bytes::Bytes;
 use membership::ClusterView;
 use model::error::FailureReason;
@@ -342,7 +343,10 @@ impl Shard {
     fn on_preempted(&mut self, out: &mut Out<'_>, id: RequestId) {
         let Some(transaction) = self.transactions.all.get_mut(&id) else { return };
         transaction.contentions = transaction.contentions.saturating_add(1);
-        if let Stage::Proposing { ballot, purpose: Purpose::Own, .. } = &transaction.stage {
+        let denies = self.config.is_planted(Planted::PreemptionDenied);
+        if let Stage::Proposing { ballot, purpose: Purpose::Own, .. } = &transaction.stage
+            && !denies
+        {
             // L6: some acceptor may have it.
             let ballot = *ballot;
             transaction.open.push(ballot);
@@ -386,9 +390,21 @@ impl Shard {
         }
         match found {
             Found::TooFew => {}
-            Found::InProgress(proposal) => self.propose(out, id, ballot, proposal, Purpose::Finish),
+            Found::InProgress(proposal) if !self.config.is_planted(Planted::InProgressIgnored) => {
+                self.propose(out, id, ballot, proposal, Purpose::Finish);
+            }
+            Found::InProgress(_) => {
+                let nodes = promises.keys().copied().collect();
+                self.decide(out, id, ballot, nodes, None, true, false);
+            }
             Found::Lacking(_) | Found::Ready { sealed: false, .. } if waits && !self.is_decided_at_once(id, &found) => {
                 self.be_patient(out, id);
+            }
+            Found::Lacking(last) if self.config.is_planted(Planted::StaleCommitTrusted) => {
+                let lacks = |promised: &Promised| promised.committed.as_ref() != Some(&last);
+                let lacking = promises.iter().filter(|(_, promised)| lacks(promised));
+                let nodes = lacking.map(|(node, _)| *node).collect();
+                self.decide(out, id, ballot, nodes, Some(last.value), true, false);
             }
             Found::Lacking(last) => self.commit(out, id, &last, AfterCommit::PrepareAgain),
             Found::Ready { nodes, last, sealed } => self.decide(out, id, ballot, nodes, last, sealed, waits),
@@ -512,8 +528,9 @@ impl Shard {
     /// Acts on a proposal that a quorum has accepted.
     fn on_accepted(&mut self, out: &mut Out<'_>, id: RequestId) {
         let Some(transaction) = self.transactions.all.get_mut(&id) else { return };
+        let short = usize::from(self.config.is_planted(Planted::ChosenByOneLess));
         match &transaction.stage {
-            Stage::Proposing { accepted, .. } if accepted.len() >= transaction.quorum => {}
+            Stage::Proposing { accepted, .. } if accepted.len() + short >= transaction.quorum => {}
             _ => return,
         }
         let Stage::Proposing { ballot, proposal: value, purpose, .. } =

@@ -8,7 +8,6 @@
 //! * In the end of each logged batch all rows are there, or none; of an acknowledged one all; of one that was refused
 //!   as certainly not applied none.
 
-use crate::clock::TrueTime;
 use crate::fault::{FaultPlan, FaultStep};
 use crate::oracle::Violation;
 use crate::simulation::{Failure, Options, Run, draw_build};
@@ -53,7 +52,7 @@ const STORY_LINES: usize = 400;
 
 /// What came of a run.
 #[derive(Clone, Debug)]
-pub struct LedgerReport {
+pub struct CountersReport {
     /// Its seed.
     pub seed: u64,
     /// The hash of everything that happened.
@@ -108,7 +107,7 @@ struct Entry {
     applied: Option<bool>,
 }
 
-struct Ledger {
+struct Counters {
     world: World,
     plan: FaultPlan,
     rng: Rng,
@@ -136,8 +135,8 @@ struct Ledger {
 
 /// Runs one seed.
 #[must_use]
-pub fn run_ledger(options: &Options) -> LedgerReport {
-    let mut run = Ledger::draw(options);
+pub fn run_counters(options: &Options) -> CountersReport {
+    let mut run = Counters::draw(options);
     // What is left of a run that panicked is only told of.
     let phases = AssertUnwindSafe(|| run.phases(options.seconds * 1_000_000));
     match std::panic::catch_unwind(phases) {
@@ -165,8 +164,8 @@ fn wrong<T>(oracle: &'static str, text: String) -> Result<T, Failure> {
     Err(Failure::Correctness(Violation::new(oracle, text)))
 }
 
-impl Ledger {
-    fn draw(options: &Options) -> Ledger {
+impl Counters {
+    fn draw(options: &Options) -> Counters {
         let mut rng = Rng::new(options.seed ^ 0x1ed6_e500_c0de_ba7c);
         let machines = options.machines.unwrap_or_else(|| [1, 3, 3, 3, 4, 5, 5][rng.index(7)]);
         let replicas = [1, 2, 3, 3, 3, 3, 5][rng.index(7)].min(machines);
@@ -179,7 +178,7 @@ impl Ledger {
         let (clients, counters) = (chosen(&[4, 10, 20]) as usize, chosen(&[1, 2, 6]) as usize);
         let (think, timeout) = (chosen(&[1_000, 10_000, 50_000]), Duration::from_millis(chosen(&[200, 1_000, 3_000])));
         let partitions = chosen(&[2, 4]) as i32;
-        Ledger {
+        Counters {
             world,
             plan,
             rng,
@@ -205,9 +204,9 @@ impl Ledger {
         }
     }
 
-    fn report(self, seed: u64) -> LedgerReport {
+    fn report(self, seed: u64) -> CountersReport {
         let story = if self.failure.is_some() { self.world.trace.story(STORY_LINES) } else { String::new() };
-        LedgerReport {
+        CountersReport {
             seed,
             hash: self.world.trace.hash(),
             counted: self.counted,
@@ -498,7 +497,7 @@ impl Ledger {
     }
 }
 
-impl Run for Ledger {
+impl Run for Counters {
     fn world(&mut self) -> &mut World {
         &mut self.world
     }
