@@ -272,6 +272,11 @@ fn the_go_driver_speaks_tls_and_logs_in() {
 }
 
 #[test]
+fn the_rust_driver_speaks_tls_and_logs_in() {
+    secured_scenario(Driver::Rust);
+}
+
+#[test]
 fn the_node_driver_speaks_tls_and_logs_in() {
     secured_scenario(Driver::Node);
 }
