@@ -18,8 +18,8 @@
 use crate::complex::ComplexColumn;
 use crate::deletion::Deletion;
 use crate::id::NodeId;
-use crate::row::{Cell, CellState};
 use crate::row::Row;
+use crate::row::{Cell, CellState};
 use bytes::Bytes;
 
 /// Whose shard an increment is that no node has taken yet.

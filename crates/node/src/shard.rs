@@ -25,8 +25,8 @@ mod transactions;
 
 use self::batches::Batches;
 use self::counters::Counters;
-use self::kept::Kept;
 pub(crate) use self::counters::decode_counter_id;
+use self::kept::Kept;
 use self::present::PresentWrites;
 use self::registers::Registers;
 use self::transactions::Transactions;

@@ -9,7 +9,8 @@ use crate::{Hello, InvalidMessage};
 use bytes::Bytes;
 use model::codec::{Decode, Encode};
 use model::{
-    Epoch, IndexCommand, IndexData, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, ScanCommand, ScanData, TableId,
+    Epoch, IndexCommand, IndexData, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, ScanCommand, ScanData,
+    TableId,
 };
 use node::LoggedBatch;
 use node::io::{Envelope, Message, OpId, Refusal, WritePurpose};
@@ -98,9 +99,7 @@ pub fn encode_node(envelope: &Envelope) -> proto::Envelope {
         Message::PaxosAnswered { op, answer } => {
             Body::PaxosAnswered(proto::PaxosAnswered { op: op.0, answer: answer.to_bytes() })
         }
-        Message::KeepBatch { op, batch } => {
-            Body::KeepBatch(proto::KeepBatch { op: op.0, batch: batch.to_bytes() })
-        }
+        Message::KeepBatch { op, batch } => Body::KeepBatch(proto::KeepBatch { op: op.0, batch: batch.to_bytes() }),
         Message::ForgetBatch { batch } => {
             Body::ForgetBatch(proto::ForgetBatch { batch: Bytes::copy_from_slice(&batch.to_be_bytes()) })
         }

@@ -203,8 +203,11 @@ fn any_message() -> impl Strategy<Value = Message> {
             partition: PartitionKey::new(key)
         }),
         (op(), op()).prop_map(|(op, ticket)| Message::Leading { op, ticket }),
-        (op(), op(), mutation())
-            .prop_map(|(op, ticket, change)| Message::Count { op, ticket, change: Arc::new(change) }),
+        (op(), op(), mutation()).prop_map(|(op, ticket, change)| Message::Count {
+            op,
+            ticket,
+            change: Arc::new(change)
+        }),
         (op(), mutation()).prop_map(|(op, mutation)| Message::Counted { op, mutation: Arc::new(mutation) }),
         (op(), refusal).prop_map(|(op, reason)| Message::Refused { op, reason }),
     ]

@@ -12,8 +12,8 @@ mod term;
 
 pub use data::BatchKind;
 pub(crate) use data::{
-    Assignment, Batch, Comparand, Condition, Delete, DeletedColumn, Insert, InsertedValues, Modification,
-    Operation, Operator, Ordering, Relation, Select, Selector, Subject, Update, Using,
+    Assignment, Batch, Comparand, Condition, Delete, DeletedColumn, Insert, InsertedValues, Modification, Operation,
+    Operator, Ordering, Relation, Select, Selector, Subject, Update, Using,
 };
 pub(crate) use schema::{
     AlterKeyspace, AlterTable, AlterType, ColumnDefinition, CreateIndex, CreateKeyspace, CreateTable, CreateType,

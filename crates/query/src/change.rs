@@ -256,9 +256,8 @@ fn count(arguments: Arguments<'_>, by: &Operand, negated: bool) -> Result<Option
         Some(None) => return Err(invalid("Invalid null value for counter increment")),
         Some(Some(by)) => by,
     };
-    let overflows = || {
-        invalid(format!("The negation of {by} overflows supported counter precision (signed 8 bytes integer)"))
-    };
+    let overflows =
+        || invalid(format!("The negation of {by} overflows supported counter precision (signed 8 bytes integer)"));
     let by = if negated { by.checked_neg().ok_or_else(overflows)? } else { by };
     Ok(Some(BoundChange::Count(by)))
 }

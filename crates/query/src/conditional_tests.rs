@@ -191,7 +191,9 @@ fn a_batch_of_prepared_statements_is_the_same_batch() {
     let two = bound(&schema, "UPDATE t SET w = 1 WHERE k = 1 AND c = 2").unwrap();
     let text = "BEGIN BATCH UPDATE t SET v = 1 WHERE k = 1 AND c = 1 IF v = 5; \
                 UPDATE t SET w = 1 WHERE k = 1 AND c = 2; APPLY BATCH";
-    let Ok(Bound::Conditional(batch)) = Bound::batch(vec![one, two], crate::BatchKind::Logged) else { panic!("it is conditional") };
+    let Ok(Bound::Conditional(batch)) = Bound::batch(vec![one, two], crate::BatchKind::Logged) else {
+        panic!("it is conditional")
+    };
     assert_eq!(batch, conditional(&schema, text));
 }
 

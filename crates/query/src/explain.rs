@@ -4,11 +4,11 @@
 //! would execute it adds which replicas it touches, and who has executed it what that took. A row of the result is a
 //! [`Stage`].
 
+use crate::ast::BatchKind;
 use crate::function::Aggregate;
 use crate::operand::ColumnSpec;
 use crate::prepared::Bound;
 use crate::read::{BoundRead, Grouping, ReadSource};
-use crate::ast::BatchKind;
 use crate::write::BoundWrite;
 use bytes::Bytes;
 use model::read::Slice;

@@ -15,7 +15,7 @@ use model::{Consistency, NodeId, Now, RequestError, Value, WallMicros};
 use node::io::{Effect, Input, Message, OpId, RequestId, StorageRequest, Stored};
 use node::register::{PaxosAnswer, PaxosStep};
 use parking_lot::Mutex;
-use query::{Bound, BoundValue, EvaluationContext, system};
+use query::{BatchKind, Bound, BoundValue, EvaluationContext, system};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -176,7 +176,7 @@ impl Executor {
             bound.push(self.bind_text(text, &values)?);
         }
         if !bound.is_empty() {
-            self.write_of_trace(Bound::batch(bound, false)?, consistency).await?;
+            self.write_of_trace(Bound::batch(bound, BatchKind::Unlogged)?, consistency).await?;
         }
         let text = "INSERT INTO system_traces.sessions (session_id, client, command, coordinator, coordinator_port, \
                     duration, parameters, request, started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";

@@ -8,7 +8,8 @@
 //! * In the end of each logged batch all rows are there, or none; of an acknowledged one all; of one that was refused
 //!   as certainly not applied none.
 
-use crate::fault::{FaultPlan, FaultStep};
+use crate::clock::TrueTime;
+use crate::fault::{FaultKind, FaultPlan, FaultStep};
 use crate::oracle::Violation;
 use crate::simulation::{Failure, Options, Run, draw_build};
 use crate::trace::Subject;
@@ -55,8 +56,14 @@ const STORY_LINES: usize = 400;
 pub struct CountersReport {
     /// Its seed.
     pub seed: u64,
+    /// Nodes.
+    pub machines: usize,
     /// The hash of everything that happened.
     pub hash: u128,
+    /// Events handled.
+    pub events: u64,
+    /// Simulated time in microseconds.
+    pub simulated: TrueTime,
     /// Increments acknowledged.
     pub counted: u64,
     /// Batches acknowledged.
@@ -67,8 +74,10 @@ pub struct CountersReport {
     pub unknown: u64,
     /// Batches whose outcome was not known and that are there in the end.
     pub finished: u64,
-    /// Faults injected.
-    pub faults: u64,
+    /// Writes that did certainly nothing: refused for lack of replicas or room.
+    pub nothing: u64,
+    /// Faults injected, by kind.
+    pub faults: BTreeMap<FaultKind, u64>,
     /// What went wrong, if anything.
     pub failure: Option<Failure>,
     /// The story of the run, for people; empty when nothing went wrong.
@@ -127,6 +136,7 @@ struct Counters {
     counted: u64,
     reads: u64,
     unknown: u64,
+    nothing: u64,
     finished: u64,
     failure: Option<Failure>,
     last_error: Option<RequestError>,
@@ -197,6 +207,7 @@ impl Counters {
             counted: 0,
             reads: 0,
             unknown: 0,
+            nothing: 0,
             finished: 0,
             failure: None,
             last_error: None,
@@ -208,7 +219,11 @@ impl Counters {
         let story = if self.failure.is_some() { self.world.trace.story(STORY_LINES) } else { String::new() };
         CountersReport {
             seed,
+            machines: self.world.build().machines,
             hash: self.world.trace.hash(),
+            events: self.world.handled(),
+            simulated: self.world.time(),
+            nothing: self.nothing,
             counted: self.counted,
             batches: self.entries.values().filter(|entry| entry.applied == Some(true)).count() as u64,
             reads: self.reads,
@@ -470,6 +485,7 @@ impl Counters {
     }
 
     fn failed(&mut self, action: &Action, certainly_not: bool) {
+        self.nothing += u64::from(certainly_not);
         match action {
             Action::Add { counter, by } if certainly_not => self.known[*counter].asked -= by,
             Action::Batch { number, .. } if certainly_not => self.note_batch(*number, false),

@@ -14,7 +14,7 @@ fn clean(seeds: std::ops::RangeInclusive<u64>) {
         batches += report.batches;
         unknown += report.unknown;
         finished += report.finished;
-        faults += report.faults;
+        faults += report.faults.values().sum::<u64>();
     }
     // Nothing is proved by clusters that count nothing, or are not disturbed, or leave nothing to finish.
     let all = format!("{counted} counted, {batches} batches, {unknown} unknown, {finished} finished, {faults} faults");

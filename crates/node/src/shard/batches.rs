@@ -148,10 +148,8 @@ fn keepers(view: &ClusterView, me: NodeId, is_alive: impl Fn(NodeId) -> bool, rn
     rng.shuffle(&mut racks);
     // One of each rack, then a second one of each, and so on; of the own rack when all others are used up.
     let most = racks.iter().map(|(_, nodes)| nodes.len()).max().unwrap_or(0);
-    let mut chosen: Vec<NodeId> = (0..most)
-        .flat_map(|place| racks.iter().filter_map(move |(_, nodes)| nodes.get(place)))
-        .copied()
-        .collect();
+    let mut chosen: Vec<NodeId> =
+        (0..most).flat_map(|place| racks.iter().filter_map(move |(_, nodes)| nodes.get(place))).copied().collect();
     chosen.extend(own.into_iter().flat_map(|(_, nodes)| nodes));
     if chosen.is_empty() {
         chosen.push(me);
@@ -266,12 +264,7 @@ impl Shard {
         }
     }
 
-    fn mutations_of(
-        &self,
-        out: &Out<'_>,
-        id: RequestId,
-        timestamp: i64,
-    ) -> Result<Vec<Arc<Mutation>>, RequestError> {
+    fn mutations_of(&self, out: &Out<'_>, id: RequestId, timestamp: i64) -> Result<Vec<Arc<Mutation>>, RequestError> {
         let mut mutations = Vec::new();
         for write in self.batches.all.get(&id).iter().flat_map(|batch| &batch.writes) {
             let mutation = write.mutation(timestamp, out.now.wall)?;
@@ -391,13 +384,7 @@ impl Shard {
     }
 
     /// Sends the writes of a batch, and remembers whose they are.
-    fn send_parts(
-        &mut self,
-        out: &mut Out<'_>,
-        batch: u128,
-        keepers: Vec<NodeId>,
-        writes: Vec<(WriteOp, &[NodeId])>,
-    ) {
+    fn send_parts(&mut self, out: &mut Out<'_>, batch: u128, keepers: Vec<NodeId>, writes: Vec<(WriteOp, &[NodeId])>) {
         if writes.is_empty() {
             return self.end_open(out, batch, Open { parts: 0, failed: false, keepers });
         }

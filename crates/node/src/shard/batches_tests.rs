@@ -197,8 +197,12 @@ fn what_is_gone_or_too_old_is_not_written() {
     let tables = cluster.nodes[&node(2)].store.partitions.keys().map(|(table, _)| *table).collect::<BTreeSet<_>>();
     assert_eq!(tables.len(), 1, "{tables:?}");
     // Past the grace of the table what has deleted it may be purged.
-    let request = cluster.begin_batch(2, "BEGIN BATCH INSERT INTO a (k, c, v) VALUES ('o', 1, 'old'); INSERT INTO a (k, c, \
-                                          v) VALUES ('p', 1, 'old'); APPLY BATCH", QUORUM);
+    let request = cluster.begin_batch(
+        2,
+        "BEGIN BATCH INSERT INTO a (k, c, v) VALUES ('o', 1, 'old'); INSERT INTO a (k, c, \
+                                          v) VALUES ('p', 1, 'old'); APPLY BATCH",
+        QUORUM,
+    );
     cluster.run_until(|message| matches!(message, Message::Write { .. }));
     cluster.stop(2);
     cluster.stop(3);

@@ -574,7 +574,8 @@ impl Shard {
     /// All writes of a group are answered.
     fn end_group(&mut self, out: &mut Out<'_>, place: Place) {
         let Some(work) = self.counting.work.get_mut(&place) else { return };
-        let Stage::Merging { taken, failed, .. } = std::mem::replace(&mut work.stage, Stage::Reading(Vec::new())) else {
+        let Stage::Merging { taken, failed, .. } = std::mem::replace(&mut work.stage, Stage::Reading(Vec::new()))
+        else {
             return;
         };
         for (Job { node, op, .. }, mutation) in taken {
