@@ -69,8 +69,8 @@ async fn count(session: Session, shared: Shared, counter: i32, until: Instant) {
 }
 
 async fn write_batches(session: Session, shared: Shared, writer: i32, until: Instant) {
-    let text = "BEGIN BATCH INSERT INTO k.a (p, c) VALUES (?, ?); INSERT INTO k.a (p, c) VALUES (?, ?); INSERT INTO k.b \
-                (p, c) VALUES (?, ?); APPLY BATCH";
+    let text = "BEGIN BATCH INSERT INTO k.a (p, c) VALUES (?, ?); INSERT INTO k.a (p, c) VALUES (?, ?); INSERT INTO \
+                k.b (p, c) VALUES (?, ?); APPLY BATCH";
     let batch = session.prepare(text).await.unwrap().consistency(Consistency::Quorum);
     let mut number = writer;
     while Instant::now() < until {
@@ -86,9 +86,11 @@ async fn rows(session: &Session, table: &str) -> BTreeMap<i32, usize> {
     let mut found = BTreeMap::new();
     for p in 0..7 {
         let select = session.prepare(&format!("SELECT c FROM k.{table} WHERE p = ?")).await.unwrap();
-        let result = session.execute_prepared(&select.consistency(Consistency::All), (p,)).await.unwrap();
-        for row in result.iter() {
-            *found.entry(row.get::<i32>("c").unwrap()).or_default() += 1;
+        let mut pages = session.pages_prepared(&select.consistency(Consistency::All), (p,)).unwrap();
+        while let Some(page) = pages.next_page().await.unwrap() {
+            for row in page.rows() {
+                *found.entry(row.get::<i32>("c").unwrap()).or_default() += 1;
+            }
         }
     }
     found

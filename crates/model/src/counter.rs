@@ -90,8 +90,8 @@ fn increment_of(column: &ComplexColumn) -> Option<i64> {
 
 /// The change of a row in which `node` has taken the increments: they are added to its shards, as `present` has them,
 /// which is the row as it is stored here. What else the change does stays. The shards' clocks are above `floor`, the
-/// newest deletion of more than the row, and above that of the row: what is counted after one of them is there. (That of a
-/// column is final.)
+/// newest deletion of more than the row, and above that of the row: what is counted after one of them is there. (That
+/// of a column is final.)
 #[must_use]
 pub fn take(change: Row, present: &Row, node: NodeId, now_micros: i64, floor: Option<i64>) -> Row {
     let mut taken = change;

@@ -276,6 +276,12 @@ impl Table {
         }
     }
 
+    /// False when its deletions may be purged at once, and nothing that was written earlier may be written again.
+    #[must_use]
+    pub fn keeps_deletions(&self) -> bool {
+        self.options.gc_grace_seconds > 0
+    }
+
     /// True for a table of counters, in which every column outside the primary key is one.
     #[must_use]
     pub fn is_counter(&self) -> bool {

@@ -329,7 +329,8 @@ pub enum Message {
         /// Whom to answer.
         coordinator: NodeId,
     },
-    /// These mutations, or batches, are durable here. One sync makes many so, and one message says it to each shard that asked.
+    /// These mutations, or batches, are durable here. One sync makes many so, and one message says it to each shard that
+    /// asked.
     Written {
         /// Of each [`Message::Write`] or [`Message::KeepBatch`]; at least one, all of one shard.
         ops: Vec<OpId>,
@@ -399,7 +400,8 @@ pub enum Message {
         /// The answer.
         answer: PaxosAnswer,
     },
-    /// Keep a logged batch, and write it yourself when you are not told in time to forget it. Acknowledged once durable.
+    /// Keep a logged batch, and write it yourself when you are not told in time to forget it. Acknowledged once it is
+    /// durable.
     KeepBatch {
         /// Given back in the acknowledgement.
         op: OpId,

@@ -31,12 +31,13 @@ pub struct Recovered {
 const CEILING: &[u8] = b"/timestamp_ceiling";
 
 impl Recovered {
-    /// Reads it from the node's own records under [`prefix::NODE`] and [`prefix::BATCHES`], those of all shards, and the
-    /// targets that storage lists. Every shard takes the highest ceiling of all, so that their number may change
+    /// Reads it from the node's own records under [`prefix::NODE`] and [`prefix::BATCHES`], those of all shards, and
+    /// the targets that storage lists. Every shard takes the highest ceiling of all, so that their number may change
     /// between starts.
     ///
     /// # Errors
-    /// `Corrupt`, when a ceiling is not one: to go on without it could give a timestamp twice. So when an id or a batch is not one.
+    /// `Corrupt`, when a ceiling is not one: to go on without it could give a timestamp twice. So when an id or a batch
+    /// is not one.
     pub fn from_local_records(
         records: &[(Bytes, Bytes)],
         hint_targets: Vec<NodeId>,

@@ -405,6 +405,7 @@ impl Binder<'_> {
             Operation::Add(value) => (value, false),
             Operation::Subtract(value) => (value, true),
             Operation::Set(value) if !is_null(value) => {
+                self.operand(table, value, name, &CqlType::Counter)?;
                 let message = format!(
                     "Cannot set the value of counter column {name} (counters can only be incremented/decremented, \
                      not set)"

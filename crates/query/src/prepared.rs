@@ -92,7 +92,7 @@ pub enum Bound {
     Write(BoundWrite),
     /// The same of several partitions, or of none: each write happens on its own.
     Writes(Vec<BoundWrite>),
-    /// A batch over several partitions or of none: of a logged one all writes happen, or none; else each on its own.
+    /// A batch over several partitions or of none, or one of which there is something to say: of a logged one all writes happen, or none; else each on its own.
     Batch {
         /// One for each partition of each table.
         writes: Vec<BoundWrite>,
@@ -163,8 +163,11 @@ impl Bound {
         if writes.iter().any(|write| !write.conditions.is_empty()) {
             return ConditionalWrite::of_batch(writes).map(Bound::Conditional);
         }
+        // What the client is told of a logged batch it is told of one partition too.
+        let warns = kind == BatchKind::Logged && writes.iter().any(|write| !write.table().keeps_deletions());
         Ok(match Bound::of_writes(writes) {
             Bound::Writes(writes) => Bound::Batch { writes, kind },
+            Bound::Write(write) if warns => Bound::Batch { writes: vec![write], kind },
             one => one,
         })
     }

@@ -421,11 +421,22 @@ fn kibibytes(bytes: usize) -> String {
 /// What the client should know of a batch over several partitions, in Cassandra's words.
 pub(crate) fn batch_warnings(writes: &[BoundWrite], is_logged: bool) -> Vec<String> {
     let mut warnings = Vec::new();
-    let tables: BTreeSet<String> =
-        writes.iter().map(|write| format!("{}.{}", write.table.keyspace, write.table.name)).collect();
-    let (s, tables) = (if tables.len() == 1 { "" } else { "s" }, Vec::from_iter(tables).join(", "));
+    let named = |wanted: fn(&Table) -> bool| {
+        let tables = writes.iter().map(|write| write.table.as_ref()).filter(|table| wanted(table));
+        let tables: BTreeSet<String> = tables.map(|table| format!("{}.{}", table.keyspace, table.name)).collect();
+        (if tables.len() == 1 { "" } else { "s" }, Vec::from_iter(tables).join(", "))
+    };
+    let (s, tables) = named(|table| !table.keeps_deletions());
+    if is_logged && !tables.is_empty() {
+        warnings.push(format!(
+            "Executing a LOGGED BATCH on table{s} [{tables}], configured with a gc_grace_seconds of 0. The \
+             gc_grace_seconds is used to TTL batchlog entries, so setting gc_grace_seconds too low on tables involved in an \
+             atomic batch might cause batchlog entries to expire before being replayed."
+        ));
+    }
+    let (s, tables) = named(|_| true);
     let bytes: usize = writes.iter().map(BoundWrite::data_bytes).sum();
-    if bytes > BATCH_BYTES_WARNED {
+    if writes.len() > 1 && bytes > BATCH_BYTES_WARNED {
         let (size, most, excess) =
             (kibibytes(bytes), kibibytes(BATCH_BYTES_WARNED), kibibytes(bytes - BATCH_BYTES_WARNED));
         warnings.push(format!(

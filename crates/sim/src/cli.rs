@@ -173,8 +173,8 @@ impl Totals {
             );
         }
         format!(
-            "{seeds} seeds clean: {events} events, {} events/s, {operations} requests, {faults} faults, {} node-seconds \
-             simulated in {seconds:.1} s",
+            "{seeds} seeds clean: {events} events, {} events/s, {operations} requests, {faults} faults, {} \
+             node-seconds simulated in {seconds:.1} s",
             per_second(*events, elapsed),
             self.node_micros / 1_000_000,
         )

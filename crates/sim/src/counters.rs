@@ -3,7 +3,8 @@
 //!
 //! What must hold:
 //! * A counter is never below what was acknowledged before a read of it began, nor below what an earlier read saw, and
-//!   never above what was asked for before the read ended: all writes and reads are at QUORUM, and all increments positive.
+//!   never above what was asked for before the read ended: all writes and reads are at QUORUM, and all increments are
+//!   positive.
 //! * In the end all nodes read the same value, and two reads one after the other too.
 //! * In the end of each logged batch all rows are there, or none; of an acknowledged one all; of one that was refused
 //!   as certainly not applied none.

@@ -9,9 +9,8 @@
 //! * Every fault is survivable: what an oracle reports is a defect of the code, or of the simulator.
 //!
 //! Map: [`world`] events, [`network`], [`disk`], [`clock`], [`fault`] what the world is made of; [`workload`] the
-//! clients; [`oracle`] what must hold; [`simulation`] one run of one seed, [`transactions`] one of transactions, [`counters`] one of
-//! counters and logged batches;
-//! [`trace`] its record; [`cli`] the command
+//! clients; [`oracle`] what must hold; [`simulation`] one run of one seed, [`transactions`] one of transactions,
+//! [`counters`] one of counters and logged batches; [`trace`] its record; [`cli`] the command
 //! `helenus sim`. The page `docs/protocol/simulation.md` tells how to use and extend it.
 
 pub mod cli;

@@ -1,9 +1,9 @@
 //! Logged batches at their coordinator, and the writing of what a node keeps for another coordinator.
 //!
 //! ```text
-//!  request --> rows read --> one timestamp --> kept by two other nodes, synced --> a write for each partition --> answer
-//!                                                                              all have it, or a durable hint
-//!                                                                                             '--> forgotten
+//!  request --> rows read, one timestamp --> kept by two other nodes, synced --> a write for each partition --> answer
+//!                                                                           all have it, or a durable hint
+//!                                                                                          '--> forgotten
 //! ```
 //! Invariants: B1 to B3 of [`crate::batch`]. The client is answered once.
 

@@ -15,8 +15,8 @@ const TABLES: [&str; 2] = [
     "CREATE TABLE ks.a (k text, c int, v text, l list<text>, PRIMARY KEY (k, c))",
     "CREATE TABLE ks.b (k text, c int, v text, PRIMARY KEY (k, c))",
 ];
-const BATCH: &str = "BEGIN BATCH INSERT INTO a (k, c, v) VALUES ('x', 1, 'one'); INSERT INTO a (k, c, v) VALUES ('y', 1, \
-                     'two'); INSERT INTO b (k, c, v) VALUES ('x', 1, 'three'); APPLY BATCH";
+const BATCH: &str = "BEGIN BATCH INSERT INTO a (k, c, v) VALUES ('x', 1, 'one'); INSERT INTO a (k, c, v) VALUES ('y', \
+                     1, 'two'); INSERT INTO b (k, c, v) VALUES ('x', 1, 'three'); APPLY BATCH";
 const READS: [&str; 3] =
     ["SELECT v FROM a WHERE k = 'x'", "SELECT v FROM a WHERE k = 'y'", "SELECT v FROM b WHERE k = 'x'"];
 /// After so long batches are written by those that keep them.
@@ -242,8 +242,8 @@ fn lists_are_read_before_the_batch_is_kept() {
     for k in ["x", "y"] {
         cluster.written(1, &format!("INSERT INTO a (k, c, l) VALUES ('{k}', 1, ['p', 'q'])"), QUORUM);
     }
-    let text = "BEGIN BATCH UPDATE a SET l[0] = 'r' WHERE k = 'x' AND c = 1; DELETE l[1] FROM a WHERE k = 'y' AND c = 1; \
-                INSERT INTO b (k, c, v) VALUES ('x', 1, 'three'); APPLY BATCH";
+    let text = "BEGIN BATCH UPDATE a SET l[0] = 'r' WHERE k = 'x' AND c = 1; DELETE l[1] FROM a WHERE k = 'y' AND c = \
+                1; INSERT INTO b (k, c, v) VALUES ('x', 1, 'three'); APPLY BATCH";
     let request = cluster.begin_batch(2, text, QUORUM);
     cluster.run();
     assert_eq!(cluster.reply(request), Some(Ok(Response::Written)));

@@ -117,8 +117,8 @@ pub(super) struct Counters {
     /// Whose reads and writes storage was asked for.
     reads: BTreeMap<OpId, Place>,
     writes: BTreeMap<OpId, Place>,
-    /// Tickets that were not used, the oldest first: to whom they were given, and how long they are good. Like other ids
-    /// they are not those of an earlier start.
+    /// Tickets that were not used, the oldest first: to whom they were given, and how long they are good. Like other
+    /// ids they are not those of an earlier start.
     tickets: BTreeMap<OpId, (NodeId, Instant)>,
 }
 

@@ -5,8 +5,8 @@
 //!  ForgetBatch --> record removed
 //!  neither for a while --> record read --> written (`batches`) --> record removed
 //! ```
-//! B3 of [`crate::batch`]. What is kept is bounded in number and bytes: more is refused, and the coordinator asks another
-//! node.
+//! B3 of [`crate::batch`]. What is kept is bounded in number and bytes: more is refused, and the coordinator asks
+//! another node.
 
 use super::{Out, Shard};
 use crate::batch::LoggedBatch;
