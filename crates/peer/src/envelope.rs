@@ -199,6 +199,17 @@ pub fn decode(envelope: proto::Envelope) -> Result<Payload, InvalidMessage> {
             op: OpId(answered.op),
             answer: compact::<PaxosAnswer>(&answered.answer, "PaxosAnswered.answer")?,
         },
+        Body::Refused(refused) => {
+            Message::Refused { op: OpId(refused.op), reason: refusal(refused.reason, refused.epoch)? }
+        }
+        other => counting_or_batch(other)?,
+    };
+    Ok(Payload::Node(Envelope { epoch: Epoch(envelope.epoch), message }))
+}
+
+/// What an envelope holds that is about counters or logged batches.
+fn counting_or_batch(body: Body) -> Result<Message, InvalidMessage> {
+    Ok(match body {
         Body::KeepBatch(keep) => Message::KeepBatch {
             op: OpId(keep.op),
             batch: Arc::new(compact::<LoggedBatch>(&keep.batch, "KeepBatch.batch")?),
@@ -219,11 +230,8 @@ pub fn decode(envelope: proto::Envelope) -> Result<Payload, InvalidMessage> {
             op: OpId(counted.op),
             mutation: Arc::new(compact::<Mutation>(&counted.mutation, "Counted.mutation")?),
         },
-        Body::Refused(refused) => {
-            Message::Refused { op: OpId(refused.op), reason: refusal(refused.reason, refused.epoch)? }
-        }
-    };
-    Ok(Payload::Node(Envelope { epoch: Epoch(envelope.epoch), message }))
+        _ => return Err(InvalidMessage::Missing("Envelope.message")),
+    })
 }
 
 fn node_id(bytes: &Bytes, field: &'static str) -> Result<NodeId, InvalidMessage> {

@@ -133,6 +133,32 @@ fn proposal(round: u64, mutation: Option<Mutation>) -> Proposal {
     Proposal { origin: ballot(round), history: vec![ballot(1)], mutation: mutation.map(Arc::new) }
 }
 
+fn counting_or_batch() -> impl Strategy<Value = Message> {
+    let op = || any::<u64>().prop_map(OpId);
+    prop_oneof![
+        (op(), any::<(u128, u32, u64)>(), prop::collection::vec(mutation(), 0..3)).prop_map(
+            |(op, (id, written_seconds, epoch), mutations)| {
+                let mutations = mutations.into_iter().map(Arc::new).collect();
+                let batch = Arc::new(LoggedBatch { id, written_seconds, epoch: Epoch(epoch), mutations });
+                Message::KeepBatch { op, batch }
+            }
+        ),
+        any::<u128>().prop_map(|batch| Message::ForgetBatch { batch }),
+        (op(), any::<u128>(), bytes(30)).prop_map(|(op, table, key)| Message::Lead {
+            op,
+            table: TableId(table),
+            partition: PartitionKey::new(key)
+        }),
+        (op(), op()).prop_map(|(op, ticket)| Message::Leading { op, ticket }),
+        (op(), op(), mutation()).prop_map(|(op, ticket, change)| Message::Count {
+            op,
+            ticket,
+            change: Arc::new(change)
+        }),
+        (op(), mutation()).prop_map(|(op, mutation)| Message::Counted { op, mutation: Arc::new(mutation) }),
+    ]
+}
+
 fn any_message() -> impl Strategy<Value = Message> {
     let op = || any::<u64>().prop_map(OpId);
     let commit = Arc::new(Commit { ballot: ballot(9), origin: ballot(7), history: vec![ballot(3), ballot(5)] });
@@ -189,26 +215,7 @@ fn any_message() -> impl Strategy<Value = Message> {
         (op(), look_up()).prop_map(|(op, command)| Message::LookUp { op, command: Arc::new(command) }),
         (op(), looked_up()).prop_map(|(op, data)| Message::LookedUp { op, data }),
         (op(), any::<u128>()).prop_map(|(op, digest)| Message::Digest { op, digest }),
-        (op(), any::<(u128, u32, u64)>(), prop::collection::vec(mutation(), 0..3)).prop_map(
-            |(op, (id, written_seconds, epoch), mutations)| {
-                let mutations = mutations.into_iter().map(Arc::new).collect();
-                let batch = Arc::new(LoggedBatch { id, written_seconds, epoch: Epoch(epoch), mutations });
-                Message::KeepBatch { op, batch }
-            }
-        ),
-        any::<u128>().prop_map(|batch| Message::ForgetBatch { batch }),
-        (op(), any::<u128>(), bytes(30)).prop_map(|(op, table, key)| Message::Lead {
-            op,
-            table: TableId(table),
-            partition: PartitionKey::new(key)
-        }),
-        (op(), op()).prop_map(|(op, ticket)| Message::Leading { op, ticket }),
-        (op(), op(), mutation()).prop_map(|(op, ticket, change)| Message::Count {
-            op,
-            ticket,
-            change: Arc::new(change)
-        }),
-        (op(), mutation()).prop_map(|(op, mutation)| Message::Counted { op, mutation: Arc::new(mutation) }),
+        counting_or_batch(),
         (op(), refusal).prop_map(|(op, reason)| Message::Refused { op, reason }),
     ]
 }
