@@ -620,10 +620,6 @@ impl Cluster {
                     None => "null".to_owned(),
                     Some(bytes) => match <[u8; 4]>::try_from(bytes.as_ref()) {
                         Ok(number) if number[0] == 0 => u32::from_be_bytes(number).to_string(),
-                        // A counter.
-                        _ if bytes.len() == 8 && bytes[0] == 0 => {
-                            i64::from_be_bytes(bytes[..].try_into().unwrap()).to_string()
-                        }
                         _ => String::from_utf8(bytes.to_vec()).unwrap(),
                     },
                 };
