@@ -4,10 +4,12 @@
 
 mod change;
 mod codec;
+mod constraint;
 mod role;
 
 pub use crate::table_options::TableOptionsChange;
 pub use change::{NewColumn, SchemaChange, TableAlteration, TypeAlteration};
+pub use constraint::{Check, Comparison, Constraint};
 pub use role::{Role, RoleChange};
 
 use crate::error::RequestError;
@@ -121,6 +123,8 @@ pub struct Table {
     pub dropped_columns: Vec<DroppedColumn>,
     /// Its indexes by name.
     pub indexes: Vec<Index>,
+    /// What values of its columns must be: those of a column in the order of the statement.
+    pub constraints: Vec<Constraint>,
 }
 
 /// What of a column an index finds.
@@ -273,6 +277,7 @@ impl Table {
             options: TableOptions::default(),
             dropped_columns: Vec::new(),
             indexes: Vec::new(),
+            constraints: Vec::new(),
         }
     }
 
@@ -307,6 +312,11 @@ impl Table {
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// What values of a column must be.
+    pub fn checks(&self, column: ColumnId) -> impl Iterator<Item = &Check> {
+        self.constraints.iter().filter(move |own| own.column == column).map(|own| &own.check)
     }
 }
 

@@ -57,6 +57,10 @@ enum BoundTest {
         value: Bytes,
     },
     Like(Pattern),
+    /// There is no value, or there is one.
+    Null {
+        negated: bool,
+    },
 }
 
 /// What LIKE compares with: `%` at either end stands for anything, elsewhere for itself.
@@ -109,6 +113,9 @@ impl FilterPlan {
         let value = |operand: &'a Operand| given(operand, "value");
         let test = match &self.test {
             Test::Entry { key, value: entry } => BoundTest::Entry { key: given(key, "map key")?, value: value(entry)? },
+            Test::Compare { operator: operator @ (Operator::IsNull | Operator::IsNotNull), .. } => {
+                BoundTest::Null { negated: *operator == Operator::IsNotNull }
+            }
             Test::Compare { operator, values } => {
                 let mut values = operands_of(values, name, arguments, value)?;
                 match operator {
@@ -192,6 +199,7 @@ impl Filter {
                 CqlType::Map { entry, .. } => format!("{name}[{}] = {}", shown(&entry.0, key), shown(&entry.1, value)),
                 _ => name.clone(),
             },
+            BoundTest::Null { negated } => format!("{name} IS {}NULL", not(*negated)),
             BoundTest::Like(Pattern { text, open_start, open_end }) => {
                 let open = |open: bool| if open { "%" } else { "" };
                 let text = String::from_utf8_lossy(text);
@@ -200,13 +208,17 @@ impl Filter {
         }
     }
 
-    /// True for a value of `cql_type` that the condition admits; null meets none but that of not containing.
+    /// True for a value of `cql_type` that the condition admits; null meets none but that of not containing, and that
+    /// of being null.
     ///
     /// # Errors
     /// `Server`, when what is stored is not of its type.
     pub(crate) fn admits(&self, cql_type: &CqlType, value: Option<&Bytes>) -> Result<bool, RequestError> {
         let Some(value) = value else {
-            return Ok(matches!(self.test, BoundTest::Contains { negated: true, .. }));
+            return Ok(matches!(
+                self.test,
+                BoundTest::Contains { negated: true, .. } | BoundTest::Null { negated: false }
+            ));
         };
         let broken =
             |error: model::value::ValueError| RequestError::Server(format!("a stored value is broken: {error}"));
@@ -248,6 +260,7 @@ impl Filter {
                 })
             }
             BoundTest::Like(pattern) => pattern.matches(value),
+            BoundTest::Null { negated } => *negated,
         })
     }
 }

@@ -234,3 +234,30 @@ fn what_a_storage_attached_index_cannot_do_is_refused_by_name() {
     }
     assert!(prepare_in(&schema, &with("{'ascii': 'false'}")).result_columns().is_empty());
 }
+
+#[test]
+fn hints_say_which_index_is_read_by() {
+    let schema = sample();
+    let by = |condition: &str| index_of(&schema, condition).map(|(column, _)| column);
+    assert_eq!(by("s = 1 AND v = 1 ALLOW FILTERING").as_deref(), Some("v"));
+    assert_eq!(by("s = 1 AND v = 1 ALLOW FILTERING WITH included_indexes = {t_s_idx}").as_deref(), Some("s"));
+    assert_eq!(by("s = 1 AND v = 1 ALLOW FILTERING WITH excluded_indexes = {ks.t_v_idx}").as_deref(), Some("s"));
+    let neither =
+        "s = 1 AND v = 1 ALLOW FILTERING WITH excluded_indexes = {t_s_idx, \"t_v_idx\"} AND included_indexes = {}";
+    assert_eq!(by(neither), None);
+    for (condition, expected) in [
+        ("v = 1 WITH excluded_indexes = {t_v_idx}", "Cannot execute this query as it might involve data filtering"),
+        ("v = 1 WITH included_indexes = {missing}", "Table t doesn't have an index named missing"),
+        ("v = 1 WITH included_indexes = {other.t_v_idx}", "Index other.t_v_idx is not in the same keyspace"),
+        (
+            "v = 1 WITH included_indexes = {t_v_idx} AND excluded_indexes = {t_v_idx}",
+            "Indexes cannot be both included and excluded: t_v_idx",
+        ),
+        ("v = 1 WITH included_indexes = {t_s_idx}", "It's not possible to use all the specified included indexes"),
+        ("v = 1 WITH included_indexes = {'a': 'b'}", "It should be a set of identifiers"),
+        ("v = 1 WITH included_indexes = {} AND included_indexes = {}", "Multiple definitions for property"),
+    ] {
+        let message = error(&schema, &format!("SELECT * FROM t WHERE {condition}"), &[]);
+        assert!(message.contains(expected), "{condition}: {message}");
+    }
+}

@@ -138,6 +138,7 @@ fn table(keyspace: &str, name: &str, partition: Columns, clustering: Columns, mu
         options: TableOptions::default(),
         dropped_columns: Vec::new(),
         indexes: Vec::new(),
+        constraints: Vec::new(),
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::change::{self, BoundChange, Change};
 use crate::condition::ConditionsPlan;
 use crate::conditional::RowConditions;
+use crate::constraint::Constraints;
 use crate::json::Json;
 use crate::operand::{Arguments, BoundValue, ColumnSpec, Operand};
 use crate::restriction::{KeyPlan, Rows};
@@ -63,6 +64,8 @@ pub(crate) struct WritePlan {
     pub(crate) times: Times,
     /// What follows IF. Then the key is of one row, or of one partition when `only_static`.
     pub(crate) conditions: Option<ConditionsPlan>,
+    /// What its values must be.
+    pub(crate) constraints: Constraints,
 }
 
 /// INSERT JSON: a write of every column, whose values come out of one text.
@@ -250,6 +253,8 @@ impl WritePlan {
             time_to_live: self.time_to_live(using)?,
             timestamp: timestamp(self.times.timestamp.as_ref(), using)?,
         };
+        let changes = (part.static_changes.as_slice(), part.changes.as_slice());
+        self.constraints.check(table, &partitions, &part.rows, changes)?;
         let conditions = match &self.conditions {
             None => Vec::new(),
             Some(plan) => vec![RowConditions { row: part.only_row(), conditions: plan.bind(using)? }],

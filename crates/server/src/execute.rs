@@ -346,7 +346,8 @@ impl Executor {
     pub(crate) fn plan_bound(&self, bound: Bound, options: Options) -> Result<Planned, RequestError> {
         let mut warnings = bound.warnings();
         warnings.extend(self.large_partitions(&bound));
-        let timeout = options.timeout.unwrap_or(self.timeout).min(TIMEOUT_MAX);
+        let own = if let Bound::Read(read) = &bound { read.timeout() } else { None };
+        let timeout = own.or(options.timeout).unwrap_or(self.timeout).min(TIMEOUT_MAX);
         let Options { consistency, serial, timestamp, page_rows, paging_state, login, .. } = options;
         let page_rows = match (&bound, page_rows) {
             (Bound::Read(read), 0) if read.is_one_page() => u32::MAX,

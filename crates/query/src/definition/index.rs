@@ -62,7 +62,11 @@ fn index(source: Source<'_>, keyspace: &Keyspace, table: &Table, create: &Create
     }
     let name = match &create.name {
         Some(name) => name.text.clone(),
-        None => available_name(keyspace, table, &column.name),
+        None => {
+            let taken =
+                |name: &str| keyspace.tables.values().flat_map(|table| &table.indexes).any(|index| index.name == name);
+            available_name(&table.name, &column.name, taken)
+        }
     };
     let index = Index { name, column: column.id, part, class, options };
     table.check_index(&index).map_err(|error| source.place(at, error))?;
@@ -171,12 +175,11 @@ fn indexed_part(target: &IndexTarget, cql_type: &CqlType) -> IndexedPart {
 }
 
 /// The name of an index that was given none: of table and column, with a number when it is taken.
-fn available_name(keyspace: &Keyspace, table: &Table, column: &str) -> String {
+pub(super) fn available_name(table: &str, column: &str, taken: impl Fn(&str) -> bool) -> String {
     let word = |character: &char| character.is_ascii_alphanumeric() || *character == '_';
-    let mut base: String = format!("{}_{column}", table.name).chars().filter(word).collect();
+    let mut base: String = format!("{table}_{column}").chars().filter(word).collect();
     base.truncate(NAME_BYTES_MAX - "_idx_999".len());
     base.push_str("_idx");
-    let taken = |name: &str| keyspace.tables.values().flat_map(|table| &table.indexes).any(|index| index.name == name);
     let numbered = (1..).map(|number| format!("{base}_{number}"));
     let mut names = std::iter::once(base.clone()).chain(numbered);
     names.find(|name| !taken(name)).unwrap_or(base)
