@@ -20,6 +20,7 @@ use crate::types::{CqlType, UserType};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use unicode_normalization::UnicodeNormalization as _;
 
 /// How a keyspace's partitions are replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,18 +141,46 @@ pub enum IndexedPart {
     Entries,
     /// A frozen collection as one value.
     Full,
+    /// A text of which some differences do not count.
+    Folded(TextFolding),
+}
+
+/// Which differences between texts an index does not see: texts that fold to the same are one value of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TextFolding {
+    /// `case_sensitive = false`.
+    pub ignores_case: bool,
+    /// `normalize = true`: between characters that are composed and their parts, by Unicode's NFC.
+    pub normalizes: bool,
+}
+
+impl TextFolding {
+    /// The text that all texts are indexed as that differ in nothing else.
+    #[must_use]
+    pub fn fold(self, text: &str) -> String {
+        let text = if self.ignores_case { text.to_lowercase() } else { text.to_owned() };
+        if self.normalizes { text.nfc().collect() } else { text }
+    }
 }
 
 impl IndexedPart {
     /// All of them; the order is that of their encoding.
-    pub const ALL: [IndexedPart; 5] =
-        [IndexedPart::Value, IndexedPart::Values, IndexedPart::Keys, IndexedPart::Entries, IndexedPart::Full];
+    pub const ALL: [IndexedPart; 8] = [
+        IndexedPart::Value,
+        IndexedPart::Values,
+        IndexedPart::Keys,
+        IndexedPart::Entries,
+        IndexedPart::Full,
+        IndexedPart::Folded(TextFolding { ignores_case: true, normalizes: false }),
+        IndexedPart::Folded(TextFolding { ignores_case: false, normalizes: true }),
+        IndexedPart::Folded(TextFolding { ignores_case: true, normalizes: true }),
+    ];
 }
 
 impl fmt::Display for IndexedPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            IndexedPart::Value | IndexedPart::Values => "values",
+            IndexedPart::Value | IndexedPart::Values | IndexedPart::Folded(_) => "values",
             IndexedPart::Keys => "keys",
             IndexedPart::Entries => "entries",
             IndexedPart::Full => "full",

@@ -146,7 +146,7 @@ pub fn index_target(table: &Table, index: &Index) -> String {
     let column = table.columns.iter().find(|column| column.id == index.column);
     let column = quote_name(column.map_or("", |column| &column.name));
     match index.part {
-        IndexedPart::Value => column.into_owned(),
+        IndexedPart::Value | IndexedPart::Folded(_) => column.into_owned(),
         part => format!("{part}({column})"),
     }
 }

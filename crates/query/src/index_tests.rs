@@ -261,3 +261,52 @@ fn hints_say_which_index_is_read_by() {
         assert!(message.contains(expected), "{condition}: {message}");
     }
 }
+
+#[test]
+fn an_index_of_texts_that_ignores_differences_is_looked_up_and_filtered_by_them() {
+    let schema = schema(&[
+        "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 3}",
+        "CREATE TABLE ks.t (k int, c int, v text, w text, PRIMARY KEY (k, c))",
+        "CREATE CUSTOM INDEX iv ON ks.t (v) USING 'sai' WITH OPTIONS = {'case_sensitive': 'false', 'normalize': 'true'}",
+        "CREATE INDEX iw ON ks.t (w)",
+        "CREATE CUSTOM INDEX ix ON ks.t (w) USING 'sai' WITH OPTIONS = {'case_sensitive': false}",
+    ]);
+    let table = table(&schema, "t");
+    let folded = IndexedPart::Folded(model::schema::TextFolding { ignores_case: true, normalizes: true });
+    assert_eq!(index_of(&schema, "v = 'ÄPFEL'"), Some(("v".to_owned(), folded)));
+    let by_value = |condition: &str| {
+        let read = read(&schema, &format!("SELECT * FROM t WHERE {condition}"), &[]);
+        read.index_command(TokenRange::ALL, None, 10, WallMicros(1)).unwrap().values
+    };
+    // Composed or not, large or small.
+    assert_eq!(by_value("v = 'ÄPFEL'"), by_value("v = 'a\u{308}pfel'"));
+    assert_ne!(by_value("v = 'apfel'"), by_value("v = 'äpfel'"));
+    // An index that sees all differences is preferred, unless the other one is named.
+    assert_eq!(index_of(&schema, "w = 'A'").unwrap().1, IndexedPart::Value);
+    let hinted = index_of(&schema, "w = 'A' WITH included_indexes = {ix}").unwrap().1;
+    assert!(matches!(hinted, IndexedPart::Folded(_)), "{hinted:?}");
+    // It has no order of values.
+    assert_eq!(index_of(&schema, "v > 'a' ALLOW FILTERING"), None);
+    // A row that its key selects is compared as the index does too.
+    let admits = |condition: &str, value: &str| {
+        let read = read(&schema, &format!("SELECT * FROM t WHERE {condition}"), &[]);
+        let value = model::Value::Text(value.to_owned()).to_wire();
+        read.filters.iter().all(|filter| filter.admits(&model::CqlType::Text, Some(&value)).unwrap())
+    };
+    assert!(admits("k = 1 AND c = 1 AND v = 'A'", "a") && !admits("k = 1 AND c = 1 AND v = 'A'", "b"));
+    assert!(!admits("w = 'A'", "a"));
+    assert_eq!(table.indexes.len(), 3);
+    for (statement, expected) in [
+        (
+            "CREATE INDEX ON t (c) USING 'sai' WITH OPTIONS = {'case_sensitive': 'false'}",
+            "CQL type int cannot be analyzed.",
+        ),
+        (
+            "CREATE INDEX ON t (v) USING 'sai' WITH OPTIONS = {'ascii': 'true'}",
+            "the option 'ascii' = 'true' of an index is not supported yet",
+        ),
+    ] {
+        let message = error(&schema, statement, &[]);
+        assert!(message.contains(expected), "{message}");
+    }
+}

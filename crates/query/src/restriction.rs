@@ -754,7 +754,19 @@ impl<'t> Restrictions<'t> {
         let mut filters = Vec::new();
         let index_plan = index.map(|chosen| chosen.put_first(&indexed, &mut filtered));
         for restriction in filtered {
-            self.filters(source, restriction, &mut filters)?;
+            let served = indexed.iter().find(|own| std::ptr::eq(own.restriction, restriction));
+            let folding = served.and_then(|own| match own.target.part {
+                IndexedPart::Folded(folding) => Some(folding),
+                _ => None,
+            });
+            match (folding, &restriction.subject) {
+                // Whatever else selects the row, it is what the index says that counts.
+                (Some(folding), Subject::Column(column)) => {
+                    let values = restriction.values.clone();
+                    filters.push(FilterPlan { column: *column, test: Test::Same { folding, values } });
+                }
+                _ => self.filters(source, restriction, &mut filters)?,
+            }
         }
         let partition = if looked_up { Some(self.partition_key()?) } else { None };
         let tokens = self.tokens().map(|token| (token.operator, token.values.clone())).collect();
@@ -788,21 +800,26 @@ impl<'t> Restrictions<'t> {
                 _ => continue,
             };
             let column = self.column(column);
-            let target = IndexTarget { column: column.id, part };
             let rank = match column.kind {
                 ColumnKind::Regular => 0,
                 ColumnKind::Clustering(..) => 1,
                 ColumnKind::Static => 2,
                 ColumnKind::PartitionKey(_) => 3,
             };
-            let allowed =
-                |index: &&Index| IndexTarget::of(index) == target && !self.excluded.contains(&index.name.as_str());
-            let is_included = |index: &&Index| self.included.contains(&index.name.as_str());
-            let own: Vec<&Index> = self.table.indexes.iter().filter(allowed).collect();
+            let is_equal = restriction.operator == Operator::Equal;
+            let serves = |index: &&Index| {
+                let folded = matches!(index.part, IndexedPart::Folded(_)) && part == IndexedPart::Value && is_equal;
+                let is_asked = index.column == column.id && (index.part == part || folded);
+                is_asked && !self.excluded.contains(&index.name.as_str())
+            };
+            let is_included = |index: &&&Index| self.included.contains(&index.name.as_str());
+            let is_exact = |index: &&&Index| index.part == part;
+            let own: Vec<&Index> = self.table.indexes.iter().filter(serves).collect();
             let attached = own.iter().any(|index| index.is_storage_attached());
-            let index = own.iter().find(|index| is_included(index)).or(own.first());
+            let index = own.iter().find(is_included).or(own.iter().find(is_exact)).or(own.first());
             if let Some(index) = index.filter(|_| attached || !restriction.is_slice()) {
-                let rank = (!is_included(index), restriction.is_slice(), rank);
+                let rank = (!is_included(&index), restriction.is_slice(), rank);
+                let target = IndexTarget::of(index);
                 found.push(Served { restriction, target, index: &index.name, rank, attached });
             }
         }

@@ -687,7 +687,11 @@ impl Table {
         if !is_frozen_collection && part == IndexedPart::Full {
             return invalid("full() indexes can only be created on frozen collections".to_owned());
         }
-        if !is_collection && part != IndexedPart::Value {
+        let is_text = matches!(cql_type, CqlType::Ascii | CqlType::Text);
+        if matches!(part, IndexedPart::Folded(_)) && !is_text {
+            return invalid(format!("CQL type {cql_type} cannot be analyzed."));
+        }
+        if !is_collection && !matches!(part, IndexedPart::Value | IndexedPart::Folded(_)) {
             return invalid(format!(
                 "Cannot create {part}() index on {name}. Non-collection columns only support simple indexes"
             ));

@@ -5,7 +5,7 @@ use crate::ast::{CreateIndex, IndexTarget, IndexTargetKind, PropertyValue};
 use crate::source::{Position, Source, shortened};
 use model::RequestError;
 use model::limits::NAME_BYTES_MAX;
-use model::schema::{Index, IndexedPart, Keyspace, SchemaChange, Table};
+use model::schema::{Index, IndexedPart, Keyspace, SchemaChange, Table, TextFolding};
 use model::types::CqlType;
 use std::collections::BTreeMap;
 
@@ -56,9 +56,16 @@ fn index(source: Source<'_>, keyspace: &Keyspace, table: &Table, create: &Create
             format!("Undefined column name {} in table {}.{}", target.column.text, table.keyspace, table.name);
         return Err(source.invalid(at, message));
     };
-    let part = indexed_part(target, &column.cql_type);
+    let mut part = indexed_part(target, &column.cql_type);
     if is_storage_attached(&class) {
         check_attached_type(source, at, &column.cql_type)?;
+        if let Some(folding) = folding_of(&options) {
+            if part != IndexedPart::Value {
+                let what = "options that change texts, of an index of a collection, are";
+                return Err(source.unsupported(at, what));
+            }
+            part = IndexedPart::Folded(folding);
+        }
     }
     let name = match &create.name {
         Some(name) => name.text.clone(),
@@ -132,7 +139,7 @@ fn check_attached_type(source: Source<'_>, at: Position, cql_type: &CqlType) -> 
     }
 }
 
-/// Refuses options that are not known, and those that ask for texts to be indexed otherwise than as they are.
+/// Refuses options that are not known, and that to fold what is not ASCII.
 fn check_attached_options(
     source: Source<'_>,
     at: Position,
@@ -152,13 +159,21 @@ fn check_attached_options(
                 let message = format!("Illegal value for boolean option '{name}': {}", shortened(value));
                 return Err(source.invalid(at, message));
             }
-            Ok(value) if value != *usual => {
+            Ok(value) if value != *usual && name == "ascii" => {
                 return Err(source.unsupported(at, &format!("the option '{name}' = '{value}' of an index is")));
             }
             Ok(_) => {}
         }
     }
     Ok(())
+}
+
+/// What the options of a storage-attached index, which were checked, say of the differences between texts; `None` when
+/// all of them count.
+fn folding_of(options: &BTreeMap<String, String>) -> Option<TextFolding> {
+    let is = |name: &str, value: &str| options.get(name).is_some_and(|given| given.eq_ignore_ascii_case(value));
+    let folding = TextFolding { ignores_case: is("case_sensitive", "false"), normalizes: is("normalize", "true") };
+    (folding.ignores_case || folding.normalizes).then_some(folding)
 }
 
 /// What the target says to index: a collection without a word before it means its values.
