@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 const CONNECTIONS: usize = 4;
 const IN_FLIGHT: usize = 32;
 /// Rows that are written to and read.
-const KEYS: u64 = 1_000_000;
+const KEYS: u64 = 200_000;
 /// Columns beside the key, and bytes of each.
 const COLUMNS: usize = 5;
 const VALUE_BYTES: usize = 34;
@@ -201,6 +201,8 @@ impl Connection {
         }
         parameters.values = Values::Positional(values);
         parameters.skip_metadata = true;
+        // As drivers ask for, whatever the answer.
+        parameters.page_size = Some(5_000);
         let (id, result_metadata_id) = (statement.id.clone(), statement.result_metadata_id.clone());
         self.push(stream as i16, Request::Execute(Execute { id, result_metadata_id, parameters }))
     }
@@ -302,6 +304,9 @@ fn run_grpc(host: &str, server: u32, work: Work, seconds: u64) -> Result<Load> {
     })
 }
 
+/// Rounds of both protocols in turns; the one with the middle ratio is told.
+const ROUNDS: usize = 3;
+
 /// CPU time of a server for one operation, in microseconds; and of gRPC at most so many times that of the protocol.
 const CPU_MICROS_MAX: f64 = 15.0;
 const GRPC_CPU_RATIO_MAX: f64 = 1.2;
@@ -316,11 +321,19 @@ pub(crate) fn measure(helenus: &std::path::Path, seconds: u64, figures: &mut Map
     let (server, (host, address)) = (nodes.first(), crate::nodes::addresses_of_one());
     make_table(address)?;
     for (work, name) in [(Work::Write, "write"), (Work::Read, "read")] {
-        let native = run(address, server, work, None, seconds)?;
+        // Until every row is there, what earlier writes left to do is done, and the caches hold what is read.
+        run(address, server, work, None, seconds)?;
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            let native = run(address, server, work, None, seconds)?;
+            rounds.push((native, run_grpc(host, server, work, seconds)?));
+        }
+        let ratio_of = |(native, grpc): &(Load, Load)| grpc.server_cpu_micros / native.server_cpu_micros;
+        rounds.sort_by(|a, b| ratio_of(a).total_cmp(&ratio_of(b)));
+        let middle = rounds.swap_remove(ROUNDS / 2);
+        let (ratio, (native, grpc)) = (ratio_of(&middle), middle);
         native.note(&format!("native_{name}"), figures);
-        let grpc = run_grpc(host, server, work, seconds)?;
         grpc.note(&format!("grpc_{name}"), figures);
-        let ratio = grpc.server_cpu_micros / native.server_cpu_micros;
         figures.insert(format!("grpc_to_native_{name}_server_cpu_ratio"), json!(ratio));
         let missed = [
             (native.server_cpu_micros > CPU_MICROS_MAX)

@@ -7,6 +7,7 @@
 //!   what was built must pass.
 //! * Every command has a time limit.
 
+use crate::copy;
 use e2e::Cluster;
 use e2e::secured::{PASSWORD, authority, client_identity};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,6 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
+
+/// Rows that cqlsh and the shell copy unless somebody asks for more.
+const COPIED_ROWS: usize = 10_000;
 
 /// Seconds that fetching packages, building a program or running it may take.
 const SECONDS_MAX: u32 = 600;
@@ -272,6 +276,11 @@ fn the_go_driver_speaks_tls_and_logs_in() {
 }
 
 #[test]
+fn the_rust_driver_speaks_tls_and_logs_in() {
+    secured_scenario(Driver::Rust);
+}
+
+#[test]
 fn the_node_driver_speaks_tls_and_logs_in() {
     secured_scenario(Driver::Node);
 }
@@ -439,6 +448,34 @@ fn cqlsh_describes_copies_and_traces() {
     let traced = cqlsh("TRACING ON; INSERT INTO k.t (a, b) VALUES (1, 'traced'); SELECT b FROM k.t WHERE a = 1");
     assert_eq!(traced.matches("Tracing session: ").count(), 2, "{traced}");
     assert!(traced.contains("Sending the write to") && traced.contains("Request complete"), "{traced}");
+}
+
+/// Both copy what is in one file into a cluster and out again, at one level; what each says of its rate is printed.
+#[test]
+fn cqlsh_and_the_shell_copy_the_same_file() {
+    let Some(place) = Driver::Python.installed() else { return };
+    let rows = copy::rows_wanted(COPIED_ROWS);
+    let (cluster, file) = copy::prepare(rows);
+    let out = cluster.folder().join("out.csv");
+    for name in ["cqlsh", "helenus shell"] {
+        let run = |text: &str| match name {
+            "cqlsh" => cqlsh(place, &cluster.addresses()[0], &[], text),
+            _ => copy::succeed(&cluster, text),
+        };
+        run("TRUNCATE k.flights");
+        let import = format!("COPY k.flights FROM '{}' WITH HEADER = TRUE", file.display());
+        let imported = run(&format!("CONSISTENCY QUORUM; {import}"));
+        assert!(imported.contains(&format!("{rows} rows imported")), "{name}: {imported}");
+        let exported = run(&copy::EXPORT.replace("out.csv", &out.display().to_string()));
+        assert!(exported.contains(&format!("{rows} rows exported")), "{name}: {exported}");
+        assert!(copy::is_same(&file, &out), "{name}: every line comes back as it was");
+        std::fs::remove_file(&out).unwrap();
+        for said in [imported, exported] {
+            // Lines of progress overwrite each other.
+            let last = said.split(['\r', '\n']).rfind(|line| line.contains("rows/s")).unwrap_or_default();
+            eprintln!("{name}: {last}");
+        }
+    }
 }
 
 /// The fenced block of `language` in the manual's page of drivers, with `address` in place of its own.

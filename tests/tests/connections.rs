@@ -1,8 +1,8 @@
 //! Connections of the CQL native protocol to a node in a process of its own: very many, half-open ones, and ones that
 //! send what is not of the protocol.
 //!
-//! `FUZZ_FRAMES` and `FUZZ_FROM` say how many mutated frames are sent and which is the first: a long run is gone on
-//! with where the last one ended.
+//! `HELENUS_FRAMES` says which mutated frames are sent: a range of their numbers, such as `0..2000`. `cargo xtask soak
+//! frames-sent` sends very many.
 
 use bytes::Bytes;
 use e2e::{Cluster, Node, PATIENCE};
@@ -13,6 +13,7 @@ use native::{
 };
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -21,7 +22,7 @@ const CONNECTION_BYTES: u64 = 64 * 1024;
 /// Idle connections, where the open files of a process allow so many.
 const IDLE: usize = 10_000;
 /// Frames that are sent unless somebody asks for more.
-const FRAMES: u64 = 2_000;
+const FRAMES: Range<u64> = 0..2_000;
 /// By how much a node may grow while it reads what is not of the protocol.
 const GROWTH_BYTES: u64 = 256 << 20;
 
@@ -223,18 +224,17 @@ async fn send_mutated(address: SocketAddr, number: u64) {
     }
 }
 
-fn setting(name: &str, usual: u64) -> u64 {
-    std::env::var(name).map_or(usual, |value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
-}
-
 #[test]
 fn no_frame_brings_a_node_down_or_makes_it_grow() {
-    let (from, count) = (setting("FUZZ_FROM", 0), setting("FUZZ_FRAMES", FRAMES));
+    let numbers = std::env::var("HELENUS_FRAMES").map_or(FRAMES, |range| {
+        let (start, end) = range.split_once("..").expect("HELENUS_FRAMES is a range of numbers");
+        start.parse().expect("a number")..end.parse().expect("a number")
+    });
     let mut cluster = start("");
     let address = native(&cluster);
     let runtime = runtime();
     let before = resident(cluster.node(0));
-    for number in from..from + count {
+    for number in numbers.clone() {
         runtime.block_on(send_mutated(address, number));
         if number % 10_000 == 9_999 {
             eprintln!("frames up to {number}: {} MiB resident", resident(cluster.node(0)) >> 20);
@@ -245,5 +245,5 @@ fn no_frame_brings_a_node_down_or_makes_it_grow() {
     assert!(after < before + GROWTH_BYTES, "from {before} to {after} bytes");
     assert!(runtime.block_on(async { is_served(&mut started(address, 1, Version::V4).await.0).await }));
     assert!(!cluster.node(0).log_text().contains("panicked"), "{}", cluster.node(0).log_text());
-    eprintln!("{count} frames from {from}: {} MiB resident at the end", after >> 20);
+    eprintln!("frames {numbers:?}: {} MiB resident at the end", after >> 20);
 }

@@ -2,7 +2,7 @@
 //! killed and started again meanwhile; what is rejected is kept with its reason.
 //!
 //! `HELENUS_COPY_ROWS` says how many rows the round trip has: a million with
-//! `HELENUS_COPY_ROWS=1000000 cargo test --release --workspace --test e2e copy:: -- --nocapture`.
+//! `HELENUS_COPY_ROWS=1000000 cargo test --release --workspace --test e2e what_is_copied_in -- --nocapture`.
 
 use e2e::{Cluster, helenus};
 use std::io::Write as _;
@@ -10,18 +10,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
-const ROWS_DEFAULT: usize = 40_000;
+/// Rows of the round trip unless somebody asks for more.
+const ROWS: usize = 40_000;
 
 const TABLE: &str = "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 3}; \
                      CREATE TABLE k.flights (origin text, departed_at timestamp, destination text, copy_id int, \
                      delay int, distance int, PRIMARY KEY (origin, departed_at, destination, copy_id));";
 
 /// Into `out.csv`, with timestamps as they are in the source.
-const EXPORT: &str = "CONSISTENCY QUORUM; \
+pub(super) const EXPORT: &str = "CONSISTENCY QUORUM; \
                       COPY k.flights TO 'out.csv' WITH HEADER = TRUE AND DATETIMEFORMAT = '%Y-%m-%d %H:%M:%S%z'";
 
-fn rows_wanted() -> usize {
-    std::env::var("HELENUS_COPY_ROWS").map_or(ROWS_DEFAULT, |text| text.parse().expect("a number of rows"))
+/// How many rows are to be copied; `usual` unless somebody asks for more.
+pub(super) fn rows_wanted(usual: usize) -> usize {
+    std::env::var("HELENUS_COPY_ROWS").map_or(usual, |text| text.parse().expect("a number of rows"))
 }
 
 /// The flights of `data/flights.csv`, again and again with another `copy_id`, which is the number of the row: so no two
@@ -40,12 +42,14 @@ fn grow(rows: usize, file: &Path) {
 
 fn sorted_lines(file: &Path) -> Vec<Vec<u8>> {
     let bytes = std::fs::read(file).unwrap();
-    let mut lines: Vec<Vec<u8>> = bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    let lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line).to_vec());
+    let mut lines: Vec<Vec<u8>> = lines.collect();
     lines.sort_unstable();
     lines
 }
 
-fn is_same(a: &Path, b: &Path) -> bool {
+/// True for files of the same lines in any order, however these end.
+pub(super) fn is_same(a: &Path, b: &Path) -> bool {
     sorted_lines(a) == sorted_lines(b)
 }
 
@@ -64,14 +68,14 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn succeed(cluster: &Cluster, text: &str) -> String {
+pub(super) fn succeed(cluster: &Cluster, text: &str) -> String {
     let output = run(cluster, text);
     assert!(output.status.success(), "{text}\n{}", said(&output));
     said(&output)
 }
 
 /// A cluster with the table, and the file of so many flights.
-fn prepare(rows: usize) -> (Cluster, PathBuf) {
+pub(super) fn prepare(rows: usize) -> (Cluster, PathBuf) {
     let cluster = Cluster::start(3);
     let file = cluster.folder().join("flights.csv");
     grow(rows, &file);
@@ -81,7 +85,7 @@ fn prepare(rows: usize) -> (Cluster, PathBuf) {
 
 #[test]
 fn what_is_copied_in_is_copied_out() {
-    let rows = rows_wanted();
+    let rows = rows_wanted(ROWS);
     let (cluster, file) = prepare(rows);
     let imported = succeed(&cluster, "CONSISTENCY QUORUM; COPY k.flights FROM 'flights.csv' WITH HEADER = TRUE");
     assert!(imported.contains(&format!("{rows} rows imported")), "{imported}");

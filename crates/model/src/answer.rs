@@ -87,6 +87,8 @@ pub struct PartitionAnswer {
 pub trait Rows: Sized {
     /// What the whole answer becomes.
     type Output;
+    /// A row as it is held while it is looked at.
+    type Held<'r>: AsRef<[u8]>;
 
     /// No rows yet, for a reader who tells garbage by `purge` and wants up to `row_limit` live ones.
     fn new(purge: Purge, row_limit: u32) -> Self;
@@ -115,20 +117,19 @@ pub trait Rows: Sized {
     /// About how many bytes of rows an answer has that a limit has cut off; 0 for one that is whole, or has no rows.
     fn cut_bytes(output: &Self::Output) -> usize;
 
+    /// Takes hold of the only row of an answer, before anything looks at it.
+    fn hold(row: &[u8]) -> Self::Held<'_>;
+
     /// The answer that is one row and nothing else.
     ///
     /// # Errors
     /// When it is not a row.
     fn of_one_row(
         clustering: &Bytes,
-        row: &[u8],
+        row: Self::Held<'_>,
         summary: &RowSummary,
         purge: Purge,
-    ) -> Result<Self::Output, CodecError> {
-        let mut rows = Self::new(purge, 1);
-        rows.add(clustering, row, summary)?;
-        Ok(rows.finish(PartitionDeletions::default(), false, summary.tombstones))
-    }
+    ) -> Result<Self::Output, CodecError>;
 }
 
 /// Rows that are kept, for [`ReadData`].
@@ -164,6 +165,7 @@ impl Kept {
 
 impl Rows for Kept {
     type Output = ReadData;
+    type Held<'r> = Bytes;
 
     fn new(_: Purge, row_limit: u32) -> Kept {
         Kept { row_limit, static_row: None, contents: Vec::new(), ends: Vec::new() }
@@ -210,15 +212,21 @@ impl Rows for Kept {
         output.rows.iter().map(|(clustering, row)| clustering.len() + row.len()).sum()
     }
 
-    /// One allocation less, on the path of every read of one row.
-    fn of_one_row(clustering: &Bytes, row: &[u8], summary: &RowSummary, _: Purge) -> Result<ReadData, CodecError> {
-        let rows = vec![(clustering.clone(), Bytes::copy_from_slice(row))];
+    /// A copy, which the answer needs anyway. It is made first because a copy streams through memory, while the walk
+    /// from cell to cell waits for each line of it.
+    fn hold(row: &[u8]) -> Bytes {
+        Bytes::copy_from_slice(row)
+    }
+
+    fn of_one_row(clustering: &Bytes, row: Bytes, summary: &RowSummary, _: Purge) -> Result<ReadData, CodecError> {
+        let rows = vec![(clustering.clone(), row)];
         Ok(ReadData { rows, tombstones: summary.tombstones, ..ReadData::default() })
     }
 }
 
 impl Rows for Digested {
     type Output = ReadDigest;
+    type Held<'r> = &'r [u8];
 
     fn new(purge: Purge, _: u32) -> Digested {
         Digested { digester: Digester::new(purge), last: Vec::new() }
@@ -248,6 +256,21 @@ impl Rows for Digested {
 
     fn cut_bytes(_: &ReadDigest) -> usize {
         0
+    }
+
+    fn hold(row: &[u8]) -> &[u8] {
+        row
+    }
+
+    fn of_one_row(
+        clustering: &Bytes,
+        row: &[u8],
+        summary: &RowSummary,
+        purge: Purge,
+    ) -> Result<ReadDigest, CodecError> {
+        let mut rows = Digested::new(purge, 1);
+        rows.add(clustering, row, summary)?;
+        Ok(rows.finish(PartitionDeletions::default(), false, summary.tombstones))
     }
 }
 
@@ -304,17 +327,15 @@ impl<'a, R: Rows> Answer<'a, R> {
         clustering: &Bytes,
         stored: Option<&[u8]>,
     ) -> Result<R::Output, AnswerError> {
-        let now_seconds = i64::from(command.now_seconds);
-        let mut rest = Vec::new();
-        let left = match stored {
-            Some(stored) => uncovered(stored, None, &command.dropped_columns, now_seconds, &mut rest)?,
-            None => None,
-        };
-        let Some((stored, summary)) = left else {
-            return Ok(R::new(command.purge(), 1).finish(PartitionDeletions::default(), false, 0));
-        };
+        let none = || R::new(command.purge(), 1).finish(PartitionDeletions::default(), false, 0);
+        let Some(stored) = stored else { return Ok(none()) };
+        let (mut rest, now_seconds) = (Vec::new(), i64::from(command.now_seconds));
+        let held = R::hold(stored);
+        let left = uncovered(held.as_ref(), None, &command.dropped_columns, now_seconds, &mut rest)?;
+        let Some(summary) = left.map(|(_, summary)| summary) else { return Ok(none()) };
         check_tombstones(u32::from(summary.live), summary.tombstones, command.tombstone_limit)?;
-        Ok(R::of_one_row(clustering, stored, &summary, command.purge())?)
+        let row = if rest.is_empty() { held } else { R::hold(&rest) };
+        Ok(R::of_one_row(clustering, row, &summary, command.purge())?)
     }
 
     pub(crate) fn of(wanted: Wanted<'a>, deletions: PartitionDeletions) -> Answer<'a, R> {

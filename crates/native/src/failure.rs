@@ -413,8 +413,10 @@ impl Failure {
                 failures: Failures::decode(reader, version)?,
                 write_type: WriteType::decode(reader)?,
             },
-            code::CDC_WRITE_FAILURE => Failure::CdcWriteFailure,
-            code::CAS_WRITE_UNKNOWN => Failure::CasWriteUnknown { replies: Replies::decode(reader)? },
+            code::CDC_WRITE_FAILURE if version >= Version::V5 => Failure::CdcWriteFailure,
+            code::CAS_WRITE_UNKNOWN if version >= Version::V5 => {
+                Failure::CasWriteUnknown { replies: Replies::decode(reader)? }
+            }
             code::SYNTAX => Failure::Syntax,
             code::UNAUTHORIZED => Failure::Unauthorized,
             code::INVALID => Failure::Invalid,
@@ -552,5 +554,9 @@ mod tests {
         let read = ErrorResponse::decode(&mut Reader::new(Bytes::from(out)), Version::V4).unwrap();
         let expected = Failure::WriteTimeout { replies, write_type: WriteType::Cas, contentions: None };
         assert_eq!(read.failure, expected);
+        // Nor does it say what it does not know: what is read could not be written again.
+        let mut out = Vec::new();
+        unknown.encode(&mut out, Version::V5).unwrap();
+        assert!(ErrorResponse::decode(&mut Reader::new(Bytes::from(out)), Version::V4).is_err());
     }
 }

@@ -2,6 +2,9 @@
 //! says what it does and how it talks to whoever runs it.
 
 use futures::{StreamExt, TryStreamExt};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use scylla::client::Compression;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
@@ -63,6 +66,14 @@ async fn connect(hosts: &[String]) -> Result<Session, Failure> {
         .tracing_info_fetch_interval(Duration::from_millis(50));
     if let (Some(user), Some(password)) = (variable("HELENUS_USER"), variable("HELENUS_PASSWORD")) {
         builder = builder.user(user, password);
+    }
+    if let Some(authority) = variable("HELENUS_CA") {
+        let mut trusted = RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(authority)? {
+            trusted.add(certificate?)?;
+        }
+        let tls = ClientConfig::builder().with_root_certificates(trusted).with_no_client_auth();
+        builder = builder.tls_context(Some(Arc::new(tls)));
     }
     Ok(builder.build().await?)
 }

@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 const LEDGER: &str = "tests/ledger.jsonl";
 /// Statements in a cycle of `statements`.
 const STATEMENTS_PER_CYCLE: u64 = 100_000;
+/// Frames in a cycle of `frames`, and in one of `frames-sent`.
+const FRAMES_PER_CYCLE: u64 = 1_000_000;
+const SENT_PER_CYCLE: u64 = 1_000;
 /// Lines of a failed run that are shown.
 const SHOWN_LINES: usize = 60;
 
@@ -38,6 +41,10 @@ pub(crate) enum Name {
     Differential,
     /// Generated and mutated statements through parse, bind and plan, 100,000 in a cycle; 100 cycles are ten million
     Statements,
+    /// Frames of the CQL native protocol, changed at random, in process: a million in a cycle
+    Frames,
+    /// The same sent to a node over connections, 1,000 in a cycle
+    FramesSent,
     /// The fuzz targets, or one of them
     Fuzz,
 }
@@ -65,14 +72,15 @@ pub(crate) struct SoakOptions {
     summary: bool,
 }
 
-/// How a run of cycles is carried out: by a test that reads `HELENUS_CYCLES` and `HELENUS_SEED`, or the same as a range
-/// in `HELENUS_HISTORIES` and, times the statements of a cycle, `HELENUS_STATEMENTS`.
+/// How a run of cycles is carried out: by a test that reads `HELENUS_CYCLES` and `HELENUS_SEED`, or a range of numbers.
 struct Loop {
     /// How Cargo finds its program. The product is named with it: a package alone asks for other features of
     /// RocksDB's build, which would take long.
     program: &'static [&'static str],
     test: &'static str,
     cycles_per_slice: u64,
+    /// The variable for the range, and how many numbers of it are a cycle.
+    range: Option<(&'static str, u64)>,
 }
 
 impl Name {
@@ -84,35 +92,45 @@ impl Name {
             Name::Corruption => "corruption",
             Name::Differential => "differential",
             Name::Statements => "statements",
+            Name::Frames => "frames",
+            Name::FramesSent => "frames-sent",
             Name::Fuzz => "fuzz",
         }
     }
 
     /// None for what is not a loop.
     fn as_loop(self) -> Option<Loop> {
-        let e2e = |test, cycles_per_slice| Loop { program: &["--workspace", "--test", "e2e"], test, cycles_per_slice };
+        let a_loop = |program, test, cycles_per_slice, range| Some(Loop { program, test, cycles_per_slice, range });
+        let e2e: &[&str] = &["--workspace", "--test", "e2e"];
         match self {
-            Name::Kill => Some(e2e("durability::no_acknowledged_write_is_lost_when_the_only_node_is_killed", 50)),
+            Name::Kill => {
+                a_loop(e2e, "durability::no_acknowledged_write_is_lost_when_the_only_node_is_killed", 50, None)
+            }
             Name::KillCluster => {
                 let test = "durability::no_write_acknowledged_at_quorum_is_lost_when_nodes_are_killed_in_turn";
-                Some(e2e(test, 10))
+                a_loop(e2e, test, 10, None)
             }
-            Name::Power => Some(e2e("durability::no_acknowledged_write_is_lost_by_power_cuts", 25)),
-            Name::Corruption => Some(Loop {
-                program: &["--workspace", "--test", "corruption"],
-                test: "no_damage_is_silent",
-                cycles_per_slice: 40,
-            }),
-            Name::Differential => Some(Loop {
-                program: &["--package", "storage", "--package", "helenus", "--lib"],
-                test: "tests::a_million_operations_agree_with_the_reference",
-                cycles_per_slice: 5,
-            }),
-            Name::Statements => Some(Loop {
-                program: &["--package", "query", "--package", "helenus", "--lib"],
-                test: "fuzz_tests::no_statement_panics",
-                cycles_per_slice: 10,
-            }),
+            Name::Power => a_loop(e2e, "durability::no_acknowledged_write_is_lost_by_power_cuts", 25, None),
+            Name::Corruption => a_loop(&["--workspace", "--test", "corruption"], "no_damage_is_silent", 40, None),
+            Name::Differential => {
+                let test = "tests::a_million_operations_agree_with_the_reference";
+                let histories = Some(("HELENUS_HISTORIES", 1));
+                a_loop(&["--package", "storage", "--package", "helenus", "--lib"], test, 5, histories)
+            }
+            Name::Statements => {
+                let statements = Some(("HELENUS_STATEMENTS", STATEMENTS_PER_CYCLE));
+                let program = &["--package", "query", "--package", "helenus", "--lib"];
+                a_loop(program, "fuzz_tests::no_statement_panics", 10, statements)
+            }
+            Name::Frames => {
+                let test = "mutation_tests::mutated_frames_are_refused_without_a_panic";
+                let frames = Some(("HELENUS_FRAMES", FRAMES_PER_CYCLE));
+                a_loop(&["--package", "native", "--package", "helenus", "--lib"], test, 10, frames)
+            }
+            Name::FramesSent => {
+                let test = "connections::no_frame_brings_a_node_down_or_makes_it_grow";
+                a_loop(e2e, test, 10, Some(("HELENUS_FRAMES", SENT_PER_CYCLE)))
+            }
             Name::Fuzz => None,
         }
     }
@@ -145,9 +163,9 @@ fn run_loop(name: Name, a_loop: &Loop, cycles: u64, ledger: &Ledger) -> Result<(
         command.args(["test", "--release"]).args(a_loop.program).args(["--", "--exact", "--include-ignored"]);
         command.arg(a_loop.test).arg("--nocapture");
         command.env("HELENUS_CYCLES", slice.to_string()).env("HELENUS_SEED", seed.to_string());
-        command.env("HELENUS_HISTORIES", format!("{seed}..{}", seed + slice));
-        let statements = (seed - 1) * STATEMENTS_PER_CYCLE..(seed - 1 + slice) * STATEMENTS_PER_CYCLE;
-        command.env("HELENUS_STATEMENTS", format!("{}..{}", statements.start, statements.end));
+        if let Some((variable, numbers)) = a_loop.range {
+            command.env(variable, format!("{}..{}", (seed - 1) * numbers, (seed - 1 + slice) * numbers));
+        }
         let output = command.output().context("start cargo test")?;
         let (failed, said) = (!output.status.success(), text(&output));
         ensure!(failed || said.contains("test result: ok. 1 passed"), "the test did not run:\n{said}");
