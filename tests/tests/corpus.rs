@@ -352,8 +352,8 @@ fn run_files(files: &[CorpusFile], nodes: usize, lanes: usize, one_of: usize) ->
     tally.into_inner().unwrap()
 }
 
-/// Runs the corpus, or one of so many cases of each file, on clusters of so many nodes and holds the outcome against the
-/// list.
+/// Runs the corpus, or one of so many cases of each file, on clusters of so many nodes and holds the outcome against
+/// the list.
 fn run(nodes: usize, lanes: usize, one_of: usize) {
     let files = read_folder(&folder());
     let tally = run_files(&files, nodes, lanes, one_of);

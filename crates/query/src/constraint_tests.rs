@@ -1,3 +1,5 @@
+//! What CHECK refuses, in every kind of statement that writes; how constraints are altered, described and kept.
+
 use crate::describe::describe_table;
 use crate::fixture::{bound, context, error, int, prepare_in, request_in, schema, table, text};
 use crate::{Bound, BoundValue, prepare};
@@ -69,8 +71,8 @@ fn keys_are_asked_too() {
     );
     assert!(is_written(&schema, "INSERT INTO t (p, q, c, v) VALUES (1, '', 'äö', 1)"));
     let partition = "Column value does not satisfy value constraint for column 'p'. It should be p > 0";
-    let clustering = "Column value does not satisfy value constraint for column 'c'. It has a length of 3 and it should \
-                      be = 2";
+    let clustering = "Column value does not satisfy value constraint for column 'c'. It has a length of 3 and \
+                      it should be = 2";
     assert_eq!(error(&schema, "INSERT INTO t (p, q, c) VALUES (0, '', 'ab')", &[]), partition);
     assert_eq!(error(&schema, "UPDATE t SET v = 1 WHERE p IN (1, 0) AND q = '' AND c = 'ab'", &[]), partition);
     assert_eq!(error(&schema, "UPDATE t SET v = 1 WHERE p = 1 AND q = '' AND c IN ('ab', 'abc')", &[]), clustering);
@@ -102,8 +104,8 @@ fn texts_and_blobs_are_asked_for_their_lengths_and_forms() {
 #[test]
 fn what_is_not_null_is_given_by_every_statement_that_writes_its_row() {
     let schema = with(
-        "CREATE TABLE ks.t (k int, c int, v int NOT NULL, w int, l list<int> CHECK NOT NULL, s int STATIC CHECK NOT NULL, \
-         x int STATIC, PRIMARY KEY (k, c))",
+        "CREATE TABLE ks.t (k int, c int, v int NOT NULL, w int, l list<int> CHECK NOT NULL, s int STATIC CHECK \
+         NOT NULL, x int STATIC, PRIMARY KEY (k, c))",
     );
     assert!(is_written(&schema, "INSERT INTO t (k, c, v, l) VALUES (1, 1, 1, [1])"));
     assert!(is_written(&schema, "UPDATE t SET v = 1, l = l + [1] WHERE k = 1 AND c = 1"));
@@ -142,7 +144,8 @@ fn conditions_that_make_no_sense_are_refused() {
         ),
         (
             "k int PRIMARY KEY, v int CHECK LENGTH() > 1",
-            "Constraint 'LENGTH' can be used only for columns of ascii, text and blob but 'v' is of type int (line 1:51)",
+            "Constraint 'LENGTH' can be used only for columns of ascii, text and blob but 'v' is of type int \
+             (line 1:51)",
         ),
         (
             "k int PRIMARY KEY, v blob CHECK JSON",
@@ -163,7 +166,8 @@ fn conditions_that_make_no_sense_are_refused() {
         ),
         (
             "k int PRIMARY KEY, v counter CHECK NOT NULL",
-            "Constraint 'NOT NULL' can be used only for columns of other types than counter but 'v' is of type counter (line 1:55)",
+            "Constraint 'NOT NULL' can be used only for columns of other types than counter but 'v' is of type \
+             counter (line 1:55)",
         ),
         (
             "k int PRIMARY KEY, v int CHECK v > 1 AND v > 2",

@@ -491,8 +491,8 @@ fn a_protected_table_is_neither_dropped_nor_truncated() {
         let change = request_in(schema, statement).unwrap().change(TableId(9), WallMicros(1));
         schema.check_new(&change).map_err(|error| error.to_string())
     };
-    let expected = "Table ks.t has deletion_protection = true: it is neither dropped nor truncated until that is set to \
-                    false";
+    let expected = "Table ks.t has deletion_protection = true: it is neither dropped nor truncated until that is set \
+                    to false";
     for statement in ["DROP TABLE ks.t", "TRUNCATE ks.t", "DROP KEYSPACE ks", "DROP KEYSPACE IF EXISTS ks"] {
         assert_eq!(checked(&schema, statement), Err(expected.to_owned()), "{statement}");
     }

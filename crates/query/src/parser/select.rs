@@ -57,16 +57,8 @@ impl Parser<'_> {
         if allow_filtering {
             self.expect_word("FILTERING")?;
         }
-        let at = self.here();
-        let bypass_cache = self.eat_word("BYPASS").then_some(at);
-        if bypass_cache.is_some() {
-            self.expect_word("CACHE")?;
-        }
-        let mut timeout = None;
-        if self.eat_word("USING") {
-            self.expect_word("TIMEOUT")?;
-            timeout = Some(self.term()?);
-        }
+        let bypass_cache = self.bypass_cache()?;
+        let timeout = self.timeout()?;
         let hints = if self.eat_word("WITH") { self.index_hints()? } else { IndexHints::default() };
         Ok(Select {
             json,
@@ -83,6 +75,25 @@ impl Parser<'_> {
             timeout,
             hints,
         })
+    }
+
+    /// `BYPASS CACHE`: where it stands.
+    fn bypass_cache(&mut self) -> Result<Option<Position>, RequestError> {
+        let at = self.here();
+        if !self.eat_word("BYPASS") {
+            return Ok(None);
+        }
+        self.expect_word("CACHE")?;
+        Ok(Some(at))
+    }
+
+    /// `USING TIMEOUT`.
+    fn timeout(&mut self) -> Result<Option<Term>, RequestError> {
+        if !self.eat_word("USING") {
+            return Ok(None);
+        }
+        self.expect_word("TIMEOUT")?;
+        self.term().map(Some)
     }
 
     /// Refuses by its name what other languages have behind the name of a table.
