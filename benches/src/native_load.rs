@@ -35,10 +35,12 @@ const WARM_UP: Duration = Duration::from_secs(1);
 
 const KEYSPACE: &str = "CREATE KEYSPACE IF NOT EXISTS native_load WITH replication = \
                         {'class': 'SimpleStrategy', 'replication_factor': 1}";
-const TABLE: &str = "CREATE TABLE IF NOT EXISTS native_load.rows (key bigint PRIMARY KEY, a blob, b blob, c blob, \
-                     d blob, e blob)";
-const INSERT: &str = "INSERT INTO native_load.rows (key, a, b, c, d, e) VALUES (?, ?, ?, ?, ?, ?)";
-const SELECT: &str = "SELECT a, b, c, d, e FROM native_load.rows WHERE key = ?";
+/// Rows that are written again and again, and others that are written once and read: how many versions of a row lie
+/// in how many files would else be a matter of the writes before.
+const TABLES: [&str; 2] = ["written", "read"];
+const INSERT: &str = "INSERT INTO native_load.written (key, a, b, c, d, e) VALUES (?, ?, ?, ?, ?, ?)";
+const FILL: &str = "INSERT INTO native_load.read (key, a, b, c, d, e) VALUES (?, ?, ?, ?, ?, ?)";
+const SELECT: &str = "SELECT a, b, c, d, e FROM native_load.read WHERE key = ?";
 
 /// What is asked for again and again.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -192,11 +194,33 @@ impl Connection {
         }
     }
 
+    /// Writes every row that is read, once.
+    async fn fill(&mut self) -> Result<()> {
+        let (statement, mut rng) = (self.prepare(FILL).await?, Rng::new(1));
+        let keys: Vec<u64> = (0..KEYS).collect();
+        for keys in keys.chunks(IN_FLIGHT) {
+            for (stream, key) in keys.iter().enumerate() {
+                self.push_execute(stream, &statement, *key, Some(&mut rng))?;
+            }
+            self.flush().await?;
+            for _ in keys {
+                let answer = self.next().await?;
+                ensure!(answer.header.opcode == Opcode::Result, "a row is not written: {:?}", Answer::decode(&answer));
+            }
+        }
+        Ok(())
+    }
+
     fn begin(&mut self, stream: usize, statement: &Prepared, work: Work, rng: &mut Rng) -> Result<()> {
+        let key = rng.below(KEYS);
+        self.push_execute(stream, statement, key, (work == Work::Write).then_some(rng))
+    }
+
+    /// Asks for a row, or writes one of random values.
+    fn push_execute(&mut self, stream: usize, statement: &Prepared, key: u64, rng: Option<&mut Rng>) -> Result<()> {
         let mut parameters = QueryParameters::at(Consistency::One);
-        let key = BoundValue::Value(Bytes::copy_from_slice(&rng.below(KEYS).to_be_bytes()));
-        let mut values = vec![key];
-        if work == Work::Write {
+        let mut values = vec![BoundValue::Value(Bytes::copy_from_slice(&key.to_be_bytes()))];
+        if let Some(rng) = rng {
             values.extend((0..COLUMNS).map(|_| BoundValue::Value(value(rng))));
         }
         parameters.values = Values::Positional(values);
@@ -223,12 +247,16 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
-/// Makes the table.
-pub(crate) fn make_table(address: SocketAddr) -> Result<()> {
+/// Makes the tables, and fills the one that is read.
+pub(crate) fn make_tables(address: SocketAddr) -> Result<()> {
     runtime()?.block_on(async {
         let mut connection = Connection::open(address).await?;
         connection.query(KEYSPACE).await?;
-        connection.query(TABLE).await
+        for table in TABLES {
+            let columns = "key bigint PRIMARY KEY, a blob, b blob, c blob, d blob, e blob";
+            connection.query(&format!("CREATE TABLE IF NOT EXISTS native_load.{table} ({columns})")).await?;
+        }
+        connection.fill().await
     })
 }
 
@@ -319,7 +347,7 @@ pub(crate) fn measure(helenus: &std::path::Path, seconds: u64, figures: &mut Map
     let folder = tempfile::tempdir()?;
     let nodes = crate::nodes::start_periodic(helenus, folder.path())?;
     let (server, (host, address)) = (nodes.first(), crate::nodes::addresses_of_one());
-    make_table(address)?;
+    make_tables(address)?;
     for (work, name) in [(Work::Write, "write"), (Work::Read, "read")] {
         // Until every row is there, what earlier writes left to do is done, and the caches hold what is read.
         run(address, server, work, None, seconds)?;
@@ -374,7 +402,7 @@ pub(crate) fn compare(
     let sides = [("helenus", address, nodes.first()), ("cassandra", other.address, other.process)];
     let mut of_side: Vec<Vec<f64>> = vec![vec![start_seconds], vec![other.start_seconds]];
     for (_, address, _) in sides {
-        make_table(address)?;
+        make_tables(address)?;
     }
     for work in [Work::Write, Work::Read] {
         // A virtual machine compiles what it runs often: the first loads are not counted.

@@ -3,10 +3,13 @@
 //!
 //! What is printed about time comes from the machine's clock; nothing in a run does.
 
+use crate::fault::FaultKind;
+use crate::oracle::Violation;
 use crate::simulation::{self, Failure, Options, Report};
-use crate::transactions;
+use crate::transactions::{self, TransactionReport};
 use clap::{Args, ValueEnum};
 use node::Planted;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -52,6 +55,12 @@ pub struct SimOptions {
     /// Check lightweight transactions: clients compare and set registers, whose histories must be linearizable.
     #[arg(long)]
     pub transactions: bool,
+    /// Run every so manyth seed twice: both runs must be the same, event by event.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub twice_every: Option<u64>,
+    /// Print what was done as one JSON object instead of a sentence.
+    #[arg(long)]
+    pub json: bool,
     /// What to tell of a run.
     #[arg(long, value_enum, default_value_t = LogKind::Short)]
     pub log: LogKind,
@@ -96,6 +105,82 @@ pub fn planted_name(bug: Planted) -> &'static str {
     }
 }
 
+/// What seeds that were run came to.
+#[derive(Default)]
+struct Totals {
+    seeds: u64,
+    /// Those that were run twice.
+    twice: u64,
+    events: u64,
+    /// Writes and reads of clients; of transactions those whose order was checked.
+    operations: u64,
+    /// Of transactions: those with an unknown outcome, and those without effect.
+    unknown: u64,
+    without_effect: u64,
+    /// Simulated time of all nodes together, in microseconds.
+    node_micros: u64,
+    faults: BTreeMap<FaultKind, u64>,
+}
+
+/// What came of one seed.
+struct SeedRun {
+    totals: Totals,
+    hash: u128,
+    failure: Option<Failure>,
+    story: String,
+    full: Vec<String>,
+    line: String,
+}
+
+impl Totals {
+    fn add(&mut self, other: &Totals) {
+        self.seeds += other.seeds;
+        self.twice += other.twice;
+        self.events += other.events;
+        self.operations += other.operations;
+        self.unknown += other.unknown;
+        self.without_effect += other.without_effect;
+        self.node_micros += other.node_micros;
+        for (kind, count) in &other.faults {
+            *self.faults.entry(*kind).or_default() += count;
+        }
+    }
+
+    fn faults(&self) -> u64 {
+        self.faults.values().sum()
+    }
+
+    fn sentence(&self, transactions: bool, elapsed: Duration) -> String {
+        let Totals { seeds, events, operations, unknown, without_effect, .. } = self;
+        let (faults, seconds) = (self.faults(), elapsed.as_secs_f64());
+        if transactions {
+            return format!(
+                "{seeds} seeds clean: {operations} operations checked, {unknown} unknown, {without_effect} without \
+                 effect, {faults} faults, in {seconds:.1} s"
+            );
+        }
+        format!(
+            "{seeds} seeds clean: {events} events, {} events/s, {operations} requests, {faults} faults, {} node-seconds \
+             simulated in {seconds:.1} s",
+            per_second(*events, elapsed),
+            self.node_micros / 1_000_000,
+        )
+    }
+
+    fn json(&self, elapsed: Duration) -> String {
+        let Totals { seeds, twice, events, operations, unknown, without_effect, .. } = self;
+        let faults: Vec<String> = self.faults.iter().map(|(kind, n)| format!("\"{}\":{n}", kind.name())).collect();
+        format!(
+            "{{\"seeds\":{seeds},\"twice\":{twice},\"events\":{events},\"operations\":{operations},\
+             \"unknown\":{unknown},\"without_effect\":{without_effect},\"node_seconds\":{},\"faults\":{{{}}},\
+             \"seconds\":{}}}",
+            self.node_micros / 1_000_000,
+            faults.join(","),
+            elapsed.as_secs_f64().ceil()
+        )
+    }
+}
+
 /// Runs the seeds. Results go to `out`, progress to `progress`. Returns the exit code.
 ///
 /// # Errors
@@ -108,88 +193,74 @@ pub fn run(options: &SimOptions, out: &mut dyn Write, progress: &mut dyn Write) 
             return Ok(EXIT_USAGE);
         }
     };
-    if options.transactions {
-        return run_transactions(options, planted, out, progress);
-    }
-    let started = now();
-    let (mut events, mut simulated, mut operations, mut faults) = (0u64, 0u64, 0u64, 0u64);
+    let (started, mut totals) = (now(), Totals::default());
     for seed in options.seed..options.seed.saturating_add(options.seeds) {
-        let run = Options {
-            seed,
-            machines: options.nodes.map(usize::from),
-            seconds: options.seconds,
-            planted,
-            full: options.log == LogKind::Full,
-        };
-        let began = now();
-        let report = simulation::run(&run);
-        for line in &report.full {
+        let mut run = run_seed(options, seed, planted);
+        for line in &run.full {
             writeln!(out, "{line}")?;
         }
-        events += report.events;
-        simulated += report.simulated * report.machines as u64;
-        operations += report.succeeded + report.failed;
-        faults += report.faults;
-        writeln!(progress, "{}", summary(&report, now().duration_since(began)))?;
-        if let Some(failure) = &report.failure {
-            return tell_failure(options, &report, failure, out);
+        writeln!(progress, "{}", run.line)?;
+        if run.failure.is_none() && options.twice_every.is_some_and(|every| seed % every == 0) {
+            let again = run_seed(options, seed, planted).hash;
+            run.totals.twice = 1;
+            let (hash, what) = (run.hash, "of one seed two runs differ: the traces are");
+            let violation = || Violation::new("determinism", format!("{what} {hash:032x} and {again:032x}"));
+            run.failure = (again != hash).then(|| Failure::Correctness(violation()));
+        }
+        totals.add(&run.totals);
+        if let Some(failure) = &run.failure {
+            if options.log != LogKind::None {
+                writeln!(out, "{}", run.story)?;
+            }
+            return tell_kind(options, seed, failure, out);
         }
     }
     let elapsed = now().duration_since(started);
-    writeln!(
-        out,
-        "{} seeds clean: {events} events, {} events/s, {operations} requests, {faults} faults, {} node-seconds \
-         simulated in {:.1} s",
-        options.seeds,
-        per_second(events, elapsed),
-        simulated / 1_000_000,
-        elapsed.as_secs_f64()
-    )?;
+    let told = if options.json { totals.json(elapsed) } else { totals.sentence(options.transactions, elapsed) };
+    writeln!(out, "{told}")?;
     Ok(EXIT_CLEAN)
 }
 
-/// Runs the seeds of transactions.
-fn run_transactions(
-    options: &SimOptions,
-    planted: Option<Planted>,
-    out: &mut dyn Write,
-    progress: &mut dyn Write,
-) -> io::Result<u8> {
-    let started = now();
-    let (mut checked, mut unknown, mut nothing, mut faults) = (0u64, 0u64, 0u64, 0u64);
-    for seed in options.seed..options.seed.saturating_add(options.seeds) {
-        let (machines, seconds) = (options.nodes.map(usize::from), options.seconds);
-        let full = options.log == LogKind::Full;
-        let report = transactions::run_transactions(&Options { seed, machines, seconds, planted, full });
-        checked += report.checked;
-        unknown += report.unknown;
-        nothing += report.nothing;
-        faults += report.faults;
-        writeln!(
-            progress,
+fn run_seed(options: &SimOptions, seed: u64, planted: Option<Planted>) -> SeedRun {
+    let (machines, full) = (options.nodes.map(usize::from), options.log == LogKind::Full);
+    let run = Options { seed, machines, seconds: options.seconds, planted, full };
+    let began = now();
+    if options.transactions {
+        let report = transactions::run_transactions(&run);
+        let line = format!(
             "seed {seed} {}: {} operations checked, {} unknown, {} without effect, {} faults, trace {:032x}",
             if report.failure.is_some() { "FAILED" } else { "clean" },
             report.checked,
             report.unknown,
             report.nothing,
-            report.faults,
+            report.faults.values().sum::<u64>(),
             report.hash
-        )?;
-        if let Some(failure) = &report.failure {
-            if options.log != LogKind::None {
-                writeln!(out, "{}", report.story)?;
-            }
-            return tell_kind(options, seed, failure, out);
-        }
+        );
+        let totals = Totals {
+            seeds: 1,
+            twice: 0,
+            events: report.events,
+            operations: report.checked,
+            unknown: report.unknown,
+            without_effect: report.nothing,
+            node_micros: report.simulated * report.machines as u64,
+            faults: report.faults,
+        };
+        let TransactionReport { hash, failure, story, .. } = report;
+        return SeedRun { totals, hash, failure, story, full: Vec::new(), line };
     }
-    let seconds = now().duration_since(started).as_secs_f64();
-    writeln!(
-        out,
-        "{} seeds clean: {checked} operations checked, {unknown} unknown, {nothing} without effect, {faults} faults, \
-         in {seconds:.1} s",
-        options.seeds
-    )?;
-    Ok(EXIT_CLEAN)
+    let report = simulation::run(&run);
+    let line = summary(&report, now().duration_since(began));
+    let totals = Totals {
+        seeds: 1,
+        events: report.events,
+        operations: report.succeeded + report.failed,
+        node_micros: report.simulated * report.machines as u64,
+        faults: report.faults,
+        ..Totals::default()
+    };
+    let Report { hash, failure, story, full, .. } = report;
+    SeedRun { totals, hash, failure, story, full, line }
 }
 
 fn summary(report: &Report, elapsed: Duration) -> String {
@@ -204,17 +275,10 @@ fn summary(report: &Report, elapsed: Duration) -> String {
         report.succeeded,
         report.failed,
         report.schema_changes,
-        report.faults,
+        report.faults.values().sum::<u64>(),
         report.simulated / 1_000_000,
         report.hash
     )
-}
-
-fn tell_failure(options: &SimOptions, report: &Report, failure: &Failure, out: &mut dyn Write) -> io::Result<u8> {
-    if options.log != LogKind::None {
-        writeln!(out, "{}", report.story)?;
-    }
-    tell_kind(options, report.seed, failure, out)
 }
 
 fn tell_kind(options: &SimOptions, seed: u64, failure: &Failure, out: &mut dyn Write) -> io::Result<u8> {

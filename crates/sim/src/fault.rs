@@ -11,6 +11,7 @@
 use crate::network::{NetworkProfile, Stream};
 use model::Rng;
 use node::Durability;
+use std::collections::BTreeMap;
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +73,30 @@ impl FaultKind {
         FaultKind::FailedSync,
         FaultKind::ReadErrors,
     ];
+
+    /// Its name where faults are counted.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            FaultKind::Partition => "partition",
+            FaultKind::Isolate => "isolate",
+            FaultKind::OneWay => "one-way",
+            FaultKind::Clog => "clog",
+            FaultKind::Swizzle => "swizzle",
+            FaultKind::ControlClog => "control-clog",
+            FaultKind::Storm => "storm",
+            FaultKind::Crash => "crash",
+            FaultKind::PowerLoss => "power-loss",
+            FaultKind::Blackout => "blackout",
+            FaultKind::RollingRestart => "rolling-restart",
+            FaultKind::Pause => "pause",
+            FaultKind::ClockJump => "clock-jump",
+            FaultKind::SlowDisk => "slow-disk",
+            FaultKind::FullDisk => "full-disk",
+            FaultKind::FailedSync => "failed-sync",
+            FaultKind::ReadErrors => "read-errors",
+        }
+    }
 
     /// True for kinds that need links between machines.
     #[must_use]
@@ -139,8 +164,8 @@ pub struct FaultPlan {
     pub interval: u64,
     /// Mean time for which a fault lasts in microseconds.
     pub lasting: u64,
-    /// Faults so far.
-    pub injected: u64,
+    /// Faults so far, by kind.
+    pub injected: BTreeMap<FaultKind, u64>,
 }
 
 impl FaultPlan {
@@ -169,7 +194,7 @@ impl FaultPlan {
         };
         let interval = chosen(&mut rng, &[200_000, 500_000, 1_000_000, 2_000_000]);
         let lasting = chosen(&mut rng, &[100_000, 500_000, 1_500_000, 4_000_000]);
-        FaultPlan { rng, machines, data_centers: 1, kinds, network, interval, lasting, injected: 0 }
+        FaultPlan { rng, machines, data_centers: 1, kinds, network, interval, lasting, injected: BTreeMap::new() }
     }
 
     /// No faults, on a calm network.
@@ -177,7 +202,7 @@ impl FaultPlan {
     pub fn none(machines: usize) -> FaultPlan {
         let (rng, network) = (Rng::new(0), NetworkProfile::calm());
         let (kinds, interval, lasting) = (Vec::new(), 1_000_000, 1_000_000);
-        FaultPlan { rng, machines, data_centers: 1, kinds, network, interval, lasting, injected: 0 }
+        FaultPlan { rng, machines, data_centers: 1, kinds, network, interval, lasting, injected: BTreeMap::new() }
     }
 
     /// Microseconds until the next fault; `None` when there is none.
@@ -187,8 +212,8 @@ impl FaultPlan {
 
     /// The next fault: its steps, each with the time from now until it is taken.
     pub fn next_fault(&mut self) -> Vec<Later> {
-        self.injected += 1;
         let kind = self.kinds[self.rng.index(self.kinds.len())];
+        *self.injected.entry(kind).or_default() += 1;
         let lasting = crate::network::geometric(&mut self.rng, self.lasting) + 1_000;
         let machine = self.rng.index(self.machines);
         match kind {

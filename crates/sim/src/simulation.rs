@@ -16,7 +16,7 @@
 //! right must happen, within a bounded time.
 
 use crate::clock::TrueTime;
-use crate::fault::{FaultPlan, FaultStep};
+use crate::fault::{FaultKind, FaultPlan, FaultStep};
 use crate::oracle::acknowledged::Acknowledged;
 use crate::oracle::book::{Action, Book, Column, Outcome, ROWS, Register};
 use crate::oracle::coverage::Replicas;
@@ -94,8 +94,8 @@ pub struct Report {
     pub events: u64,
     /// Simulated time in microseconds.
     pub simulated: TrueTime,
-    /// Faults injected.
-    pub faults: u64,
+    /// Faults injected, by kind.
+    pub faults: BTreeMap<FaultKind, u64>,
     /// Writes and reads that succeeded.
     pub succeeded: u64,
     /// Writes and reads that did not.

@@ -5,7 +5,7 @@
 //! with IF: each answer says what it was, or that it is not known, or that nothing happened; the last is believed.
 
 use crate::clock::TrueTime;
-use crate::fault::{FaultPlan, FaultStep};
+use crate::fault::{FaultKind, FaultPlan, FaultStep};
 use crate::oracle::Violation;
 use crate::oracle::linearizability::{Entry, Register, RegisterOperation, Verdict, check};
 use crate::simulation::{Failure, Options, Run, draw_build};
@@ -49,8 +49,14 @@ const STORY_LINES: usize = 400;
 pub struct TransactionReport {
     /// Its seed.
     pub seed: u64,
+    /// Nodes.
+    pub machines: usize,
     /// The hash of everything that happened.
     pub hash: u128,
+    /// Events handled.
+    pub events: u64,
+    /// Simulated time in microseconds.
+    pub simulated: TrueTime,
     /// Operations whose order was checked.
     pub checked: u64,
     /// Those of them that were applied, or read something.
@@ -59,8 +65,8 @@ pub struct TransactionReport {
     pub unknown: u64,
     /// Operations that did certainly nothing: timed out, or refused for lack of replicas or room.
     pub nothing: u64,
-    /// Faults injected.
-    pub faults: u64,
+    /// Faults injected, by kind.
+    pub faults: BTreeMap<FaultKind, u64>,
     /// What went wrong, if anything.
     pub failure: Option<Failure>,
     /// The story of the run, for people; empty when nothing went wrong.
@@ -195,7 +201,10 @@ impl Transactions {
         let story = if self.failure.is_some() { self.world.trace.story(STORY_LINES) } else { String::new() };
         TransactionReport {
             seed,
+            machines: self.world.build().machines,
             hash: self.world.trace.hash(),
+            events: self.world.handled(),
+            simulated: self.world.time(),
             checked,
             decided: checked - unknown,
             unknown,

@@ -27,6 +27,20 @@ fn clean_seeds_are_summed_up_and_each_has_a_line() {
 }
 
 #[test]
+fn what_was_done_is_told_to_programs_and_seeds_are_run_twice() {
+    for (transactions, name) in [("", "requests"), (" --transactions", "transactions")] {
+        let (code, out, _) = run(&format!("--seed 1 --seeds 2 --seconds 2 --twice-every 2 --json{transactions}"));
+        assert_eq!(code, EXIT_CLEAN, "{name}: {out}");
+        let told = out.lines().last().unwrap();
+        assert!(told.starts_with("{\"seeds\":2,\"twice\":1,\"events\":"), "{name}: {told}");
+        for figure in ["operations", "node_seconds"] {
+            assert!(!told.contains(&format!("\"{figure}\":0,")), "{name}: {told}");
+        }
+        assert!(told.contains("\"faults\":{\"") && told.ends_with('}'), "{name}: {told}");
+    }
+}
+
+#[test]
 fn many_nodes_run_as_few_do() {
     let (code, out, progress) = run("--seed 1 --nodes 40 --seconds 1");
     assert_eq!(code, EXIT_CLEAN, "{out}");
@@ -41,7 +55,7 @@ fn every_event_is_told_when_asked_for() {
 
 #[test]
 fn what_cannot_be_is_refused() {
-    for bad in ["--nodes 0", "--nodes 1001", "--seeds many", "--unknown"] {
+    for bad in ["--nodes 0", "--nodes 1001", "--twice-every 0", "--seeds many", "--unknown"] {
         let arguments = std::iter::once("sim").chain(bad.split_whitespace());
         assert!(Command::try_parse_from(arguments).is_err(), "{bad}");
     }

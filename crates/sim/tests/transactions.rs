@@ -12,7 +12,7 @@ fn clean(seeds: std::ops::RangeInclusive<u64>) {
         }
         decided += report.decided;
         unknown += report.unknown;
-        faults += report.faults;
+        faults += report.faults.values().sum::<u64>();
     }
     // Nothing is proved by clusters that decide nothing, or are not disturbed.
     assert!(decided > 1_000 && unknown > 5 && faults > 30, "{decided} decided, {unknown} not, {faults} faults");

@@ -15,6 +15,7 @@ mod demo;
 mod fuzz;
 mod layers;
 mod prerequisites;
+mod sim;
 mod soak;
 mod tidy;
 
@@ -56,6 +57,8 @@ enum Task {
     },
     /// Run a benchmark and print its figures
     Bench(bench::BenchOptions),
+    /// Run many seeds of the simulator
+    Sim(sim::SimOptions),
     /// Run crash loops, damage and fuzz targets for long, with a ledger of what was run and found
     Soak(soak::SoakOptions),
 }
@@ -128,6 +131,7 @@ fn main() -> Result<()> {
         }
         Task::Fuzz { seconds } => fuzz::share(seconds),
         Task::Bench(options) => bench::bench(&options),
+        Task::Sim(options) => sim::sim(&options),
         Task::Soak(options) => soak::soak(&options),
     }
 }

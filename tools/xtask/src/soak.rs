@@ -221,13 +221,15 @@ fn seconds(duration: Duration) -> u64 {
 }
 
 /// The ledger in the checkout, and the commit that is checked out.
-struct Ledger {
+pub(crate) struct Ledger {
     path: PathBuf,
     commit: String,
 }
 
 impl Ledger {
-    fn open() -> Result<Ledger> {
+    /// # Errors
+    /// When the checkout is not Git's.
+    pub(crate) fn open() -> Result<Ledger> {
         let git = |arguments: &[&str]| -> Result<String> {
             let output = Command::new("git").current_dir(root()).args(arguments).output().context("run git")?;
             ensure!(output.status.success(), "git: {}", String::from_utf8_lossy(&output.stderr));
@@ -240,6 +242,15 @@ impl Ledger {
         Ok(Ledger { path: root().join(LEDGER), commit })
     }
 
+    /// A number that hardly any other commit has, below 2^28.
+    ///
+    /// # Errors
+    /// When the commit has no name in hexadecimal digits.
+    pub(crate) fn number_of_commit(&self) -> Result<u64> {
+        let digits = self.commit.get(..7).context("a commit has seven digits")?;
+        u64::from_str_radix(digits, 16).with_context(|| format!("the commit {digits}"))
+    }
+
     fn lines(&self) -> Result<Vec<Value>> {
         let text = match std::fs::read_to_string(&self.path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -249,7 +260,10 @@ impl Ledger {
     }
 
     /// One line, written at once: of a stop in the middle nothing is left.
-    fn append(&self, slice: &Value) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn append(&self, slice: &Value) -> Result<()> {
         let mut line = json!({ "commit": self.commit });
         if let (Some(line), Some(slice)) = (line.as_object_mut(), slice.as_object()) {
             line.extend(slice.clone());
@@ -259,14 +273,20 @@ impl Ledger {
     }
 
     /// The sum of a figure over the slices of a run of this commit.
-    fn sum(&self, run: &str, figure: &str) -> Result<u64> {
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub(crate) fn sum(&self, run: &str, figure: &str) -> Result<u64> {
         let lines = self.lines()?;
         let own = lines.iter().filter(|line| line["commit"] == self.commit.as_str() && line["run"] == run);
         Ok(own.filter_map(|line| line[figure].as_u64()).sum())
     }
 
     /// The first seed that no slice of a run of any commit has used.
-    fn next_seed(&self, run: &str) -> Result<u64> {
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub(crate) fn next_seed(&self, run: &str) -> Result<u64> {
         let lines = self.lines()?;
         let last = lines.iter().filter(|line| line["run"] == run).filter_map(|line| line["seeds"][1].as_u64()).max();
         Ok(last.unwrap_or(0) + 1)
