@@ -258,7 +258,8 @@ impl Constraints {
         table: &Table,
         partitions: &[PartitionKey],
         rows: &[Rows],
-        (static_changes, changes): (&[(ColumnId, BoundChange)], &[(ColumnId, BoundChange)]),
+        static_changes: &[(ColumnId, BoundChange)],
+        changes: &[(ColumnId, BoundChange)],
     ) -> Result<(), RequestError> {
         // A parameter may be unset.
         let given = |column: &Column| static_changes.iter().chain(changes).any(|(own, _)| *own == column.id);

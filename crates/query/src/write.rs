@@ -253,8 +253,7 @@ impl WritePlan {
             time_to_live: self.time_to_live(using)?,
             timestamp: timestamp(self.times.timestamp.as_ref(), using)?,
         };
-        let changes = (part.static_changes.as_slice(), part.changes.as_slice());
-        self.constraints.check(table, &partitions, &part.rows, changes)?;
+        self.constraints.check(table, &partitions, &part.rows, &part.static_changes, &part.changes)?;
         let conditions = match &self.conditions {
             None => Vec::new(),
             Some(plan) => vec![RowConditions { row: part.only_row(), conditions: plan.bind(using)? }],
