@@ -208,7 +208,7 @@ fn the_schema_is_described_with_the_systems_own_tables() {
         assert_eq!(select(&view, &format!("SELECT * FROM system_schema.{empty}"), &[], 9), [], "{empty}");
     }
     let own = select(&view, "SELECT * FROM system_virtual_schema.tables", &[], u32::MAX);
-    assert_eq!(own.len(), 4, "itself, and the clients");
+    assert_eq!(own.len(), 5, "itself, the clients and the settings");
 }
 
 #[test]
