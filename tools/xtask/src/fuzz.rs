@@ -67,7 +67,10 @@ pub(crate) fn build() -> Result<PathBuf> {
     run(&mut build)?;
     let built = demo::binary()?.with_file_name("fuzz");
     let kept = built.with_file_name("fuzz-with-coverage");
-    std::fs::copy(&built, &kept).with_context(|| format!("copy {}", built.display()))?;
+    // Another run may be using the one that is there: it keeps its file, and this is another one.
+    let copy = kept.with_extension("copy");
+    std::fs::copy(&built, &copy).with_context(|| format!("copy {}", built.display()))?;
+    std::fs::rename(&copy, &kept).with_context(|| format!("rename {}", copy.display()))?;
     Ok(kept)
 }
 
