@@ -41,6 +41,7 @@ fn table(name: &str) -> Change {
         options: TableOptions::default(),
         dropped_columns: Vec::new(),
         indexes: Vec::new(),
+        constraints: Vec::new(),
     };
     Change::Schema(SchemaChange::CreateTable { table, if_not_exists: false })
 }

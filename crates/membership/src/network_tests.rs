@@ -470,6 +470,7 @@ fn create_table(keyspace: &str, name: &str, id: u128) -> SchemaChange {
             options: TableOptions::default(),
             dropped_columns: Vec::new(),
             indexes: Vec::new(),
+            constraints: Vec::new(),
         },
         if_not_exists: false,
     }

@@ -196,6 +196,12 @@ impl<'t> TableIndex<'t> {
         }
     }
 
+    /// The text that a text is indexed as, if that is another.
+    fn folded(&self, text: &[u8]) -> Option<String> {
+        let IndexedPart::Folded(folding) = self.target.part else { return None };
+        std::str::from_utf8(text).ok().map(|text| folding.fold(text))
+    }
+
     /// The value that it is looked up by, of `parts` in wire form: two for entries, else one. `None` for one that is
     /// too long to be in an index.
     ///
@@ -207,6 +213,8 @@ impl<'t> TableIndex<'t> {
             if part.len() > INDEXED_BYTES_MAX {
                 return Ok(None);
             }
+            let folded = self.folded(part);
+            let part = folded.as_deref().map_or(*part, str::as_bytes);
             let part = normalize(cql_type, part)
                 .map_err(|error| RequestError::Invalid(format!("invalid value for an index: {error}")))?;
             let mut form = Vec::with_capacity(part.len() + 4);
@@ -482,7 +490,8 @@ pub fn check_indexed_values(table: &Table, mutation: &Mutation) -> Result<(), Re
 /// The length of the longest part of an encoded row that an index is on.
 fn longest_of(index: &TableIndex<'_>, record: &Bytes) -> Result<usize, CodecError> {
     let row = Row::from_bytes(record)?;
-    let whole = row.cell(index.column.id).and_then(|cell| cell.value(BEFORE_ALL)).map_or(0, Bytes::len);
+    let whole = row.cell(index.column.id).and_then(|cell| cell.value(BEFORE_ALL));
+    let whole = whole.map_or(0, |value| index.folded(value).map_or(0, |folded| folded.len()).max(value.len()));
     let column = row.complex_column(index.column.id);
     let cells = column.into_iter().flat_map(|column| column.cells());
     let parts = cells.filter_map(|(path, cell)| {

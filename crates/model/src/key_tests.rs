@@ -37,6 +37,7 @@ fn table(columns: &[(CqlType, bool)]) -> Table {
         options: TableOptions::default(),
         dropped_columns: Vec::new(),
         indexes: Vec::new(),
+        constraints: Vec::new(),
     }
 }
 

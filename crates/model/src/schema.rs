@@ -4,10 +4,12 @@
 
 mod change;
 mod codec;
+mod constraint;
 mod role;
 
 pub use crate::table_options::TableOptionsChange;
 pub use change::{NewColumn, SchemaChange, TableAlteration, TypeAlteration};
+pub use constraint::{Check, Comparison, Constraint};
 pub use role::{Role, RoleChange};
 
 use crate::error::RequestError;
@@ -18,6 +20,7 @@ use crate::types::{CqlType, UserType};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use unicode_normalization::UnicodeNormalization as _;
 
 /// How a keyspace's partitions are replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +124,8 @@ pub struct Table {
     pub dropped_columns: Vec<DroppedColumn>,
     /// Its indexes by name.
     pub indexes: Vec<Index>,
+    /// What values of its columns must be: those of a column in the order of the statement.
+    pub constraints: Vec<Constraint>,
 }
 
 /// What of a column an index finds.
@@ -136,18 +141,46 @@ pub enum IndexedPart {
     Entries,
     /// A frozen collection as one value.
     Full,
+    /// A text of which some differences do not count.
+    Folded(TextFolding),
+}
+
+/// Which differences between texts an index does not see: texts that fold to the same are one value of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TextFolding {
+    /// `case_sensitive = false`.
+    pub ignores_case: bool,
+    /// `normalize = true`: between characters that are composed and their parts, by Unicode's NFC.
+    pub normalizes: bool,
+}
+
+impl TextFolding {
+    /// The text that all texts are indexed as that differ in nothing else.
+    #[must_use]
+    pub fn fold(self, text: &str) -> String {
+        let text = if self.ignores_case { text.to_lowercase() } else { text.to_owned() };
+        if self.normalizes { text.nfc().collect() } else { text }
+    }
 }
 
 impl IndexedPart {
     /// All of them; the order is that of their encoding.
-    pub const ALL: [IndexedPart; 5] =
-        [IndexedPart::Value, IndexedPart::Values, IndexedPart::Keys, IndexedPart::Entries, IndexedPart::Full];
+    pub const ALL: [IndexedPart; 8] = [
+        IndexedPart::Value,
+        IndexedPart::Values,
+        IndexedPart::Keys,
+        IndexedPart::Entries,
+        IndexedPart::Full,
+        IndexedPart::Folded(TextFolding { ignores_case: true, normalizes: false }),
+        IndexedPart::Folded(TextFolding { ignores_case: false, normalizes: true }),
+        IndexedPart::Folded(TextFolding { ignores_case: true, normalizes: true }),
+    ];
 }
 
 impl fmt::Display for IndexedPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            IndexedPart::Value | IndexedPart::Values => "values",
+            IndexedPart::Value | IndexedPart::Values | IndexedPart::Folded(_) => "values",
             IndexedPart::Keys => "keys",
             IndexedPart::Entries => "entries",
             IndexedPart::Full => "full",
@@ -273,6 +306,7 @@ impl Table {
             options: TableOptions::default(),
             dropped_columns: Vec::new(),
             indexes: Vec::new(),
+            constraints: Vec::new(),
         }
     }
 
@@ -313,6 +347,11 @@ impl Table {
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// What values of a column must be.
+    pub fn checks(&self, column: ColumnId) -> impl Iterator<Item = &Check> {
+        self.constraints.iter().filter(move |own| own.column == column).map(|own| &own.check)
     }
 }
 

@@ -32,6 +32,7 @@ fn table(cql_type: CqlType) -> Table {
         options: TableOptions::default(),
         dropped_columns: vec![dropped(1, 10), dropped(5, 20)],
         indexes: Vec::new(),
+        constraints: Vec::new(),
     }
 }
 
@@ -114,6 +115,7 @@ fn add(columns: &[(&str, CqlType, bool)], if_not_exists: bool) -> SchemaChange {
         name: (*name).to_owned(),
         cql_type: cql_type.clone(),
         is_static: *is_static,
+        checks: Vec::new(),
     };
     alter(TableAlteration::Add { columns: columns.iter().map(column).collect(), if_not_exists })
 }

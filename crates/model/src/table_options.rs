@@ -184,6 +184,16 @@ impl TableOptions {
     /// The name of the option that [`TableOptions::repairs_reads`] reads.
     pub const READ_REPAIR: &str = "read_repair";
 
+    /// The name of the option that [`TableOptions::is_protected`] reads.
+    pub const DELETION_PROTECTION: &str = "deletion_protection";
+
+    /// `deletion_protection`: neither the table nor its keyspace is dropped, nor the table emptied, until it is set to
+    /// false.
+    #[must_use]
+    pub fn is_protected(&self) -> bool {
+        self.kept.get(TableOptions::DELETION_PROTECTION).is_some_and(|value| value == "true")
+    }
+
     /// `speculative_retry`: when a read asks a spare replica.
     #[must_use]
     pub fn speculative_retry(&self) -> SpeculativeRetry {

@@ -32,6 +32,8 @@ use crate::storage::{IndexBuild, RangeEstimate};
 pub trait Live: fmt::Debug {
     /// The connections of the CQL native protocol.
     fn clients(&self) -> Vec<Client>;
+    /// What the node was configured to: names and values.
+    fn settings(&self) -> Vec<(String, String)>;
     /// Prepared statements: id, keyspace of USE, text.
     fn prepared(&self) -> Vec<(Bytes, Option<String>, String)>;
     /// How far the indexes that the node stores are built.
@@ -247,6 +249,10 @@ fn rows(facts: &Facts<'_>, read: &BoundRead) -> Vec<Values> {
             own.flat_map(|keyspace| schema_rows(name, keyspace)).collect()
         }
         ("system_auth", "roles") => facts.view.schema.roles().map(|role| role_row(role)).collect(),
+        (system::VIEWS, "settings") => {
+            let own = [("cluster_name".to_owned(), CLUSTER_NAME.to_owned())];
+            own.into_iter().chain(facts.live.settings()).map(setting).collect()
+        }
         (system::VIEWS, "clients") => facts.live.clients().into_iter().map(client).collect(),
         _ => Vec::new(),
     }
@@ -264,6 +270,10 @@ fn prepared((id, keyspace, statement): (Bytes, Option<String>, String)) -> Value
     let mut values = BTreeMap::from([("prepared_id", Value::Blob(id)), ("query_string", text(statement))]);
     values.extend(keyspace.map(|keyspace| ("logged_keyspace", text(keyspace))));
     values
+}
+
+fn setting((name, value): (String, String)) -> Values {
+    BTreeMap::from([("name", text(name)), ("value", text(value))])
 }
 
 fn client(client: Client) -> Values {

@@ -22,6 +22,10 @@ fn member(id: u128) -> MemberInfo {
 struct Alive;
 
 impl Live for Alive {
+    fn settings(&self) -> Vec<(String, String)> {
+        vec![("shards".to_owned(), "2".to_owned())]
+    }
+
     fn clients(&self) -> Vec<Client> {
         let options = BTreeMap::from([("DRIVER_NAME".to_owned(), "test".to_owned())]);
         let address = SocketAddr::from(([127, 0, 0, 9], 4_000));
@@ -204,7 +208,7 @@ fn the_schema_is_described_with_the_systems_own_tables() {
         assert_eq!(select(&view, &format!("SELECT * FROM system_schema.{empty}"), &[], 9), [], "{empty}");
     }
     let own = select(&view, "SELECT * FROM system_virtual_schema.tables", &[], u32::MAX);
-    assert_eq!(own.len(), 4, "itself, and the clients");
+    assert_eq!(own.len(), 5, "itself, the clients and the settings");
 }
 
 #[test]
@@ -264,4 +268,13 @@ fn a_description_is_read_in_pages_of_one_schema() {
     view.schema = Arc::new(Schema::default());
     let changed = describe(&view, "DESCRIBE KEYSPACES", saved.as_ref(), 2).unwrap_err().to_string();
     assert!(changed.starts_with("The schema has changed since the previous page of the DESCRIBE"), "{changed}");
+}
+
+#[test]
+fn settings_are_shown_with_the_name_of_the_cluster() {
+    let rows =
+        select(&view(1), "SELECT value FROM system_views.settings WHERE name IN ('shards', 'cluster_name')", &[], 9);
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    let shards = select(&view(1), "SELECT value FROM system_views.settings WHERE name = 'shards'", &[], 9);
+    assert_eq!(shards.len(), 1, "{shards:?}");
 }

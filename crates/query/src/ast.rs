@@ -12,13 +12,13 @@ mod term;
 
 pub use data::BatchKind;
 pub(crate) use data::{
-    Assignment, Batch, Comparand, Condition, Delete, DeletedColumn, Insert, InsertedValues, Modification, Operation,
-    Operator, Ordering, Relation, Select, Selector, Subject, Update, Using,
+    Assignment, Batch, Comparand, Condition, Delete, DeletedColumn, IndexHints, Insert, InsertedValues, Modification,
+    Operation, Operator, Ordering, Relation, Select, Selector, Subject, Update, Using,
 };
 pub(crate) use schema::{
-    AlterKeyspace, AlterTable, AlterType, ColumnDefinition, CreateIndex, CreateKeyspace, CreateTable, CreateType,
-    Describe, Described, FieldDefinition, IndexTarget, IndexTargetKind, PrimaryKey, Property, PropertyValue,
-    TableAlteration, TypeAlteration,
+    AlterKeyspace, AlterTable, AlterType, CheckDefinition, CheckKind, ColumnDefinition, CreateIndex, CreateKeyspace,
+    CreateTable, CreateType, Describe, Described, FieldDefinition, IndexTarget, IndexTargetKind, PrimaryKey, Property,
+    PropertyValue, TableAlteration, TypeAlteration,
 };
 pub(crate) use term::{ArithmeticOperator, FunctionName, Literal, LiteralKind, Term, TermKind, TypeName, TypeNameKind};
 
@@ -47,6 +47,14 @@ impl QualifiedName {
     }
 }
 
+/// What no schema has.
+#[derive(Clone, Debug)]
+pub(crate) enum AbsentKind {
+    MaterializedView,
+    /// Of this table.
+    Trigger(QualifiedName),
+}
+
 /// One statement.
 #[derive(Clone, Debug)]
 pub(crate) enum Statement {
@@ -70,6 +78,12 @@ pub(crate) enum Statement {
     },
     CreateIndex(CreateIndex),
     DropIndex {
+        name: QualifiedName,
+        if_exists: bool,
+    },
+    /// ALTER or DROP of a materialized view or a trigger: there are none.
+    Absent {
+        what: AbsentKind,
         name: QualifiedName,
         if_exists: bool,
     },

@@ -37,6 +37,15 @@ pub(crate) fn print(statement: &Statement) -> String {
         Statement::DropType { name, if_exists } => format!("DROP TYPE {}{}", exists(if_exists), qualified(name)),
         Statement::CreateIndex(index) => create_index(index),
         Statement::DropIndex { name, if_exists } => format!("DROP INDEX {}{}", exists(if_exists), qualified(name)),
+        Statement::Absent { what, name, if_exists } => {
+            let if_exists = exists(if_exists);
+            match what {
+                AbsentKind::MaterializedView => format!("DROP MATERIALIZED VIEW {if_exists}{}", qualified(name)),
+                AbsentKind::Trigger(table) => {
+                    format!("DROP TRIGGER {if_exists}{} ON {}", qualified(name), qualified(table))
+                }
+            }
+        }
         Statement::Truncate(name) => format!("TRUNCATE {}", qualified(name)),
         Statement::Use(name) => format!("USE {}", quoted(name)),
         Statement::Modification(statement) => modification(statement),
@@ -213,6 +222,21 @@ fn select(select: &Select) -> String {
     if select.allow_filtering {
         text.push_str(" ALLOW FILTERING");
     }
+    if select.bypass_cache.is_some() {
+        text.push_str(" BYPASS CACHE");
+    }
+    if let Some(timeout) = &select.timeout {
+        text.push_str(&format!(" USING TIMEOUT {}", term(timeout)));
+    }
+    let IndexHints { included, excluded } = &select.hints;
+    let hints: Vec<String> = [("included", included), ("excluded", excluded)]
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| format!("{what}_indexes = {{{}}}", list(names, qualified)))
+        .collect();
+    if !hints.is_empty() {
+        text.push_str(&format!(" WITH {}", hints.join(" AND ")));
+    }
     text
 }
 
@@ -318,8 +342,26 @@ fn with(properties: &[Property], mut all: Vec<String>) -> String {
     if all.is_empty() { String::new() } else { format!(" WITH {}", all.join(" AND ")) }
 }
 
-fn column(ColumnDefinition { name, type_name: named, is_static }: &ColumnDefinition) -> String {
-    format!("{} {}{}", quoted(name), type_name(named), if is_static.is_some() { " STATIC" } else { "" })
+fn column(ColumnDefinition { name, type_name: named, is_static, checks: all }: &ColumnDefinition) -> String {
+    let is_static = if is_static.is_some() { " STATIC" } else { "" };
+    format!("{} {}{is_static}{}", quoted(name), type_name(named), checks(all))
+}
+
+fn checks(checks: &[CheckDefinition]) -> String {
+    let one = |CheckDefinition { kind, .. }: &CheckDefinition| match kind {
+        CheckKind::NotNull => "NOT NULL".to_owned(),
+        CheckKind::Value { column, operator, bound } => {
+            format!("{} {} {}", quoted(column), operator.symbol(), literal(bound))
+        }
+        CheckKind::Function { name, column, operator, bound } => {
+            let column = column.as_ref().map(quoted).unwrap_or_default();
+            format!("{}({column}) {} {}", quoted(name), operator.symbol(), literal(bound))
+        }
+        CheckKind::Predicate { name, column: Some(column) } => format!("{}({})", quoted(name), quoted(column)),
+        CheckKind::Predicate { name, column: None } => quoted(name),
+    };
+    let all: Vec<String> = checks.iter().map(one).collect();
+    if all.is_empty() { String::new() } else { format!(" CHECK {}", all.join(" AND ")) }
 }
 
 fn field(FieldDefinition { name, type_name: named }: &FieldDefinition) -> String {
@@ -338,6 +380,9 @@ fn create_table(create: &CreateTable) -> String {
         let order =
             list(&create.clustering_order, |(name, descending)| format!("{} {}", quoted(name), direction(*descending)));
         properties.push(format!("CLUSTERING ORDER BY ({order})"));
+    }
+    if create.like_indexes {
+        properties.push("INDEXES".to_owned());
     }
     let properties = with(&create.properties, properties);
     let (condition, name) = (not_exists(create.if_not_exists), qualified(&create.name));
@@ -365,6 +410,10 @@ fn table_alteration(alteration: &TableAlteration) -> String {
         }
         TableAlteration::Rename { if_exists, renames: all } => format!(" {}", renames(*if_exists, all)),
         TableAlteration::With(properties) => with(properties, Vec::new()),
+        TableAlteration::Check { if_exists, column, checks: all } => {
+            let checks = if all.is_empty() { " DROP CHECK".to_owned() } else { checks(all) };
+            format!(" ALTER {}{}{checks}", if *if_exists { "IF EXISTS " } else { "" }, quoted(column))
+        }
     }
 }
 

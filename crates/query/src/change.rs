@@ -180,6 +180,11 @@ impl Change {
         }
     }
 
+    /// True for a change that DELETE makes.
+    pub(crate) fn is_deletion(&self) -> bool {
+        matches!(self, Change::Delete | Change::DeleteElement(_) | Change::DeleteField(_) | Change::DeleteIndex(_))
+    }
+
     /// The change of `column` with its values; `None` when they are unset.
     pub(crate) fn bind(&self, column: &Column, arguments: Arguments<'_>) -> Result<Option<BoundChange>, RequestError> {
         let cql_type = &column.cql_type;

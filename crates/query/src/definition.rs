@@ -7,18 +7,21 @@ mod alteration;
 mod index;
 
 pub(crate) use alteration::{alter_table, alter_type, create_type};
+use index::available_name;
 pub(crate) use index::create_index;
 
 use crate::ast::{
     AlterKeyspace, ColumnDefinition, CreateKeyspace, CreateTable, Literal, Name, Property, PropertyValue, QualifiedName,
 };
+use crate::constraint::checks_of;
 use crate::source::{Position, Source, shortened};
 use crate::system;
 use crate::table_options::{Given, check_kept, table_options};
 use crate::type_name::Types;
 use model::limits::{KEYSPACE_NAME_BYTES_MAX, NAME_BYTES_MAX};
 use model::schema::{
-    ClusteringOrder, Column, ColumnKind, REPLICATION_FACTOR, Replication, Schema, SchemaChange, Table, TableAlteration,
+    ClusteringOrder, Column, ColumnKind, Constraint, Index, REPLICATION_FACTOR, Replication, Schema, SchemaChange,
+    Table, TableAlteration,
 };
 use model::table_options::TableOptions;
 use model::{ColumnId, CqlType, RequestError, TableId, Value, WallMicros};
@@ -123,6 +126,19 @@ fn check_index_name(source: Source<'_>, name: &Name) -> Result<(), RequestError>
     Ok(())
 }
 
+/// Options of ScyllaDB's keyspaces, and why there are none here.
+const KEYSPACE_OPTIONS_OF_OTHERS: [(&str, &str); 3] = [
+    ("tablets", "tables are not divided into tablets"),
+    ("storage", "data lies in the directory of its node"),
+    ("consistency", "the consistency is that of each request"),
+];
+
+/// The error that an option is one of another system's.
+pub(crate) fn option_of_others(source: Source<'_>, property: &Property, reason: &str) -> RequestError {
+    let Name { text, at } = &property.name;
+    source.syntax(*at, format!("Unknown property '{text}': it is not supported, since {reason}"))
+}
+
 /// What the properties of a keyspace say of its replication; every other option has one possible value.
 fn keyspace_options(
     source: Source<'_>,
@@ -144,7 +160,13 @@ fn keyspace_options(
                 }
             }
             ("replication", PropertyValue::Literal(_)) => return Err(not_a_map(source, property)),
-            _ => return Err(unknown_property(source, property)),
+            (name, _) => {
+                let of_others = KEYSPACE_OPTIONS_OF_OTHERS.iter().find(|(own, _)| *own == name);
+                return Err(of_others.map_or_else(
+                    || unknown_property(source, property),
+                    |(_, reason)| option_of_others(source, property, reason),
+                ));
+            }
         }
     }
     Ok(replication)
@@ -325,7 +347,7 @@ pub(crate) fn create_table(
     let (given, warnings) = table_options(source, &create.properties)?;
     given.apply_to(&mut options);
     check_kept(source, name.at, &options)?;
-    let table = Table {
+    let mut table = Table {
         id: TableId(0),
         generation: 0,
         keyspace: keyspace.to_owned(),
@@ -334,7 +356,20 @@ pub(crate) fn create_table(
         options,
         dropped_columns: Vec::new(),
         indexes: Vec::new(),
+        constraints: Vec::new(),
     };
+    for definition in &create.columns {
+        if let Some(column) = table.column(&definition.name.text).cloned() {
+            let checks = checks_of(source, &column, &definition.checks)?;
+            table.constrain(&column, &checks).map_err(|error| source.place(definition.name.at, error))?;
+        }
+    }
+    if let Some(like) = like {
+        table.constraints = constraints_like(&table, like);
+        if create.like_indexes {
+            table.indexes = indexes_like(types, &table, like);
+        }
+    }
     if table.is_counter() && table.regular().any(|column| column.cql_type != CqlType::Counter) {
         return Err(source.invalid(name.at, "Cannot mix counter and non counter columns in the same table"));
     }
@@ -372,6 +407,33 @@ fn columns_like(types: Types<'_>, at: Position, like: &Table) -> Result<Vec<Colu
     }
     let own = |(column, id): (&Column, u32)| Column { id: ColumnId(id), ..column.clone() };
     Ok(like.columns.iter().zip(0..).map(own).collect())
+}
+
+/// The constraints of a table that is like another.
+fn constraints_like(table: &Table, like: &Table) -> Vec<Constraint> {
+    let own = |constraint: &Constraint| {
+        let column = like.columns.iter().position(|column| column.id == constraint.column)?;
+        Some(Constraint { column: table.columns.get(column)?.id, check: constraint.check.clone() })
+    };
+    like.constraints.iter().filter_map(own).collect()
+}
+
+/// The indexes of a table that is like another: on the same columns, with names of their own, since those of a keyspace
+/// differ.
+fn indexes_like(types: Types<'_>, table: &Table, like: &Table) -> Vec<Index> {
+    let existing = types.schema.keyspace(types.keyspace).into_iter().flat_map(|keyspace| keyspace.tables.values());
+    let mut taken: BTreeSet<String> =
+        existing.flat_map(|table| &table.indexes).map(|index| index.name.clone()).collect();
+    let mut indexes = Vec::with_capacity(like.indexes.len());
+    for index in &like.indexes {
+        let place = like.columns.iter().position(|column| column.id == index.column);
+        let Some(column) = place.and_then(|place| table.columns.get(place)) else { continue };
+        let name = available_name(&table.name, &column.name, |name| taken.contains(name));
+        taken.insert(name.clone());
+        indexes.push(Index { name, column: column.id, ..index.clone() });
+    }
+    indexes.sort_by(|a, b| a.name.cmp(&b.name));
+    indexes
 }
 
 /// The columns in the order of [`Table::columns`], with ids from 0 in that order.

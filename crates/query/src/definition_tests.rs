@@ -228,6 +228,7 @@ fn any_table() -> impl Strategy<Value = Table> {
                 options,
                 dropped_columns,
                 indexes: Vec::new(),
+                constraints: Vec::new(),
             }
         },
     )
@@ -448,9 +449,74 @@ fn a_table_can_be_like_another() {
         ("CREATE TABLE other.y LIKE ks.typed", "uses the type u of its keyspace, which is none of other"),
         ("CREATE TABLE z LIKE missing", "missing"),
         ("CREATE TABLE z LIKE system.local", "system keyspace is not user-modifiable"),
-        ("CREATE TABLE z LIKE t WITH INDEXES", "CREATE TABLE ... LIKE ... WITH INDEXES is not supported yet"),
+        ("CREATE TABLE z LIKE t WITH TRIGGERS", "CREATE TABLE ... LIKE ... WITH TRIGGERS is not supported yet"),
     ] {
         let message = crate::fixture::error(&schema, statement, &[]);
         assert!(message.contains(expected), "{statement}: {message}");
+    }
+}
+
+#[test]
+fn a_table_like_another_has_its_indexes_when_that_is_asked() {
+    let schema = crate::fixture::schema(&[
+        "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+        "CREATE TABLE ks.t (k int PRIMARY KEY, s int, v list<int>)",
+        "ALTER TABLE ks.t DROP s",
+        "CREATE INDEX named ON ks.t (v)",
+    ]);
+    let request = request_in(&schema, "CREATE TABLE x LIKE t WITH INDEXES AND comment = 'copied'").unwrap();
+    let after = schema.apply(&request.change(TableId(9), WallMicros(1))).unwrap().unwrap();
+    let table = crate::fixture::table(&after, "x");
+    let indexes: Vec<_> = table.indexes.iter().map(|index| (index.name.as_str(), index.column.0, index.part)).collect();
+    assert_eq!(indexes, [("x_v_idx", 1, model::schema::IndexedPart::Values)]);
+    assert_eq!(table.options.comment, "copied");
+    // Another table that would have an index of this name.
+    let change = request.change(TableId(10), WallMicros(1));
+    let SchemaChange::CreateTable { mut table, if_not_exists } = change else { panic!("{change:?}") };
+    table.name = "z".to_owned();
+    let error = after.apply(&SchemaChange::CreateTable { table, if_not_exists }).unwrap_err().to_string();
+    assert_eq!(error, "Index 'x_v_idx' already exists");
+}
+
+#[test]
+fn a_protected_table_is_neither_dropped_nor_truncated() {
+    let mut schema = crate::fixture::schema(&[
+        "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+        "CREATE TABLE ks.t (k int PRIMARY KEY) WITH deletion_protection = true",
+        "CREATE TABLE ks.free (k int PRIMARY KEY)",
+    ]);
+    assert!(describe_table(crate::fixture::table(&schema, "t")).contains("AND deletion_protection = true"));
+    assert!(!describe_table(crate::fixture::table(&schema, "free")).contains("deletion_protection"));
+    let checked = |schema: &Schema, statement: &str| {
+        let change = request_in(schema, statement).unwrap().change(TableId(9), WallMicros(1));
+        schema.check_new(&change).map_err(|error| error.to_string())
+    };
+    let expected = "Table ks.t has deletion_protection = true: it is neither dropped nor truncated until that is set \
+                    to false";
+    for statement in ["DROP TABLE ks.t", "TRUNCATE ks.t", "DROP KEYSPACE ks", "DROP KEYSPACE IF EXISTS ks"] {
+        assert_eq!(checked(&schema, statement), Err(expected.to_owned()), "{statement}");
+    }
+    assert_eq!(checked(&schema, "DROP TABLE ks.free"), Ok(()));
+    assert_eq!(checked(&schema, "ALTER TABLE ks.t ADD v int"), Ok(()));
+    let lift = request_in(&schema, "ALTER TABLE ks.t WITH deletion_protection = false").unwrap();
+    schema = schema.apply(&lift.change(TableId(9), WallMicros(1))).unwrap().unwrap();
+    assert_eq!(checked(&schema, "DROP KEYSPACE ks"), Ok(()));
+}
+
+#[test]
+fn options_of_other_systems_are_refused_with_the_reason() {
+    for (statement, reason) in [
+        ("CREATE TABLE ks.a (k int PRIMARY KEY) WITH transactional_mode = 'full'", "there are no transactions over"),
+        (
+            "CREATE TABLE ks.a (k int PRIMARY KEY) WITH per_partition_rate_limit = {'a': 1}",
+            "requests are limited by node",
+        ),
+        (
+            "CREATE KEYSPACE a WITH replication = {'class': 'SimpleStrategy'} AND tablets = {'enabled': true}",
+            "tables are not divided",
+        ),
+    ] {
+        let message = schema_request(statement).unwrap_err().to_string();
+        assert!(message.contains("Unknown property '") && message.contains(reason), "{message}");
     }
 }

@@ -68,7 +68,7 @@ pub(crate) fn table_text(table: &Table, internals: bool) -> String {
             let name = quote_name(name);
             text.push_str(&format!("\nALTER TABLE {qualified} DROP {name} USING TIMESTAMP {};", dropped.dropped_at));
             if let Some(column) = table.column(&dropped.name) {
-                text.push_str(&format!("\nALTER TABLE {qualified} ADD {};", column_text(column)));
+                text.push_str(&format!("\nALTER TABLE {qualified} ADD {};", column_text(table, column)));
             }
         }
     }
@@ -94,8 +94,8 @@ fn column_definitions(table: &Table, internals: bool) -> Vec<String> {
     });
     let key = if is_single { " PRIMARY KEY" } else { "" };
     let definition = |column: &Column| match column.kind {
-        ColumnKind::PartitionKey(_) => format!("    {}{key}", column_text(column)),
-        _ => format!("    {}", column_text(column)),
+        ColumnKind::PartitionKey(_) => format!("    {}{key}", column_text(table, column)),
+        _ => format!("    {}", column_text(table, column)),
     };
     let mut lines: Vec<String> = columns.into_iter().map(definition).collect();
     lines.extend(dropped.into_values().map(|column| {
@@ -110,9 +110,11 @@ fn column_definitions(table: &Table, internals: bool) -> Vec<String> {
     lines
 }
 
-fn column_text(column: &Column) -> String {
+fn column_text(table: &Table, column: &Column) -> String {
     let suffix = if column.kind == ColumnKind::Static { " static" } else { "" };
-    format!("{} {}{suffix}", quote_name(&column.name), column.cql_type)
+    let checks: Vec<String> = table.checks(column.id).map(|check| check.to_cql(column)).collect();
+    let checks = if checks.is_empty() { String::new() } else { format!(" CHECK {}", checks.join(" AND ")) };
+    format!("{} {}{suffix}{checks}", quote_name(&column.name), column.cql_type)
 }
 
 /// The columns that were dropped, each as it was when it was dropped last.
@@ -144,7 +146,7 @@ pub fn index_target(table: &Table, index: &Index) -> String {
     let column = table.columns.iter().find(|column| column.id == index.column);
     let column = quote_name(column.map_or("", |column| &column.name));
     match index.part {
-        IndexedPart::Value => column.into_owned(),
+        IndexedPart::Value | IndexedPart::Folded(_) => column.into_owned(),
         part => format!("{part}({column})"),
     }
 }

@@ -5,7 +5,7 @@ use crate::operand::{Arguments, BoundValue, Operand};
 use crate::restriction::{Values, operands_of};
 use crate::source::shortened;
 use bytes::Bytes;
-use model::schema::Column;
+use model::schema::{Column, TextFolding};
 use model::value::{compare, parts};
 use model::{CqlType, RequestError, Value};
 
@@ -22,6 +22,11 @@ pub(crate) struct FilterPlan {
 pub(crate) enum Test {
     Compare {
         operator: Operator,
+        values: Values,
+    },
+    /// The text is this one, but for differences that do not count.
+    Same {
+        folding: TextFolding,
         values: Values,
     },
     /// The entry of a map at a key is a value.
@@ -57,6 +62,16 @@ enum BoundTest {
         value: Bytes,
     },
     Like(Pattern),
+    /// The text folds to the same as this one.
+    Same {
+        folding: TextFolding,
+        value: Bytes,
+        folded: String,
+    },
+    /// There is no value, or there is one.
+    Null {
+        negated: bool,
+    },
 }
 
 /// What LIKE compares with: `%` at either end stands for anything, elsewhere for itself.
@@ -109,6 +124,15 @@ impl FilterPlan {
         let value = |operand: &'a Operand| given(operand, "value");
         let test = match &self.test {
             Test::Entry { key, value: entry } => BoundTest::Entry { key: given(key, "map key")?, value: value(entry)? },
+            Test::Same { folding, values } => {
+                let missing = || RequestError::Invalid(format!("Unsupported null value for column {name}"));
+                let value = operands_of(values, name, arguments, value)?.pop().ok_or_else(missing)?;
+                let folded = folding.fold(&String::from_utf8_lossy(&value));
+                BoundTest::Same { folding: *folding, value, folded }
+            }
+            Test::Compare { operator: operator @ (Operator::IsNull | Operator::IsNotNull), .. } => {
+                BoundTest::Null { negated: *operator == Operator::IsNotNull }
+            }
             Test::Compare { operator, values } => {
                 let mut values = operands_of(values, name, arguments, value)?;
                 match operator {
@@ -146,9 +170,9 @@ impl Filter {
     /// What an index is looked up by for rows that meet the condition, in wire form; `None` when none can be.
     pub(crate) fn indexed_parts(&self) -> Option<Vec<&[u8]>> {
         match &self.test {
-            BoundTest::Compare(Operator::Equal, value) | BoundTest::Contains { value, negated: false, .. } => {
-                Some(vec![value])
-            }
+            BoundTest::Compare(Operator::Equal, value)
+            | BoundTest::Same { value, .. }
+            | BoundTest::Contains { value, negated: false, .. } => Some(vec![value]),
             BoundTest::Entry { key, value } => Some(vec![key, value]),
             _ => None,
         }
@@ -174,6 +198,7 @@ impl Filter {
         let not = |negated: bool| if negated { "NOT " } else { "" };
         match &self.test {
             BoundTest::Compare(operator, value) => format!("{name} {} {}", operator.symbol(), shown(own, value)),
+            BoundTest::Same { value, .. } => format!("{name} = {}, as its index sees it", shown(own, value)),
             BoundTest::In { values, negated } => {
                 let values: Vec<String> = values.iter().map(|value| shown(own, value)).collect();
                 shortened(&format!("{name} {}IN ({})", not(*negated), values.join(", ")))
@@ -192,6 +217,7 @@ impl Filter {
                 CqlType::Map { entry, .. } => format!("{name}[{}] = {}", shown(&entry.0, key), shown(&entry.1, value)),
                 _ => name.clone(),
             },
+            BoundTest::Null { negated } => format!("{name} IS {}NULL", not(*negated)),
             BoundTest::Like(Pattern { text, open_start, open_end }) => {
                 let open = |open: bool| if open { "%" } else { "" };
                 let text = String::from_utf8_lossy(text);
@@ -200,13 +226,17 @@ impl Filter {
         }
     }
 
-    /// True for a value of `cql_type` that the condition admits; null meets none but that of not containing.
+    /// True for a value of `cql_type` that the condition admits; null meets none but that of not containing, and that
+    /// of being null.
     ///
     /// # Errors
     /// `Server`, when what is stored is not of its type.
     pub(crate) fn admits(&self, cql_type: &CqlType, value: Option<&Bytes>) -> Result<bool, RequestError> {
         let Some(value) = value else {
-            return Ok(matches!(self.test, BoundTest::Contains { negated: true, .. }));
+            return Ok(matches!(
+                self.test,
+                BoundTest::Contains { negated: true, .. } | BoundTest::Null { negated: false }
+            ));
         };
         let broken =
             |error: model::value::ValueError| RequestError::Server(format!("a stored value is broken: {error}"));
@@ -248,6 +278,8 @@ impl Filter {
                 })
             }
             BoundTest::Like(pattern) => pattern.matches(value),
+            BoundTest::Same { folding, folded, .. } => folding.fold(&String::from_utf8_lossy(value)) == *folded,
+            BoundTest::Null { negated } => *negated,
         })
     }
 }

@@ -174,7 +174,7 @@ fn comparison() -> impl Strategy<Value = (Operator, Comparand)> {
         2 => many.prop_map(|(operator, terms)| (operator, Comparand::Many(terms))),
         1 => marked.prop_map(|(operator, marker)| (operator, Comparand::One(at(marker)))),
         1 => (term(), term()).prop_map(|(from, to)| (O::Between, Comparand::Many(vec![from, to]))),
-        1 => Just((O::IsNotNull, Comparand::Nothing)),
+        1 => prop::sample::select(vec![O::IsNull, O::IsNotNull]).prop_map(|operator| (operator, Comparand::Nothing)),
     ]
 }
 
@@ -251,12 +251,33 @@ fn properties(least: usize) -> impl Strategy<Value = Vec<Property>> {
 }
 
 fn columns() -> impl Strategy<Value = Vec<ColumnDefinition>> {
-    let column = (name(), type_name(), place()).prop_map(|(name, type_name, is_static)| ColumnDefinition {
-        name,
-        type_name,
-        is_static,
-    });
+    let column = (name(), type_name(), place(), checks());
+    let column =
+        column.prop_map(|(name, type_name, is_static, checks)| ColumnDefinition { name, type_name, is_static, checks });
     prop::collection::vec(column, 1..4)
+}
+
+fn checks() -> impl Strategy<Value = Vec<CheckDefinition>> {
+    use Operator as O;
+    let operators = vec![O::Equal, O::NotEqual, O::Less, O::LessOrEqual, O::Greater, O::GreaterOrEqual];
+    let operator = prop::sample::select(operators);
+    let column = || prop::option::of(name());
+    let kind = prop_oneof![
+        (name(), operator.clone(), literal()).prop_map(|(column, operator, bound)| CheckKind::Value {
+            column,
+            operator,
+            bound
+        }),
+        (name(), column(), operator, literal()).prop_map(|(name, column, operator, bound)| CheckKind::Function {
+            name,
+            column,
+            operator,
+            bound
+        }),
+        (name(), column()).prop_map(|(name, column)| CheckKind::Predicate { name, column }),
+        Just(CheckKind::NotNull),
+    ];
+    prop::collection::vec(kind.prop_map(|kind| CheckDefinition { kind, at: AT }), 0..3)
 }
 
 fn create_table() -> impl Strategy<Value = Statement> {
@@ -264,7 +285,9 @@ fn create_table() -> impl Strategy<Value = Statement> {
     let order = prop::collection::vec((name(), any::<bool>()), 0..3);
     let lists = (columns(), prop::collection::vec(key, 0..3), order, properties(0));
     let like = prop::option::weighted(0.1, qualified_name());
-    (qualified_name(), any::<bool>(), like, lists).prop_map(|(name, if_not_exists, like, lists)| {
+    let like = (like, any::<bool>());
+    (qualified_name(), any::<bool>(), like, lists).prop_map(|(name, if_not_exists, (like, indexes), lists)| {
+        let like_indexes = indexes && like.is_some();
         let (mut columns, mut primary_keys, mut clustering_order, properties) = lists;
         if like.is_some() {
             (columns, primary_keys, clustering_order) = Default::default();
@@ -273,6 +296,7 @@ fn create_table() -> impl Strategy<Value = Statement> {
             name,
             if_not_exists,
             like,
+            like_indexes,
             columns,
             primary_keys,
             clustering_order,
@@ -293,6 +317,11 @@ fn alter_table() -> impl Strategy<Value = Statement> {
             .prop_map(|(if_exists, columns, timestamp)| { TableAlteration::Drop { if_exists, columns, timestamp } }),
         (any::<bool>(), renames()).prop_map(|(if_exists, renames)| TableAlteration::Rename { if_exists, renames }),
         properties(1).prop_map(TableAlteration::With),
+        (any::<bool>(), name(), checks()).prop_map(|(if_exists, column, checks)| TableAlteration::Check {
+            if_exists,
+            column,
+            checks
+        }),
     ];
     (qualified_name(), any::<bool>(), alteration)
         .prop_map(|(name, if_exists, alteration)| Statement::AlterTable(AlterTable { name, if_exists, alteration }))
@@ -340,9 +369,13 @@ fn select() -> impl Strategy<Value = Statement> {
     let limit = || prop::option::of(integer_term());
     let lists =
         (prop::collection::vec(selector, 0..4), maybe_relations, prop::collection::vec(selection(), 0..2), order);
-    let rest = (place(), place(), limit(), limit(), any::<bool>());
+    let indexes = || prop::collection::vec(qualified_name(), 0..2);
+    let hints = (indexes(), indexes()).prop_map(|(included, excluded)| IndexHints { included, excluded });
+    let extensions = (place(), prop::option::weighted(0.2, term()), hints);
+    let rest = (place(), place(), limit(), limit(), any::<bool>(), extensions);
     (qualified_name(), lists, rest).prop_map(|(table, (selectors, relations, group_by, order), rest)| {
-        let (json, distinct, per_partition_limit, limit, allow_filtering) = rest;
+        let (json, distinct, per_partition_limit, limit, allow_filtering, extensions) = rest;
+        let (bypass_cache, timeout, hints) = extensions;
         Statement::Select(Select {
             json,
             distinct,
@@ -354,6 +387,9 @@ fn select() -> impl Strategy<Value = Statement> {
             per_partition_limit,
             limit,
             allow_filtering,
+            bypass_cache,
+            timeout,
+            hints,
         })
     })
 }

@@ -217,8 +217,7 @@ fn what_a_storage_attached_index_cannot_do_is_refused_by_name() {
     ]);
     let with = |options: &str| format!("CREATE INDEX ON t (v) USING 'sai' WITH OPTIONS = {options}");
     for (statement, expected) in [
-        (with("{'case_sensitive': 'false'}"), "the option 'case_sensitive' = 'false' of an index is not supported yet"),
-        (with("{'normalize': 'TRUE'}"), "the option 'normalize' = 'true' of an index is not supported yet"),
+        (with("{'ascii': 'TRUE'}"), "the option 'ascii' = 'true' of an index is not supported yet"),
         (with("{'ascii': 'yes'}"), "Illegal value for boolean option 'ascii': yes"),
         (
             with("{'similarity_function': 'cosine'}"),
@@ -233,4 +232,81 @@ fn what_a_storage_attached_index_cannot_do_is_refused_by_name() {
         assert!(message.contains(expected), "{statement}: {message}");
     }
     assert!(prepare_in(&schema, &with("{'ascii': 'false'}")).result_columns().is_empty());
+}
+
+#[test]
+fn hints_say_which_index_is_read_by() {
+    let schema = sample();
+    let by = |condition: &str| index_of(&schema, condition).map(|(column, _)| column);
+    assert_eq!(by("s = 1 AND v = 1 ALLOW FILTERING").as_deref(), Some("v"));
+    assert_eq!(by("s = 1 AND v = 1 ALLOW FILTERING WITH included_indexes = {t_s_idx}").as_deref(), Some("s"));
+    assert_eq!(by("s = 1 AND v = 1 ALLOW FILTERING WITH excluded_indexes = {ks.t_v_idx}").as_deref(), Some("s"));
+    let neither =
+        "s = 1 AND v = 1 ALLOW FILTERING WITH excluded_indexes = {t_s_idx, \"t_v_idx\"} AND included_indexes = {}";
+    assert_eq!(by(neither), None);
+    for (condition, expected) in [
+        ("v = 1 WITH excluded_indexes = {t_v_idx}", "Cannot execute this query as it might involve data filtering"),
+        ("v = 1 WITH included_indexes = {missing}", "Table t doesn't have an index named missing"),
+        ("v = 1 WITH included_indexes = {other.t_v_idx}", "Index other.t_v_idx is not in the same keyspace"),
+        (
+            "v = 1 WITH included_indexes = {t_v_idx} AND excluded_indexes = {t_v_idx}",
+            "Indexes cannot be both included and excluded: t_v_idx",
+        ),
+        ("v = 1 WITH included_indexes = {t_s_idx}", "It's not possible to use all the specified included indexes"),
+        ("v = 1 WITH included_indexes = {'a': 'b'}", "It should be a set of identifiers"),
+        ("v = 1 WITH included_indexes = {} AND included_indexes = {}", "Multiple definitions for property"),
+    ] {
+        let message = error(&schema, &format!("SELECT * FROM t WHERE {condition}"), &[]);
+        assert!(message.contains(expected), "{condition}: {message}");
+    }
+}
+
+#[test]
+fn an_index_of_texts_that_ignores_differences_is_looked_up_and_filtered_by_them() {
+    let schema = schema(&[
+        "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 3}",
+        "CREATE TABLE ks.t (k int, c int, v text, w text, PRIMARY KEY (k, c))",
+        "CREATE CUSTOM INDEX iv ON ks.t (v) USING 'sai' \
+         WITH OPTIONS = {'case_sensitive': 'false', 'normalize': 'true'}",
+        "CREATE INDEX iw ON ks.t (w)",
+        "CREATE CUSTOM INDEX ix ON ks.t (w) USING 'sai' WITH OPTIONS = {'case_sensitive': false}",
+    ]);
+    let table = table(&schema, "t");
+    let folded = IndexedPart::Folded(model::schema::TextFolding { ignores_case: true, normalizes: true });
+    assert_eq!(index_of(&schema, "v = 'ÄPFEL'"), Some(("v".to_owned(), folded)));
+    let by_value = |condition: &str| {
+        let read = read(&schema, &format!("SELECT * FROM t WHERE {condition}"), &[]);
+        read.index_command(TokenRange::ALL, None, 10, WallMicros(1)).unwrap().values
+    };
+    // Composed or not, large or small.
+    assert_eq!(by_value("v = 'ÄPFEL'"), by_value("v = 'a\u{308}pfel'"));
+    assert_ne!(by_value("v = 'apfel'"), by_value("v = 'äpfel'"));
+    // An index that sees all differences is preferred, unless the other one is named.
+    assert_eq!(index_of(&schema, "w = 'A'").unwrap().1, IndexedPart::Value);
+    let hinted = index_of(&schema, "w = 'A' WITH included_indexes = {ix}").unwrap().1;
+    assert!(matches!(hinted, IndexedPart::Folded(_)), "{hinted:?}");
+    // It has no order of values.
+    assert_eq!(index_of(&schema, "v > 'a' ALLOW FILTERING"), None);
+    // A row that its key selects is compared as the index does too.
+    let admits = |condition: &str, value: &str| {
+        let read = read(&schema, &format!("SELECT * FROM t WHERE {condition}"), &[]);
+        let value = model::Value::Text(value.to_owned()).to_wire();
+        read.filters.iter().all(|filter| filter.admits(&model::CqlType::Text, Some(&value)).unwrap())
+    };
+    assert!(admits("k = 1 AND c = 1 AND v = 'A'", "a") && !admits("k = 1 AND c = 1 AND v = 'A'", "b"));
+    assert!(!admits("w = 'A'", "a"));
+    assert_eq!(table.indexes.len(), 3);
+    for (statement, expected) in [
+        (
+            "CREATE INDEX ON t (c) USING 'sai' WITH OPTIONS = {'case_sensitive': 'false'}",
+            "CQL type int cannot be analyzed.",
+        ),
+        (
+            "CREATE INDEX ON t (v) USING 'sai' WITH OPTIONS = {'ascii': 'true'}",
+            "the option 'ascii' = 'true' of an index is not supported yet",
+        ),
+    ] {
+        let message = error(&schema, statement, &[]);
+        assert!(message.contains(expected), "{message}");
+    }
 }

@@ -20,7 +20,8 @@
 //!
 //! Map: `lexer`, `parser` and `ast` read text, `source` says where in it an error is. `binder` looks names up, with
 //! `term` (values), `restriction` and `slices` (WHERE), `selection` and `select` (SELECT), `modification` and
-//! `condition` (INSERT, UPDATE, DELETE, BATCH; IF), `definition` (CREATE, ALTER, DROP) and `type_name`. `function`
+//! `condition` (INSERT, UPDATE, DELETE, BATCH; IF), `constraint` (CHECK), `definition` (CREATE, ALTER,
+//! DROP) and `type_name`. `function`
 //! has the native functions, `operand` evaluates terms, `filter` conditions, in an `evaluation` context; `json` reads
 //! JSON.
 //! `prepared`, `write`, `conditional`, `change` and `read` are the plans, `result` makes pages of rows. `describe`
@@ -35,6 +36,7 @@ mod canonical;
 mod change;
 mod condition;
 mod conditional;
+mod constraint;
 mod definition;
 mod describe;
 mod description;

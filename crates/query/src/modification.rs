@@ -7,6 +7,7 @@ use crate::ast::{
 use crate::binder::Binder;
 use crate::change::{Change, key_type};
 use crate::condition::ConditionsPlan;
+use crate::constraint::Constraints;
 use crate::operand::{ColumnSpec, Operand};
 use crate::restriction::{KeyPlan, Restrictions, StatementKind};
 use crate::source::Position;
@@ -263,9 +264,10 @@ impl Binder<'_> {
         } else {
             restrictions.whole_key(self.source)?
         };
-        let Changed { of_static, of_rows } = changed;
+        let Changed { of_static: static_changes, of_rows: changes } = changed;
+        let constraints = Constraints::of(table, kind, only_static, &static_changes, &changes)?;
         let (table, conditions) = (Arc::clone(table), None);
-        Ok(WritePlan { table, kind, key, only_static, static_changes: of_static, changes: of_rows, times, conditions })
+        Ok(WritePlan { table, kind, key, only_static, static_changes, changes, times, conditions, constraints })
     }
 
     /// INSERT JSON is an INSERT of every column, whose values are parameters that the JSON gives.
@@ -569,7 +571,8 @@ impl Binder<'_> {
         }
         let kind = if delete.columns.is_empty() { WriteKind::DeleteRows } else { WriteKind::Update };
         let Changed { of_static: static_changes, of_rows: changes } = changed;
-        Ok(WritePlan { table, kind, key, only_static, static_changes, changes, times, conditions })
+        let constraints = Constraints::of(&table, kind, only_static, &static_changes, &changes)?;
+        Ok(WritePlan { table, kind, key, only_static, static_changes, changes, times, conditions, constraints })
     }
 
     fn deletion(

@@ -52,11 +52,10 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, RequestError> {
 
 /// Statements that are refused by their first words.
 #[rustfmt::skip]
-const REFUSED_STATEMENTS: [&[&str]; 28] = [
-    &["ALTER", "MATERIALIZED", "VIEW"],
+const REFUSED_STATEMENTS: [&[&str]; 25] = [
     &["CREATE", "MATERIALIZED", "VIEW"], &["CREATE", "FUNCTION"], &["CREATE", "AGGREGATE"],
     &["CREATE", "OR", "REPLACE", "FUNCTION"], &["CREATE", "OR", "REPLACE", "AGGREGATE"], &["CREATE", "TRIGGER"],
-    &["DROP", "MATERIALIZED", "VIEW"], &["DROP", "FUNCTION"], &["DROP", "AGGREGATE"], &["DROP", "TRIGGER"],
+    &["DROP", "FUNCTION"], &["DROP", "AGGREGATE"],
     &["DROP", "IDENTITY"],
     &["ADD", "IDENTITY"], &["GRANT"], &["REVOKE"],
     &["LIST", "SUPERUSERS"], &["LIST", "ALL"], &["LIST", "CREATE"],
@@ -64,6 +63,10 @@ const REFUSED_STATEMENTS: [&[&str]; 28] = [
     &["LIST", "DESCRIBE"], &["LIST", "EXECUTE"], &["LIST", "UNMASK"], &["LIST", "SELECT_MASKED"],
     &["BEGIN", "TRANSACTION"],
 ];
+
+/// The same of statements that the grammar of Cassandra 5.0 does not have either.
+const REFUSED_STATEMENTS_OF_OTHERS: [&[&str]; 3] =
+    [&["PRUNE", "MATERIALIZED", "VIEW"], &["COMMENT", "ON"], &["SECURITY", "LABEL"]];
 
 /// The first words of statements that read or write.
 const DATA_WORDS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
@@ -89,8 +92,15 @@ impl<'a> Parser<'a> {
     }
 
     fn statement(&mut self) -> Result<Statement, RequestError> {
-        if let Some(words) = REFUSED_STATEMENTS.iter().find(|words| self.looking_at(words)) {
+        let is_more = !matches!(self.following().kind, TokenKind::End | TokenKind::Symbol(";"));
+        if let Some(words) = REFUSED_STATEMENTS.iter().find(|words| is_more && self.looking_at(words)) {
             return Err(self.source.unsupported(self.token.start, &format!("{} is", words.join(" "))));
+        }
+        if let Some(words) = REFUSED_STATEMENTS_OF_OTHERS.iter().find(|words| self.looking_at(words)) {
+            return Err(self.not_in_grammar(&format!("{} is", words.join(" "))));
+        }
+        if let Some(statement) = self.absent()? {
+            return Ok(statement);
         }
         let at = self.here();
         if self.looking_at(&["EXPLAIN"]) {

@@ -1,7 +1,7 @@
 //! SELECT: the plan, and the plan with its values: which partitions and rows it reads.
 
 use crate::filter::Filter;
-use crate::operand::{Arguments, ColumnSpec, Operand};
+use crate::operand::{Arguments, BoundValue, ColumnSpec, Operand};
 use crate::restriction::{IndexPlan, WherePlan};
 use crate::result::ReadPosition;
 use crate::selection::{BoundSelection, Selection};
@@ -12,10 +12,11 @@ use model::read::Slice;
 use model::scan::ScanPosition;
 use model::schema::{ColumnKind, Table};
 use model::{
-    IndexCommand, IndexTarget, IndexedRow, PartitionKey, ReadCommand, RequestError, ScanCommand, Token, TokenRange,
-    WallMicros,
+    CqlType, IndexCommand, IndexTarget, IndexedRow, PartitionKey, ReadCommand, RequestError, ScanCommand, Token,
+    TokenRange, Value, WallMicros,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::evaluation::EvaluationContext;
 
@@ -50,6 +51,10 @@ pub(crate) struct ReadPlan {
     pub(crate) sorting: Vec<(usize, bool)>,
     pub(crate) limit: Option<Operand>,
     pub(crate) per_partition_limit: Option<Operand>,
+    /// USING TIMEOUT.
+    pub(crate) timeout: Option<Operand>,
+    /// True when what is read does not take the place of other data in caches.
+    pub(crate) bypasses_cache: bool,
     /// The columns of the result.
     pub(crate) columns: Vec<ColumnSpec>,
     /// True when a partition without rows counts as a row by its static columns.
@@ -90,6 +95,7 @@ impl ReadPlan {
             selection: self.selection.bind(arguments)?,
             limit: limit(arguments, self.limit.as_ref(), "LIMIT")?,
             per_partition_limit: limit(arguments, self.per_partition_limit.as_ref(), "PER PARTITION LIMIT")?,
+            timeout: timeout(arguments, self.timeout.as_ref())?,
             context: arguments.context().borrow().clone(),
         })
     }
@@ -160,6 +166,22 @@ fn limit<'a>(arguments: Arguments<'a>, operand: Option<&'a Operand>, name: &str)
     }
 }
 
+/// The time that a read may take: `None` when it is not given, null or unset.
+fn timeout<'a>(arguments: Arguments<'a>, operand: Option<&'a Operand>) -> Result<Option<Duration>, RequestError> {
+    let Some(operand) = operand else { return Ok(None) };
+    let BoundValue::Value(wire) = arguments.value(operand)?.into_owned() else { return Ok(None) };
+    let whole_milliseconds = match Value::from_wire(&CqlType::Duration, &wire) {
+        Ok(Value::Duration { months: 0, days: 0, nanoseconds }) if nanoseconds > 0 => {
+            u64::try_from(nanoseconds).ok().filter(|nanoseconds| nanoseconds.is_multiple_of(1_000_000))
+        }
+        _ => None,
+    };
+    whole_milliseconds.map(|nanoseconds| Some(Duration::from_nanos(nanoseconds))).ok_or_else(|| {
+        let message = "A timeout is more than 0, of hours, minutes, seconds and milliseconds: 50ms";
+        RequestError::Invalid(message.to_owned())
+    })
+}
+
 /// Which partitions a read visits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadSource {
@@ -204,6 +226,7 @@ pub struct BoundRead {
     pub(crate) selection: BoundSelection,
     limit: Option<u32>,
     pub(crate) per_partition_limit: Option<u32>,
+    timeout: Option<Duration>,
     /// For the functions of the selection.
     pub(crate) context: EvaluationContext,
 }
@@ -223,6 +246,12 @@ impl BoundRead {
     #[must_use]
     pub fn limit(&self) -> Option<u32> {
         self.limit
+    }
+
+    /// USING TIMEOUT: how long it may take, if the statement says so.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
     }
 
     /// True when no row can match, since no partition or no row is selected: nothing needs to be read.
@@ -340,7 +369,7 @@ impl BoundRead {
             bytes_limit: limits.bytes.max(1),
             now_seconds: now.clamped_seconds(),
             tombstone_limit: limits.tombstones,
-            bulk: false,
+            bulk: self.plan.bypasses_cache,
             dropped_columns: self.plan.table.drops(),
         }
     }

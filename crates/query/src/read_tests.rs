@@ -350,3 +350,25 @@ fn values_may_be_of_the_descending_and_the_ascending_column_alike() {
     assert!(slice.contains(&key(6)) && slice.contains(&key(i32::MAX)));
     assert!(!slice.contains(&key(5)) && !slice.contains(&key(4)));
 }
+
+#[test]
+fn a_read_says_how_long_it_may_take_and_whether_it_is_cached() {
+    let schema = sample();
+    let read = |text: &str, values: &[BoundValue]| crate::fixture::read(&schema, text, values);
+    let millis = |read: &BoundRead| read.timeout().map(|timeout| timeout.as_millis());
+    assert_eq!(millis(&read("SELECT * FROM t", &[])), None);
+    assert_eq!(millis(&read("SELECT * FROM t USING TIMEOUT 1m50ms", &[])), Some(60_050));
+    let duration = model::Value::Duration { months: 0, days: 0, nanoseconds: 7_000_000 }.to_wire();
+    let bound = [BoundValue::Value(duration)];
+    assert_eq!(millis(&read("SELECT * FROM t WHERE k = 1 USING TIMEOUT ?", &bound)), Some(7));
+    assert_eq!(millis(&read("SELECT * FROM t USING TIMEOUT ?", &[BoundValue::Unset])), None);
+    for duration in ["0s", "-1s", "1d", "1mo", "1us"] {
+        let message = crate::fixture::error(&schema, &format!("SELECT * FROM t USING TIMEOUT {duration}"), &[]);
+        assert!(message.contains("A timeout is more than 0"), "{message}");
+    }
+    let limits = CommandLimits { rows: 1, bytes: 1, tombstones: 1 };
+    let bulk = |text: &str| read(text, &[]).scan_command(TokenRange::ALL, None, limits, WallMicros(1)).bulk;
+    assert!(bulk("SELECT * FROM t BYPASS CACHE"));
+    assert!(bulk("SELECT * FROM t WHERE v = 'a' ALLOW FILTERING BYPASS CACHE USING TIMEOUT 1s"));
+    assert!(!bulk("SELECT * FROM t"));
+}

@@ -8,7 +8,7 @@
 //!
 //! Errors, and which of several is said, are Cassandra's.
 
-use crate::ast::{self, Comparand, Name, Operator, Relation, Term, TermKind};
+use crate::ast::{self, Comparand, IndexHints, Name, Operator, QualifiedName, Relation, Select, Term, TermKind};
 use crate::binder::Binder;
 use crate::filter::{FilterPlan, Test};
 use crate::operand::{Arguments, BoundValue, Operand};
@@ -127,8 +127,10 @@ struct Served<'r> {
     restriction: &'r Restriction,
     /// What the index is on.
     target: IndexTarget,
-    /// The smaller, the fewer rows are likely to be named.
-    rank: (bool, u8),
+    /// Its name.
+    index: &'r str,
+    /// The smaller, the fewer rows are likely to be named; first come those that the statement wants.
+    rank: (bool, bool, u8),
     /// True for an index that serves ranges, and as many restrictions as there are.
     attached: bool,
 }
@@ -157,13 +159,17 @@ pub(crate) struct Restrictions<'t> {
     kind: StatementKind,
     /// True when SELECT says ALLOW FILTERING.
     allow_filtering: bool,
+    /// The indexes that SELECT wants to be used, and those that it does not.
+    included: Vec<&'t str>,
+    excluded: Vec<&'t str>,
     all: Vec<Restriction>,
 }
 
 impl<'t> Restrictions<'t> {
     /// Nothing said yet.
     pub(crate) fn new(table: &'t Table, kind: StatementKind) -> Restrictions<'t> {
-        Restrictions { table, kind, allow_filtering: false, all: Vec::new() }
+        let (included, excluded) = (Vec::new(), Vec::new());
+        Restrictions { table, kind, allow_filtering: false, included, excluded, all: Vec::new() }
     }
 
     /// What `relations` say in a statement that writes.
@@ -180,11 +186,28 @@ impl<'t> Restrictions<'t> {
     pub(crate) fn of_select(
         binder: &mut Binder<'_>,
         table: &'t Table,
-        relations: &[Relation],
-        allow_filtering: bool,
+        select: &Select,
     ) -> Result<Restrictions<'t>, RequestError> {
-        let nothing = Restrictions { allow_filtering, ..Restrictions::new(table, StatementKind::Select) };
-        nothing.with(binder, relations)
+        let Select { relations, allow_filtering, hints: IndexHints { included, excluded }, .. } = select;
+        let (included, excluded) = (hinted(binder, table, included)?, hinted(binder, table, excluded)?);
+        let both: Vec<&str> = included.iter().copied().filter(|name| excluded.contains(name)).collect();
+        if let Some(first) = select.hints.included.first().filter(|_| !both.is_empty()) {
+            let message = format!("Indexes cannot be both included and excluded: {}", both.join(", "));
+            return Err(binder.source.invalid(first.at(), message));
+        }
+        let nothing = Restrictions::new(table, StatementKind::Select);
+        let restrictions = Restrictions { allow_filtering: *allow_filtering, included, excluded, ..nothing };
+        let restrictions = restrictions.with(binder, relations)?;
+        let served = restrictions.indexed();
+        let unused = |name: &&&str| !served.iter().any(|served| served.index == **name);
+        match restrictions.included.iter().find(unused).zip(select.hints.included.first()) {
+            Some((name, first)) => {
+                let message =
+                    format!("It's not possible to use all the specified included indexes with this query: {name}");
+                Err(binder.source.invalid(first.at(), message))
+            }
+            None => Ok(restrictions),
+        }
     }
 
     fn with(mut self, binder: &mut Binder<'_>, relations: &[Relation]) -> Result<Restrictions<'t>, RequestError> {
@@ -213,8 +236,9 @@ impl<'t> Restrictions<'t> {
                 let message = format!("Cannot use {} with {}", self.kind, relation.operator.symbol());
                 Err(source.invalid(at, message))
             }
-            Operator::IsNotNull => {
-                Err(source.invalid(at, format!("Unsupported restriction: {}", relation_text(relation))))
+            Operator::IsNull | Operator::IsNotNull if !self.allow_filtering => {
+                let message = format!("Unsupported restriction: {} but with ALLOW FILTERING", relation_text(relation));
+                Err(source.invalid(at, message))
             }
             Operator::NotEqual | Operator::NotIn if self.kind != StatementKind::Select => {
                 let symbol = relation.operator.symbol();
@@ -280,6 +304,9 @@ impl<'t> Restrictions<'t> {
             (Comparand::One(term), operator) => {
                 let operand = tuple_of(binder, table, term, receiver, several)?;
                 vec![restriction(subject, operator, Values::One(operand))]
+            }
+            (Comparand::Nothing, operator) if matches!(subject, Subject::Column(_)) => {
+                vec![restriction(subject, operator, Values::Many(Vec::new()))]
             }
             (Comparand::Nothing, operator) => {
                 return Err(binder.source.unsupported(at, &format!("{} restrictions are", operator.symbol())));
@@ -727,7 +754,19 @@ impl<'t> Restrictions<'t> {
         let mut filters = Vec::new();
         let index_plan = index.map(|chosen| chosen.put_first(&indexed, &mut filtered));
         for restriction in filtered {
-            self.filters(source, restriction, &mut filters)?;
+            let served = indexed.iter().find(|own| std::ptr::eq(own.restriction, restriction));
+            let folding = served.and_then(|own| match own.target.part {
+                IndexedPart::Folded(folding) => Some(folding),
+                _ => None,
+            });
+            match (folding, &restriction.subject) {
+                // Whatever else selects the row, it is what the index says that counts.
+                (Some(folding), Subject::Column(column)) => {
+                    let values = restriction.values.clone();
+                    filters.push(FilterPlan { column: *column, test: Test::Same { folding, values } });
+                }
+                _ => self.filters(source, restriction, &mut filters)?,
+            }
         }
         let partition = if looked_up { Some(self.partition_key()?) } else { None };
         let tokens = self.tokens().map(|token| (token.operator, token.values.clone())).collect();
@@ -761,19 +800,27 @@ impl<'t> Restrictions<'t> {
                 _ => continue,
             };
             let column = self.column(column);
-            let target = IndexTarget { column: column.id, part };
             let rank = match column.kind {
                 ColumnKind::Regular => 0,
                 ColumnKind::Clustering(..) => 1,
                 ColumnKind::Static => 2,
                 ColumnKind::PartitionKey(_) => 3,
             };
-            let mut own = self.table.indexes.iter().filter(|index| IndexTarget::of(index) == target).peekable();
-            let is_indexed = own.peek().is_some();
-            let attached = own.any(Index::is_storage_attached);
-            if is_indexed && (attached || !restriction.is_slice()) {
-                let rank = (restriction.is_slice(), rank);
-                found.push(Served { restriction, target, rank, attached });
+            let is_equal = restriction.operator == Operator::Equal;
+            let serves = |index: &&Index| {
+                let folded = matches!(index.part, IndexedPart::Folded(_)) && part == IndexedPart::Value && is_equal;
+                let is_asked = index.column == column.id && (index.part == part || folded);
+                is_asked && !self.excluded.contains(&index.name.as_str())
+            };
+            let is_included = |index: &&&Index| self.included.contains(&index.name.as_str());
+            let is_exact = |index: &&&Index| index.part == part;
+            let own: Vec<&Index> = self.table.indexes.iter().filter(serves).collect();
+            let attached = own.iter().any(|index| index.is_storage_attached());
+            let index = own.iter().find(is_included).or(own.iter().find(is_exact)).or(own.first());
+            if let Some(index) = index.filter(|_| attached || !restriction.is_slice()) {
+                let rank = (!is_included(&index), restriction.is_slice(), rank);
+                let target = IndexTarget::of(index);
+                found.push(Served { restriction, target, index: &index.name, rank, attached });
             }
         }
         found
@@ -867,6 +914,26 @@ fn invalid(message: String) -> RequestError {
     RequestError::Invalid(message)
 }
 
+/// The names of the indexes of `table` that a hint names.
+fn hinted<'t>(binder: &Binder<'_>, table: &'t Table, names: &[QualifiedName]) -> Result<Vec<&'t str>, RequestError> {
+    let mut found: Vec<&str> = Vec::with_capacity(names.len());
+    for name in names {
+        let (shown, at) = (&name.name.text, name.at());
+        if let Some(other) = name.keyspace.as_ref().filter(|keyspace| keyspace.text != table.keyspace) {
+            let message = format!("Index {}.{shown} is not in the same keyspace as the queried table", other.text);
+            return Err(binder.source.invalid(at, message));
+        }
+        let Some(index) = table.indexes.iter().find(|index| index.name == *shown) else {
+            let message = format!("Table {} doesn't have an index named {shown}", table.name);
+            return Err(binder.source.invalid(at, message));
+        };
+        if !found.contains(&index.name.as_str()) {
+            found.push(&index.name);
+        }
+    }
+    Ok(found)
+}
+
 /// The value of a relation; of a tuple of columns one with as many elements.
 fn tuple_of(
     binder: &mut Binder<'_>,
@@ -915,6 +982,7 @@ fn compared(source: Source<'_>, column: &Column, relation: &Relation) -> Result<
                 None => refused(format!("Cannot use {} on non-collection column {name}", operator.symbol())),
             };
         }
+        Operator::IsNull | Operator::IsNotNull => return Ok((name.clone(), cql_type.clone())),
         _ => {}
     }
     if cql_type.is_multi_cell() {

@@ -239,7 +239,9 @@ fn restrictions_of_tokens_collections_and_terms_are_refused_in_the_words_of_cass
                 "SELECT * FROM w WHERE w LIKE 'a%'",
                 "LIKE restriction is only supported on properly indexed columns. w LIKE 'a%' is not valid.",
             ),
-            ("SELECT * FROM w WHERE v IS NOT NULL ALLOW FILTERING", "Unsupported restriction: v IS NOT NULL"),
+            ("SELECT * FROM w WHERE v IS NOT NULL", "Unsupported restriction: v IS NOT NULL but with ALLOW FILTERING"),
+            ("SELECT * FROM w WHERE v IS NULL", "Unsupported restriction: v IS NULL but with ALLOW FILTERING"),
+            ("SELECT * FROM x WHERE m['a'] IS NULL ALLOW FILTERING", "Only EQ relations are supported on map entries"),
             ("SELECT * FROM w WHERE v CONTAINS 1 ALLOW FILTERING", "Cannot use CONTAINS on non-collection column v"),
             (
                 "SELECT * FROM x WHERE st CONTAINS KEY 'a' ALLOW FILTERING",
@@ -884,4 +886,29 @@ fn a_page_can_end_where_nothing_was_found() {
     assert!(page.rows.is_empty());
     let next = ResultBuilder::start(&read, page.saved.as_ref(), limits, NOW_SECONDS).unwrap();
     assert_eq!(next.position(), Some(&position(&partitions[0])));
+}
+
+#[test]
+fn rows_are_filtered_by_what_is_null() {
+    let schema = schema();
+    check(
+        &wide(&schema),
+        &[
+            ("SELECT c, d FROM w WHERE w IS NULL ALLOW FILTERING", "5 z"),
+            ("SELECT c, d FROM w WHERE w IS NOT NULL AND v > 11 ALLOW FILTERING", "2 a; 3 x"),
+            ("SELECT p, c FROM w WHERE s IS NULL ALLOW FILTERING", "2 5"),
+            ("SELECT c FROM w WHERE p = 1 AND c IS NOT NULL AND v = 12 ALLOW FILTERING", "2"),
+        ],
+    );
+    let mut memory = Memory::new(&schema, "x");
+    memory.insert(r#"{"k": 1, "l": [1], "m": {"a": 1}, "a": {"street": "x"}}"#, 5, None);
+    memory.insert(r#"{"k": 2, "l": [], "f": {}}"#, 5, None);
+    check(
+        &memory,
+        &[
+            ("SELECT k FROM x WHERE l IS NULL ALLOW FILTERING", "2"),
+            ("SELECT k FROM x WHERE m IS NOT NULL AND a IS NOT NULL ALLOW FILTERING", "1"),
+            ("SELECT k FROM x WHERE f IS NOT NULL ALLOW FILTERING", "2"),
+        ],
+    );
 }

@@ -14,9 +14,13 @@ impl Binder<'_> {
     pub(crate) fn select(&mut self, select: &Select) -> Result<ReadPlan, RequestError> {
         let table = self.table(&select.table)?;
         let mut selection = self.selection(&table, &select.selectors)?;
-        let restrictions = Restrictions::of_select(self, &table, &select.relations, select.allow_filtering)?;
+        let restrictions = Restrictions::of_select(self, &table, select)?;
         let only_static = selects_only_static(&table, &selection);
         let read = restrictions.select(self.source, only_static)?;
+        if let Some(at) = select.bypass_cache.filter(|_| !read.is_range() || read.index.is_some()) {
+            let what = "BYPASS CACHE of a read that is not a scan of partitions is";
+            return Err(self.source.unsupported(at, what));
+        }
         let grouping = self.grouping(&table, select, &restrictions, &mut selection)?;
         self.check_distinct(&table, select, &restrictions, &read, &selection)?;
         let (reversed, sorting) = self.ordering(&table, &restrictions, &read, &select.order)?;
@@ -30,6 +34,8 @@ impl Binder<'_> {
         }
         let limit = select.limit.as_ref();
         let limit = limit.map(|term| self.operand(&table, term, "[limit]", &CqlType::Int)).transpose()?;
+        let timeout = select.timeout.as_ref();
+        let timeout = timeout.map(|term| self.operand(&table, term, "[timeout]", &CqlType::Duration)).transpose()?;
         let json = select.json.is_some();
         let columns = if json { json_column(&table) } else { selection.columns.clone() };
         let has_static = table.columns.iter().any(|column| column.kind == ColumnKind::Static);
@@ -44,6 +50,8 @@ impl Binder<'_> {
             sorting,
             limit,
             per_partition_limit,
+            timeout,
+            bypasses_cache: select.bypass_cache.is_some(),
             columns,
             table,
         })

@@ -138,6 +138,7 @@ fn table(keyspace: &str, name: &str, partition: Columns, clustering: Columns, mu
         options: TableOptions::default(),
         dropped_columns: Vec::new(),
         indexes: Vec::new(),
+        constraints: Vec::new(),
     }
 }
 
@@ -146,7 +147,7 @@ fn definitions() -> Vec<Table> {
     let mut tables = of_the_cluster();
     tables.extend(of_the_schema());
     tables.extend(of_the_virtual_schema());
-    tables.push(clients());
+    tables.extend([clients(), settings()]);
     for (table, id) in tables.iter_mut().zip(1..) {
         table.id = TableId(id);
     }
@@ -341,6 +342,13 @@ fn clients() -> Table {
     let mut clients = table(VIEWS, "clients", vec![("address", Inet)], vec![("port", Int)], others);
     clients.options.comment = "currently connected clients".to_owned();
     clients
+}
+
+/// What the node was configured to.
+fn settings() -> Table {
+    let mut settings = table(VIEWS, "settings", vec![("name", CqlType::Text)], vec![], vec![("value", CqlType::Text)]);
+    settings.options.comment = "current settings".to_owned();
+    settings
 }
 
 fn of_the_virtual_schema() -> Vec<Table> {

@@ -4,7 +4,7 @@
 //! with the value that changes nothing, or refused by its name with the reason. None is ignored in silence.
 
 use crate::ast::{Property, PropertyValue};
-use crate::definition::{check_distinct, not_a_map, unknown_property};
+use crate::definition::{check_distinct, not_a_map, option_of_others, unknown_property};
 use crate::source::{Position, Source, shortened};
 use model::limits::TTL_SECONDS_MAX;
 use model::name::quote_text;
@@ -106,6 +106,18 @@ const FIXED: [(&str, &str, &str); 3] = [
     ("memtable", "default", "there is one kind of memtable"),
 ];
 
+/// Options of other systems' tables, and why there are none here.
+const OPTIONS_OF_OTHERS: [(&str, &str); 8] = [
+    ("auto_repair", "no repair is scheduled by table"),
+    ("fast_path", "there are no transactions over several partitions"),
+    ("paxos_grace_seconds", "the state of conditional writes is kept by a rule of the node's own"),
+    ("pending_drop", "there are no transactions over several partitions"),
+    ("per_partition_rate_limit", "requests are limited by node and not by partition"),
+    ("synchronous_updates", "there are no materialized views"),
+    ("tombstone_gc", "tombstones are kept for gc_grace_seconds"),
+    ("transactional_mode", "there are no transactions over several partitions"),
+];
+
 /// Sub-options of every compaction class that have one possible value here.
 const FIXED_IN_COMPACTION: [(&str, &str); 6] = [
     ("log_all", "false"),
@@ -167,6 +179,14 @@ pub(crate) fn table_options(
                 if let Some((_, only, reason)) = FIXED.iter().find(|(fixed, ..)| *fixed == name) {
                     given.must_be(only, reason)?;
                     continue;
+                }
+                if name == TableOptions::DELETION_PROTECTION {
+                    let value = given.boolean()?.then(|| "true".to_owned());
+                    options.kept.insert(name.to_owned(), value);
+                    continue;
+                }
+                if let Some((_, reason)) = OPTIONS_OF_OTHERS.iter().find(|(own, _)| *own == name) {
+                    return Err(option_of_others(source, property, reason));
                 }
                 let Some(kept) = KEPT.iter().find(|kept| kept.name == name) else {
                     return Err(unknown_property(source, property));
@@ -646,6 +666,10 @@ pub fn option_values(options: &TableOptions) -> BTreeMap<&'static str, OptionVal
             KeptForm::Fraction | KeptForm::Boolean | KeptForm::Number(_) => OptionValue::Bare(value.to_owned()),
         };
         all.insert(kept.name, value);
+    }
+    // Cassandra does not have it: it is shown only where it says something.
+    if options.is_protected() {
+        all.insert(TableOptions::DELETION_PROTECTION, OptionValue::Bare("true".to_owned()));
     }
     all.insert("allow_auto_snapshot", OptionValue::Bare(allow_auto_snapshot.to_string()));
     all.insert("bloom_filter_fp_chance", OptionValue::Bare(bloom_filter_fp_chance.to_f64().to_string()));

@@ -8,6 +8,7 @@ use crate::ast::BatchKind;
 use crate::change::{self, BoundChange, Change};
 use crate::condition::ConditionsPlan;
 use crate::conditional::RowConditions;
+use crate::constraint::Constraints;
 use crate::json::Json;
 use crate::operand::{Arguments, BoundValue, ColumnSpec, Operand};
 use crate::restriction::{KeyPlan, Rows};
@@ -65,6 +66,8 @@ pub(crate) struct WritePlan {
     pub(crate) times: Times,
     /// What follows IF. Then the key is of one row, or of one partition when `only_static`.
     pub(crate) conditions: Option<ConditionsPlan>,
+    /// What its values must be.
+    pub(crate) constraints: Constraints,
 }
 
 /// INSERT JSON: a write of every column, whose values come out of one text.
@@ -256,6 +259,7 @@ impl WritePlan {
             time_to_live: self.time_to_live(using)?,
             timestamp: timestamp(self.times.timestamp.as_ref(), using)?,
         };
+        self.constraints.check(table, &partitions, &part.rows, &part.static_changes, &part.changes)?;
         let conditions = match &self.conditions {
             None => Vec::new(),
             Some(plan) => vec![RowConditions { row: part.only_row(), conditions: plan.bind(using)? }],

@@ -276,7 +276,7 @@ impl Parts {
         let events = LinkEvents { shards: shards.clone(), member: member.clone(), seeds: config.seeds.clone() };
         let peers = Arc::new(Peers::new(local, Arc::new(events), metrics.clone()));
         let store = Arc::new(store);
-        let executor = Arc::new(Executor::new(
+        let executor = Executor::new(
             own,
             published.clone(),
             shards.clone(),
@@ -286,7 +286,8 @@ impl Parts {
             config.request_timeout,
             first_password,
             random_seed()?,
-        ));
+        );
+        let executor = Arc::new(executor.with_settings(config.settings()));
         let started = std::time::Instant::now();
         let receivers = Mutex::default();
         let hints = tokio::sync::Mutex::new(hint_policy(&config));

@@ -203,6 +203,56 @@ pub struct Config {
     pub log_level: String,
 }
 
+impl Config {
+    /// What the node goes by, under the names that the file has for it. Of the password only its file is shown.
+    #[must_use]
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let mib = |bytes: usize| (bytes >> 20).to_string();
+        let file = |path: Option<&PathBuf>| path.map(|path| path.display().to_string()).unwrap_or_default();
+        let (durability, group_window_us, periodic_sync_ms) = match self.durability {
+            Durability::Group(window) => ("group", window.as_micros().to_string(), String::new()),
+            Durability::Batch => ("batch", String::new(), String::new()),
+            Durability::Periodic(interval) => ("periodic", String::new(), interval.as_millis().to_string()),
+        };
+        let log_format = if self.log_format == LogFormat::Json { "json" } else { "text" };
+        let tls = self.tls.as_ref();
+        let seeds: Vec<String> = self.seeds.iter().map(SocketAddr::to_string).collect();
+        let settings = [
+            ("listen_address", self.grpc_listen.ip().to_string()),
+            ("advertise_address", self.grpc_advertise.ip().to_string()),
+            ("grpc_port", self.grpc_listen.port().to_string()),
+            ("native_port", self.native_listen.port().to_string()),
+            ("internode_port", self.internode_listen.port().to_string()),
+            ("seeds", seeds.join(", ")),
+            ("data_dir", self.data_dir.display().to_string()),
+            ("data_center", self.data_center.clone()),
+            ("rack", self.rack.clone()),
+            ("num_tokens", self.num_tokens.to_string()),
+            ("shards", self.shards.to_string()),
+            ("durability", durability.to_owned()),
+            ("group_window_us", group_window_us),
+            ("periodic_sync_ms", periodic_sync_ms),
+            ("block_cache_mb", mib(self.block_cache_bytes)),
+            ("write_buffer_mb", mib(self.write_buffer_bytes)),
+            ("auto_snapshot", self.auto_snapshot.to_string()),
+            ("tombstone_warn", self.tombstone_warn.to_string()),
+            ("tombstone_fail", self.tombstone_fail.to_string()),
+            ("request_timeout_ms", self.request_timeout.as_millis().to_string()),
+            ("requests_max", self.requests_max.to_string()),
+            ("native_connections_max", self.native_connections_max.to_string()),
+            ("native_frame_mb", mib(self.native_frame_bytes)),
+            ("tls_certificate", file(tls.map(|tls| &tls.certificate))),
+            ("tls_key", file(tls.map(|tls| &tls.key))),
+            ("tls_client_ca", file(tls.and_then(|tls| tls.client_ca.as_ref()))),
+            ("superuser_password_file", file(self.superuser_password_file.as_ref())),
+            ("hint_window_minutes", (self.hint_window.as_secs() / 60).to_string()),
+            ("log_format", log_format.to_owned()),
+            ("log_level", self.log_level.clone()),
+        ];
+        settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
 /// The files by which a node speaks TLS; what is in them is checked when it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {

@@ -181,6 +181,8 @@ pub(crate) struct Executor {
     calls: Mutex<Option<mpsc::Sender<()>>>,
     /// How much is in ranges of tables, and when that was looked at.
     estimates: Mutex<Estimates>,
+    /// What the node was configured to: names and values.
+    settings: Vec<(String, String)>,
 }
 
 /// By table and range.
@@ -200,6 +202,10 @@ impl fmt::Debug for Executor {
 }
 
 impl virtual_tables::Live for Executor {
+    fn settings(&self) -> Vec<(String, String)> {
+        self.settings.clone()
+    }
+
     fn clients(&self) -> Vec<virtual_tables::Client> {
         self.clients.list()
     }
@@ -274,7 +280,13 @@ impl Executor {
             phase,
             calls,
             estimates: Mutex::default(),
+            settings: Vec::new(),
         }
+    }
+
+    /// The same desk, which shows what the node was configured to.
+    pub(crate) fn with_settings(self, settings: Vec<(String, String)>) -> Executor {
+        Executor { settings, ..self }
     }
 
     /// Counts calls from now on: the receiver ends once [`Executor::end_calls`] was called and every call has
@@ -346,7 +358,8 @@ impl Executor {
     pub(crate) fn plan_bound(&self, bound: Bound, options: Options) -> Result<Planned, RequestError> {
         let mut warnings = bound.warnings();
         warnings.extend(self.large_partitions(&bound));
-        let timeout = options.timeout.unwrap_or(self.timeout).min(TIMEOUT_MAX);
+        let own = if let Bound::Read(read) = &bound { read.timeout() } else { None };
+        let timeout = own.or(options.timeout).unwrap_or(self.timeout).min(TIMEOUT_MAX);
         let Options { consistency, serial, timestamp, page_rows, paging_state, login, .. } = options;
         let page_rows = match (&bound, page_rows) {
             (Bound::Read(read), 0) if read.is_one_page() => u32::MAX,

@@ -9,7 +9,8 @@
 
 use super::role::RoleChange;
 use super::{
-    Column, ColumnKind, DroppedColumn, Index, IndexedPart, Keyspace, Replication, Schema, Table, TableOptionsChange,
+    Check, Column, ColumnKind, Constraint, DroppedColumn, Index, IndexedPart, Keyspace, Replication, Schema, Table,
+    TableOptionsChange,
 };
 use crate::error::RequestError;
 use crate::id::KeyspaceName;
@@ -142,6 +143,8 @@ pub struct NewColumn {
     pub cql_type: CqlType,
     /// True for a column with one value for the whole partition.
     pub is_static: bool,
+    /// What its values must be.
+    pub checks: Vec<Check>,
 }
 
 /// What `ALTER TABLE` does.
@@ -172,6 +175,15 @@ pub enum TableAlteration {
     },
     /// `WITH`.
     With(TableOptionsChange),
+    /// `ALTER column CHECK ...` and `ALTER column DROP CHECK`.
+    Check {
+        /// The column's name.
+        column: String,
+        /// What its values must be from now on, in place of what they had to be.
+        checks: Vec<Check>,
+        /// True for `IF EXISTS`, of the column.
+        if_exists: bool,
+    },
 }
 
 /// What `ALTER TYPE` does.
@@ -213,8 +225,16 @@ impl Schema {
     /// says, as it was when it was decided.
     ///
     /// # Errors
-    /// `Invalid`, in Cassandra's words, for a column that comes back with a type whose values have another length.
+    /// `Invalid`, in Cassandra's words, for a column that comes back with a type whose values have another length; for
+    /// what would remove the data of a table that is protected from it.
     pub fn check_new(&self, change: &SchemaChange) -> Result<(), RequestError> {
+        if let Some(table) = self.removed_by(change).find(|table| table.options.is_protected()) {
+            return invalid(format!(
+                "Table {}.{} has deletion_protection = true: it is neither dropped nor truncated until that is set to \
+                 false",
+                table.keyspace, table.name
+            ));
+        }
         let SchemaChange::AlterTable { keyspace, name, alteration: TableAlteration::Add { columns, .. }, .. } = change
         else {
             return Ok(());
@@ -227,6 +247,19 @@ impl Schema {
             }
         }
         Ok(())
+    }
+
+    /// The tables whose data a change removes.
+    fn removed_by(&self, change: &SchemaChange) -> impl Iterator<Item = &Arc<Table>> {
+        let (keyspace, only) = match change {
+            SchemaChange::DropKeyspace { name, .. } => (Some(name), None),
+            SchemaChange::DropTable { keyspace, name, .. } | SchemaChange::TruncateTable { keyspace, name } => {
+                (Some(keyspace), Some(name))
+            }
+            _ => (None, None),
+        };
+        let tables = keyspace.and_then(|name| self.keyspace(name)).into_iter().flat_map(|own| own.tables.values());
+        tables.filter(move |table| only.is_none_or(|only| table.name == *only))
     }
 
     /// The schema after `change`; `None` when the change has no effect and that is no error
@@ -370,6 +403,16 @@ impl Schema {
         let mut table = table.clone();
         for column in &mut table.columns {
             column.cql_type = keyspace.current_type(&column.cql_type)?;
+        }
+        for index in &table.indexes {
+            let mut others = keyspace.tables.values().flat_map(|table| &table.indexes);
+            if others.any(|other| other.name == index.name) {
+                return invalid(format!("Index '{}' already exists", index.name));
+            }
+        }
+        for Constraint { column, check } in &table.constraints {
+            let column = table.columns.iter().find(|own| own.id == *column);
+            column.map_or(Ok(()), |column| check.check_column(column))?;
         }
         Ok(Some(self.with_table(table)))
     }
@@ -644,7 +687,11 @@ impl Table {
         if !is_frozen_collection && part == IndexedPart::Full {
             return invalid("full() indexes can only be created on frozen collections".to_owned());
         }
-        if !is_collection && part != IndexedPart::Value {
+        let is_text = matches!(cql_type, CqlType::Ascii | CqlType::Text);
+        if matches!(part, IndexedPart::Folded(_)) && !is_text {
+            return invalid(format!("CQL type {cql_type} cannot be analyzed."));
+        }
+        if !is_collection && !matches!(part, IndexedPart::Value | IndexedPart::Folded(_)) {
             return invalid(format!(
                 "Cannot create {part}() index on {name}. Non-collection columns only support simple indexes"
             ));
@@ -682,8 +729,26 @@ impl Table {
                 change.apply_to(&mut table.options);
                 table.check_options()?;
             }
+            TableAlteration::Check { column: name, checks, if_exists } => {
+                let Some(column) = table.column(name).cloned() else {
+                    let message = format!("Column with name '{name}' doesn't exist on table '{}'", table.name);
+                    return unless(*if_exists, RequestError::Invalid(message));
+                };
+                table.constraints.retain(|own| own.column != column.id);
+                table.constrain(&column, checks)?;
+            }
         }
         Ok((table != *self).then_some(table))
+    }
+
+    /// Adds what values of `column` must be.
+    ///
+    /// # Errors
+    /// `Invalid` when its values cannot be asked for it.
+    pub fn constrain(&mut self, column: &Column, checks: &[Check]) -> Result<(), RequestError> {
+        checks.iter().try_for_each(|check| check.check_column(column))?;
+        self.constraints.extend(checks.iter().map(|check| Constraint { column: column.id, check: check.clone() }));
+        Ok(())
     }
 
     /// Checks what the options and columns of a table ask of each other.
@@ -731,6 +796,7 @@ impl Table {
         };
         let kind = if *is_static { ColumnKind::Static } else { ColumnKind::Regular };
         let column = Column { id, name: name.clone(), kind, cql_type };
+        self.constrain(&column, &new.checks)?;
         let keys = self.partition_key().count() + self.clustering().count();
         let position = self.columns[keys..].partition_point(|other| other.name < column.name);
         self.columns.insert(keys + position, column);
@@ -763,6 +829,8 @@ impl Table {
             }
             None => self.dropped_columns.push(dropped),
         }
+        let dropped = self.columns[position].id;
+        self.constraints.retain(|own| own.column != dropped);
         self.columns.remove(position);
         Ok(())
     }

@@ -84,13 +84,16 @@ impl Decode for Column {
 }
 
 /// Tables before they had indexes, as [`Table::decode_before_indexes`] reads them, have no format. The first format had
-/// no options that have no effect.
-const TABLE_FORMAT: u8 = 3;
+/// no options that have no effect. Tables without constraints are written in the form that they had before there were
+/// any, so that a node of an earlier release reads them.
+const TABLE_FORMAT: u8 = 4;
+const TABLE_FORMAT_WITHOUT_CONSTRAINTS: u8 = 3;
 const TABLE_FORMAT_WITHOUT_KEPT: u8 = 2;
 
 impl Encode for Table {
     fn encode(&self, out: &mut Vec<u8>) {
-        out.push(TABLE_FORMAT);
+        let has_constraints = !self.constraints.is_empty();
+        out.push(if has_constraints { TABLE_FORMAT } else { TABLE_FORMAT_WITHOUT_CONSTRAINTS });
         self.id.encode(out);
         self.generation.encode(out);
         self.keyspace.encode(out);
@@ -99,17 +102,21 @@ impl Encode for Table {
         self.options.encode(out);
         put_sequence(out, &self.dropped_columns);
         put_sequence(out, &self.indexes);
+        if has_constraints {
+            put_sequence(out, &self.constraints);
+        }
     }
 }
 
 impl Decode for Table {
     fn decode(reader: &mut Reader) -> Result<Table, CodecError> {
-        let options = match reader.u8()? {
-            TABLE_FORMAT => TableOptions::decode,
+        let format = reader.u8()?;
+        let options = match format {
+            TABLE_FORMAT | TABLE_FORMAT_WITHOUT_CONSTRAINTS => TableOptions::decode,
             TABLE_FORMAT_WITHOUT_KEPT => TableOptions::decode_without_kept,
             version => return Err(CodecError::Version(version)),
         };
-        Ok(Table {
+        let mut table = Table {
             id: TableId::decode(reader)?,
             generation: reader.varint_u32()?,
             keyspace: reader.text()?,
@@ -118,7 +125,15 @@ impl Decode for Table {
             options: options(reader)?,
             dropped_columns: reader.sequence()?,
             indexes: reader.sequence()?,
-        })
+            constraints: Vec::new(),
+        };
+        if format == TABLE_FORMAT {
+            table.constraints = reader.sequence()?;
+            if table.constraints.is_empty() {
+                return Err(CodecError::Invalid("constraints"));
+            }
+        }
+        Ok(table)
     }
 }
 
@@ -141,6 +156,7 @@ impl Table {
             options: TableOptions::decode_without_kept(reader)?,
             dropped_columns: (0..reader.count()?).map(|_| dropped(reader)).collect::<Result<_, CodecError>>()?,
             indexes: Vec::new(),
+            constraints: Vec::new(),
         })
     }
 }
@@ -204,7 +220,8 @@ impl Encode for NewColumn {
 
 impl Decode for NewColumn {
     fn decode(reader: &mut Reader) -> Result<NewColumn, CodecError> {
-        Ok(NewColumn { name: reader.text()?, cql_type: CqlType::decode(reader)?, is_static: reader.bool()? })
+        let (name, cql_type) = (reader.text()?, CqlType::decode(reader)?);
+        Ok(NewColumn { name, cql_type, is_static: reader.bool()?, checks: Vec::new() })
     }
 }
 
@@ -293,9 +310,14 @@ impl Encode for TableAlteration {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
             TableAlteration::Add { columns, if_not_exists } => {
-                out.push(0);
+                // Without constraints in the form from before there were any.
+                let has_checks = columns.iter().any(|column| !column.checks.is_empty());
+                out.push(if has_checks { 4 } else { 0 });
                 put_sequence(out, columns);
                 if_not_exists.encode(out);
+                if has_checks {
+                    columns.iter().for_each(|column| put_sequence(out, &column.checks));
+                }
             }
             TableAlteration::Drop { columns, dropped_at, if_exists } => {
                 out.push(1);
@@ -313,6 +335,12 @@ impl Encode for TableAlteration {
                 out.push(3);
                 change.encode(out);
             }
+            TableAlteration::Check { column, checks, if_exists } => {
+                out.push(5);
+                column.encode(out);
+                put_sequence(out, checks);
+                if_exists.encode(out);
+            }
         }
     }
 }
@@ -328,6 +356,19 @@ impl Decode for TableAlteration {
             }
             2 => TableAlteration::Rename { renames: reader.pairs()?, if_exists: reader.bool()? },
             3 => TableAlteration::With(TableOptionsChange::decode(reader)?),
+            4 => {
+                let (mut columns, if_not_exists): (Vec<NewColumn>, bool) = (reader.sequence()?, reader.bool()?);
+                for column in &mut columns {
+                    column.checks = reader.sequence()?;
+                }
+                if columns.iter().all(|column| column.checks.is_empty()) {
+                    return Err(CodecError::Invalid("constraints"));
+                }
+                TableAlteration::Add { columns, if_not_exists }
+            }
+            5 => {
+                TableAlteration::Check { column: reader.text()?, checks: reader.sequence()?, if_exists: reader.bool()? }
+            }
             _ => return Err(CodecError::Invalid("alteration of a table")),
         })
     }

@@ -20,6 +20,7 @@ pub(crate) enum Operator {
     NotContainsKey,
     Like,
     Between,
+    IsNull,
     IsNotNull,
 }
 
@@ -41,6 +42,7 @@ impl Operator {
             Operator::NotContainsKey => "NOT CONTAINS KEY",
             Operator::Like => "LIKE",
             Operator::Between => "BETWEEN",
+            Operator::IsNull => "IS NULL",
             Operator::IsNotNull => "IS NOT NULL",
         }
     }
@@ -80,7 +82,7 @@ pub(crate) enum Comparand {
     One(Term),
     /// The values of IN in parentheses, none perhaps; the two ends of BETWEEN.
     Many(Vec<Term>),
-    /// IS NOT NULL compares with nothing.
+    /// IS NULL and IS NOT NULL compare with nothing.
     Nothing,
 }
 
@@ -247,4 +249,18 @@ pub(crate) struct Select {
     pub(crate) per_partition_limit: Option<Term>,
     pub(crate) limit: Option<Term>,
     pub(crate) allow_filtering: bool,
+    /// Where BYPASS CACHE stands.
+    pub(crate) bypass_cache: Option<Position>,
+    /// `USING TIMEOUT`.
+    pub(crate) timeout: Option<Term>,
+    pub(crate) hints: IndexHints,
+}
+
+/// `WITH included_indexes = {...} AND excluded_indexes = {...}`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct IndexHints {
+    /// The indexes that are to be used.
+    pub(crate) included: Vec<QualifiedName>,
+    /// Those that are not.
+    pub(crate) excluded: Vec<QualifiedName>,
 }

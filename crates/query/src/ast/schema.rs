@@ -1,6 +1,6 @@
 //! CREATE, ALTER, DROP and DESCRIBE.
 
-use super::{Literal, Name, QualifiedName, TypeName};
+use super::{Literal, Name, Operator, QualifiedName, TypeName};
 use crate::source::Position;
 
 /// A value of a property: a constant or a map of constants.
@@ -33,13 +33,34 @@ pub(crate) struct AlterKeyspace {
     pub(crate) properties: Vec<Property>,
 }
 
-/// `name type [STATIC]`.
+/// A condition behind CHECK.
+#[derive(Clone, Debug)]
+pub(crate) struct CheckDefinition {
+    pub(crate) kind: CheckKind,
+    pub(crate) at: Position,
+}
+
+/// The forms of a condition behind CHECK.
+#[derive(Clone, Debug)]
+pub(crate) enum CheckKind {
+    /// `column operator number`.
+    Value { column: Name, operator: Operator, bound: Literal },
+    /// `FUNCTION([column]) operator constant`.
+    Function { name: Name, column: Option<Name>, operator: Operator, bound: Literal },
+    /// `JSON`, `NOT_NULL`, perhaps with the column in parentheses.
+    Predicate { name: Name, column: Option<Name> },
+    /// `NOT NULL`.
+    NotNull,
+}
+
+/// `name type [STATIC] [CHECK condition AND ...]`.
 #[derive(Clone, Debug)]
 pub(crate) struct ColumnDefinition {
     pub(crate) name: Name,
     pub(crate) type_name: TypeName,
     /// Where STATIC stands.
     pub(crate) is_static: Option<Position>,
+    pub(crate) checks: Vec<CheckDefinition>,
 }
 
 /// The columns of a primary key.
@@ -56,6 +77,8 @@ pub(crate) struct CreateTable {
     pub(crate) if_not_exists: bool,
     /// `LIKE`: the table whose columns it has, in place of definitions.
     pub(crate) like: Option<QualifiedName>,
+    /// `LIKE ... WITH INDEXES`: it has such indexes too.
+    pub(crate) like_indexes: bool,
     pub(crate) columns: Vec<ColumnDefinition>,
     /// Each PRIMARY KEY found: exactly one is right.
     pub(crate) primary_keys: Vec<PrimaryKey>,
@@ -75,6 +98,8 @@ pub(crate) enum TableAlteration {
     Rename { if_exists: bool, renames: Vec<(Name, Name)> },
     /// `WITH ...`.
     With(Vec<Property>),
+    /// `ALTER [IF EXISTS] column CHECK condition AND ...`, or DROP CHECK: then there are none.
+    Check { if_exists: bool, column: Name, checks: Vec<CheckDefinition> },
 }
 
 #[derive(Clone, Debug)]

@@ -3,12 +3,13 @@
 use super::{SchemaRequest, check_length, check_not_system};
 use crate::ast::{AlterTable, AlterType, CreateType, FieldDefinition, Name, QualifiedName, TableAlteration};
 use crate::ast::{ColumnDefinition, TypeAlteration, TypeNameKind};
+use crate::constraint::checks_of;
 use crate::source::Source;
 use crate::table_options::{check_kept, table_options};
 use crate::type_name::Types;
-use model::RequestError;
-use model::schema::{self, NewColumn, SchemaChange};
+use model::schema::{self, Column, ColumnKind, NewColumn, SchemaChange};
 use model::types::UserType;
+use model::{ColumnId, RequestError};
 use std::collections::BTreeSet;
 
 pub(crate) fn alter_table(types: Types<'_>, alter: &AlterTable) -> Result<SchemaRequest, RequestError> {
@@ -36,6 +37,13 @@ pub(crate) fn alter_table(types: Types<'_>, alter: &AlterTable) -> Result<Schema
             let renames = renamed(source, "Column", renames)?;
             schema::TableAlteration::Rename { renames, if_exists: *if_exists }
         }
+        TableAlteration::Check { if_exists, column, checks } => {
+            // What the conditions are of is known by the column; a missing one is told by the log.
+            let table = types.schema.find_table(keyspace, &alter.name.name.text).ok();
+            let known = table.and_then(|table| table.column(&column.text));
+            let checks = known.map(|known| checks_of(source, known, checks)).transpose()?.unwrap_or_default();
+            schema::TableAlteration::Check { column: column.text.clone(), checks, if_exists: *if_exists }
+        }
         TableAlteration::With(properties) => {
             if let Some(id) = properties.iter().find(|property| property.name.text == "id") {
                 return Err(source.config(id.name.at, "Cannot alter table id."));
@@ -58,7 +66,12 @@ pub(crate) fn alter_table(types: Types<'_>, alter: &AlterTable) -> Result<Schema
 fn new_column(types: Types<'_>, column: &ColumnDefinition) -> Result<NewColumn, RequestError> {
     check_length(types.source, "Column", &column.name)?;
     let cql_type = types.resolve(&column.type_name)?;
-    Ok(NewColumn { name: column.name.text.clone(), cql_type, is_static: column.is_static.is_some() })
+    let (name, is_static) = (column.name.text.clone(), column.is_static.is_some());
+    let kind = if is_static { ColumnKind::Static } else { ColumnKind::Regular };
+    // The log gives it its id.
+    let known = Column { id: ColumnId(0), name: name.clone(), kind, cql_type: cql_type.clone() };
+    let checks = checks_of(types.source, &known, &column.checks)?;
+    Ok(NewColumn { name, cql_type, is_static, checks })
 }
 
 fn renamed(source: Source<'_>, what: &str, renames: &[(Name, Name)]) -> Result<Vec<(String, String)>, RequestError> {

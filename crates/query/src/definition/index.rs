@@ -5,7 +5,7 @@ use crate::ast::{CreateIndex, IndexTarget, IndexTargetKind, PropertyValue};
 use crate::source::{Position, Source, shortened};
 use model::RequestError;
 use model::limits::NAME_BYTES_MAX;
-use model::schema::{Index, IndexedPart, Keyspace, SchemaChange, Table};
+use model::schema::{Index, IndexedPart, Keyspace, SchemaChange, Table, TextFolding};
 use model::types::CqlType;
 use std::collections::BTreeMap;
 
@@ -56,13 +56,24 @@ fn index(source: Source<'_>, keyspace: &Keyspace, table: &Table, create: &Create
             format!("Undefined column name {} in table {}.{}", target.column.text, table.keyspace, table.name);
         return Err(source.invalid(at, message));
     };
-    let part = indexed_part(target, &column.cql_type);
+    let mut part = indexed_part(target, &column.cql_type);
     if is_storage_attached(&class) {
         check_attached_type(source, at, &column.cql_type)?;
+        if let Some(folding) = folding_of(&options) {
+            if part != IndexedPart::Value {
+                let what = "options that change texts, of an index of a collection, are";
+                return Err(source.unsupported(at, what));
+            }
+            part = IndexedPart::Folded(folding);
+        }
     }
     let name = match &create.name {
         Some(name) => name.text.clone(),
-        None => available_name(keyspace, table, &column.name),
+        None => {
+            let taken =
+                |name: &str| keyspace.tables.values().flat_map(|table| &table.indexes).any(|index| index.name == name);
+            available_name(&table.name, &column.name, taken)
+        }
     };
     let index = Index { name, column: column.id, part, class, options };
     table.check_index(&index).map_err(|error| source.place(at, error))?;
@@ -128,7 +139,7 @@ fn check_attached_type(source: Source<'_>, at: Position, cql_type: &CqlType) -> 
     }
 }
 
-/// Refuses options that are not known, and those that ask for texts to be indexed otherwise than as they are.
+/// Refuses options that are not known, and that to fold what is not ASCII.
 fn check_attached_options(
     source: Source<'_>,
     at: Position,
@@ -148,13 +159,21 @@ fn check_attached_options(
                 let message = format!("Illegal value for boolean option '{name}': {}", shortened(value));
                 return Err(source.invalid(at, message));
             }
-            Ok(value) if value != *usual => {
+            Ok(value) if value != *usual && name == "ascii" => {
                 return Err(source.unsupported(at, &format!("the option '{name}' = '{value}' of an index is")));
             }
             Ok(_) => {}
         }
     }
     Ok(())
+}
+
+/// What the options of a storage-attached index, which were checked, say of the differences between texts; `None` when
+/// all of them count.
+fn folding_of(options: &BTreeMap<String, String>) -> Option<TextFolding> {
+    let is = |name: &str, value: &str| options.get(name).is_some_and(|given| given.eq_ignore_ascii_case(value));
+    let folding = TextFolding { ignores_case: is("case_sensitive", "false"), normalizes: is("normalize", "true") };
+    (folding.ignores_case || folding.normalizes).then_some(folding)
 }
 
 /// What the target says to index: a collection without a word before it means its values.
@@ -171,12 +190,11 @@ fn indexed_part(target: &IndexTarget, cql_type: &CqlType) -> IndexedPart {
 }
 
 /// The name of an index that was given none: of table and column, with a number when it is taken.
-fn available_name(keyspace: &Keyspace, table: &Table, column: &str) -> String {
+pub(super) fn available_name(table: &str, column: &str, taken: impl Fn(&str) -> bool) -> String {
     let word = |character: &char| character.is_ascii_alphanumeric() || *character == '_';
-    let mut base: String = format!("{}_{column}", table.name).chars().filter(word).collect();
+    let mut base: String = format!("{table}_{column}").chars().filter(word).collect();
     base.truncate(NAME_BYTES_MAX - "_idx_999".len());
     base.push_str("_idx");
-    let taken = |name: &str| keyspace.tables.values().flat_map(|table| &table.indexes).any(|index| index.name == name);
     let numbered = (1..).map(|number| format!("{base}_{number}"));
     let mut names = std::iter::once(base.clone()).chain(numbered);
     names.find(|name| !taken(name)).unwrap_or(base)

@@ -2,14 +2,18 @@
 
 use super::Parser;
 use crate::ast::{
-    AlterKeyspace, AlterTable, AlterType, ColumnDefinition, CreateIndex, CreateKeyspace, CreateTable, CreateType,
-    Describe, Described, FieldDefinition, IndexTarget, IndexTargetKind, Literal, LiteralKind, Name, PrimaryKey,
-    Property, PropertyValue, Statement, TableAlteration, TypeAlteration,
+    AbsentKind, AlterKeyspace, AlterTable, AlterType, CheckDefinition, CheckKind, ColumnDefinition, CreateIndex,
+    CreateKeyspace, CreateTable, CreateType, Describe, Described, FieldDefinition, IndexTarget, IndexTargetKind,
+    Literal, LiteralKind, Name, PrimaryKey, Property, PropertyValue, QualifiedName, Statement, TableAlteration,
+    TypeAlteration,
 };
 use crate::lexer::TokenKind;
 use crate::source::Position;
 use model::RequestError;
 use model::limits::COLUMNS_MAX;
+
+/// Most conditions of one column.
+const CHECKS_MAX: usize = 32;
 
 impl Parser<'_> {
     /// What follows CREATE, at `at`.
@@ -28,6 +32,34 @@ impl Parser<'_> {
         } else {
             Err(self.unexpected())
         }
+    }
+
+    /// ALTER or DROP of a materialized view or a trigger, if one begins here.
+    pub(super) fn absent(&mut self) -> Result<Option<Statement>, RequestError> {
+        let alters = self.looking_at(&["ALTER", "MATERIALIZED", "VIEW"]);
+        if alters || self.looking_at(&["DROP", "MATERIALIZED", "VIEW"]) {
+            for _ in 0..3 {
+                self.advance();
+            }
+            let if_exists = self.if_exists()?;
+            let name = self.qualified_name("a view name")?;
+            if alters {
+                self.expect_word("WITH")?;
+                self.properties()?;
+            }
+            return Ok(Some(Statement::Absent { what: AbsentKind::MaterializedView, name, if_exists }));
+        }
+        if self.looking_at(&["DROP", "TRIGGER"]) {
+            for _ in 0..2 {
+                self.advance();
+            }
+            let if_exists = self.if_exists()?;
+            let name = QualifiedName { keyspace: None, name: self.name("a trigger name")? };
+            self.expect_word("ON")?;
+            let what = AbsentKind::Trigger(self.table_name()?);
+            return Ok(Some(Statement::Absent { what, name, if_exists }));
+        }
+        Ok(None)
     }
 
     /// What follows ALTER.
@@ -86,6 +118,7 @@ impl Parser<'_> {
             name,
             if_not_exists,
             like,
+            like_indexes: false,
             columns: Vec::new(),
             primary_keys: Vec::new(),
             clustering_order: Vec::new(),
@@ -140,10 +173,57 @@ impl Parser<'_> {
         if self.looking_at(&["MASKED"]) {
             return Err(self.unsupported("data masking is"));
         }
-        if self.looking_at(&["CHECK"]) {
-            return Err(self.not_in_grammar("CHECK constraints are"));
+        if self.looking_at(&["TTL"]) {
+            return Err(self.not_in_grammar("a column that says when its row expires (type TTL) is"));
         }
-        Ok(ColumnDefinition { name, type_name, is_static })
+        let checks = if self.looking_at(&["NOT", "NULL"]) { vec![self.check()?] } else { self.checks()? };
+        Ok(ColumnDefinition { name, type_name, is_static, checks })
+    }
+
+    /// `CHECK condition AND ...`, if it stands here.
+    fn checks(&mut self) -> Result<Vec<CheckDefinition>, RequestError> {
+        let mut checks = Vec::new();
+        if self.eat_word("CHECK") {
+            checks.push(self.check()?);
+            while self.eat_word("AND") {
+                if checks.len() == CHECKS_MAX {
+                    let message = format!("A column can have {CHECKS_MAX} constraints at most");
+                    return Err(self.source.invalid(self.here(), message));
+                }
+                checks.push(self.check()?);
+            }
+        }
+        Ok(checks)
+    }
+
+    /// One condition of CHECK.
+    fn check(&mut self) -> Result<CheckDefinition, RequestError> {
+        let at = self.here();
+        if self.eat_word("NOT") {
+            self.expect_word("NULL")?;
+            return Ok(CheckDefinition { kind: CheckKind::NotNull, at });
+        }
+        let name = self.name("a condition")?;
+        let is_function = self.eat_symbol("(");
+        let mut column = None;
+        if is_function && !self.eat_symbol(")") {
+            column = Some(self.name("a column name")?);
+            self.expect_symbol(")")?;
+        }
+        let compares = matches!(self.symbol(), Some("=" | "!=" | "<" | "<=" | ">" | ">="));
+        if !compares {
+            return Ok(CheckDefinition { kind: CheckKind::Predicate { name, column }, at });
+        }
+        let operator = self.operator()?;
+        let Some(bound) = self.literal()? else {
+            self.expected.push("a constant");
+            return Err(self.unexpected());
+        };
+        let kind = match is_function {
+            true => CheckKind::Function { name, column, operator, bound },
+            false => CheckKind::Value { column: name, operator, bound },
+        };
+        Ok(CheckDefinition { kind, at })
     }
 
     /// What follows PRIMARY KEY as an item of its own.
@@ -167,9 +247,14 @@ impl Parser<'_> {
         if self.looking_at(&["COMPACT", "STORAGE"]) {
             return Err(self.unsupported("COMPACT STORAGE is"));
         }
-        // A table that is like another has its order too; what Cassandra 6 allows to be copied besides is not there.
+        // A table that is like another has its order too; of what Cassandra 6 allows to be copied besides there are
+        // indexes.
         if table.like.is_some() {
-            for copied in ["INDEXES", "TRIGGERS", "COMMENTS", "SECURITY"] {
+            if self.eat_word("INDEXES") {
+                table.like_indexes = true;
+                return Ok(());
+            }
+            for copied in ["TRIGGERS", "COMMENTS", "SECURITY"] {
                 if self.looking_at(&[copied]) {
                     return Err(self.not_in_grammar(&format!("CREATE TABLE ... LIKE ... WITH {copied} is")));
                 }
@@ -223,9 +308,27 @@ impl Parser<'_> {
             return Ok(TableAlteration::With(self.properties()?));
         }
         if self.at_word("ALTER") {
-            return Err(self.refused_alteration("column types", "a column name"));
+            return self.column_alteration();
         }
         Err(self.unexpected())
+    }
+
+    /// `ALTER [IF EXISTS] column CHECK ...` or `DROP CHECK`; other alterations of columns are refused by name.
+    fn column_alteration(&mut self) -> Result<TableAlteration, RequestError> {
+        let at = self.here();
+        self.advance();
+        let if_exists = self.if_exists()?;
+        let column = self.name("a column name")?;
+        if self.looking_at(&["DROP", "CHECK"]) {
+            self.advance();
+            self.advance();
+            return Ok(TableAlteration::Check { if_exists, column, checks: Vec::new() });
+        }
+        let checks = self.checks()?;
+        if !checks.is_empty() {
+            return Ok(TableAlteration::Check { if_exists, column, checks });
+        }
+        Err(self.refused_alteration(at, "column types"))
     }
 
     fn type_alteration(&mut self) -> Result<TypeAlteration, RequestError> {
@@ -238,18 +341,18 @@ impl Parser<'_> {
             return Ok(TypeAlteration::Rename { if_exists, renames: self.renames("the name of a field")? });
         }
         if self.at_word("ALTER") {
-            return Err(self.refused_alteration("field types", "the name of a field"));
+            let at = self.here();
+            self.advance();
+            self.if_exists()?;
+            self.name("the name of a field")?;
+            return Err(self.refused_alteration(at, "field types"));
         }
         Err(self.unexpected())
     }
 
-    /// The refusal of `ALTER name TYPE type`, which Cassandra's grammar knows, or a syntax error.
-    fn refused_alteration(&mut self, what: &str, name: &'static str) -> RequestError {
-        let at = self.here();
-        self.advance();
-        if let Err(error) = self.if_exists().and_then(|_| self.name(name)) {
-            return error;
-        }
+    /// The refusal of `TYPE type`, which Cassandra's grammar knows, behind the ALTER at `at` and a name; or a syntax
+    /// error.
+    fn refused_alteration(&mut self, at: Position, what: &str) -> RequestError {
         if self.looking_at(&["MASKED"]) || self.looking_at(&["DROP", "MASKED"]) {
             return self.unsupported("data masking is");
         }
@@ -332,6 +435,9 @@ impl Parser<'_> {
         self.expect_word("ON")?;
         let table = self.table_name()?;
         self.expect_symbol("(")?;
+        if self.symbol() == Some("(") {
+            return Err(self.not_in_grammar("an index within partitions, ((key), column), is"));
+        }
         let mut targets = Vec::new();
         if !self.eat_symbol(")") {
             targets.push(self.index_target()?);
@@ -339,6 +445,9 @@ impl Parser<'_> {
                 targets.push(self.index_target()?);
             }
             self.expect_symbol(")")?;
+        }
+        if self.looking_at(&["INCLUDE"]) {
+            return Err(self.not_in_grammar("INCLUDE, of columns that an index covers, is"));
         }
         let mut class = None;
         if self.eat_word("USING") {

@@ -1,11 +1,13 @@
 //! SELECT, and the relations of WHERE and IF.
 
 use super::Parser;
-use crate::ast::{Comparand, Name, Operator, Ordering, Relation, Select, Selector, Subject, Term, TermKind};
+use crate::ast::{
+    Comparand, IndexHints, Name, Operator, Ordering, Relation, Select, Selector, Subject, Term, TermKind,
+};
 use crate::lexer::TokenKind;
 use crate::source::Position;
 use model::RequestError;
-use model::limits::NESTING_MAX;
+use model::limits::{INDEXES_MAX, NESTING_MAX};
 
 impl Parser<'_> {
     pub(super) fn select(&mut self) -> Result<Select, RequestError> {
@@ -19,7 +21,14 @@ impl Parser<'_> {
             }
         }
         self.expect_word("FROM")?;
+        if self.looking_at(&["MUTATION_FRAGMENTS"]) && self.is_followed_by("(") {
+            return Err(self.not_in_grammar("MUTATION_FRAGMENTS is"));
+        }
+        if self.symbol() == Some("(") {
+            return Err(self.not_in_grammar("a query within a query is"));
+        }
         let table = self.table_name()?;
+        self.refuse_clauses_of_others()?;
         let relations = if self.eat_word("WHERE") { self.relations()? } else { Vec::new() };
         let mut group_by = Vec::new();
         if self.eat_word("GROUP") {
@@ -48,6 +57,9 @@ impl Parser<'_> {
         if allow_filtering {
             self.expect_word("FILTERING")?;
         }
+        let bypass_cache = self.bypass_cache()?;
+        let timeout = self.timeout()?;
+        let hints = if self.eat_word("WITH") { self.index_hints()? } else { IndexHints::default() };
         Ok(Select {
             json,
             distinct,
@@ -59,7 +71,84 @@ impl Parser<'_> {
             per_partition_limit,
             limit,
             allow_filtering,
+            bypass_cache,
+            timeout,
+            hints,
         })
+    }
+
+    /// `BYPASS CACHE`: where it stands.
+    fn bypass_cache(&mut self) -> Result<Option<Position>, RequestError> {
+        let at = self.here();
+        if !self.eat_word("BYPASS") {
+            return Ok(None);
+        }
+        self.expect_word("CACHE")?;
+        Ok(Some(at))
+    }
+
+    /// `USING TIMEOUT`.
+    fn timeout(&mut self) -> Result<Option<Term>, RequestError> {
+        if !self.eat_word("USING") {
+            return Ok(None);
+        }
+        self.expect_word("TIMEOUT")?;
+        self.term().map(Some)
+    }
+
+    /// Refuses by its name what other languages have behind the name of a table.
+    fn refuse_clauses_of_others(&self) -> Result<(), RequestError> {
+        const CLAUSES: [(&[&str], &str); 4] = [
+            (&["JOIN"], "JOIN is"),
+            (&["AS", "OF"], "AS OF, a read of the past, is"),
+            (&["HAVING"], "HAVING is"),
+            (&["OFFSET"], "OFFSET is"),
+        ];
+        match CLAUSES.iter().find(|(words, _)| self.looking_at(words)) {
+            Some((_, clause)) => Err(self.not_in_grammar(clause)),
+            None => Ok(()),
+        }
+    }
+
+    /// What follows WITH in SELECT.
+    fn index_hints(&mut self) -> Result<IndexHints, RequestError> {
+        let (mut included, mut excluded) = (None, None);
+        loop {
+            let at = self.here();
+            let (slot, name) = if self.eat_word("included_indexes") {
+                (&mut included, "included_indexes")
+            } else if self.eat_word("excluded_indexes") {
+                (&mut excluded, "excluded_indexes")
+            } else {
+                return Err(self.unexpected());
+            };
+            if slot.is_some() {
+                return Err(self.source.syntax(at, format!("Multiple definitions for property '{name}'")));
+            }
+            self.expect_symbol("=")?;
+            let at = self.here();
+            self.expect_symbol("{")?;
+            let mut names = Vec::new();
+            while !self.eat_symbol("}") {
+                if !names.is_empty() {
+                    self.expect_symbol(",")?;
+                }
+                if self.token.kind == TokenKind::String {
+                    let message = format!("Invalid value for property '{name}'. It should be a set of identifiers.");
+                    return Err(self.source.syntax(at, message));
+                }
+                if names.len() == INDEXES_MAX {
+                    let message = format!("A table can have {INDEXES_MAX} indexes at most");
+                    return Err(self.source.invalid(self.here(), message));
+                }
+                names.push(self.qualified_name("an index name")?);
+            }
+            *slot = Some(names);
+            if !self.eat_word("AND") {
+                let (included, excluded) = (included.unwrap_or_default(), excluded.unwrap_or_default());
+                return Ok(IndexHints { included, excluded });
+            }
+        }
     }
 
     /// Takes `JSON` or `DISTINCT`, unless it is the name of the first column: where it stands.
@@ -215,7 +304,7 @@ impl Parser<'_> {
 
     fn compared(&mut self, subject: Subject, operator: Operator, at: Position) -> Result<Relation, RequestError> {
         let comparand = match operator {
-            Operator::IsNotNull => Comparand::Nothing,
+            Operator::IsNull | Operator::IsNotNull => Comparand::Nothing,
             Operator::In | Operator::NotIn => self.in_values()?,
             Operator::Between => {
                 let first = self.term()?;
@@ -239,7 +328,7 @@ impl Parser<'_> {
         Ok(Comparand::Many(self.terms_until(")")?))
     }
 
-    fn operator(&mut self) -> Result<Operator, RequestError> {
+    pub(super) fn operator(&mut self) -> Result<Operator, RequestError> {
         let symbols = [
             Operator::Equal,
             Operator::Less,
@@ -253,7 +342,7 @@ impl Parser<'_> {
                 return Ok(operator);
             }
         }
-        let words: [(&[&str], Operator); 9] = [
+        let words: [(&[&str], Operator); 10] = [
             (&["IN"], Operator::In),
             (&["NOT", "IN"], Operator::NotIn),
             (&["CONTAINS", "KEY"], Operator::ContainsKey),
@@ -263,6 +352,7 @@ impl Parser<'_> {
             (&["LIKE"], Operator::Like),
             (&["BETWEEN"], Operator::Between),
             (&["IS", "NOT", "NULL"], Operator::IsNotNull),
+            (&["IS", "NULL"], Operator::IsNull),
         ];
         if let Some((words, operator)) = words.into_iter().find(|(words, _)| self.looking_at(words)) {
             for _ in words {

@@ -54,7 +54,9 @@ impl Parser<'_> {
         let values = if self.eat_word("JSON") { self.inserted_json()? } else { self.inserted_columns()? };
         let at = self.here();
         let if_not_exists = self.if_not_exists()?.then_some(at);
-        Ok(Insert { table, values, if_not_exists, using: self.using()? })
+        let using = self.using()?;
+        self.refuse_returning()?;
+        Ok(Insert { table, values, if_not_exists, using })
     }
 
     fn inserted_columns(&mut self) -> Result<InsertedValues, RequestError> {
@@ -102,7 +104,16 @@ impl Parser<'_> {
         self.expect_word("WHERE")?;
         let relations = self.relations()?;
         let condition = self.condition()?;
+        self.refuse_returning()?;
         Ok(Update { table, using, assignments, relations, condition })
+    }
+
+    /// Refuses a write that asks for the values that it writes or that were there before.
+    fn refuse_returning(&self) -> Result<(), RequestError> {
+        match self.looking_at(&["RETURNING"]) {
+            true => Err(self.not_in_grammar("RETURNING is")),
+            false => Ok(()),
+        }
     }
 
     fn assignment(&mut self) -> Result<Assignment, RequestError> {
@@ -197,6 +208,7 @@ impl Parser<'_> {
         self.expect_word("WHERE")?;
         let relations = self.relations()?;
         let condition = self.condition()?;
+        self.refuse_returning()?;
         Ok(Delete { columns, table, timestamp, relations, condition })
     }
 
@@ -253,6 +265,9 @@ impl Parser<'_> {
         }
         loop {
             let at = self.here();
+            if self.looking_at(&["TIMEOUT"]) {
+                return Err(self.not_in_grammar("USING TIMEOUT of a write is"));
+            }
             let (slot, name) = if self.eat_word("TTL") {
                 (&mut using.time_to_live, "TTL")
             } else if self.eat_word("TIMESTAMP") {
