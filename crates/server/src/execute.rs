@@ -474,7 +474,7 @@ impl Executor {
     /// Gives a request to the shard that takes it; a full inbox is an answer, and so is storage that
     /// does not keep up with writes.
     pub(crate) fn submit(&self, request: Request, reply: ReplyTo, trace: Option<Arc<Trace>>) {
-        if matches!(request, Request::Write { .. } | Request::Conditional { .. })
+        if matches!(request, Request::Write { .. } | Request::Batch { .. } | Request::Conditional { .. })
             && self.store.pressure() == Pressure::Refusing
         {
             self.metrics.requests_overloaded.add(1);
