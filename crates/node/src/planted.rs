@@ -33,11 +33,21 @@ pub enum Planted {
     RangeRepairSkipped,
     /// Of the answers of several replicas to a look-up in an index only the first counts.
     CandidatesOfOne,
+    /// A repair leaves a replica out, and records the range as repaired.
+    RepairSkipsReplica,
+    /// A repair ends with its first page, and records the range as repaired.
+    RepairEndsEarly,
+    /// A repair sends rows, and no deletions of partitions or ranges of rows.
+    RepairKeepsDeletions,
+    /// A repair takes buckets for equal without looking at what differs in the last one of a page.
+    RepairSkipsBucket,
+    /// A sweep takes for garbage whatever is older than the grace, repaired or not.
+    PurgedUnrepaired,
 }
 
 impl Planted {
     /// Every planted bug.
-    pub const ALL: [Planted; 13] = [
+    pub const ALL: [Planted; 18] = [
         Planted::QuorumMinusOne,
         Planted::LocalCountsRemote,
         Planted::EachCountsTogether,
@@ -51,6 +61,11 @@ impl Planted {
         Planted::RangeDropped,
         Planted::RangeRepairSkipped,
         Planted::CandidatesOfOne,
+        Planted::RepairSkipsReplica,
+        Planted::RepairEndsEarly,
+        Planted::RepairKeepsDeletions,
+        Planted::RepairSkipsBucket,
+        Planted::PurgedUnrepaired,
     ];
 }
 

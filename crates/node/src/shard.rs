@@ -18,6 +18,7 @@ use std::time::Duration;
 mod present;
 mod reads;
 mod registers;
+mod repairs;
 mod transactions;
 
 use self::present::PresentWrites;
@@ -35,6 +36,7 @@ use crate::io::{
 };
 use crate::planted::Planted;
 use crate::register::PaxosRequest;
+use crate::repair::Repairs;
 use crate::replica::{Admission, Owned, Replica, ReplicaRead, is_storable};
 use crate::storage::{Hint, HintPosition, StorageError};
 use crate::timers::Timers;
@@ -94,6 +96,10 @@ pub struct ShardStatus {
     pub digest_mismatches: u64,
     /// Mutations sent to repair replicas.
     pub read_repairs: u64,
+    /// Mutations sent by anti-entropy repairs.
+    pub repair_writes: u64,
+    /// Pages compared for anti-entropy repairs.
+    pub replica_comparisons: u64,
     /// Spare replicas asked because others were late or failed.
     pub spares_asked: u64,
 }
@@ -117,6 +123,10 @@ enum Record {
     /// For a node, and the write at ANY that waits for it, if one does.
     Hint(NodeId, Option<OpId>),
     HintsDelivered(NodeId),
+    /// Of the node's own repairs: nobody waits for it.
+    Repairs,
+    /// That a range is repaired: whom to tell.
+    Repaired(NodeId, OpId),
 }
 
 /// A write that waits until a higher timestamp ceiling is durable.
@@ -180,13 +190,15 @@ pub struct Shard {
     /// How long other replicas take to answer reads.
     replica_latencies: ReplicaLatencies,
     /// Read repairs on their way: the round that waits for each.
-    repairs: BTreeMap<OpId, OpId>,
+    read_repairs: BTreeMap<OpId, OpId>,
     replica: Replica,
     /// The registers by which this replica takes part in transactions.
     registers: Registers,
     /// Writes of the node's own that storage has been asked for, ascending.
     records: VecDeque<(OpId, Record)>,
     hints: Hints,
+    /// Anti-entropy repairs; none run but on shard 0.
+    repairs: Repairs,
     /// When to look for hints of other shards.
     poll_hints_at: Option<Instant>,
     /// The newest epoch that membership was asked to catch up to, and when.
@@ -217,6 +229,7 @@ impl Shard {
         let delivers = config.index == 0;
         let targets = if delivers { recovered.hint_targets.as_slice() } else { &[] };
         let poll_hints_at = (delivers && config.shards > 1).then(|| now.monotonic + config.hint_poll_every);
+        let repairs = Repairs::new(&config, &recovered.repairs, &mut rng, now.monotonic);
         let mut shard = Shard {
             view,
             alive,
@@ -236,11 +249,12 @@ impl Shard {
             read_bytes: 0,
             latencies: BTreeMap::new(),
             replica_latencies: ReplicaLatencies::default(),
-            repairs: BTreeMap::new(),
+            read_repairs: BTreeMap::new(),
             replica: Replica::default(),
             registers: Registers::default(),
             records: VecDeque::new(),
             hints: Hints::new(targets, now.monotonic),
+            repairs,
             poll_hints_at,
             catching_up: (Epoch(0), now.monotonic),
             local: VecDeque::new(),
@@ -262,7 +276,8 @@ impl Shard {
     /// When [`Shard::step`] wants to be called with [`Input::Wake`], if nothing else happens before.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let all = [self.timers.first(), self.replica.deadline(), self.hints.deadline(), self.poll_hints_at];
+        let repairs = self.repairs.deadline();
+        let all = [self.timers.first(), self.replica.deadline(), self.hints.deadline(), self.poll_hints_at, repairs];
         all.into_iter().flatten().min()
     }
 
@@ -300,6 +315,7 @@ impl Shard {
             Input::Alive(alive) => self.on_alive(&mut out, alive),
             Input::Hints(policy) => self.on_hint_policy(&mut out, &policy),
             Input::DiscardHints(targets) => self.discard_hints(&mut out, targets),
+            Input::Repair(control) => self.on_repair_control(&mut out, control),
             Input::Unreachable(node) => self.on_unreachable(&mut out, node),
             Input::Wake => {}
         }
@@ -350,8 +366,14 @@ impl Shard {
             }
             let (view, alive, node, paused) = (&self.view, &self.alive, self.config.node, self.config.hints.paused);
             let is_reachable = |target| !paused && is_reachable(view, alive, node, target);
-            let Some(actions) = self.hints.wake(out.now.monotonic, &self.config, is_reachable) else { return };
-            self.carry_out(out, actions);
+            if let Some(actions) = self.hints.wake(out.now.monotonic, &self.config, is_reachable) {
+                self.carry_out(out, actions);
+                continue;
+            }
+            self.pump_repairs(out);
+            if self.local.is_empty() {
+                return;
+            }
         }
     }
 
@@ -413,6 +435,8 @@ impl Shard {
             return;
         }
         self.view = view;
+        let forgotten = self.repairs.on_view(&self.view);
+        self.record_repairs(out, forgotten);
         self.latencies.retain(|table, _| self.view.schema.table(*table).is_some());
         self.replica_latencies.retain(|node| self.view.members.contains_key(&node));
         self.note_dead(out.now.monotonic);
@@ -530,6 +554,17 @@ impl Shard {
                     self.read_storage(out, ReplicaRead { to: from, answer: *op }, request);
                 }
             }
+            Message::Compare { op, command } => {
+                if self.admit(out, from, &envelope, command.table, Owned::Range(command.range), deadline) {
+                    let request = StorageRequest::Compare(command.clone());
+                    self.read_storage(out, ReplicaRead { to: from, answer: *op }, request);
+                }
+            }
+            Message::Repaired { op, table, range, through } => {
+                if self.admit(out, from, &envelope, *table, Owned::Range(*range), deadline) {
+                    self.record_repaired(out, from, *op, *table, *range, through.clone());
+                }
+            }
             Message::Paxos { op, request } => self.on_paxos(out, from, *op, request, &envelope, deadline),
             _ => self.on_answer(out, from, envelope.message),
         }
@@ -591,6 +626,17 @@ impl Shard {
                 let (table, owned) = (command.table, Owned::Range(command.range));
                 self.on_local_read(out, op, table, owned, StorageRequest::LookUp(command));
             }
+            Message::Compare { op, command } => {
+                let (table, owned) = (command.table, Owned::Range(command.range));
+                self.on_local_read(out, op, table, owned, StorageRequest::Compare(command));
+            }
+            Message::Repaired { op, table, range, through } => {
+                match self.replica.admit(&self.config, &self.view, table, Owned::Range(range), self.view.epoch) {
+                    Admission::Execute => self.record_repaired(out, me, op, table, range, through),
+                    Admission::Refuse(reason) => self.on_refused(out, me, op, reason),
+                    Admission::Park => self.on_refused(out, me, op, Refusal::NotReplica(self.view.epoch)),
+                }
+            }
             Message::Paxos { op, request } => {
                 let owned = Owned::Partition(request.partition.token);
                 match self.replica.admit(&self.config, &self.view, request.table, owned, self.view.epoch) {
@@ -618,6 +664,7 @@ impl Shard {
             Message::Data { op, data } => self.on_held(out, from, op, Held::Partition(data)),
             Message::Scanned { op, data } => self.on_held(out, from, op, Held::Range(data)),
             Message::LookedUp { op, data } => self.on_held(out, from, op, Held::Rows(data)),
+            Message::Compared { op, page } => self.repairs.on_compared(op, from, page),
             Message::Digest { op, digest } => {
                 let now = out.now.monotonic;
                 self.note_latency(from, op, now);
@@ -631,7 +678,9 @@ impl Shard {
             | Message::Forwarded { .. }
             | Message::Read { .. }
             | Message::Scan { .. }
-            | Message::LookUp { .. } => {}
+            | Message::LookUp { .. }
+            | Message::Compare { .. }
+            | Message::Repaired { .. } => {}
         }
     }
 
@@ -645,8 +694,10 @@ impl Shard {
             }
             let verdict = write.acknowledge(from);
             self.on_verdict(out, op, verdict);
-        } else if let Some(round) = self.repairs.get(&op).copied() {
+        } else if let Some(round) = self.read_repairs.get(&op).copied() {
             self.with_round(out, round, |round| round.on_repaired(from, op));
+        } else if self.repairs.owns(op) {
+            self.repairs.on_written(op, from);
         } else {
             let acknowledged = self.hints.on_acknowledged(op, from, false, out.now.monotonic, &self.config);
             self.deliver_hints(out, acknowledged);
@@ -698,8 +749,10 @@ impl Shard {
                 }
                 step
             });
-        } else if let Some(round) = self.repairs.get(&op).copied() {
+        } else if let Some(round) = self.read_repairs.get(&op).copied() {
             self.with_round(out, round, |round| round.on_refused(from, refused, now));
+        } else if self.repairs.owns(op) {
+            self.repair_refused(out, from, op, reason);
         } else if reason == Refusal::Invalid {
             // It would be refused for ever, and stop all hints behind it.
             let discarded = self.hints.on_acknowledged(op, from, true, now, &self.config);
@@ -744,6 +797,8 @@ impl Shard {
         | Message::Read { op, .. }
         | Message::Scan { op, .. }
         | Message::LookUp { op, .. }
+        | Message::Compare { op, .. }
+        | Message::Repaired { op, .. }
         | Message::Paxos { op, .. } = request
         {
             self.send(out, from, Message::Refused { op: *op, reason });
@@ -753,7 +808,7 @@ impl Shard {
     fn apply(&mut self, out: &mut Out<'_>, to: NodeId, answer: OpId, mutation: Arc<Mutation>, purpose: &WritePurpose) {
         match purpose {
             WritePurpose::Commit(commit) => return self.commit_asked(out, to, answer, mutation, commit.clone()),
-            WritePurpose::Hint | WritePurpose::ReadRepair => self.registers.disturb(&mutation),
+            WritePurpose::Hint | WritePurpose::ReadRepair | WritePurpose::Repair => self.registers.disturb(&mutation),
             WritePurpose::Client => {}
         }
         self.counters.replica_writes += 1;
@@ -762,13 +817,15 @@ impl Shard {
             self.send(out, to, Message::Written { ops: vec![answer] });
             return;
         }
-        self.replica.applying(op, to, answer);
+        // What a repair has brought must not be lost once the range is recorded as repaired.
+        self.replica.applying(op, to, answer, *purpose == WritePurpose::Repair);
     }
 
     fn read_storage(&mut self, out: &mut Out<'_>, read: ReplicaRead, request: StorageRequest) {
         match &request {
             StorageRequest::Scan(_) => self.counters.replica_scans += 1,
             StorageRequest::LookUp(_) => self.counters.replica_look_ups += 1,
+            StorageRequest::Compare(_) => self.counters.replica_comparisons += 1,
             _ => self.counters.replica_reads += 1,
         }
         let op = self.store(out, request);
@@ -782,11 +839,11 @@ impl Shard {
             Stored::Applied { up_to } => {
                 self.registers_synced(out, up_to, true);
                 if self.config.durability == Durability::Periodic {
-                    self.acknowledge(out, up_to);
+                    self.acknowledge(out, up_to, false);
                 }
             }
             Stored::Synced { up_to } => {
-                self.acknowledge(out, up_to);
+                self.acknowledge(out, up_to, true);
                 self.registers_synced(out, up_to, false);
                 while let Some((_, record)) = self.records.pop_front_if(|(op, _)| *op <= up_to) {
                     match record {
@@ -801,7 +858,8 @@ impl Shard {
                             }
                             self.on_hint_ended(out, target, write, true);
                         }
-                        Record::HintsDelivered(_) => {}
+                        Record::HintsDelivered(_) | Record::Repairs => {}
+                        Record::Repaired(to, op) => self.send(out, to, Message::Written { ops: vec![op] }),
                     }
                 }
             }
@@ -819,6 +877,10 @@ impl Shard {
                 let Some(read) = self.replica.read_done(op) else { return };
                 self.send(out, read.to, Message::LookedUp { op: read.answer, data });
             }
+            Stored::Compared { op, page } => {
+                let Some(read) = self.replica.read_done(op) else { return };
+                self.send(out, read.to, Message::Compared { op: read.answer, page });
+            }
             Stored::Digest { op, digest } => {
                 let Some(read) = self.replica.read_done(op) else { return };
                 self.send(out, read.to, Message::Digest { op: read.answer, digest });
@@ -831,10 +893,10 @@ impl Shard {
         }
     }
 
-    /// W4: everything up to `up_to` is as durable as is promised.
-    fn acknowledge(&mut self, out: &mut Out<'_>, up_to: OpId) {
+    /// W4: everything up to `up_to` is as durable as is promised; with `synced` it survives power loss.
+    fn acknowledge(&mut self, out: &mut Out<'_>, up_to: OpId, synced: bool) {
         let mut acknowledged: BTreeMap<(NodeId, u16), Vec<OpId>> = BTreeMap::new();
-        while let Some(apply) = self.replica.applied(up_to) {
+        while let Some(apply) = self.replica.applied(up_to, synced) {
             acknowledged.entry((apply.to, apply.answer.shard())).or_default().push(apply.answer);
         }
         for ((to, _), ops) in acknowledged {
@@ -873,7 +935,9 @@ impl Shard {
                 Some((_, Record::HintsDelivered(target))) => {
                     self.hints.note(target, out.now.monotonic + self.config.hint_backoff);
                 }
-                None => {}
+                Some((_, Record::Repaired(to, op))) => self.send(out, to, Message::Refused { op, reason }),
+                // They are for people; what they tell of is done.
+                Some((_, Record::Repairs)) | None => {}
             }
             return;
         }

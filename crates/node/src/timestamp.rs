@@ -9,6 +9,7 @@ use model::codec::{CodecError, Decode, Encode};
 use model::local::{LocalWrite, prefix};
 use model::{NodeId, WallMicros};
 
+use crate::repair::RecoveredRepairs;
 use crate::storage::StorageError;
 
 /// What a shard finds of its node's earlier life.
@@ -18,6 +19,8 @@ pub struct Recovered {
     pub timestamp_ceiling: Option<i64>,
     /// Nodes for which hints are kept.
     pub hint_targets: Vec<NodeId>,
+    /// Its repairs.
+    pub repairs: RecoveredRepairs,
 }
 
 /// The end of the key of a shard's ceiling, after [`prefix::NODE`] and the shard's index.
@@ -29,7 +32,7 @@ impl Recovered {
     /// between starts.
     ///
     /// # Errors
-    /// `Corrupt`, when a ceiling is not one: to go on without it could give a timestamp twice.
+    /// `Corrupt`, when a record is not what it must be: to go on without a ceiling could give a timestamp twice.
     pub fn from_local_records(
         records: &[(Bytes, Bytes)],
         hint_targets: Vec<NodeId>,
@@ -40,7 +43,9 @@ impl Recovered {
                 .map_err(|error| StorageError::Corrupt(format!("timestamp ceiling {}: {error}", key.escape_ascii())))?;
             timestamp_ceiling = timestamp_ceiling.max(Some(ceiling));
         }
-        Ok(Recovered { timestamp_ceiling, hint_targets })
+        let repairs = RecoveredRepairs::from_local_records(records)
+            .map_err(|error| StorageError::Corrupt(format!("the node's records of its repairs: {error}")))?;
+        Ok(Recovered { timestamp_ceiling, hint_targets, repairs })
     }
 }
 
@@ -174,7 +179,8 @@ mod tests {
     fn a_damaged_ceiling_is_not_passed_over() {
         let mut records = stored(ceiling_record(3, 77));
         let recovered = Recovered::from_local_records(&records, vec![NodeId(1)]).unwrap();
-        assert_eq!(recovered, Recovered { timestamp_ceiling: Some(77), hint_targets: vec![NodeId(1)] });
+        let expected = Recovered { timestamp_ceiling: Some(77), hint_targets: vec![NodeId(1)], ..Recovered::default() };
+        assert_eq!(recovered, expected);
         for damaged in [&[][..], &[1, 2, 3], &[9, 0, 0, 0, 0, 0, 0, 0, 0]] {
             records[0].1 = Bytes::copy_from_slice(damaged);
             assert!(matches!(Recovered::from_local_records(&records, Vec::new()), Err(StorageError::Corrupt(_))));

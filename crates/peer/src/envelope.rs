@@ -7,10 +7,14 @@ use crate::proto::v1::refused::Reason;
 use crate::proto::v1::write::Purpose;
 use crate::{Hello, InvalidMessage};
 use bytes::Bytes;
-use model::codec::{Decode, Encode};
-use model::{Epoch, IndexCommand, IndexData, Mutation, NodeId, ReadCommand, ReadData, ScanCommand, ScanData};
+use model::codec::{CodecError, Decode, Encode, Reader};
+use model::{
+    CompareCommand, Compared, Epoch, IndexCommand, IndexData, Mutation, NodeId, ReadCommand, ReadData, ScanCommand,
+    ScanData, TableId, TokenRange,
+};
 use node::io::{Envelope, Message, OpId, Refusal, WritePurpose};
 use node::register::{Commit, PaxosAnswer, PaxosRequest};
+use node::repair::repaired::RepairedThrough;
 use std::sync::Arc;
 
 /// What an envelope holds.
@@ -26,7 +30,10 @@ pub enum Payload {
 #[must_use]
 pub fn priority(message: &Message) -> Priority {
     match message {
-        Message::Write { purpose: WritePurpose::Hint, .. } => Priority::Bulk,
+        Message::Write { purpose: WritePurpose::Hint | WritePurpose::Repair, .. }
+        | Message::Compare { .. }
+        | Message::Compared { .. }
+        | Message::Repaired { .. } => Priority::Bulk,
         Message::Write { .. }
         | Message::Forward { .. }
         | Message::Forwarded { .. }
@@ -59,6 +66,7 @@ pub fn encode_node(envelope: &Envelope) -> proto::Envelope {
                 WritePurpose::Client => (Purpose::Client, Bytes::new()),
                 WritePurpose::ReadRepair => (Purpose::ReadRepair, Bytes::new()),
                 WritePurpose::Hint => (Purpose::Hint, Bytes::new()),
+                WritePurpose::Repair => (Purpose::Repair, Bytes::new()),
                 WritePurpose::Commit(commit) => (Purpose::Commit, commit.to_bytes()),
             };
             Body::Write(proto::Write { op: op.0, mutation: mutation_bytes(mutation), purpose: purpose.into(), commit })
@@ -82,6 +90,15 @@ pub fn encode_node(envelope: &Envelope) -> proto::Envelope {
         Message::Scanned { op, data } => Body::Scanned(proto::Scanned { op: op.0, data: data.to_bytes() }),
         Message::LookUp { op, command } => Body::LookUp(proto::LookUp { op: op.0, command: command.to_bytes() }),
         Message::LookedUp { op, data } => Body::LookedUp(proto::LookedUp { op: op.0, data: data.to_bytes() }),
+        Message::Compare { op, command } => Body::Compare(proto::Compare { op: op.0, command: command.to_bytes() }),
+        Message::Compared { op, page } => Body::Compared(proto::Compared { op: op.0, page: page.to_bytes() }),
+        Message::Repaired { op, table, range, through } => {
+            let mut record = Vec::new();
+            table.encode(&mut record);
+            range.encode(&mut record);
+            through.encode(&mut record);
+            Body::Repaired(proto::Repaired { op: op.0, record: record.into() })
+        }
         Message::Digest { op, digest } => {
             Body::Digest(proto::Digest { op: op.0, digest: Bytes::copy_from_slice(&digest.to_be_bytes()) })
         }
@@ -164,6 +181,14 @@ pub fn decode(envelope: proto::Envelope) -> Result<Payload, InvalidMessage> {
         Body::LookedUp(looked_up) => {
             Message::LookedUp { op: OpId(looked_up.op), data: compact::<IndexData>(&looked_up.data, "LookedUp.data")? }
         }
+        Body::Compare(compare) => Message::Compare {
+            op: OpId(compare.op),
+            command: Arc::new(compact::<CompareCommand>(&compare.command, "Compare.command")?),
+        },
+        Body::Compared(compared) => {
+            Message::Compared { op: OpId(compared.op), page: compact::<Compared>(&compared.page, "Compared.page")? }
+        }
+        Body::Repaired(repaired) => repaired_range(&repaired)?,
         Body::Digest(digest) => Message::Digest { op: OpId(digest.op), digest: bits(&digest.digest, "Digest.digest")? },
         Body::Paxos(paxos) => Message::Paxos {
             op: OpId(paxos.op),
@@ -180,6 +205,19 @@ pub fn decode(envelope: proto::Envelope) -> Result<Payload, InvalidMessage> {
     Ok(Payload::Node(Envelope { epoch: Epoch(envelope.epoch), message }))
 }
 
+fn repaired_range(repaired: &proto::Repaired) -> Result<Message, InvalidMessage> {
+    let invalid = |source| InvalidMessage::Codec { field: "Repaired.record", source };
+    let mut reader = Reader::new(repaired.record.clone());
+    let mut decode = || -> Result<Message, CodecError> {
+        let (table, range) = (TableId::decode(&mut reader)?, TokenRange::decode(&mut reader)?);
+        let through = RepairedThrough::decode(&mut reader)?;
+        Ok(Message::Repaired { op: OpId(repaired.op), table, range, through })
+    };
+    let message = decode().map_err(invalid)?;
+    reader.finish().map_err(invalid)?;
+    Ok(message)
+}
+
 fn node_id(bytes: &Bytes, field: &'static str) -> Result<NodeId, InvalidMessage> {
     bits(bytes, field).map(NodeId)
 }
@@ -189,6 +227,7 @@ fn purpose(number: i32, commit: &Bytes) -> Result<WritePurpose, InvalidMessage> 
         Ok(Purpose::Client) => Ok(WritePurpose::Client),
         Ok(Purpose::ReadRepair) => Ok(WritePurpose::ReadRepair),
         Ok(Purpose::Hint) => Ok(WritePurpose::Hint),
+        Ok(Purpose::Repair) => Ok(WritePurpose::Repair),
         Ok(Purpose::Commit) => Ok(WritePurpose::Commit(Arc::new(compact::<Commit>(commit, "Write.commit")?))),
         Ok(Purpose::Unspecified) => Err(InvalidMessage::Missing("Write.purpose")),
         Err(_) => Err(InvalidMessage::Unknown { field: "Write.purpose", number }),
@@ -287,6 +326,9 @@ fn payload_bytes(envelope: &proto::Envelope) -> usize {
             Some(Body::Scanned(scanned)) => scanned.data.len(),
             Some(Body::LookUp(look_up)) => look_up.command.len(),
             Some(Body::LookedUp(looked_up)) => looked_up.data.len(),
+            Some(Body::Compare(compare)) => compare.command.len(),
+            Some(Body::Compared(compared)) => compared.page.len(),
+            Some(Body::Repaired(repaired)) => repaired.record.len(),
             Some(Body::Membership(bytes)) => bytes.len(),
             Some(Body::Written(written)) => written.ops.len() * size_of::<u64>(),
             Some(Body::Digest(_) | Body::Refused(_)) | None => 0,
