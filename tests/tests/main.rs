@@ -19,6 +19,7 @@ mod documentation;
 mod durability;
 mod indexes;
 mod process;
+mod repair;
 mod scans;
 mod sick_disk;
 mod transactions;

@@ -13,8 +13,9 @@ use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 pub use proto::{
-    ChangeHintsRequest, DurabilityMode, HintsResponse, IndexStorage, InfoResponse, LargeItem, LargeKind, LevelStorage,
-    NodeStatus, RingEntry, RingResponse, SnapshotInfo, StatusResponse, StorageInfo, StorageResponse, TableStorage,
+    ChangeHintsRequest, ChangeRepairsRequest, DurabilityMode, HintsResponse, IndexStorage, InfoResponse, LargeItem,
+    LargeKind, LevelStorage, NodeStatus, RepairFailure, RepairRange, RepairReport, RepairRequest, RepairState,
+    RepairsResponse, RingEntry, RingResponse, SnapshotInfo, StatusResponse, StorageInfo, StorageResponse, TableStorage,
     TargetHints, WritePressure,
 };
 
@@ -93,6 +94,34 @@ impl Admin {
     /// When the node does not answer, or refuses: there is no data centre or node of that name.
     pub async fn change_hints(&mut self, change: ChangeHintsRequest) -> Result<HintsResponse, ClientError> {
         let answered = tokio::time::timeout(self.timeout, self.client.change_hints(Request::new(change))).await;
+        self.answer(answered)
+    }
+
+    /// Has the node repair something; the id of the repair.
+    ///
+    /// # Errors
+    /// When the node does not answer, or refuses: there is no such table or data centre.
+    pub async fn repair(&mut self, request: RepairRequest) -> Result<String, ClientError> {
+        let answered = tokio::time::timeout(self.timeout, self.client.repair(Request::new(request))).await;
+        Ok(self.answer(answered)?.id)
+    }
+
+    /// The repairs of the node, and what it does with them.
+    ///
+    /// # Errors
+    /// When the node does not answer or refuses.
+    pub async fn repairs(&mut self) -> Result<RepairsResponse, ClientError> {
+        let asked = self.client.repairs(Request::new(proto::RepairsRequest {}));
+        let answered = tokio::time::timeout(self.timeout, asked).await;
+        self.answer(answered)
+    }
+
+    /// Changes what the node does with repairs; how they are afterwards.
+    ///
+    /// # Errors
+    /// When the node does not answer, or refuses: there is no repair of that id.
+    pub async fn change_repairs(&mut self, change: ChangeRepairsRequest) -> Result<RepairsResponse, ClientError> {
+        let answered = tokio::time::timeout(self.timeout, self.client.change_repairs(Request::new(change))).await;
         self.answer(answered)
     }
 

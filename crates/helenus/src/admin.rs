@@ -13,6 +13,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+#[path = "admin_repairs.rs"]
+mod repairs;
+
 /// Exit code: the node cannot be reached.
 const UNREACHABLE: u8 = 3;
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,6 +64,13 @@ enum Question {
     Hints {
         #[command(subcommand)]
         change: Option<HintsChange>,
+    },
+    /// Make the replicas of a keyspace, a table or some tokens agree; waits until it is done
+    Repair(repairs::RepairArguments),
+    /// The repairs that the node runs or has run lately
+    Repairs {
+        #[command(subcommand)]
+        change: Option<repairs::RepairsChange>,
     },
     /// Make a snapshot of everything that the node stores
     Snapshot {
@@ -155,7 +165,7 @@ pub(crate) fn run(arguments: &AdminArguments) -> ExitCode {
         Ok(security) => security,
         Err(error) => return crate::failed(&error),
     };
-    let answer = match runtime.block_on(ask(&arguments.host, &arguments.question, &security)) {
+    let (answer, done) = match runtime.block_on(ask(&arguments.host, &arguments.question, &security)) {
         Ok(answer) => answer,
         Err(error) => {
             crate::report(&error.to_string());
@@ -166,6 +176,7 @@ pub(crate) fn run(arguments: &AdminArguments) -> ExitCode {
     let mut out = std::io::stdout().lock();
     let written = if arguments.json { writeln!(out, "{}", answer.json) } else { writeln!(out, "{}", answer.text) };
     match written.and_then(|()| out.flush()) {
+        Ok(()) if !done => ExitCode::FAILURE,
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read it has read enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -189,23 +200,28 @@ fn security(arguments: &AdminArguments) -> std::io::Result<Security> {
     Ok(security)
 }
 
-async fn ask(host: &str, question: &Question, security: &Security) -> Result<Answer, ClientError> {
+/// The answer, and whether what was asked for was done.
+async fn ask(host: &str, question: &Question, security: &Security) -> Result<(Answer, bool), ClientError> {
     let timeout = if matches!(question, Question::Snapshot { .. }) { SNAPSHOT_TIMEOUT } else { TIMEOUT };
     let mut admin = Admin::connect(host, timeout, security).await?;
-    Ok(match question {
+    let answer = match question {
         Question::Status => show_status(&admin.status().await?),
         Question::Ring => show_ring(&admin.ring().await?),
         Question::Info => show_info(&admin.info().await?),
         Question::Storage => show_storage(&admin.storage().await?),
         Question::Hints { change: None } => show_hints(&admin.hints().await?),
         Question::Hints { change: Some(change) } => show_hints(&admin.change_hints(change.request()).await?),
+        Question::Repair(arguments) => return repairs::repair(&mut admin, arguments).await,
+        Question::Repairs { change: None } => repairs::show(&admin.repairs().await?),
+        Question::Repairs { change: Some(change) } => repairs::show(&admin.change_repairs(change.request()).await?),
         Question::Snapshot { name } => show_snapshots(&[admin.snapshot(name).await?]),
         Question::ListSnapshots => show_snapshots(&admin.snapshots().await?),
         Question::ClearSnapshot { name, .. } => {
             let removed = admin.clear_snapshots(name.as_deref()).await?;
             Answer { text: format!("{removed} removed"), json: json!({ "removed": removed }) }
         }
-    })
+    };
+    Ok((answer, true))
 }
 
 /// A table with this header; the columns at these positions hold numbers.

@@ -233,13 +233,13 @@ impl Rows for Digested {
     }
 
     fn set_static(&mut self, row: &[u8], summary: &RowSummary) -> Result<(), CodecError> {
-        self.digester.add(None, row, summary)
+        self.digester.add(None, row, summary).map(drop)
     }
 
     fn add(&mut self, clustering: &[u8], row: &[u8], summary: &RowSummary) -> Result<(), CodecError> {
         self.last.clear();
         self.last.extend_from_slice(clustering);
-        self.digester.add(Some(clustering), row, summary)
+        self.digester.add(Some(clustering), row, summary).map(drop)
     }
 
     fn last(&self) -> &[u8] {

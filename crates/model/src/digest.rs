@@ -62,22 +62,23 @@ impl Digester {
         Digester { hasher, buffer: Vec::with_capacity(256), purge }
     }
 
-    /// Adds a row, or the static row if `clustering` is `None`. `summary` is that of `row`.
+    /// Adds a row, or the static row if `clustering` is `None`. `summary` is that of `row`. False when its normal form
+    /// is nothing.
     pub(crate) fn add(
         &mut self,
         clustering: Option<&[u8]>,
         row: &[u8],
         summary: &RowSummary,
-    ) -> Result<(), CodecError> {
+    ) -> Result<bool, CodecError> {
         if encoded_is_empty(row) {
-            return Ok(());
+            return Ok(false);
         }
         let may_hold_garbage = summary.tombstones > 0 || summary.expired_values;
         let normal = if may_hold_garbage || !self.purge.dropped_columns.is_empty() {
             let mut row = Row::from_bytes(&Bytes::copy_from_slice(row))?;
             row.normalize(&self.purge);
             if row.is_empty() {
-                return Ok(());
+                return Ok(false);
             }
             Some(row.to_bytes())
         } else {
@@ -96,7 +97,7 @@ impl Digester {
         put_varint(&mut self.buffer, row.len() as u64);
         self.hasher.update(&self.buffer);
         self.hasher.update(row);
-        Ok(())
+        Ok(true)
     }
 
     /// The digest of what was added, in an answer with these deletions.
@@ -106,6 +107,53 @@ impl Digester {
         deletions.without_garbage(&self.purge).encode(&mut self.buffer);
         self.hasher.update(&self.buffer);
         self.hasher.digest128()
+    }
+}
+
+/// Digests the records of partitions one by one, in the normal form in which [`digest`] takes them together: each
+/// digest says of which partition and row it is, so that sums of them can be compared.
+#[derive(Debug)]
+pub(crate) struct RecordDigester(Digester);
+
+impl RecordDigester {
+    pub(crate) fn new(purge: Purge) -> RecordDigester {
+        RecordDigester(Digester::new(purge))
+    }
+
+    fn begin(&mut self, partition: &[u8]) {
+        let Digester { hasher, buffer, .. } = &mut self.0;
+        hasher.reset();
+        buffer.clear();
+        put_bytes(buffer, partition);
+        hasher.update(buffer);
+    }
+
+    /// Of a row, or of the static row if `clustering` is `None`; `None` when nothing is left of it.
+    pub(crate) fn row(
+        &mut self,
+        partition: &[u8],
+        clustering: Option<&[u8]>,
+        row: &[u8],
+    ) -> Result<Option<u128>, CodecError> {
+        self.begin(partition);
+        let summary = summarize(row, i64::from(self.0.purge.now_seconds))?;
+        let counts = self.0.add(clustering, row, &summary)?;
+        Ok(counts.then(|| self.0.hasher.digest128()))
+    }
+
+    /// Of deletions; `None` when all of them are garbage.
+    pub(crate) fn deletions(&mut self, partition: &[u8], deletions: &PartitionDeletions) -> Option<u128> {
+        let kept = deletions.without_garbage(&self.0.purge);
+        if kept == PartitionDeletions::default() {
+            return None;
+        }
+        self.begin(partition);
+        let Digester { hasher, buffer, .. } = &mut self.0;
+        buffer.clear();
+        buffer.push(END);
+        kept.encode(buffer);
+        hasher.update(buffer);
+        Some(hasher.digest128())
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Purge {
 }
 
 /// The second before which deletions of a table are garbage at `now_seconds`, by its `gc_grace_seconds`: the one
-/// rule. (By repair, once there is one, it becomes the time of the range's last repair.)
+/// rule. What may be taken away is told by the time of the last repair in place of the present.
 #[must_use]
 pub fn gc_before(now_seconds: u32, gc_grace_seconds: u32) -> u32 {
     now_seconds.saturating_sub(gc_grace_seconds)

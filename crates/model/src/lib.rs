@@ -21,6 +21,7 @@
 
 pub mod answer;
 pub mod codec;
+pub mod compare;
 pub mod complex;
 pub mod consistency;
 pub mod counter;
@@ -49,6 +50,7 @@ pub mod token;
 pub mod types;
 pub mod value;
 
+pub use compare::{CompareCommand, Compared};
 pub use complex::ComplexColumn;
 pub use consistency::Consistency;
 pub use error::RequestError;

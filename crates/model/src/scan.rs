@@ -417,4 +417,4 @@ fn bytes(partition: &PartitionKey, data: &ReadData) -> u64 {
 
 #[cfg(test)]
 #[path = "scan_tests.rs"]
-mod tests;
+pub(crate) mod tests;

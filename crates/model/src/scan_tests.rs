@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 const NOW: u32 = 10;
 
 /// Few tokens, so that some partitions share one, and keys of different lengths.
-fn partition_key() -> impl Strategy<Value = PartitionKey> {
+pub(crate) fn partition_key() -> impl Strategy<Value = PartitionKey> {
     let length = prop_oneof![0usize..3, 126usize..131];
     (-2i64..3, length, 0u8..2)
         .prop_map(|(token, length, byte)| PartitionKey { token: Token(token), bytes: Bytes::from(vec![byte; length]) })
@@ -27,10 +27,10 @@ fn range() -> impl Strategy<Value = TokenRange> {
 
 /// A partition as it is stored.
 #[derive(Clone, Debug, Default)]
-struct Stored {
-    deletions: PartitionDeletions,
-    static_row: Bytes,
-    rows: BTreeMap<Bytes, Bytes>,
+pub(crate) struct Stored {
+    pub(crate) deletions: PartitionDeletions,
+    pub(crate) static_row: Bytes,
+    pub(crate) rows: BTreeMap<Bytes, Bytes>,
 }
 
 fn stored() -> impl Strategy<Value = Stored> {
@@ -68,7 +68,7 @@ fn scan(store: &BTreeMap<PartitionKey, Stored>, command: &ScanCommand) -> ScanDa
 }
 
 /// A page, by looking at everything.
-fn try_scan(store: &BTreeMap<PartitionKey, Stored>, command: &ScanCommand) -> Result<ScanData, AnswerError> {
+pub(crate) fn try_scan(store: &BTreeMap<PartitionKey, Stored>, command: &ScanCommand) -> Result<ScanData, AnswerError> {
     let mut page = ScanAnswer::new(command);
     let start = page.start();
     for (partition, stored) in store {

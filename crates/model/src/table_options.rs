@@ -93,6 +93,33 @@ pub struct Compression {
     pub chunk_kb: u32,
 }
 
+/// `tombstone_gc`: what a deletion waits for before it is taken away. Named as in ScyllaDB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TombstoneGc {
+    /// Until all replicas have been repaired after its grace.
+    #[default]
+    Repair,
+    /// Until its grace is over.
+    Timeout,
+    /// For ever.
+    Disabled,
+}
+
+impl TombstoneGc {
+    /// Every mode.
+    pub const ALL: [TombstoneGc; 3] = [TombstoneGc::Repair, TombstoneGc::Timeout, TombstoneGc::Disabled];
+
+    /// The value of `mode`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            TombstoneGc::Repair => "repair",
+            TombstoneGc::Timeout => "timeout",
+            TombstoneGc::Disabled => "disabled",
+        }
+    }
+}
+
 /// The options of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableOptions {
@@ -181,6 +208,8 @@ impl TableOptions {
 
     /// The name of the option that [`TableOptions::speculative_retry`] reads.
     pub const SPECULATIVE_RETRY: &str = "speculative_retry";
+    /// The name of the option that [`TableOptions::tombstone_gc`] reads.
+    pub const TOMBSTONE_GC: &str = "tombstone_gc";
     /// The name of the option that [`TableOptions::repairs_reads`] reads.
     pub const READ_REPAIR: &str = "read_repair";
 
@@ -199,6 +228,14 @@ impl TableOptions {
     pub fn speculative_retry(&self) -> SpeculativeRetry {
         let kept = self.kept.get(TableOptions::SPECULATIVE_RETRY).and_then(|text| text.parse().ok());
         kept.unwrap_or(SpeculativeRetry::DEFAULT)
+    }
+
+    /// `tombstone_gc`: what a deletion waits for before it is taken away.
+    #[must_use]
+    pub fn tombstone_gc(&self) -> TombstoneGc {
+        let kept = self.kept.get(TableOptions::TOMBSTONE_GC);
+        let named = |mode: &TombstoneGc| kept.is_some_and(|kept| kept == mode.name());
+        TombstoneGc::ALL.into_iter().find(named).unwrap_or_default()
     }
 
     /// `read_repair`: false for `NONE`. Replicas that differ are then merged for the answer and left as they are, so

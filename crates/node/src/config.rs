@@ -47,6 +47,27 @@ impl Default for HintPolicy {
     }
 }
 
+/// What an operator says of repairs; can be changed while the node runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairPolicy {
+    /// Every range is repaired unasked once within this time; `None` for never.
+    pub every: Option<Duration>,
+    /// Whether repairs wait: those that run stop where they are.
+    pub paused: bool,
+    /// Bytes that a repair compares in a second; `None` for as many as its replicas can.
+    pub bytes_per_second: Option<NonZeroU64>,
+}
+
+impl Default for RepairPolicy {
+    fn default() -> RepairPolicy {
+        RepairPolicy {
+            every: Some(Duration::from_secs(3 * 24 * 60 * 60)),
+            paused: false,
+            bytes_per_second: NonZeroU64::new(32 * 1024 * 1024),
+        }
+    }
+}
+
 /// The configuration of a shard.
 #[derive(Clone, Debug)]
 pub struct ShardConfig {
@@ -110,6 +131,14 @@ pub struct ShardConfig {
     pub batch_bytes_max: usize,
     /// After how long a batch that was not forgotten is written by who keeps it, and again when that fails.
     pub batch_replay_after: Duration,
+    /// What the operator says of repairs, at first. Only shard 0 repairs.
+    pub repairs: RepairPolicy,
+    /// Bytes that a repair compares at once.
+    pub repair_page_bytes: u32,
+    /// For how long a repair waits for a replica before it asks again; three times in vain, and the repair fails.
+    pub repair_timeout: Duration,
+    /// About how often it is looked whether a range is to be repaired unasked.
+    pub repair_look_every: Duration,
     /// The bug to run with.
     #[cfg(feature = "planted")]
     pub planted: Option<Planted>,
@@ -153,6 +182,10 @@ impl ShardConfig {
             batch_bytes_max: 64 * 1024 * 1024,
             // Cassandra's: twice the longest time that a write takes by default.
             batch_replay_after: Duration::from_secs(10),
+            repairs: RepairPolicy::default(),
+            repair_page_bytes: 1024 * 1024,
+            repair_timeout: Duration::from_secs(10),
+            repair_look_every: Duration::from_secs(60),
             #[cfg(feature = "planted")]
             planted: None,
         }

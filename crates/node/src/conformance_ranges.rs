@@ -3,7 +3,9 @@
 
 use super::reference::{self, Reference};
 use super::*;
+use model::compare::{CompareCommand, Detail};
 use model::digest::digest;
+use model::garbage::Purge;
 use model::mutation::merge_values;
 use model::scan::{ExportCommand, PartitionRecord};
 use model::{ScanCommand, ScanData, Token, TokenRange};
@@ -58,6 +60,21 @@ pub(super) fn exported(storage: &dyn Storage, table: TableId, bytes_limit: u32) 
             Some(last) => command.after = Some((last.partition.clone(), last.record.key.clone())),
             None => return records,
         }
+    }
+}
+
+/// A comparison of a few hundred bytes of the table.
+fn comparison(detail: Detail) -> CompareCommand {
+    CompareCommand {
+        table: TABLE,
+        range: TokenRange::ALL,
+        after: None,
+        ends: Vec::new(),
+        to: None,
+        bucket_bytes: 100,
+        bytes_limit: 700,
+        purge: Purge::default(),
+        detail,
     }
 }
 
@@ -322,6 +339,13 @@ fn commands_that_make_no_sense_are_refused(make: &mut MakeHarness<'_>) {
     for command in refused {
         assert!(matches!(session.storage().scan(&command), Err(StorageError::Invalid(_))), "{command:?}");
     }
+    let refused = [
+        CompareCommand { bytes_limit: 0, ..comparison(Detail::Buckets) },
+        CompareCommand { table: TableId(0xdead), ..comparison(Detail::Records) },
+    ];
+    for command in refused {
+        assert!(matches!(session.storage().compare(&command), Err(StorageError::Invalid(_))), "{command:?}");
+    }
     let mut records = records_of(&[put("p", 2, &live_row(1, b"v")), put("p", 3, &live_row(1, b"v"))]);
     let unknown = session.storage().ingest(TableId(0xdead), &records);
     assert!(matches!(unknown, Err(StorageError::Invalid(_))), "{unknown:?}");
@@ -360,6 +384,10 @@ fn what_is_exported_and_ingested_is_the_same(make: &mut MakeHarness<'_>) {
         for _ in 0..2 {
             assert_eq!(exported(to.storage(), TABLE, u32::MAX), whole);
             assert_eq!(to.storage().scan(&everything()), from.storage().scan(&everything()));
+            for detail in [Detail::Buckets, Detail::Records] {
+                let command = comparison(detail);
+                assert_eq!(to.storage().compare(&command), from.storage().compare(&command), "replicas that agree");
+            }
             for _ in 0..50 {
                 let command = reference::random_command(&mut rng, TABLE);
                 assert_eq!(to.read(&command), from.read(&command), "{command:?}");

@@ -13,18 +13,22 @@
 //!   history is at most too old.
 
 use bytes::Bytes;
+use membership::ClusterView;
 use model::codec::{CodecError, Decode, Encode, Reader, put_varint};
 use model::garbage::{Purge, gc_before};
 use model::local::LocalWrite;
 use model::local::prefix::GARBAGE;
 use model::schema::Table;
-use model::{TableId, Token};
+use model::table_options::TombstoneGc;
+use model::{NodeId, TableId, Token, TokenRange};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::planted::Planted;
+use crate::repair::repaired::Repaired;
 use crate::storage::GarbageSweep;
+use crate::token_map::{PieceChange, TokenMap};
 
 /// How far the clocks of two nodes may be apart without one purging what another still counts on.
 pub const CLOCK_SKEW_SECONDS: u32 = 60;
@@ -55,8 +59,8 @@ pub fn interval(gc_grace_seconds: u32) -> u32 {
 /// When the parts of the tables were swept, or first noticed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GarbageSchedule {
-    /// For each table by the first token of a part. The parts of a table are disjoint and cover all tokens.
-    tables: BTreeMap<TableId, BTreeMap<Token, Swept>>,
+    /// For each table when its parts were swept, in seconds since 1970. The parts cover all tokens.
+    tables: BTreeMap<TableId, TokenMap<u32>>,
     /// The bug to run with.
     #[cfg(feature = "planted")]
     pub planted: Option<Planted>,
@@ -69,12 +73,6 @@ pub struct TableLoad {
     pub bytes: u64,
     /// Its reads have passed many tombstones since it was swept.
     pub burdened: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Swept {
-    last: Token,
-    at_seconds: u32,
 }
 
 impl GarbageSchedule {
@@ -90,9 +88,9 @@ impl GarbageSchedule {
             let (table, first) = (TableId(key.u128()?), Token::decode(&mut key)?);
             key.finish()?;
             let mut value = Reader::new(value.clone());
-            let swept = Swept { last: Token::decode(&mut value)?, at_seconds: value.varint_u32()? };
+            let (last, at_seconds) = (Token::decode(&mut value)?, value.varint_u32()?);
             value.finish()?;
-            schedule.tables.entry(table).or_default().insert(first, swept);
+            schedule.tables.entry(table).or_default().insert_recorded(first, last, at_seconds);
         }
         Ok(schedule)
     }
@@ -103,24 +101,24 @@ impl GarbageSchedule {
         let mut write = LocalWrite::default();
         let dropped: Vec<TableId> = self.tables.keys().filter(|id| !tables.contains_key(id)).copied().collect();
         for id in dropped {
-            for first in self.tables.remove(&id).into_iter().flatten().map(|(first, _)| first) {
-                write.records.push((record_key(id, first), None));
-            }
+            let parts = self.tables.remove(&id).unwrap_or_default();
+            write.records.extend(parts.pieces().map(|(part, _)| (record_key(id, *part.start()), None)));
         }
         for id in tables.keys().filter(|id| !self.tables.contains_key(id)).copied().collect::<Vec<_>>() {
-            self.put(id, Token::MINIMUM, Swept { last: Token(i64::MAX), at_seconds: now_seconds }, &mut write);
+            self.put(id, Token::MINIMUM..=Token(i64::MAX), now_seconds, &mut write);
         }
         (!write.records.is_empty()).then_some(write)
     }
 
     /// What is to be swept at `now_seconds`: the part that is overdue the longest, if one is due. `load` says how a
-    /// table is.
+    /// table is, `purge` what is garbage in some tokens of it.
     #[must_use]
     pub fn next(
         &self,
         tables: &BTreeMap<TableId, Arc<Table>>,
         now_seconds: u32,
         load: impl Fn(TableId) -> TableLoad,
+        purge: impl Fn(&Table, &RangeInclusive<Token>) -> Purge,
     ) -> Option<GarbageSweep> {
         let mut most: Option<(u32, GarbageSweep)> = None;
         for (id, table) in tables {
@@ -134,18 +132,21 @@ impl GarbageSchedule {
             };
             if most.as_ref().is_none_or(|(oldest, _)| since < *oldest) {
                 let tokens = part_of(first, parts(bytes));
-                most = Some((since, self.sweep(table, tokens, now_seconds)));
+                let purge = purge(table, &tokens);
+                most = Some((since, self.sweep(table, tokens, purge)));
             }
         }
         most.map(|(_, sweep)| sweep)
     }
 
-    /// The sweep of some tokens of a table at `now_seconds`.
+    /// The sweep of some tokens of a table, in which this is garbage.
     #[must_use]
-    pub fn sweep(&self, table: &Table, tokens: RangeInclusive<Token>, now_seconds: u32) -> GarbageSweep {
-        let mut purge = purge_of(table, now_seconds);
+    pub fn sweep(&self, table: &Table, tokens: RangeInclusive<Token>, mut purge: Purge) -> GarbageSweep {
         if self.is_planted(Planted::GraceIgnored) {
             purge.gc_before_seconds = u32::MAX;
+        }
+        if self.is_planted(Planted::PurgedUnrepaired) {
+            purge.gc_before_seconds = gc_before(purge.now_seconds, table.options.gc_grace_seconds);
         }
         GarbageSweep { table: table.id, tokens, purge }
     }
@@ -163,23 +164,9 @@ impl GarbageSchedule {
     /// A sweep that began at `now_seconds` has succeeded. What to write.
     pub fn swept(&mut self, sweep: &GarbageSweep, now_seconds: u32) -> LocalWrite {
         let mut write = LocalWrite::default();
-        let (first, last) = (*sweep.tokens.start(), *sweep.tokens.end());
-        let Some(parts) = self.tables.get_mut(&sweep.table) else { return write };
-        let overlapping: Vec<(Token, Swept)> =
-            parts.range(..=last).filter(|(_, part)| part.last >= first).map(|(from, part)| (*from, *part)).collect();
-        for (from, _) in &overlapping {
-            parts.remove(from);
-            write.records.push((record_key(sweep.table, *from), None));
+        if self.tables.contains_key(&sweep.table) {
+            self.put(sweep.table, sweep.tokens.clone(), now_seconds, &mut write);
         }
-        for (from, part) in overlapping {
-            if from < first {
-                self.put(sweep.table, from, Swept { last: Token(first.0 - 1), ..part }, &mut write);
-            }
-            if part.last > last {
-                self.put(sweep.table, Token(last.0 + 1), part, &mut write);
-            }
-        }
-        self.put(sweep.table, first, Swept { last, at_seconds: now_seconds }, &mut write);
         // Of several changes of one key the last one counts, as storage applies them in order.
         write
     }
@@ -192,19 +179,61 @@ impl GarbageSchedule {
     }
 
     fn oldest(&self, table: TableId) -> Option<(u32, Token)> {
-        self.tables.get(&table)?.iter().map(|(first, part)| (part.at_seconds, *first)).min()
+        self.tables.get(&table)?.pieces().map(|(part, at_seconds)| (*at_seconds, *part.start())).min()
     }
 
-    fn put(&mut self, table: TableId, first: Token, part: Swept, write: &mut LocalWrite) {
-        self.tables.entry(table).or_default().insert(first, part);
-        let mut value = Vec::new();
-        part.last.encode(&mut value);
-        put_varint(&mut value, u64::from(part.at_seconds));
-        write.records.push((record_key(table, first), Some(Bytes::from(value))));
+    fn put(&mut self, table: TableId, tokens: RangeInclusive<Token>, at_seconds: u32, write: &mut LocalWrite) {
+        let changes = self.tables.entry(table).or_default().put(tokens, at_seconds);
+        let record = |(first, piece): PieceChange<u32>| {
+            let value = piece.map(|(last, at_seconds)| {
+                let mut value = Vec::new();
+                last.encode(&mut value);
+                put_varint(&mut value, u64::from(at_seconds));
+                Bytes::from(value)
+            });
+            (record_key(table, first), value)
+        };
+        write.records.extend(changes.into_iter().map(record));
     }
 }
 
-/// What is garbage in a table at `now_seconds`.
+/// What a sweep of some tokens of a table may take away on the node `own` at `now_seconds`: what was garbage when the
+/// tokens were last repaired over all their replicas in `view`, by `tombstone_gc` of the table. A range with one
+/// replica counts as repaired. What the node stores and does not own decides nothing.
+#[must_use]
+pub fn purge_after_repair(
+    view: &ClusterView,
+    own: NodeId,
+    repaired: &Repaired,
+    table: &Table,
+    tokens: &RangeInclusive<Token>,
+    now_seconds: u32,
+) -> Purge {
+    let normal = purge_of(table, now_seconds);
+    let clock = match table.options.tombstone_gc() {
+        TombstoneGc::Timeout => return normal,
+        TombstoneGc::Disabled => 0,
+        TombstoneGc::Repair => {
+            // No key has the smallest token.
+            let start = Token(tokens.start().0.saturating_sub(1));
+            let mut rest = (start < *tokens.end()).then_some(TokenRange { start, end: *tokens.end() });
+            let mut clock = normal.now_seconds;
+            while let Some(range) = rest
+                && let Some((part, replicas)) = view.part(&table.keyspace, range)
+            {
+                if replicas.len() > 1 && replicas.contains(&own) {
+                    clock = clock.min(repaired.through(table.id, part, replicas));
+                }
+                rest = (part.end < range.end).then_some(TokenRange { start: part.end, end: range.end });
+            }
+            clock
+        }
+    };
+    Purge { gc_before_seconds: gc_before(clock, table.options.gc_grace_seconds), ..normal }
+}
+
+/// What is garbage in a table at `now_seconds`: what no reader and no replica need take notice of, whether or not it
+/// may be taken away yet.
 #[must_use]
 pub fn purge_of(table: &Table, now_seconds: u32) -> Purge {
     let now_seconds = now_seconds.saturating_sub(CLOCK_SKEW_SECONDS);

@@ -56,7 +56,9 @@ fn every_token_is_swept_once_in_an_interval_and_the_history_survives() {
         let mut swept_at: BTreeMap<(TableId, i64), u32> = BTreeMap::new();
         for _ in 0..400 {
             now += rng.below(2_000) as u32;
-            while let Some(sweep) = schedule.next(&tables, now, |_| TableLoad { bytes, burdened }) {
+            while let Some(sweep) =
+                schedule.next(&tables, now, |_| TableLoad { bytes, burdened }, |table, _| purge_of(table, now))
+            {
                 let table = &tables[&sweep.table];
                 assert_eq!(sweep.purge, purge_of(table, now));
                 for probe in probes.iter().filter(|probe| sweep.tokens.contains(&Token(**probe))) {
@@ -92,7 +94,7 @@ fn a_dropped_table_is_forgotten_and_a_new_one_has_no_garbage_yet() {
     disk.write(schedule.set_tables(&tables(&[DAY]), 10 * DAY).unwrap());
     disk.write(schedule.set_tables(&both, 11 * DAY).unwrap());
     assert_eq!(schedule.lag_seconds(TableId(2), 11 * DAY), Some(0));
-    let sweep = schedule.next(&both, 11 * DAY, |_| TableLoad::default()).unwrap();
+    let sweep = schedule.next(&both, 11 * DAY, |_| TableLoad::default(), |table, _| purge_of(table, 11 * DAY)).unwrap();
     assert_eq!(sweep.table, TableId(1), "the other one is not due");
     assert_eq!(sweep.tokens, Token::MINIMUM..=Token(i64::MAX));
     disk.write(schedule.set_tables(&BTreeMap::new(), 11 * DAY).unwrap());
@@ -150,12 +152,13 @@ fn a_table_whose_reads_pass_many_tombstones_is_swept_sooner_but_not_all_the_time
     let mut schedule = GarbageSchedule::default();
     schedule.set_tables(&tables, DAY).unwrap();
     let next = |schedule: &GarbageSchedule, now, burdened| {
-        schedule.next(&tables, now, |_| TableLoad { bytes: 0, burdened }).is_some()
+        schedule.next(&tables, now, |_| TableLoad { bytes: 0, burdened }, |table, _| purge_of(table, now)).is_some()
     };
     let sooner = interval(10 * DAY) / BURDENED_FACTOR;
     assert!(!next(&schedule, DAY + sooner - 1, true));
     assert!(next(&schedule, DAY + sooner, true) && !next(&schedule, DAY + sooner, false));
-    let sweep = schedule.sweep(&tables[&TableId(1)], Token::MINIMUM..=Token(i64::MAX), 2 * DAY);
+    let table = &tables[&TableId(1)];
+    let sweep = schedule.sweep(table, Token::MINIMUM..=Token(i64::MAX), purge_of(table, 2 * DAY));
     schedule.swept(&sweep, 2 * DAY);
     assert!(!next(&schedule, 2 * DAY + 1, true), "what is left is in its grace");
 }

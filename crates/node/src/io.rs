@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use membership::ClusterView;
 use model::{
-    Consistency, Epoch, IndexCommand, IndexData, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, RequestError,
-    ScanCommand, ScanData, TableId, Token,
+    CompareCommand, Compared, Consistency, Epoch, IndexCommand, IndexData, Mutation, NodeId, PartitionKey, ReadCommand,
+    ReadData, RequestError, ScanCommand, ScanData, TableId, Token, TokenRange,
 };
 use query::{BoundRead, BoundWrite, ConditionalResult, ConditionalWrite, ReadSource};
 use std::collections::BTreeSet;
@@ -15,6 +15,8 @@ use std::time::Duration;
 use crate::batch::LoggedBatch;
 use crate::config::HintPolicy;
 use crate::register::{Commit, PaxosAnswer, PaxosRequest};
+use crate::repair::repaired::RepairedThrough;
+use crate::repair::{RepairControl, RepairsStatus};
 use crate::shard::Shard;
 use crate::storage::{Hint, HintPosition, StorageError};
 
@@ -61,10 +63,17 @@ impl Message {
                 let resumed = command.resume.as_ref().map(|resume| resume.partition.token);
                 Shard::shard_of(resumed.unwrap_or(command.range.end), shards)
             }
+            Message::Compare { command, .. } => {
+                let resumed = command.after.as_ref().map(|after| after.partition.token);
+                Shard::shard_of(resumed.unwrap_or(command.range.end), shards)
+            }
+            // The one that knows what is repaired.
+            Message::Repaired { .. } => 0,
             Message::Written { ops } => ops.first()?.shard(),
             Message::Data { op, .. }
             | Message::Scanned { op, .. }
             | Message::LookedUp { op, .. }
+            | Message::Compared { op, .. }
             | Message::Digest { op, .. }
             | Message::PaxosAnswered { op, .. }
             | Message::Leading { op, .. }
@@ -248,6 +257,8 @@ pub enum Input {
     Hints(Arc<HintPolicy>),
     /// The operator wants the hints that the node keeps for these nodes gone. Only shard 0 does it.
     DiscardHints(Vec<NodeId>),
+    /// The operator says this of repairs. Only shard 0 does it.
+    Repair(RepairControl),
     /// The transport knows that nothing sent to this node lately has arrived or will.
     Unreachable(NodeId),
     /// Time passed; maybe late.
@@ -279,6 +290,8 @@ pub enum Effect {
         /// What to do.
         request: StorageRequest,
     },
+    /// How repairs are now, for whoever wants to know: from shard 0 when something has changed, but not for every page.
+    Repairs(Arc<RepairsStatus>),
     /// This node's view is older than a peer's: membership should catch up to this epoch.
     CatchUp {
         /// A node that has it.
@@ -372,6 +385,31 @@ pub enum Message {
         /// The answer.
         data: IndexData,
     },
+    /// Compare a part of what is held of a range of tokens.
+    Compare {
+        /// Given back in the answer.
+        op: OpId,
+        /// What to compare.
+        command: Arc<CompareCommand>,
+    },
+    /// The page for a [`Message::Compare`].
+    Compared {
+        /// Of the comparison.
+        op: OpId,
+        /// The answer.
+        page: Compared,
+    },
+    /// Record that a range has been repaired, and acknowledge it once durable.
+    Repaired {
+        /// Given back in the acknowledgement.
+        op: OpId,
+        /// The table.
+        table: TableId,
+        /// The range.
+        range: TokenRange,
+        /// Through what time, and over which replicas.
+        through: RepairedThrough,
+    },
     /// The data for a [`Message::Read`].
     Data {
         /// Of the read.
@@ -464,6 +502,8 @@ pub enum WritePurpose {
     ReadRepair,
     /// The delivery of a hint.
     Hint,
+    /// An anti-entropy repair.
+    Repair,
     /// The change was chosen by Paxos; its register is to remember it.
     Commit(Arc<Commit>),
 }
@@ -519,6 +559,8 @@ pub enum StorageRequest {
     Scan(Arc<ScanCommand>),
     /// Look a value up in an index. Answered by [`Stored::LookedUp`].
     LookUp(Arc<IndexCommand>),
+    /// Compare a part of what is held of a range of tokens. Answered by [`Stored::Compared`].
+    Compare(Arc<CompareCommand>),
     /// Read the hints of a target in order. Answered by [`Stored::Hints`].
     ReadHints {
         /// The node that they are for.
@@ -531,8 +573,7 @@ pub enum StorageRequest {
 }
 
 /// What storage answers. Every request gets exactly one final answer: `Synced`, `LocalRead`, `Read`, `Digest`,
-/// `Scanned`,
-/// `LookedUp`, `Hints` or `Failed`; a write may get `Applied` before.
+/// `Scanned`, `LookedUp`, `Compared`, `Hints` or `Failed`; a write may get `Applied` before.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stored {
     /// The operating system has the bytes of every write of this shard up to and including this one: they
@@ -582,6 +623,13 @@ pub enum Stored {
         op: OpId,
         /// The candidates.
         data: IndexData,
+    },
+    /// The answer to a [`StorageRequest::Compare`].
+    Compared {
+        /// Of the request.
+        op: OpId,
+        /// The page.
+        page: Compared,
     },
     /// The answer to a [`StorageRequest::ReadHints`].
     Hints {

@@ -13,8 +13,7 @@
 //! the tables that it answers by itself.
 //!
 //! The protocols are described, with numbered invariants, in `docs/protocol/write.md`, `read.md`, `paxos.md`,
-//! `counters.md`, `batches.md`,
-//! `hints.md` and `storage.md`.
+//! `counters.md`, `batches.md`, `hints.md`, `repair.md` and `storage.md`.
 
 pub mod batch;
 pub mod config;
@@ -26,6 +25,7 @@ mod hints;
 pub mod io;
 pub mod planted;
 pub mod register;
+pub mod repair;
 mod replica;
 mod shard;
 pub mod storage;
@@ -33,16 +33,18 @@ pub mod storage;
 mod test_cluster;
 mod timers;
 pub mod timestamp;
+mod token_map;
 pub mod virtual_tables;
 
 pub use batch::LoggedBatch;
-pub use config::{Durability, HintPolicy, ShardConfig};
+pub use config::{Durability, HintPolicy, RepairPolicy, ShardConfig};
 pub use garbage::{GarbageSchedule, TableLoad};
 pub use io::{
     Effect, Envelope, Input, Message, OpId, Refusal, Request, RequestId, Response, StorageRequest, Stored, WritePurpose,
 };
 pub use planted::Planted;
 pub use register::{Commit, PaxosAnswer, PaxosRequest, PaxosStep, Promised, Proposal};
+pub use repair::{RepairControl, RepairId, RepairOrder, RepairReport, RepairState, RepairsStatus};
 pub use shard::{Shard, ShardStatus};
 pub use storage::{
     GarbageReport, GarbageSweep, Hint, HintPosition, IndexBuild, RangeEstimate, Storage, StorageError, Write,

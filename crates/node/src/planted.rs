@@ -51,11 +51,21 @@ pub enum Planted {
     BatchForgottenEarly,
     /// Who keeps a batch does not write it.
     BatchNotReplayed,
+    /// A repair leaves a replica out, and records the range as repaired.
+    RepairSkipsReplica,
+    /// A repair ends with its first page, and records the range as repaired.
+    RepairEndsEarly,
+    /// A repair sends rows, and no deletions of partitions or ranges of rows.
+    RepairKeepsDeletions,
+    /// A repair takes buckets for equal without looking at what differs in the last one of a page.
+    RepairSkipsBucket,
+    /// A sweep takes for garbage whatever is older than the grace, repaired or not.
+    PurgedUnrepaired,
 }
 
 impl Planted {
     /// Every planted bug.
-    pub const ALL: [Planted; 22] = [
+    pub const ALL: [Planted; 27] = [
         Planted::QuorumMinusOne,
         Planted::LocalCountsRemote,
         Planted::EachCountsTogether,
@@ -78,6 +88,11 @@ impl Planted {
         Planted::CountedBeforeSync,
         Planted::BatchForgottenEarly,
         Planted::BatchNotReplayed,
+        Planted::RepairSkipsReplica,
+        Planted::RepairEndsEarly,
+        Planted::RepairKeepsDeletions,
+        Planted::RepairSkipsBucket,
+        Planted::PurgedUnrepaired,
     ];
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Apply {
     pub(crate) to: NodeId,
     /// The id by which the coordinator knows it.
     pub(crate) answer: OpId,
+    /// To be acknowledged only once it is synced, whatever the configuration promises for others.
+    pub(crate) once_synced: bool,
 }
 
 /// A read that storage has been asked for.
@@ -70,6 +72,8 @@ pub(crate) enum Owned {
 pub(crate) struct Replica {
     /// Writes in the order in which storage got them, so ascending by id.
     applies: VecDeque<Apply>,
+    /// Those that are applied and wait for their sync, ascending.
+    unsynced: VecDeque<Apply>,
     reads: BTreeMap<OpId, ReplicaRead>,
     /// Requests in the order in which their patience ends.
     parked: VecDeque<Parked>,
@@ -110,14 +114,24 @@ impl Replica {
     }
 
     /// Storage was asked for a write, after all others that are waited for.
-    pub(crate) fn applying(&mut self, op: OpId, to: NodeId, answer: OpId) {
+    pub(crate) fn applying(&mut self, op: OpId, to: NodeId, answer: OpId, once_synced: bool) {
         assert!(self.applies.back().is_none_or(|last| last.op < op), "storage gets writes in the order of their ids");
-        self.applies.push_back(Apply { op, to, answer });
+        self.applies.push_back(Apply { op, to, answer, once_synced });
     }
 
-    /// The next write that is durable when everything up to and including `up_to` is.
-    pub(crate) fn applied(&mut self, up_to: OpId) -> Option<Apply> {
-        self.applies.pop_front_if(|apply| apply.op <= up_to)
+    /// The next write that is to be acknowledged when everything up to and including `up_to` is applied, or with
+    /// `synced` survives power loss.
+    pub(crate) fn applied(&mut self, up_to: OpId, synced: bool) -> Option<Apply> {
+        if synced && let Some(apply) = self.unsynced.pop_front_if(|apply| apply.op <= up_to) {
+            return Some(apply);
+        }
+        while let Some(apply) = self.applies.pop_front_if(|apply| apply.op <= up_to) {
+            if synced || !apply.once_synced {
+                return Some(apply);
+            }
+            self.unsynced.push_back(apply);
+        }
+        None
     }
 
     /// The write that failed.
@@ -162,7 +176,7 @@ impl Replica {
 
     /// Operations in progress.
     pub(crate) fn in_progress(&self) -> usize {
-        self.applies.len() + self.reads.len() + self.steps
+        self.applies.len() + self.unsynced.len() + self.reads.len() + self.steps
     }
 
     /// Requests that wait for a view.

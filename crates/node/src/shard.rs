@@ -21,6 +21,7 @@ mod kept;
 mod present;
 mod reads;
 mod registers;
+mod repairs;
 mod transactions;
 
 use self::batches::Batches;
@@ -43,6 +44,7 @@ use crate::io::{
 };
 use crate::planted::Planted;
 use crate::register::PaxosRequest;
+use crate::repair::Repairs;
 use crate::replica::{Admission, Owned, Replica, ReplicaRead, is_storable};
 use crate::storage::{Hint, HintPosition, StorageError};
 use crate::timers::Timers;
@@ -106,6 +108,10 @@ pub struct ShardStatus {
     pub digest_mismatches: u64,
     /// Mutations sent to repair replicas.
     pub read_repairs: u64,
+    /// Mutations sent by anti-entropy repairs.
+    pub repair_writes: u64,
+    /// Pages compared for anti-entropy repairs.
+    pub replica_comparisons: u64,
     /// Spare replicas asked because others were late or failed.
     pub spares_asked: u64,
 }
@@ -133,6 +139,10 @@ enum Record {
     /// For a node, and the write at ANY that waits for it, if one does.
     Hint(NodeId, Option<OpId>),
     HintsDelivered(NodeId),
+    /// Of the node's own repairs: nobody waits for it.
+    Repairs,
+    /// That a range is repaired: whom to tell.
+    Repaired(NodeId, OpId),
 }
 
 /// A write that waits until a higher timestamp ceiling is durable.
@@ -200,13 +210,15 @@ pub struct Shard {
     /// How long other replicas take to answer reads.
     replica_latencies: ReplicaLatencies,
     /// Read repairs on their way: the round that waits for each.
-    repairs: BTreeMap<OpId, OpId>,
+    read_repairs: BTreeMap<OpId, OpId>,
     replica: Replica,
     /// The registers by which this replica takes part in transactions.
     registers: Registers,
     /// Writes of the node's own that storage has been asked for, ascending.
     records: VecDeque<(OpId, Record)>,
     hints: Hints,
+    /// Anti-entropy repairs; none run but on shard 0.
+    repairs: Repairs,
     /// When to look for hints of other shards.
     poll_hints_at: Option<Instant>,
     /// The newest epoch that membership was asked to catch up to, and when.
@@ -242,6 +254,7 @@ impl Shard {
         let delivers = config.index == 0;
         let targets = if delivers { recovered.hint_targets.as_slice() } else { &[] };
         let poll_hints_at = (delivers && config.shards > 1).then(|| now.monotonic + config.hint_poll_every);
+        let repairs = Repairs::new(&config, &recovered.repairs, &mut rng, now.monotonic);
         let mut shard = Shard {
             view,
             alive,
@@ -263,11 +276,12 @@ impl Shard {
             read_bytes: 0,
             latencies: BTreeMap::new(),
             replica_latencies: ReplicaLatencies::default(),
-            repairs: BTreeMap::new(),
+            read_repairs: BTreeMap::new(),
             replica: Replica::default(),
             registers: Registers::default(),
             records: VecDeque::new(),
             hints: Hints::new(targets, now.monotonic),
+            repairs,
             poll_hints_at,
             catching_up: (Epoch(0), now.monotonic),
             local: VecDeque::new(),
@@ -294,6 +308,7 @@ impl Shard {
             self.replica.deadline(),
             self.hints.deadline(),
             self.batches.kept.deadline(),
+            self.repairs.deadline(),
             self.poll_hints_at,
         ];
         all.into_iter().flatten().min()
@@ -335,6 +350,7 @@ impl Shard {
             Input::Alive(alive) => self.on_alive(&mut out, alive),
             Input::Hints(policy) => self.on_hint_policy(&mut out, &policy),
             Input::DiscardHints(targets) => self.discard_hints(&mut out, targets),
+            Input::Repair(control) => self.on_repair_control(&mut out, control),
             Input::Unreachable(node) => self.on_unreachable(&mut out, node),
             Input::Wake => {}
         }
@@ -390,8 +406,14 @@ impl Shard {
             }
             let (view, alive, node, paused) = (&self.view, &self.alive, self.config.node, self.config.hints.paused);
             let is_reachable = |target| !paused && is_reachable(view, alive, node, target);
-            let Some(actions) = self.hints.wake(out.now.monotonic, &self.config, is_reachable) else { return };
-            self.carry_out(out, actions);
+            if let Some(actions) = self.hints.wake(out.now.monotonic, &self.config, is_reachable) {
+                self.carry_out(out, actions);
+                continue;
+            }
+            self.pump_repairs(out);
+            if self.local.is_empty() {
+                return;
+            }
         }
     }
 
@@ -454,6 +476,8 @@ impl Shard {
             return;
         }
         self.view = view;
+        let forgotten = self.repairs.on_view(&self.view);
+        self.record_repairs(out, forgotten);
         self.latencies.retain(|table, _| self.view.schema.table(*table).is_some());
         self.replica_latencies.retain(|node| self.view.members.contains_key(&node));
         self.note_dead(out.now.monotonic);
@@ -573,6 +597,17 @@ impl Shard {
                     self.read_storage(out, ReplicaRead { to: from, answer: *op }, request);
                 }
             }
+            Message::Compare { op, command } => {
+                if self.admit(out, from, &envelope, command.table, Owned::Range(command.range), deadline) {
+                    let request = StorageRequest::Compare(command.clone());
+                    self.read_storage(out, ReplicaRead { to: from, answer: *op }, request);
+                }
+            }
+            Message::Repaired { op, table, range, through } => {
+                if self.admit(out, from, &envelope, *table, Owned::Range(*range), deadline) {
+                    self.record_repaired(out, from, *op, *table, *range, through.clone());
+                }
+            }
             Message::Paxos { op, request } => self.on_paxos(out, from, *op, request, &envelope, deadline),
             Message::KeepBatch { op, batch } => self.keep_asked(out, from, *op, batch),
             Message::ForgetBatch { batch } => self.forget_asked(out, *batch),
@@ -647,6 +682,17 @@ impl Shard {
                 let (table, owned) = (command.table, Owned::Range(command.range));
                 self.on_local_read(out, op, table, owned, StorageRequest::LookUp(command));
             }
+            Message::Compare { op, command } => {
+                let (table, owned) = (command.table, Owned::Range(command.range));
+                self.on_local_read(out, op, table, owned, StorageRequest::Compare(command));
+            }
+            Message::Repaired { op, table, range, through } => {
+                match self.replica.admit(&self.config, &self.view, table, Owned::Range(range), self.view.epoch) {
+                    Admission::Execute => self.record_repaired(out, me, op, table, range, through),
+                    Admission::Refuse(reason) => self.on_refused(out, me, op, reason),
+                    Admission::Park => self.on_refused(out, me, op, Refusal::NotReplica(self.view.epoch)),
+                }
+            }
             Message::Paxos { op, request } => {
                 let owned = Owned::Partition(request.partition.token);
                 match self.replica.admit(&self.config, &self.view, request.table, owned, self.view.epoch) {
@@ -660,17 +706,6 @@ impl Shard {
             Message::ForgetBatch { batch } => self.forget_asked(out, batch),
             answer => self.on_answer(out, me, answer),
         }
-    }
-
-    /// Increments with a good ticket do not wait for a newer view: the ticket would be gone.
-    fn admit_count(&mut self, out: &mut Out<'_>, from: NodeId, op: OpId, change: Arc<Mutation>, sender: Epoch) {
-        let owned = Owned::Partition(change.partition.token);
-        let reason = match self.replica.admit(&self.config, &self.view, change.table, owned, sender) {
-            Admission::Execute => return self.count_asked(out, from, op, change),
-            Admission::Refuse(reason) => reason,
-            Admission::Park => Refusal::NotReplica(self.view.epoch),
-        };
-        self.refuse_request(out, from, &Message::Count { op, ticket: op, change }, reason);
     }
 
     fn on_local_read(&mut self, out: &mut Out<'_>, op: OpId, table: TableId, owned: Owned, request: StorageRequest) {
@@ -688,6 +723,7 @@ impl Shard {
             Message::Data { op, data } => self.on_held(out, from, op, Held::Partition(data)),
             Message::Scanned { op, data } => self.on_held(out, from, op, Held::Range(data)),
             Message::LookedUp { op, data } => self.on_held(out, from, op, Held::Rows(data)),
+            Message::Compared { op, page } => self.repairs.on_compared(op, from, page),
             Message::Digest { op, digest } => {
                 let now = out.now.monotonic;
                 self.note_latency(from, op, now);
@@ -707,7 +743,9 @@ impl Shard {
             | Message::Forwarded { .. }
             | Message::Read { .. }
             | Message::Scan { .. }
-            | Message::LookUp { .. } => {}
+            | Message::LookUp { .. }
+            | Message::Compare { .. }
+            | Message::Repaired { .. } => {}
         }
     }
 
@@ -723,8 +761,10 @@ impl Shard {
             self.on_verdict(out, op, verdict);
         } else if self.batches.is_logging(op) {
             self.on_batch_kept(out, from, op);
-        } else if let Some(round) = self.repairs.get(&op).copied() {
+        } else if let Some(round) = self.read_repairs.get(&op).copied() {
             self.with_round(out, round, |round| round.on_repaired(from, op));
+        } else if self.repairs.owns(op) {
+            self.repairs.on_written(op, from);
         } else {
             let acknowledged = self.hints.on_acknowledged(op, from, false, out.now.monotonic, &self.config);
             self.deliver_hints(out, acknowledged);
@@ -780,8 +820,10 @@ impl Shard {
                 }
                 step
             });
-        } else if let Some(round) = self.repairs.get(&op).copied() {
+        } else if let Some(round) = self.read_repairs.get(&op).copied() {
             self.with_round(out, round, |round| round.on_refused(from, refused, now));
+        } else if self.repairs.owns(op) {
+            self.repair_refused(out, from, op, reason);
         } else if reason == Refusal::Invalid {
             // It would be refused for ever, and stop all hints behind it.
             let discarded = self.hints.on_acknowledged(op, from, true, now, &self.config);
@@ -826,6 +868,8 @@ impl Shard {
         | Message::Read { op, .. }
         | Message::Scan { op, .. }
         | Message::LookUp { op, .. }
+        | Message::Compare { op, .. }
+        | Message::Repaired { op, .. }
         | Message::Paxos { op, .. }
         | Message::Lead { op, .. }
         | Message::Count { op, .. } = request
@@ -837,7 +881,7 @@ impl Shard {
     fn apply(&mut self, out: &mut Out<'_>, to: NodeId, answer: OpId, mutation: Arc<Mutation>, purpose: &WritePurpose) {
         match purpose {
             WritePurpose::Commit(commit) => return self.commit_asked(out, to, answer, mutation, commit.clone()),
-            WritePurpose::Hint | WritePurpose::ReadRepair => self.registers.disturb(&mutation),
+            WritePurpose::Hint | WritePurpose::ReadRepair | WritePurpose::Repair => self.registers.disturb(&mutation),
             WritePurpose::Client => {}
         }
         self.counters.replica_writes += 1;
@@ -846,13 +890,15 @@ impl Shard {
             self.send(out, to, Message::Written { ops: vec![answer] });
             return;
         }
-        self.replica.applying(op, to, answer);
+        // What a repair has brought must not be lost once the range is recorded as repaired.
+        self.replica.applying(op, to, answer, *purpose == WritePurpose::Repair);
     }
 
     fn read_storage(&mut self, out: &mut Out<'_>, read: ReplicaRead, request: StorageRequest) {
         match &request {
             StorageRequest::Scan(_) => self.counters.replica_scans += 1,
             StorageRequest::LookUp(_) => self.counters.replica_look_ups += 1,
+            StorageRequest::Compare(_) => self.counters.replica_comparisons += 1,
             _ => self.counters.replica_reads += 1,
         }
         let op = self.store(out, request);
@@ -866,11 +912,11 @@ impl Shard {
             Stored::Applied { up_to } => {
                 self.registers_synced(out, up_to, true);
                 if self.config.durability == Durability::Periodic {
-                    self.acknowledge(out, up_to);
+                    self.acknowledge(out, up_to, false);
                 }
             }
             Stored::Synced { up_to } => {
-                self.acknowledge(out, up_to);
+                self.acknowledge(out, up_to, true);
                 self.registers_synced(out, up_to, false);
                 self.counts_synced(out, up_to);
                 self.batches_synced(out, up_to);
@@ -888,7 +934,8 @@ impl Shard {
                             }
                             self.on_hint_ended(out, target, write, true);
                         }
-                        Record::HintsDelivered(_) => {}
+                        Record::HintsDelivered(_) | Record::Repairs => {}
+                        Record::Repaired(to, op) => self.send(out, to, Message::Written { ops: vec![op] }),
                     }
                 }
             }
@@ -908,6 +955,10 @@ impl Shard {
                 let Some(read) = self.replica.read_done(op) else { return };
                 self.send(out, read.to, Message::LookedUp { op: read.answer, data });
             }
+            Stored::Compared { op, page } => {
+                let Some(read) = self.replica.read_done(op) else { return };
+                self.send(out, read.to, Message::Compared { op: read.answer, page });
+            }
             Stored::Digest { op, digest } => {
                 let Some(read) = self.replica.read_done(op) else { return };
                 self.send(out, read.to, Message::Digest { op: read.answer, digest });
@@ -920,10 +971,10 @@ impl Shard {
         }
     }
 
-    /// W4: everything up to `up_to` is as durable as is promised.
-    fn acknowledge(&mut self, out: &mut Out<'_>, up_to: OpId) {
+    /// W4: everything up to `up_to` is as durable as is promised; with `synced` it survives power loss.
+    fn acknowledge(&mut self, out: &mut Out<'_>, up_to: OpId, synced: bool) {
         let mut acknowledged: BTreeMap<(NodeId, u16), Vec<OpId>> = BTreeMap::new();
-        while let Some(apply) = self.replica.applied(up_to) {
+        while let Some(apply) = self.replica.applied(up_to, synced) {
             acknowledged.entry((apply.to, apply.answer.shard())).or_default().push(apply.answer);
         }
         for ((to, _), ops) in acknowledged {
@@ -965,7 +1016,9 @@ impl Shard {
                 Some((_, Record::HintsDelivered(target))) => {
                     self.hints.note(target, out.now.monotonic + self.config.hint_backoff);
                 }
-                None => {}
+                Some((_, Record::Repaired(to, op))) => self.send(out, to, Message::Refused { op, reason }),
+                // They are for people; what they tell of is done.
+                Some((_, Record::Repairs)) | None => {}
             }
             return;
         }

@@ -29,8 +29,8 @@ use model::local::LocalWrite;
 use model::scan::{ExportCommand, ExportData, PartitionRecord};
 use model::schema::Table;
 use model::{
-    IndexCommand, IndexData, IndexTarget, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, ScanCommand, ScanData,
-    TableId, Token,
+    CompareCommand, Compared, IndexCommand, IndexData, IndexTarget, Mutation, NodeId, PartitionKey, ReadCommand,
+    ReadData, ScanCommand, ScanData, TableId, Token,
 };
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -104,6 +104,12 @@ impl StorageError {
     #[must_use]
     pub fn of_damage(error: CodecError) -> StorageError {
         StorageError::Corrupt(format!("a stored value cannot be decoded: {error}"))
+    }
+}
+
+impl From<CodecError> for StorageError {
+    fn from(error: CodecError) -> StorageError {
+        StorageError::of_damage(error)
     }
 }
 
@@ -213,6 +219,16 @@ pub trait Storage: Send + Sync {
     /// As [`Storage::read`].
     fn scan(&self, command: &ScanCommand) -> Result<ScanData, StorageError>;
 
+    /// A page of a comparison of what is stored of a range of tokens. Made of several scans, each at a consistent view
+    /// of its own.
+    ///
+    /// # Errors
+    /// As [`Storage::scan`].
+    fn compare(&self, command: &CompareCommand) -> Result<Compared, StorageError> {
+        command.validate().map_err(|error| StorageError::Invalid(error.to_string()))?;
+        model::compare::compare(command, |scan| self.scan(scan))
+    }
+
     /// Looks a value up in an index of a table: a page of the rows that may have it.
     ///
     /// * Every row of the range, up to where the answer ends, that has the value for a reader at the command's clock
@@ -285,8 +301,8 @@ pub trait Storage: Send + Sync {
     fn hint_targets(&self) -> Result<Vec<NodeId>, StorageError>;
 
     /// Brings the set of tables in line with the schema: creates what is missing, drops what is not
-    /// listed, data and Paxos registers included, and takes over changed options, columns and indexes. From when it returns every write
-    /// has its entries in the indexes listed; what was written before is for [`Storage::build_index`]. Tables are
+    /// listed, data and Paxos registers included, and takes over changed options, columns and indexes. From when it
+    /// returns every write has its entries in the indexes listed; what was written before is for [`Storage::build_index`]. Tables are
     /// told apart by their id; a truncated one has a new id, so it is a new and empty one here. A table must be
     /// listed before a mutation of it is committed; a mutation of a table that is not listed fails as
     /// [`StorageError::Invalid`].

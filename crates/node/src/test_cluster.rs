@@ -201,6 +201,10 @@ impl Store {
                 return Stored::Digest { op, digest: digest(&data, &command.purge()).unwrap() };
             }
             StorageRequest::Scan(command) => return Stored::Scanned { op, data: self.scan(command) },
+            StorageRequest::Compare(command) => {
+                let page = model::compare::compare::<model::codec::CodecError>(command, |scan| Ok(self.scan(scan)));
+                return Stored::Compared { op, page: page.unwrap() };
+            }
             StorageRequest::LookUp(command) => {
                 let table = tables.table(command.table).unwrap();
                 let index = TableIndex::new(table, command.target).unwrap();
@@ -251,6 +255,8 @@ pub(crate) struct Cluster {
     pub(crate) now: Instant,
     pub(crate) replies: BTreeMap<u64, Result<Response, RequestError>>,
     pub(crate) caught_up: Vec<(NodeId, Effect)>,
+    /// What each node has told last of its repairs.
+    pub(crate) repairs: BTreeMap<NodeId, Arc<crate::RepairsStatus>>,
     /// Messages for which it is true are lost.
     pub(crate) lose: Filter,
     pub(crate) view: Arc<ClusterView>,
@@ -342,7 +348,7 @@ impl Cluster {
         Cluster::on(view_across(10, &[1, 2, 3, 4, 5, 6], |id| if id < 4 { "a" } else { "b" }, schema), |_| {})
     }
 
-    fn on(view: Arc<ClusterView>, configure: fn(&mut ShardConfig)) -> Cluster {
+    pub(crate) fn on(view: Arc<ClusterView>, configure: fn(&mut ShardConfig)) -> Cluster {
         let nodes: Vec<NodeId> = view.members.keys().copied().collect();
         let mut cluster = Cluster {
             nodes: BTreeMap::new(),
@@ -350,6 +356,7 @@ impl Cluster {
             now: Instant(1_000_000),
             replies: BTreeMap::new(),
             caught_up: Vec::new(),
+            repairs: BTreeMap::new(),
             lose: Box::new(|_, _, _| false),
             view,
             configure,
@@ -392,6 +399,8 @@ impl Cluster {
         let recovered = Recovered::from_local_records(&records, targets).unwrap();
         let skew = self.nodes.get(&id).map_or(0, |node| node.skew);
         let alive = Arc::new(self.alive());
+        let repairs = crate::RepairsStatus::recovered(&config.repairs, &recovered.repairs);
+        self.repairs.insert(id, Arc::new(repairs));
         let shard = Shard::new(config, self.view.clone(), alive, recovered, self.lives, self.wall(skew));
         let (held, slow_storage) = (VecDeque::new(), false);
         self.nodes.insert(id, TestNode { shard, store, up: true, slow_storage, held, skew });
@@ -467,6 +476,7 @@ impl Cluster {
                     last_store = Some(op);
                     self.flights.push_back(Flight::Storage { at: id, op, request });
                 }
+                Effect::Repairs(status) => drop(self.repairs.insert(id, status)),
                 Effect::CatchUp { .. } => self.caught_up.push((id, effect)),
             }
         }

@@ -10,6 +10,7 @@ use model::local::{LocalWrite, prefix, shard_of_counter_id};
 use model::{NodeId, WallMicros};
 
 use crate::batch::LoggedBatch;
+use crate::repair::RecoveredRepairs;
 use crate::shard::decode_counter_id;
 use crate::storage::StorageError;
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ pub struct Recovered {
     pub counter_ids: BTreeMap<u16, NodeId>,
     /// The logged batches that the node keeps, with their bytes.
     pub batches: Vec<(u128, usize)>,
+    /// Its repairs.
+    pub repairs: RecoveredRepairs,
 }
 
 /// The end of the key of a shard's ceiling, after [`prefix::NODE`] and the shard's index.
@@ -36,8 +39,7 @@ impl Recovered {
     /// between starts.
     ///
     /// # Errors
-    /// `Corrupt`, when a ceiling is not one: to go on without it could give a timestamp twice. So when an id or a batch
-    /// is not one.
+    /// `Corrupt`, when a record is not what it must be: to go on without a ceiling could give a timestamp twice.
     pub fn from_local_records(
         records: &[(Bytes, Bytes)],
         hint_targets: Vec<NodeId>,
@@ -61,7 +63,9 @@ impl Recovered {
                 .map_err(|error| StorageError::Corrupt(format!("batch {}: {error}", key.escape_ascii())))?;
             batches.push((batch.id, batch.bytes()));
         }
-        Ok(Recovered { timestamp_ceiling, hint_targets, counter_ids, batches })
+        let repairs = RecoveredRepairs::from_local_records(records)
+            .map_err(|error| StorageError::Corrupt(format!("the node's records of its repairs: {error}")))?;
+        Ok(Recovered { timestamp_ceiling, hint_targets, counter_ids, batches, repairs })
     }
 }
 

@@ -26,6 +26,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::repair::repaired::RepairedThrough;
+use crate::repair::{RangeFailure, RepairReport, RepairsStatus};
 use crate::storage::{IndexBuild, RangeEstimate};
 
 /// What only the node's driver knows: asked for when it is read.
@@ -36,6 +38,8 @@ pub trait Live: fmt::Debug {
     fn settings(&self) -> Vec<(String, String)>;
     /// Prepared statements: id, keyspace of USE, text.
     fn prepared(&self) -> Vec<(Bytes, Option<String>, String)>;
+    /// How its repairs are.
+    fn repairs(&self) -> Arc<RepairsStatus>;
     /// How far the indexes that the node stores are built.
     fn index_builds(&self) -> Vec<IndexBuild>;
     /// How much of a table the node stores in a range of tokens; `None` when that cannot be said.
@@ -249,6 +253,8 @@ fn rows(facts: &Facts<'_>, read: &BoundRead) -> Vec<Values> {
             own.flat_map(|keyspace| schema_rows(name, keyspace)).collect()
         }
         ("system_auth", "roles") => facts.view.schema.roles().map(|role| role_row(role)).collect(),
+        (system::VIEWS, "repairs") => facts.live.repairs().reports.iter().map(|report| repair(facts, report)).collect(),
+        (system::VIEWS, "repaired_ranges") => repaired_ranges(facts),
         (system::VIEWS, "settings") => {
             let own = [("cluster_name".to_owned(), CLUSTER_NAME.to_owned())];
             own.into_iter().chain(facts.live.settings()).map(setting).collect()
@@ -291,6 +297,63 @@ fn client(client: Client) -> Values {
     values.extend(client.user.map(|user| ("username", text(user))));
     values.insert("client_options", text_map(client.options));
     values
+}
+
+fn repair(facts: &Facts<'_>, report: &RepairReport) -> Values {
+    let number = |number: u64| Value::BigInt(i64::try_from(number).unwrap_or(i64::MAX));
+    let count = |number: u32| Value::Int(i32::try_from(number).unwrap_or(i32::MAX));
+    let figures = &report.figures;
+    let failure = |failure: &RangeFailure| {
+        let table = facts.view.schema.table(failure.table);
+        let table =
+            table.map_or_else(|| failure.table.to_string(), |table| format!("{}.{}", table.keyspace, table.name));
+        format!("{table} {}:{}: {}", failure.range.start, failure.range.end, failure.reason)
+    };
+    let failures = report.failures.iter().map(failure).chain(report.refused.clone());
+    let mut values = BTreeMap::from([
+        ("id", Value::Uuid(report.id.0)),
+        ("automatic", Value::Boolean(report.automatic)),
+        ("data_centers", Value::List(texts(report.data_centers.iter().cloned()))),
+        ("failures", Value::List(texts(failures))),
+        ("preview", Value::Boolean(report.preview)),
+        ("ranges", count(report.units)),
+        ("ranges_done", count(report.units_done)),
+        ("ranges_failed", count(report.failed)),
+        ("rows_compared", number(figures.rows)),
+        ("bytes_compared", number(figures.bytes)),
+        ("records_differing", number(figures.differing)),
+        ("records_sent", number(figures.sent)),
+        ("bytes_sent", number(figures.sent_bytes)),
+        ("started_at", seconds(report.started_seconds)),
+        ("state", text(report.state.name())),
+        ("tables", Value::List(texts(report.tables.iter().map(|(keyspace, table)| format!("{keyspace}.{table}"))))),
+    ]);
+    if report.ended_seconds > 0 {
+        values.insert("ended_at", seconds(report.ended_seconds));
+    }
+    values
+}
+
+fn repaired_ranges(facts: &Facts<'_>) -> Vec<Values> {
+    let status = facts.live.repairs();
+    let range = |(table, piece, through): (TableId, std::ops::RangeInclusive<Token>, &RepairedThrough)| {
+        let table = facts.view.schema.table(table)?;
+        let replicas = through.replicas.iter().map(|node| Value::Uuid(node.0)).collect();
+        Some(BTreeMap::from([
+            ("keyspace_name", text(table.keyspace.to_string())),
+            ("table_name", text(&table.name)),
+            // As everywhere a range begins behind its start.
+            ("start_token", Value::BigInt(piece.start().0.saturating_sub(1))),
+            ("end_token", Value::BigInt(piece.end().0)),
+            ("repaired_through", seconds(through.seconds)),
+            ("replicas", Value::List(replicas)),
+        ]))
+    };
+    status.repaired.pieces().filter_map(range).collect()
+}
+
+fn seconds(seconds: u32) -> Value {
+    Value::Timestamp(i64::from(seconds) * 1_000)
 }
 
 /// The keyspaces that `system_schema` describes: the cluster's, and the system's own but for the virtual ones.

@@ -1,6 +1,8 @@
 //! What drivers ask for on connecting, and what they find.
 
 use super::*;
+use crate::repair::repaired::Repaired;
+use crate::repair::{RepairFigures, RepairId, RepairState};
 use membership::NodeAddresses;
 use model::types::UserType as Definition;
 use model::{Epoch, Token};
@@ -35,6 +37,34 @@ impl Live for Alive {
 
     fn prepared(&self) -> Vec<(Bytes, Option<String>, String)> {
         vec![(Bytes::from_static(&[1; 16]), None, "SELECT 1".to_owned())]
+    }
+
+    fn repairs(&self) -> Arc<RepairsStatus> {
+        let mut repaired = Repaired::default();
+        let through = RepairedThrough { seconds: 60, replicas: vec![NodeId(1), NodeId(2)] };
+        repaired.put(model::TableId(102), TokenRange { start: Token(-5), end: Token(9) }, through);
+        let report = RepairReport {
+            id: RepairId(7),
+            automatic: true,
+            preview: false,
+            tables: vec![("k".to_owned(), "u".to_owned())],
+            data_centers: Vec::new(),
+            state: RepairState::Failed,
+            started_seconds: 100,
+            ended_seconds: 0,
+            units: 16,
+            units_done: 3,
+            failed: 1,
+            failures: vec![RangeFailure {
+                table: model::TableId(102),
+                range: TokenRange { start: Token(1), end: Token(2) },
+                reason: "node 3 is down".to_owned(),
+            }],
+            refused: None,
+            figures: RepairFigures { rows: 11, sent: 4, ..RepairFigures::default() },
+            at: None,
+        };
+        Arc::new(RepairsStatus { reports: vec![report], repaired: Arc::new(repaired), ..RepairsStatus::default() })
     }
 
     fn index_builds(&self) -> Vec<IndexBuild> {
@@ -92,6 +122,20 @@ fn clients_and_prepared_statements_are_those_of_the_driver() {
     assert_eq!(prepared[0]["query_string"], "SELECT 1");
     let views = select(&view(1), "SELECT * FROM system_virtual_schema.tables", &[], u32::MAX);
     assert!(views.iter().any(|table| table["table_name"] == "clients"));
+}
+
+#[test]
+fn repairs_are_those_that_the_node_has_told_of() {
+    let repairs = select(&view(1), "SELECT * FROM system_views.repairs", &[], u32::MAX);
+    let shown = ["state", "automatic", "ranges", "ranges_done", "rows_compared", "records_sent", "tables", "failures"];
+    let shown: Vec<&str> = shown.iter().map(|column| repairs[0][*column].as_str()).collect();
+    let failure = "['k.u 1:2: node 3 is down']";
+    assert_eq!(shown, ["failed", "True", "16", "3", "11", "4", "['k.u']", failure]);
+    assert!(!repairs[0].contains_key("ended_at"), "it has not ended");
+    let ranges = "SELECT * FROM system_views.repaired_ranges WHERE keyspace_name = 'k' AND table_name = 'u'";
+    let ranges = select(&view(1), ranges, &[], u32::MAX);
+    assert_eq!((ranges[0]["start_token"].as_str(), ranges[0]["end_token"].as_str()), ("-5", "9"));
+    assert!(ranges[0]["repaired_through"].starts_with("1970-01-01 00:01:00"));
 }
 
 fn context() -> query::EvaluationContext {
@@ -208,7 +252,7 @@ fn the_schema_is_described_with_the_systems_own_tables() {
         assert_eq!(select(&view, &format!("SELECT * FROM system_schema.{empty}"), &[], 9), [], "{empty}");
     }
     let own = select(&view, "SELECT * FROM system_virtual_schema.tables", &[], u32::MAX);
-    assert_eq!(own.len(), 5, "itself, the clients and the settings");
+    assert_eq!(own.len(), 7, "itself, the clients, the settings and those of repairs");
 }
 
 #[test]

@@ -7,14 +7,15 @@ use crate::proto::v1::refused::Reason;
 use crate::proto::v1::write::Purpose;
 use crate::{Hello, InvalidMessage};
 use bytes::Bytes;
-use model::codec::{Decode, Encode};
+use model::codec::{CodecError, Decode, Encode, Reader};
 use model::{
-    Epoch, IndexCommand, IndexData, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, ScanCommand, ScanData,
-    TableId,
+    CompareCommand, Compared, Epoch, IndexCommand, IndexData, Mutation, NodeId, PartitionKey, ReadCommand, ReadData,
+    ScanCommand, ScanData, TableId, TokenRange,
 };
 use node::LoggedBatch;
 use node::io::{Envelope, Message, OpId, Refusal, WritePurpose};
 use node::register::{Commit, PaxosAnswer, PaxosRequest};
+use node::repair::repaired::RepairedThrough;
 use std::sync::Arc;
 
 /// What an envelope holds.
@@ -30,7 +31,10 @@ pub enum Payload {
 #[must_use]
 pub fn priority(message: &Message) -> Priority {
     match message {
-        Message::Write { purpose: WritePurpose::Hint, .. } => Priority::Bulk,
+        Message::Write { purpose: WritePurpose::Hint | WritePurpose::Repair, .. }
+        | Message::Compare { .. }
+        | Message::Compared { .. }
+        | Message::Repaired { .. } => Priority::Bulk,
         Message::Write { .. }
         | Message::Forward { .. }
         | Message::Forwarded { .. }
@@ -69,6 +73,7 @@ pub fn encode_node(envelope: &Envelope) -> proto::Envelope {
                 WritePurpose::Client => (Purpose::Client, Bytes::new()),
                 WritePurpose::ReadRepair => (Purpose::ReadRepair, Bytes::new()),
                 WritePurpose::Hint => (Purpose::Hint, Bytes::new()),
+                WritePurpose::Repair => (Purpose::Repair, Bytes::new()),
                 WritePurpose::Commit(commit) => (Purpose::Commit, commit.to_bytes()),
             };
             Body::Write(proto::Write { op: op.0, mutation: mutation_bytes(mutation), purpose: purpose.into(), commit })
@@ -92,6 +97,15 @@ pub fn encode_node(envelope: &Envelope) -> proto::Envelope {
         Message::Scanned { op, data } => Body::Scanned(proto::Scanned { op: op.0, data: data.to_bytes() }),
         Message::LookUp { op, command } => Body::LookUp(proto::LookUp { op: op.0, command: command.to_bytes() }),
         Message::LookedUp { op, data } => Body::LookedUp(proto::LookedUp { op: op.0, data: data.to_bytes() }),
+        Message::Compare { op, command } => Body::Compare(proto::Compare { op: op.0, command: command.to_bytes() }),
+        Message::Compared { op, page } => Body::Compared(proto::Compared { op: op.0, page: page.to_bytes() }),
+        Message::Repaired { op, table, range, through } => {
+            let mut record = Vec::new();
+            table.encode(&mut record);
+            range.encode(&mut record);
+            through.encode(&mut record);
+            Body::Repaired(proto::Repaired { op: op.0, record: record.into() })
+        }
         Message::Digest { op, digest } => {
             Body::Digest(proto::Digest { op: op.0, digest: Bytes::copy_from_slice(&digest.to_be_bytes()) })
         }
@@ -190,6 +204,14 @@ pub fn decode(envelope: proto::Envelope) -> Result<Payload, InvalidMessage> {
         Body::LookedUp(looked_up) => {
             Message::LookedUp { op: OpId(looked_up.op), data: compact::<IndexData>(&looked_up.data, "LookedUp.data")? }
         }
+        Body::Compare(compare) => Message::Compare {
+            op: OpId(compare.op),
+            command: Arc::new(compact::<CompareCommand>(&compare.command, "Compare.command")?),
+        },
+        Body::Compared(compared) => {
+            Message::Compared { op: OpId(compared.op), page: compact::<Compared>(&compared.page, "Compared.page")? }
+        }
+        Body::Repaired(repaired) => repaired_range(&repaired)?,
         Body::Digest(digest) => Message::Digest { op: OpId(digest.op), digest: bits(&digest.digest, "Digest.digest")? },
         Body::Paxos(paxos) => Message::Paxos {
             op: OpId(paxos.op),
@@ -234,6 +256,19 @@ fn counting_or_batch(body: Body) -> Result<Message, InvalidMessage> {
     })
 }
 
+fn repaired_range(repaired: &proto::Repaired) -> Result<Message, InvalidMessage> {
+    let invalid = |source| InvalidMessage::Codec { field: "Repaired.record", source };
+    let mut reader = Reader::new(repaired.record.clone());
+    let mut decode = || -> Result<Message, CodecError> {
+        let (table, range) = (TableId::decode(&mut reader)?, TokenRange::decode(&mut reader)?);
+        let through = RepairedThrough::decode(&mut reader)?;
+        Ok(Message::Repaired { op: OpId(repaired.op), table, range, through })
+    };
+    let message = decode().map_err(invalid)?;
+    reader.finish().map_err(invalid)?;
+    Ok(message)
+}
+
 fn node_id(bytes: &Bytes, field: &'static str) -> Result<NodeId, InvalidMessage> {
     bits(bytes, field).map(NodeId)
 }
@@ -243,6 +278,7 @@ fn purpose(number: i32, commit: &Bytes) -> Result<WritePurpose, InvalidMessage> 
         Ok(Purpose::Client) => Ok(WritePurpose::Client),
         Ok(Purpose::ReadRepair) => Ok(WritePurpose::ReadRepair),
         Ok(Purpose::Hint) => Ok(WritePurpose::Hint),
+        Ok(Purpose::Repair) => Ok(WritePurpose::Repair),
         Ok(Purpose::Commit) => Ok(WritePurpose::Commit(Arc::new(compact::<Commit>(commit, "Write.commit")?))),
         Ok(Purpose::Unspecified) => Err(InvalidMessage::Missing("Write.purpose")),
         Err(_) => Err(InvalidMessage::Unknown { field: "Write.purpose", number }),
@@ -341,6 +377,9 @@ fn payload_bytes(envelope: &proto::Envelope) -> usize {
             Some(Body::Scanned(scanned)) => scanned.data.len(),
             Some(Body::LookUp(look_up)) => look_up.command.len(),
             Some(Body::LookedUp(looked_up)) => looked_up.data.len(),
+            Some(Body::Compare(compare)) => compare.command.len(),
+            Some(Body::Compared(compared)) => compared.page.len(),
+            Some(Body::Repaired(repaired)) => repaired.record.len(),
             Some(Body::Membership(bytes)) => bytes.len(),
             Some(Body::Written(written)) => written.ops.len() * size_of::<u64>(),
             Some(Body::KeepBatch(keep)) => keep.batch.len(),

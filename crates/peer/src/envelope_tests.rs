@@ -1,7 +1,9 @@
 //! Every message goes over the wire and comes back; nothing else comes in.
 
 use super::*;
+use model::compare::{Bucket, ComparePosition, Content, Detail, PartitionDigests, WantedRecords};
 use model::deletion::{Deletion, PartitionDeletions};
+use model::garbage::Purge;
 use model::read::Slice;
 use model::scan::{PositionWithin, ScanPosition};
 use model::schema::IndexedPart;
@@ -125,6 +127,36 @@ fn looked_up() -> impl Strategy<Value = IndexData> {
     })
 }
 
+fn compare() -> impl Strategy<Value = CompareCommand> {
+    (scan(), prop::option::of(bytes(12)), any::<bool>()).prop_map(|(scan, row, data)| CompareCommand {
+        table: scan.table,
+        range: TokenRange::ALL,
+        after: scan.resume.map(|resume| ComparePosition { partition: resume.partition, row }),
+        ends: Vec::new(),
+        to: None,
+        bucket_bytes: scan.row_limit,
+        bytes_limit: scan.bytes_limit,
+        purge: Purge { now_seconds: scan.now_seconds, gc_before_seconds: 7, dropped_columns: scan.dropped_columns },
+        detail: match data {
+            true => Detail::Data(vec![WantedRecords { partition: 1, records: vec![2, 3] }]),
+            false => Detail::Buckets,
+        },
+    })
+}
+
+fn compared() -> impl Strategy<Value = Compared> {
+    let stopped = prop::option::of((bytes(30), prop::option::of(bytes(12))));
+    (page(), stopped, any::<u128>(), 0..3).prop_map(|(page, stopped, digest, kind)| {
+        let stopped = stopped.map(|(key, row)| ComparePosition { partition: PartitionKey::new(key), row });
+        let content = match kind {
+            0 => Content::Buckets(vec![Bucket { end: stopped.clone(), digest }]),
+            1 => Content::Records(vec![PartitionDigests { partition: 5, records: vec![(6, digest)] }]),
+            _ => Content::Data(page.partitions),
+        };
+        Compared { content, stopped, rows: 3, bytes: u64::MAX }
+    })
+}
+
 fn ballot(round: u64) -> Ballot {
     Ballot { round, node: NodeId(u128::from(round) << 70) }
 }
@@ -159,10 +191,29 @@ fn counting_or_batch() -> impl Strategy<Value = Message> {
     ]
 }
 
+fn of_repair() -> impl Strategy<Value = Message> {
+    let op = || any::<u64>().prop_map(OpId);
+    let replicas = prop::collection::vec(any::<u128>().prop_map(NodeId), 0..4);
+    prop_oneof![
+        (op(), compare()).prop_map(|(op, command)| Message::Compare { op, command: Arc::new(command) }),
+        (op(), compared()).prop_map(|(op, page)| Message::Compared { op, page }),
+        (op(), any::<u128>(), any::<u32>(), replicas).prop_map(|(op, table, seconds, replicas)| {
+            let (table, range) = (TableId(table), TokenRange { start: Token(-3), end: Token(9) });
+            Message::Repaired { op, table, range, through: RepairedThrough { seconds, replicas } }
+        }),
+    ]
+}
+
 fn any_message() -> impl Strategy<Value = Message> {
     let op = || any::<u64>().prop_map(OpId);
     let commit = Arc::new(Commit { ballot: ballot(9), origin: ballot(7), history: vec![ballot(3), ballot(5)] });
-    let purposes = [WritePurpose::Client, WritePurpose::ReadRepair, WritePurpose::Hint, WritePurpose::Commit(commit)];
+    let purposes = [
+        WritePurpose::Client,
+        WritePurpose::ReadRepair,
+        WritePurpose::Hint,
+        WritePurpose::Repair,
+        WritePurpose::Commit(commit),
+    ];
     let change =
         || (any::<u64>(), prop::option::of(mutation())).prop_map(|(round, mutation)| proposal(round, mutation));
     let refusal = prop_oneof![
@@ -214,6 +265,7 @@ fn any_message() -> impl Strategy<Value = Message> {
         (op(), page()).prop_map(|(op, data)| Message::Scanned { op, data }),
         (op(), look_up()).prop_map(|(op, command)| Message::LookUp { op, command: Arc::new(command) }),
         (op(), looked_up()).prop_map(|(op, data)| Message::LookedUp { op, data }),
+        of_repair(),
         (op(), any::<u128>()).prop_map(|(op, digest)| Message::Digest { op, digest }),
         counting_or_batch(),
         (op(), refusal).prop_map(|(op, reason)| Message::Refused { op, reason }),

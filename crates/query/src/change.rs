@@ -115,6 +115,11 @@ impl BoundChange {
         if is_prepended { cells.iter_mut().rev().for_each(&mut order) } else { cells.iter_mut().for_each(&mut order) }
     }
 
+    /// True for elements of which none is added or taken away.
+    pub(crate) fn does_nothing(&self) -> bool {
+        matches!(self, BoundChange::Elements { before: Before::Kept, cells } if cells.is_empty())
+    }
+
     /// True when the column must be read first.
     pub(crate) fn reads_first(&self) -> bool {
         matches!(self, BoundChange::OfPresent(_))

@@ -148,6 +148,7 @@ fn definitions() -> Vec<Table> {
     tables.extend(of_the_schema());
     tables.extend(of_the_virtual_schema());
     tables.extend([clients(), settings()]);
+    tables.extend(of_repairs());
     for (table, id) in tables.iter_mut().zip(1..) {
         table.id = TableId(id);
     }
@@ -342,6 +343,37 @@ fn clients() -> Table {
     let mut clients = table(VIEWS, "clients", vec![("address", Inet)], vec![("port", Int)], others);
     clients.options.comment = "currently connected clients".to_owned();
     clients
+}
+
+/// What Cassandra has in `system_distributed.repair_history`, and ScyllaDB in `system.repair_history`: here each node
+/// says it of itself.
+fn of_repairs() -> [Table; 2] {
+    use CqlType::{BigInt, Boolean, Int, Text, Timestamp, Uuid};
+    let of_repair = vec![
+        ("automatic", Boolean),
+        ("data_centers", list(Text)),
+        ("ended_at", Timestamp),
+        ("failures", list(Text)),
+        ("preview", Boolean),
+        ("ranges", Int),
+        ("ranges_done", Int),
+        ("ranges_failed", Int),
+        ("records_differing", BigInt),
+        ("records_sent", BigInt),
+        ("rows_compared", BigInt),
+        ("bytes_compared", BigInt),
+        ("bytes_sent", BigInt),
+        ("started_at", Timestamp),
+        ("state", Text),
+        ("tables", list(Text)),
+    ];
+    let of_range = vec![("end_token", BigInt), ("repaired_through", Timestamp), ("replicas", list(Uuid))];
+    let mut repairs = table(VIEWS, "repairs", vec![("id", Uuid)], vec![], of_repair);
+    repairs.options.comment = "repairs that this node coordinates or has coordinated lately".to_owned();
+    let key = vec![("keyspace_name", Text), ("table_name", Text)];
+    let mut ranges = table(VIEWS, "repaired_ranges", key, vec![("start_token", BigInt)], of_range);
+    ranges.options.comment = "ranges of this node, and through what time they are repaired".to_owned();
+    [repairs, ranges]
 }
 
 /// What the node was configured to.

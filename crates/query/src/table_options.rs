@@ -10,7 +10,7 @@ use model::limits::TTL_SECONDS_MAX;
 use model::name::quote_text;
 use model::speculation::SpeculativeRetry;
 use model::table_options::{
-    Compaction, CompactionShape, Compression, Compressor, Fraction, TableOptions, TableOptionsChange,
+    Compaction, CompactionShape, Compression, Compressor, Fraction, TableOptions, TableOptionsChange, TombstoneGc,
 };
 use model::{RequestError, Value};
 use std::collections::BTreeMap;
@@ -44,9 +44,11 @@ enum KeptForm {
     Number(i32),
     /// The map of `caching`.
     Caching,
+    /// The map of `tombstone_gc`. Cassandra has no such option: it is shown only when it is not the default.
+    TombstoneGc,
 }
 
-const KEPT: [Kept; 9] = [
+const KEPT: [Kept; 10] = [
     Kept {
         name: "additional_write_policy",
         default: "99p",
@@ -97,6 +99,7 @@ const KEPT: [Kept; 9] = [
         reason: None,
     },
     Kept { name: TableOptions::SPECULATIVE_RETRY, default: "99p", form: KeptForm::Policy, reason: None },
+    Kept { name: TableOptions::TOMBSTONE_GC, default: "repair", form: KeptForm::TombstoneGc, reason: None },
 ];
 
 /// Options that have one possible value here: name, that value, and why there is no other.
@@ -348,6 +351,7 @@ impl Given<'_> {
             KeptForm::Boolean => self.boolean()?.to_string(),
             KeptForm::Number(least) => self.int_of_at_least(least)?.to_string(),
             KeptForm::Caching => self.caching()?,
+            KeptForm::TombstoneGc => self.tombstone_gc()?.name().to_owned(),
         })
     }
 
@@ -408,6 +412,26 @@ impl Given<'_> {
             )));
         }
         Ok(format!("{keys} {rows}").to_ascii_uppercase())
+    }
+
+    fn tombstone_gc(&self) -> Result<TombstoneGc, RequestError> {
+        let mut map = self.map()?;
+        let names = TombstoneGc::ALL.map(TombstoneGc::name);
+        let Some(mode) = map.map.remove("mode") else {
+            return Err(self.config("Missing sub-option 'mode' for the 'tombstone_gc' option"));
+        };
+        let found = TombstoneGc::ALL.into_iter().find(|known| known.name().eq_ignore_ascii_case(mode));
+        let found =
+            found.ok_or_else(|| map.invalid_value("mode", mode, &format!(": there are {}", names.join(", "))))?;
+        if let Some(other) = map.map.keys().next() {
+            let message = format!(
+                "Sub-option '{}' of option 'tombstone_gc' is not supported: how long a deletion may be under way is \
+                 said by gc_grace_seconds",
+                shortened(other)
+            );
+            return Err(self.config(message));
+        }
+        Ok(found)
     }
 
     fn compaction(&self) -> Result<Compaction, RequestError> {
@@ -655,8 +679,11 @@ pub fn option_values(options: &TableOptions) -> BTreeMap<&'static str, OptionVal
     };
     let mut all: BTreeMap<&str, OptionValue> = FIXED.into_iter().map(|(name, only, _)| (name, fixed(only))).collect();
     for kept in &KEPT {
-        let value = own.get(kept.name).map_or(kept.default, String::as_str);
+        let given = own.get(kept.name);
+        let value = given.map_or(kept.default, String::as_str);
         let value = match kept.form {
+            KeptForm::TombstoneGc if given.is_none() => continue,
+            KeptForm::TombstoneGc => OptionValue::Map(vec![("mode".to_owned(), value.to_owned())]),
             KeptForm::Caching => {
                 let (keys, rows) = value.split_once(' ').unwrap_or((value, "NONE"));
                 let entries = [("keys", keys), ("rows_per_partition", rows)];

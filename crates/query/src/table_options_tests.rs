@@ -65,6 +65,7 @@ fn values_that_change_nothing_are_accepted() {
         "crc_check_chance = 1 AND cdc = false AND extensions = {} AND memtable = 'default'",
         "read_repair = 'blocking' AND min_index_interval = 128 AND max_index_interval = 2048",
         "memtable_flush_period_in_ms = 0 AND incremental_backups = true",
+        "tombstone_gc = {'mode': 'repair'}",
     ] {
         assert_eq!(options(with), Ok(TableOptions::default()), "{with}");
     }
@@ -83,6 +84,8 @@ fn what_has_no_field_is_kept_and_what_has_no_effect_comes_with_a_warning() {
         ("speculative_retry = 'max( 90p , 10ms)'", "speculative_retry", "MAX(90p,10ms)"),
         ("additional_write_policy = 'NEVER'", "additional_write_policy", "NEVER"),
         ("read_repair = 'none'", "read_repair", "NONE"),
+        ("tombstone_gc = {'mode': 'Timeout'}", "tombstone_gc", "timeout"),
+        ("tombstone_gc = {'mode': 'disabled'}", "tombstone_gc", "disabled"),
         ("crc_check_chance = 0.5", "crc_check_chance", "0.5"),
         ("memtable_flush_period_in_ms = 1000", "memtable_flush_period_in_ms", "1000"),
         ("incremental_backups = 0", "incremental_backups", "false"),
@@ -93,16 +96,20 @@ fn what_has_no_field_is_kept_and_what_has_no_effect_comes_with_a_warning() {
     ] {
         let request = schema_request(&format!("CREATE TABLE k.t (k int PRIMARY KEY) WITH {with}")).unwrap();
         match request.warnings() {
-            [] => assert!(matches!(name, "speculative_retry" | "read_repair"), "{with}"),
+            [] => assert!(matches!(name, "speculative_retry" | "read_repair" | "tombstone_gc"), "{with}"),
             [warning] => {
                 assert!(warning.starts_with(&format!("The option '{name}' is kept, but has no effect: ")), "{warning}");
-                assert!(!matches!(name, "speculative_retry" | "read_repair"), "{with}");
+                assert!(!matches!(name, "speculative_retry" | "read_repair" | "tombstone_gc"), "{with}");
             }
             warnings => panic!("{with}: {warnings:?}"),
         }
         let expected = BTreeMap::from([(name.to_owned(), kept.to_owned())]);
         assert_eq!(options(with).unwrap().kept, expected, "{with}");
     }
+    // Cassandra knows no such option: it is shown only where it says something.
+    assert!(!option_values(&TableOptions::default()).contains_key("tombstone_gc"));
+    let shown = describe_options(&options("tombstone_gc = {'mode': 'timeout'}").unwrap());
+    assert!(shown.contains(&"tombstone_gc = {'mode': 'timeout'}".to_owned()), "{shown:?}");
     let default = schema_request("CREATE TABLE k.t (k int PRIMARY KEY) WITH speculative_retry = '99p'").unwrap();
     assert!(default.warnings().is_empty());
 }
@@ -125,6 +132,12 @@ fn what_cannot_be_honoured_is_refused_by_name_and_reason() {
         ("speculative_retry = '101p'", "Invalid value 101p for PERCENTILE option 'speculative_retry': must be between"),
         ("speculative_retry = 'MAX(MAX(90p,1ms),1ms)'", "Invalid value MAX(MAX(90p,1ms),1ms) for option"),
         ("read_repair = 'x'", "Invalid value x for option 'read_repair': there are BLOCKING and NONE"),
+        ("tombstone_gc = {}", "Missing sub-option 'mode' for the 'tombstone_gc' option"),
+        ("tombstone_gc = {'mode': 'immediate'}", "Invalid value immediate for 'mode' of option 'tombstone_gc': there"),
+        (
+            "tombstone_gc = {'mode': 'repair', 'propagation_delay_in_seconds': '3600'}",
+            "Sub-option 'propagation_delay_in_seconds' of option 'tombstone_gc' is not supported",
+        ),
         ("crc_check_chance = 1.5", "must be larger than or equal to 0 and smaller than or equal to 1.0 (got 1.5)"),
         ("memtable_flush_period_in_ms = -1", "must be greater than or equal to 0 (got -1)"),
         ("max_index_interval = 5", "must be greater than or equal to min_index_interval (128) (got 5)"),

@@ -346,9 +346,10 @@ impl Part {
     }
 
     fn is_empty(&self) -> bool {
+        let nothing = |changes: &[(ColumnId, BoundChange)]| changes.iter().all(|(_, change)| change.does_nothing());
         let rows = self.rows.iter().all(|rows| *rows == Rows::Nothing);
-        let writes_rows = self.kind != WriteKind::Update || !self.changes.is_empty();
-        self.static_changes.is_empty() && (rows || !writes_rows)
+        let writes_rows = self.kind != WriteKind::Update || !nothing(&self.changes);
+        nothing(&self.static_changes) && (rows || !writes_rows)
     }
 }
 

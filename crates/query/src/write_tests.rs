@@ -185,3 +185,26 @@ fn a_mutation_that_is_too_large_is_refused() {
     let error = write(&schema, statement, &[large.clone(), large]).mutation(AT, NOW).unwrap_err();
     assert!(error.to_string().contains("is too large for the maximum size of"), "{error}");
 }
+
+#[test]
+fn a_write_that_adds_or_takes_away_no_elements_is_empty() {
+    let schema = crate::fixture::schema(&[
+        "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 3}",
+        "CREATE TABLE ks.e (k int, c int, s set<int>, l list<int>, m map<int, int> STATIC, PRIMARY KEY (k, c))",
+    ]);
+    let now = WallMicros(1_000_000);
+    for assignment in ["s = s + {}", "s = s - {}", "l = l + []", "l = [] + l", "s = s + {}, l = l + []"] {
+        let own = crate::fixture::write(&schema, &format!("UPDATE e SET {assignment} WHERE k = 1 AND c = 1"), &[]);
+        assert!(own.is_empty() && own.mutation(1, now).unwrap().records.is_empty(), "{assignment}");
+    }
+    let own = crate::fixture::write(&schema, "UPDATE e SET m = m - {} WHERE k = 1", &[]);
+    assert!(own.is_empty());
+    // An element that is not there, of a list that was read.
+    let own = crate::fixture::write(&schema, "UPDATE e SET l = l - [9] WHERE k = 1 AND c = 1", &[]);
+    assert!(!own.is_empty() && own.reads_first());
+    assert!(own.with_present(&Row::default(), &[], now).unwrap().is_empty());
+    for assignment in ["s = {}", "s = s + {1}", "s = s + {}, l = l + [1]", "s = null"] {
+        let own = crate::fixture::write(&schema, &format!("UPDATE e SET {assignment} WHERE k = 1 AND c = 1"), &[]);
+        assert!(!own.is_empty() && !own.mutation(1, now).unwrap().records.is_empty(), "{assignment}");
+    }
+}

@@ -12,7 +12,7 @@ use model::id::parse_uuid;
 use model::schema::{Index, Schema, Table};
 use model::{IndexTarget, NodeId, RequestError, Token};
 use node::storage::{IndexBuild, Storage, StorageError};
-use node::{HintPolicy, ShardStatus};
+use node::{HintPolicy, RepairControl, ShardStatus};
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -22,6 +22,9 @@ use storage::{
 };
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status};
+
+#[path = "admin_repairs.rs"]
+mod repairs;
 
 /// How long a loop may take to say how it is.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -86,6 +89,8 @@ impl AdminService {
         add("replica_scans", |shard| shard.replica_scans);
         add("replica_look_ups", |shard| shard.replica_look_ups);
         add("read_repairs", |shard| shard.read_repairs);
+        add("repair_writes", |shard| shard.repair_writes);
+        add("replica_comparisons", |shard| shard.replica_comparisons);
         add("replica_refusals", |shard| shard.not_replica);
         add("batches_kept", |shard| shard.batches_kept as u64);
         add("batches_replayed", |shard| shard.batches_replayed);
@@ -203,6 +208,19 @@ impl AdminService {
             tokio::time::sleep(FORGOTTEN_PAUSE).await;
         }
         Ok(())
+    }
+
+    /// Tells the shard that repairs, which has done so when this returns.
+    async fn repair_control(&self, control: RepairControl) -> Result<(), Status> {
+        let Some(first) = self.parts.shards.first() else { return Ok(()) };
+        let stopping = |_| status(&RequestError::NotServing("it is shutting down".to_owned()));
+        first.send(ShardInput::Repair(control)).await.map_err(stopping)?;
+        // Asked after it, and answered behind it.
+        ask(first, ShardInput::Status).await.map(drop)
+    }
+
+    fn repairs_response(&self) -> proto::RepairsResponse {
+        repairs::response(&self.parts.published.view.load(), &self.parts.published.repairs.load())
     }
 
     async fn tell(&self, input: impl Fn() -> ShardInput) -> Result<(), Status> {
@@ -338,6 +356,39 @@ impl admin_server::Admin for AdminService {
             self.forgotten(&discarded).await?;
         }
         Ok(Response::new(self.hints_response(&policy).await?))
+    }
+
+    async fn repair(&self, request: Request<proto::RepairRequest>) -> Result<Response<proto::RepairResponse>, Status> {
+        let order = repairs::order(&self.parts.published.view.load(), &request.into_inner());
+        let order = order.map_err(|error| status(&error))?;
+        let id = order.id;
+        let tables = order.tables.len();
+        tracing::info!(id = %NodeId(id.0), tables, preview = order.preview, "a repair is asked for");
+        self.repair_control(RepairControl::Order(order)).await?;
+        Ok(Response::new(proto::RepairResponse { id: NodeId(id.0).to_string() }))
+    }
+
+    async fn repairs(&self, _: Request<proto::RepairsRequest>) -> Result<Response<proto::RepairsResponse>, Status> {
+        Ok(Response::new(self.repairs_response()))
+    }
+
+    async fn change_repairs(
+        &self,
+        request: Request<proto::ChangeRepairsRequest>,
+    ) -> Result<Response<proto::RepairsResponse>, Status> {
+        let change = request.into_inner();
+        // Held while the shard is told: changes take turns.
+        let _turn = self.parts.hints.lock().await;
+        let known = self.parts.published.repairs.load_full();
+        if !change.cancel.is_empty() {
+            let id = repairs::find(&known, &change.cancel).map_err(|error| status(&error))?;
+            self.repair_control(RepairControl::Cancel(id)).await?;
+        }
+        let policy = repairs::changed(&known.policy, &change);
+        if policy != known.policy {
+            self.repair_control(RepairControl::Policy(policy)).await?;
+        }
+        Ok(Response::new(self.repairs_response()))
     }
 
     async fn status(&self, _: Request<proto::StatusRequest>) -> Result<Response<proto::StatusResponse>, Status> {

@@ -39,10 +39,11 @@ use model::local::prefix;
 use model::schema::Schema;
 use model::{Epoch, NodeId, Now, RequestError};
 use node::storage::{Storage, StorageError};
-use node::{HintPolicy, Recovered, Shard, ShardConfig};
+use node::{HintPolicy, Recovered, RepairPolicy, RepairsStatus, Shard, ShardConfig};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -212,6 +213,7 @@ fn shard_config(config: &Config, own: NodeId, index: u16) -> ShardConfig {
         requests_max,
         request_bytes_max,
         hints: hint_policy(config),
+        repairs: repair_policy(config),
         tombstone_warn: config.tombstone_warn,
         tombstone_fail: config.tombstone_fail,
         ..defaults
@@ -220,6 +222,14 @@ fn shard_config(config: &Config, own: NodeId, index: u16) -> ShardConfig {
 
 fn hint_policy(config: &Config) -> HintPolicy {
     HintPolicy { window: config.hint_window, ..HintPolicy::default() }
+}
+
+fn repair_policy(config: &Config) -> RepairPolicy {
+    RepairPolicy {
+        every: config.repair_interval,
+        paused: false,
+        bytes_per_second: NonZeroU64::new(config.repair_bytes_per_second),
+    }
 }
 
 /// Membership as the data directory and the settings have it.
@@ -264,6 +274,7 @@ impl Parts {
         let published = Arc::new(Published {
             view: ArcSwap::new(empty_view()),
             alive: ArcSwap::default(),
+            repairs: ArcSwap::default(),
             joined: watch::Sender::new(false),
             changed: watch::Sender::new(()),
         });
@@ -393,6 +404,7 @@ impl Node {
         let (sweeping, stop) = crossbeam::channel::bounded(0);
         let collector = GarbageCollector {
             store: store.clone(),
+            own: self.parts.own,
             published: self.parts.published.clone(),
             metrics: metrics.clone(),
             clock,
@@ -406,6 +418,8 @@ impl Node {
         let builder = builder.spawn(move || index_builder::run(&indexed, &stop));
         self.sweeping = Some((sweeping, [thread, builder.map_err(failure("no thread for indexes"))?]));
         let reads = Arc::new(reads);
+        let repairs = RepairsStatus::recovered(&repair_policy(config), &recovered.repairs);
+        self.parts.published.repairs.store(Arc::new(repairs));
         for (index, inbox) in (0u16..).zip(receivers.shards) {
             let (shard_config, nobody) = (shard_config(config, self.parts.own, index), Arc::default());
             let shard = Shard::new(shard_config, empty_view(), nobody, recovered.clone(), random_seed()?, now);
@@ -421,6 +435,7 @@ impl Node {
                 peers: peers.clone(),
                 member: member_inbox.clone(),
                 metrics: metrics.clone(),
+                published: self.parts.published.clone(),
             };
             self.loops.push(tokio::spawn(shard_loop.run()));
         }

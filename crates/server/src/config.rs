@@ -85,6 +85,10 @@ pub struct RawConfig {
     pub superuser_password_file: Option<PathBuf>,
     /// Minutes for which writes for an unreachable node are kept. Default: 180.
     pub hint_window_minutes: Option<u64>,
+    /// Hours within which every range of tokens is repaired; 0 for only when an operator asks. Default: 72.
+    pub repair_interval_hours: Option<u64>,
+    /// MiB that a repair compares in a second; 0 for as many as the replicas can. Default: 32.
+    pub repair_mb_per_second: Option<u64>,
     /// Form of the log on standard error. Default: `text`.
     pub log_format: Option<LogFormat>,
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or directives such as
@@ -197,6 +201,10 @@ pub struct Config {
     pub superuser_password_file: Option<PathBuf>,
     /// For how long hints are kept.
     pub hint_window: Duration,
+    /// Within which time every range is repaired unasked; `None` for never.
+    pub repair_interval: Option<Duration>,
+    /// Bytes that a repair compares in a second; 0 for no limit.
+    pub repair_bytes_per_second: u64,
     /// Form of the log.
     pub log_format: LogFormat,
     /// Directives of the log.
@@ -246,6 +254,8 @@ impl Config {
             ("tls_client_ca", file(tls.and_then(|tls| tls.client_ca.as_ref()))),
             ("superuser_password_file", file(self.superuser_password_file.as_ref())),
             ("hint_window_minutes", (self.hint_window.as_secs() / 60).to_string()),
+            ("repair_interval_hours", (self.repair_interval.unwrap_or_default().as_secs() / 3_600).to_string()),
+            ("repair_mb_per_second", (self.repair_bytes_per_second >> 20).to_string()),
             ("log_format", log_format.to_owned()),
             ("log_level", self.log_level.clone()),
         ];
@@ -297,6 +307,8 @@ mod limit {
     /// The protocol's own limit is 256 MiB.
     pub(super) const FRAME_MB: std::ops::RangeInclusive<u32> = 1..=256;
     pub(super) const HINT_MINUTES: std::ops::RangeInclusive<u64> = 0..=44_640;
+    pub(super) const REPAIR_HOURS: std::ops::RangeInclusive<u64> = 0..=8_760;
+    pub(super) const REPAIR_MB: std::ops::RangeInclusive<u64> = 0..=65_536;
     pub(super) const NAME_BYTES: usize = 128;
 }
 
@@ -410,6 +422,17 @@ impl Config {
             hint_window: Duration::from_secs(
                 60 * check.within("hint_window_minutes", raw.hint_window_minutes, 180, limit::HINT_MINUTES),
             ),
+            repair_interval: Some(
+                3_600 * check.within("repair_interval_hours", raw.repair_interval_hours, 72, limit::REPAIR_HOURS),
+            )
+            .filter(|seconds| *seconds > 0)
+            .map(Duration::from_secs),
+            repair_bytes_per_second: check.within(
+                "repair_mb_per_second",
+                raw.repair_mb_per_second,
+                32,
+                limit::REPAIR_MB,
+            ) << 20,
             log_format: raw.log_format.unwrap_or_default(),
             log_level: check.log_level(raw.log_level),
         };

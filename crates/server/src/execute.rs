@@ -22,7 +22,7 @@ use model::schema::{Schema, SchemaChange};
 use model::{Consistency, Epoch, Instant, NodeId, PartitionKey, RequestError, TableId, Token, TokenRange};
 use node::io::{Request, Response};
 use node::virtual_tables::{self, Facts};
-use node::{IndexBuild, RangeEstimate, Shard, Storage};
+use node::{IndexBuild, RangeEstimate, RepairsStatus, Shard, Storage};
 use parking_lot::Mutex;
 use query::{BatchKind, Bound, BoundValue, EvaluationContext, PageLimits, RoleStatement};
 use std::collections::BTreeMap;
@@ -212,6 +212,10 @@ impl virtual_tables::Live for Executor {
 
     fn prepared(&self) -> Vec<(Bytes, Option<String>, String)> {
         self.statements.list()
+    }
+
+    fn repairs(&self) -> Arc<RepairsStatus> {
+        self.published.repairs.load_full()
     }
 
     fn index_builds(&self) -> Vec<IndexBuild> {

@@ -14,8 +14,13 @@ use crate::metrics::Metrics;
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use model::local::LocalWrite;
 use model::local::prefix::GARBAGE;
+use model::schema::Table;
+use model::{NodeId, Token};
+use node::garbage::purge_after_repair;
+use node::repair::repaired::{REPAIRED, Repaired};
 use node::storage::{Storage, StorageError, Write};
 use node::{GarbageSchedule, TableLoad};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use storage::Store;
@@ -29,6 +34,7 @@ const BYTES_PER_SECOND: u64 = 32 << 20;
 /// The thread's world.
 pub(crate) struct GarbageCollector {
     pub(crate) store: Arc<Store>,
+    pub(crate) own: NodeId,
     pub(crate) published: Arc<Published>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
@@ -80,7 +86,14 @@ impl GarbageCollector {
                 burdened: table.burdened,
             })
         };
-        let Some(sweep) = self.schedule.next(tables, now_seconds, load) else { return Ok(LOOK_EVERY) };
+        let repaired = self.store.local_records(REPAIRED)?;
+        let repaired = Repaired::from_local_records(&repaired).map_err(|error| {
+            StorageError::Corrupt(format!("the node's records of what is repaired cannot be read: {error}"))
+        })?;
+        let purge = |table: &Table, tokens: &RangeInclusive<Token>| {
+            purge_after_repair(&view, self.own, &repaired, table, tokens, now_seconds)
+        };
+        let Some(sweep) = self.schedule.next(tables, now_seconds, load, purge) else { return Ok(LOOK_EVERY) };
         let began = Instant::now();
         let report = self.store.collect_garbage(&sweep)?;
         let took = began.elapsed();

@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use membership::{ClusterView, Effect, Input, Member, MemberError, MemberStatus, Message};
 use model::schema::SchemaChange;
 use model::{Epoch, NodeId, RequestError};
+use node::RepairsStatus;
 use node::storage::{Storage, StorageError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -69,9 +70,11 @@ pub(crate) struct Published {
     pub(crate) view: ArcSwap<ClusterView>,
     /// The nodes taken to be alive, this one among them.
     pub(crate) alive: ArcSwap<BTreeSet<NodeId>>,
+    /// How repairs are, as shard 0 has said last.
+    pub(crate) repairs: ArcSwap<RepairsStatus>,
     /// True from when the node is a member of a cluster.
     pub(crate) joined: watch::Sender<bool>,
-    /// Told after each change of the two above.
+    /// Told after each change of the view and of who is alive.
     pub(crate) changed: watch::Sender<()>,
 }
 

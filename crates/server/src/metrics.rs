@@ -67,6 +67,8 @@ metrics! {
     reads_from_disk,
     /// Pages of scans read from storage.
     scans,
+    /// Pages compared for repairs.
+    comparisons,
     /// Parts of tables swept for garbage.
     garbage_sweeps,
     /// Rows of which a sweep left nothing.

@@ -6,7 +6,7 @@ use crate::metrics::Metrics;
 use crate::shard_loop::ShardInput;
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, bounded};
-use model::{IndexCommand, NodeId, ReadCommand, ScanCommand};
+use model::{CompareCommand, IndexCommand, NodeId, ReadCommand, ScanCommand};
 use node::io::{OpId, Stored};
 use node::storage::{HintPosition, Storage};
 use std::sync::Arc;
@@ -47,6 +47,15 @@ pub(crate) enum ReadJob {
         /// What to look up.
         command: Arc<IndexCommand>,
     },
+    /// A page of a comparison for a repair.
+    Compare {
+        /// Whose inbox gets the answer.
+        shard: u16,
+        /// Given back.
+        op: OpId,
+        /// What to compare.
+        command: Arc<CompareCommand>,
+    },
     /// One of the node's own records.
     Local {
         /// Whose inbox gets the answer.
@@ -78,6 +87,7 @@ impl ReadJob {
             ReadJob::Partition { op, .. }
             | ReadJob::Scan { op, .. }
             | ReadJob::LookUp { op, .. }
+            | ReadJob::Compare { op, .. }
             | ReadJob::Local { op, .. }
             | ReadJob::Hints { op, .. } => *op,
         }
@@ -136,6 +146,11 @@ fn serve(storage: &dyn Storage, shards: &[mpsc::Sender<ShardInput>], queue: &Rec
             }
             ReadJob::LookUp { shard, op, command } => {
                 let stored = storage.look_up(&command).map(|data| Stored::LookedUp { op, data });
+                (shard, stored.unwrap_or_else(|error| Stored::Failed { op, error }))
+            }
+            ReadJob::Compare { shard, op, command } => {
+                metrics.comparisons.add(1);
+                let stored = storage.compare(&command).map(|page| Stored::Compared { op, page });
                 (shard, stored.unwrap_or_else(|error| Stored::Failed { op, error }))
             }
             ReadJob::Local { shard, op, key } => {

@@ -9,7 +9,7 @@
 //! * Every request gets exactly one answer, but when the process stops.
 
 use crate::clock::Clock;
-use crate::member_loop::MemberInput;
+use crate::member_loop::{MemberInput, Published};
 use crate::metrics::Metrics;
 use crate::peers::{PeerSender, Peers};
 use crate::read_pool::{ReadJob, ReadPool};
@@ -19,7 +19,7 @@ use membership::ClusterView;
 use model::{NodeId, ReadCommand, RequestError};
 use node::io::{Effect, Envelope, Input, OpId, Request, RequestId, Response, StorageRequest, Stored};
 use node::storage::{StorageError, Write};
-use node::{HintPolicy, Shard, ShardStatus};
+use node::{HintPolicy, RepairControl, Shard, ShardStatus};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use storage::Store;
@@ -63,6 +63,8 @@ pub(crate) enum ShardInput {
     Hints(Arc<HintPolicy>),
     /// The operator wants the hints for these nodes gone.
     DiscardHints(Vec<NodeId>),
+    /// What the operator wants of repairs.
+    Repair(RepairControl),
     /// Somebody wants to know how the shard is.
     Status(oneshot::Sender<ShardStatus>),
 }
@@ -148,6 +150,8 @@ pub(crate) struct ShardLoop {
     pub(crate) member: mpsc::Sender<MemberInput>,
     /// What is counted.
     pub(crate) metrics: Arc<Metrics>,
+    /// Where it is told how repairs are.
+    pub(crate) published: Arc<Published>,
 }
 
 /// What the loop keeps between inputs of a batch.
@@ -244,6 +248,7 @@ impl ShardLoop {
             ShardInput::Unreachable(node) => Input::Unreachable(node),
             ShardInput::Hints(policy) => Input::Hints(policy),
             ShardInput::DiscardHints(targets) => Input::DiscardHints(targets),
+            ShardInput::Repair(control) => Input::Repair(control),
             ShardInput::Status(reply) => {
                 let _ = reply.send(self.shard.status());
                 return;
@@ -310,6 +315,7 @@ impl ShardLoop {
                 None => self.metrics.messages_dropped.add(1),
             },
             Effect::Store { op, request } => self.store(op, request, scratch),
+            Effect::Repairs(status) => self.published.repairs.store(status),
             Effect::CatchUp { from, epoch } => {
                 // Lost when membership has much to do: the next message of that epoch asks again.
                 let _ = self.member.try_send(MemberInput::CatchUp { from, epoch });
@@ -339,6 +345,9 @@ impl ShardLoop {
             }
             StorageRequest::LookUp(command) => {
                 return self.read(ReadJob::LookUp { shard: self.index, op, command }, scratch);
+            }
+            StorageRequest::Compare(command) => {
+                return self.read(ReadJob::Compare { shard: self.index, op, command }, scratch);
             }
             StorageRequest::ReadLocal { key } => {
                 let Some(read) = self.store.local_cached(&key) else {

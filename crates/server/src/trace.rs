@@ -306,7 +306,10 @@ impl Observer {
                 | Message::ForgetBatch { .. }
                 | Message::Lead { .. }
                 | Message::Count { .. }
-                | Message::LookUp { .. } => None,
+                | Message::LookUp { .. }
+                | Message::Compare { .. }
+                | Message::Compared { .. }
+                | Message::Repaired { .. } => None,
             },
             Input::Stored(stored) => match stored {
                 Stored::Synced { up_to } => {
@@ -323,12 +326,15 @@ impl Observer {
                     self.done(*op, || format!("Found {} candidates in the local index", data.rows.len()))
                 }
                 Stored::Failed { op, error } => self.done(*op, || format!("Storage failed: {error}")),
-                Stored::Applied { .. } | Stored::LocalRead { .. } | Stored::Hints { .. } => None,
+                Stored::Applied { .. } | Stored::LocalRead { .. } | Stored::Hints { .. } | Stored::Compared { .. } => {
+                    None
+                }
             },
             Input::View(_)
             | Input::Alive(_)
             | Input::Hints(_)
             | Input::DiscardHints(_)
+            | Input::Repair(_)
             | Input::Unreachable(_)
             | Input::Wake => None,
         }
@@ -382,7 +388,7 @@ impl Observer {
                 self.note(id, |_| what.to_owned());
                 self.stored.insert(*op, id);
             }
-            Effect::CatchUp { .. } => {}
+            Effect::CatchUp { .. } | Effect::Repairs(_) => {}
         }
     }
 

@@ -33,6 +33,7 @@ use model::{
     IndexCommand, IndexData, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, Rng, Row,
     ScanCommand, ScanData, TableId, Token,
 };
+use node::repair::repaired::REPAIRED;
 use node::{GarbageReport, GarbageSweep, Hint, HintPosition, IndexBuild, Storage, StorageError, Write};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -127,6 +128,14 @@ impl SimDisk {
         }
         state.sync().expect("the disk is open");
         lost
+    }
+
+    /// Takes away what the tables hold and what is known of repairs, for good. Nothing is on its way to the disk.
+    pub fn lose_tables(&self) {
+        let state = &mut *self.state.lock();
+        state.durable.partitions.clear();
+        state.durable.local.retain(|key, _| !key.starts_with(REPAIRED));
+        (state.visible, state.shown) = (state.durable.clone(), 0);
     }
 
     /// Writes that a power loss could take away now.

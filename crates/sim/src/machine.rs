@@ -13,7 +13,7 @@ use crate::world::Build;
 use membership::{ClusterView, Member, MemberConfig, MemberError, NodeAddresses};
 use model::local::prefix;
 use model::{NodeId, Now, Rng};
-use node::{OpId, Recovered, RequestId, Shard, ShardConfig, Storage, StorageError, Write};
+use node::{OpId, Recovered, RepairsStatus, RequestId, Shard, ShardConfig, Storage, StorageError, Write};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -85,6 +85,8 @@ pub(crate) struct Machine {
     pub(crate) slowness: u64,
     pub(crate) read_errors: u64,
     pub(crate) fail_next_sync: bool,
+    /// What its process has said last of its repairs.
+    pub(crate) repairs: Arc<RepairsStatus>,
 }
 
 impl Machine {
@@ -105,6 +107,7 @@ impl Machine {
             slowness: 1,
             read_errors: 0,
             fail_next_sync: false,
+            repairs: Arc::default(),
         }
     }
 
@@ -161,6 +164,11 @@ impl Machine {
         let mut config = ShardConfig::new(self.id, index, self.shards);
         config.durability = build.durability;
         config.replica_ops_max = build.replica_ops_max;
+        config.repairs.every = build.repairs_every.map(Duration::from_micros);
+        config.repair_look_every = Duration::from_secs(1);
+        config.repair_timeout = Duration::from_secs(2);
+        // Short pages, of another length on each node.
+        config.repair_page_bytes = [1, 100, 500, 1024 * 1024][(self.id.0 % 4) as usize];
         if build.draw_limits {
             let mut chosen = |choices: &[u64]| choices[rng.index(choices.len())];
             config.requests_max = chosen(&[4, 16_384, 16_384]) as usize;

@@ -9,6 +9,8 @@
 //! in some seeds then: all clocks pass the grace ---> work, and sweeps everywhere ---> replicas agree, no garbage
 //!                                                        safety oracles
 //! ```
+//! In some seeds nodes repair besides: see `simulation/repairs.rs`.
+//!
 //! Disks are swept for garbage all the time; while faults last nothing is old enough to be purged. Afterwards every
 //! replica has every deletion, and nothing may come back however old they are.
 //!
@@ -36,6 +38,10 @@ use node::{Durability, Planted, RequestId, Response};
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
+
+mod repairs;
+
+use self::repairs::{REPAIR_TIMER, Repairing};
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -156,6 +162,7 @@ pub struct Simulation {
     /// Decides on sweeps: when, where, of what.
     sweeps: Rng,
     sweeps_on: bool,
+    repairing: Repairing,
     failure: Option<Failure>,
     succeeded: u64,
     failed: u64,
@@ -227,10 +234,13 @@ impl Simulation {
         let machines = options.machines.unwrap_or_else(|| [1, 2, 3, 3, 3, 3, 4, 5, 7][rng.index(9)]);
         let replicas = [1, 2, 3, 3, 3, 3, 3, 5][rng.index(8)].min(machines);
         let (data_centers, replicas) = draw_data_centers(options.seed, machines, replicas);
-        let build = Build { data_centers, ..draw_build(&mut rng, machines, options.planted) };
+        let mut repairing = Repairing::draw(options.seed);
+        let repairs_every = repairing.every();
+        let build = Build { data_centers, repairs_every, ..draw_build(&mut rng, machines, options.planted) };
         let mut plan = FaultPlan::draw(rng.fork(), machines, build.durability);
         plan.data_centers = data_centers;
-        let mix = Mix::draw(&mut rng, replicas.clone());
+        let mut mix = Mix::draw(&mut rng, replicas.clone());
+        mix.purged_by_repair = repairing.on;
         let world = World::new(build, plan.network.clone(), rng.next_u64(), options.full);
         Simulation {
             world,
@@ -246,6 +256,7 @@ impl Simulation {
             faults_on: false,
             sweeps: Rng::new(options.seed ^ 0x5eed_0f00_5eeb_u64),
             sweeps_on: false,
+            repairing,
             failure: None,
             succeeded: 0,
             failed: 0,
@@ -283,12 +294,16 @@ impl Simulation {
         self.plan_fault();
         self.sweeps_on = true;
         self.plan_sweep();
+        self.plan_repair();
         let until = self.world.time() + under_faults;
         self.advance(until, |_| false)?;
         self.clients_work = false;
         self.heal()?;
         self.drain_hints()?;
         handoff::check(&self.world, &self.book, KEYSPACE).map_err(Failure::Correctness)?;
+        if self.repairing.on {
+            self.repaired()?;
+        }
         self.serve_everywhere()?;
         self.converged()?;
         if self.sweeps.chance(300) { self.outlive_the_grace() } else { Ok(()) }
@@ -300,6 +315,7 @@ impl Simulation {
 
     /// All replicas have every deletion: from now on all of them may be purged, at whatever time on each.
     fn outlive_the_grace(&mut self) -> Result<(), Failure> {
+        let away = self.send_away()?;
         self.tell("all clocks pass the grace".to_owned());
         let machines = self.world.build().machines;
         (0..machines).for_each(|machine| self.world.fault(FaultStep::Jump(machine, GRACE_JUMP_MICROS)));
@@ -309,19 +325,27 @@ impl Simulation {
         let until = self.world.time() + GRACE_MICROS;
         self.advance(until, |_| false)?;
         self.sweeps_on = false;
+        if let Some(machine) = away {
+            self.come_back(machine)?;
+        }
         self.drain_hints()?;
-        let tables: Vec<TableId> =
-            self.world.view(0).map(|view| view.schema.tables().keys().copied().collect()).unwrap_or_default();
+        self.repaired_behind_the_grace()?;
+        let tables = self.tables();
         for (machine, table) in (0..machines).flat_map(|machine| tables.iter().map(move |table| (machine, *table))) {
             let everything = Token::MINIMUM..=Token(i64::MAX);
             let sweep = self.world.sweep(machine, table, everything);
             self.must(sweep.is_some(), || format!("node {machine} cannot sweep table {table}"))?;
             let purge = sweep.map(|sweep| sweep.purge).unwrap_or_default();
+            self.must(purge.gc_before_seconds > 0, || format!("node {machine} may purge nothing of table {table}"))?;
             garbage::check(&self.world, machine, table, self.workload.mix.partitions, &purge)
                 .map_err(Failure::Correctness)?;
         }
         self.serve_everywhere()?;
         self.converged()
+    }
+
+    fn tables(&self) -> Vec<TableId> {
+        self.world.view(0).map(|view| view.schema.tables().keys().copied().collect()).unwrap_or_default()
     }
 
     fn plan_sweep(&mut self) {
@@ -387,7 +411,8 @@ impl Simulation {
 
     fn create_schema(&mut self) -> Result<(), Failure> {
         let keyspace = self.world.build().create_keyspace(KEYSPACE, &self.workload.mix.replicas.0);
-        let statements = [keyspace].into_iter().chain(TABLES.iter().map(|name| create_table(name, true)));
+        let by_repair = self.workload.mix.purged_by_repair;
+        let statements = [keyspace].into_iter().chain(TABLES.iter().map(|name| create_table(name, true, by_repair)));
         let changes = statements.enumerate().map(|(index, statement)| {
             // Far apart, as random ids are: a truncated table takes the next one.
             let change = schema_change(&statement, TableId((index as u128) << 64));
@@ -723,6 +748,10 @@ impl Run for Simulation {
                 self.sweep();
                 Ok(())
             }
+            Occurrence::Timer(REPAIR_TIMER) => {
+                self.order_some_repair();
+                Ok(())
+            }
             Occurrence::Timer(client) => {
                 self.client_acts(client as usize);
                 Ok(())
@@ -794,6 +823,7 @@ pub(crate) fn draw_build(rng: &mut Rng, machines: usize, planted: Option<Planted
         tables_linger: chosen(&[0, 2_000_000, 20_000_000]),
         replica_ops_max: chosen(&[8, 65_536, 65_536, 65_536]) as usize,
         draw_limits: true,
+        repairs_every: None,
         planted,
     }
 }

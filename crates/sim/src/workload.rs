@@ -43,6 +43,8 @@ pub struct Mix {
     pub partitions: i32,
     /// Replicas of each partition.
     pub replicas: Replicas,
+    /// Deletions are purged once they are repaired; else once their grace is over.
+    pub purged_by_repair: bool,
     /// Mean pause between two requests of a client in microseconds.
     pub think: u64,
     /// How long requests may take.
@@ -71,6 +73,7 @@ impl Mix {
             administrators: chosen(&[0, 1, 2, 2]) as usize,
             partitions: chosen(&[1, 2, 5]) as i32,
             replicas,
+            purged_by_repair: false,
             think: chosen(&[1_000, 5_000, 20_000]),
             timeout: Duration::from_millis(chosen(&[100, 500, 2_000])),
             reads: chosen(&[300, 500, 700]),
@@ -480,7 +483,7 @@ impl Workload {
         }
         let if_not_exists = self.rng.chance(500);
         let id = TableId(self.rng.next_u128());
-        let change = schema_change(&create_table(&name, if_not_exists), id);
+        let change = schema_change(&create_table(&name, if_not_exists, self.mix.purged_by_repair), id);
         Some(Sending::Propose(change, Flight::Create { name, id, if_not_exists }))
     }
 }
@@ -526,11 +529,15 @@ fn in_scan_order(partitions: i32) -> Vec<i32> {
     keys
 }
 
-/// The CQL that creates a table of the workload.
+/// The CQL that creates a table of the workload, whose deletions wait for repairs or for their grace alone.
 #[must_use]
-pub fn create_table(name: &str, if_not_exists: bool) -> String {
+pub fn create_table(name: &str, if_not_exists: bool, purged_by_repair: bool) -> String {
     let condition = if if_not_exists { "IF NOT EXISTS " } else { "" };
-    format!("CREATE TABLE {condition}{name} (p int, c int, v text, w text, PRIMARY KEY (p, c))")
+    let mode = if purged_by_repair { "repair" } else { "timeout" };
+    format!(
+        "CREATE TABLE {condition}{name} (p int, c int, v text, w text, PRIMARY KEY (p, c)) WITH tombstone_gc = \
+         {{'mode': '{mode}'}}"
+    )
 }
 
 /// The change that makes an index on the clustering column of a table of the workload.
@@ -619,7 +626,7 @@ mod tests {
         let replication = model::schema::Replication::Simple { factor: 1 };
         let name = KEYSPACE.to_owned();
         let keyspace = SchemaChange::CreateKeyspace { name, replication, if_not_exists: false };
-        for change in [keyspace, schema_change(&create_table("t0", false), TableId(1))] {
+        for change in [keyspace, schema_change(&create_table("t0", false, true), TableId(1))] {
             schema = schema.apply(&change).unwrap().unwrap();
         }
         let prepared = query::prepare("SELECT p, c, v, w FROM t0 WHERE p = 1", &schema, Some(KEYSPACE)).unwrap();

@@ -19,9 +19,11 @@ use crate::trace::{Subject, Trace};
 use membership::{ClusterView, MemberError};
 use model::schema::SchemaChange;
 use model::{Epoch, Mutation, NodeId, RequestError, Rng, TableId, Token, WallMicros};
+use node::garbage::purge_after_repair;
+use node::repair::repaired::{REPAIRED, Repaired};
 use node::{
-    Durability, Effect, Envelope, GarbageSchedule, GarbageSweep, OpId, Request, RequestId, Response, Shard, Storage,
-    StorageError, StorageRequest, Stored, Write,
+    Durability, Effect, Envelope, GarbageSchedule, GarbageSweep, OpId, RepairOrder, RepairsStatus, Request, RequestId,
+    Response, Shard, Storage, StorageError, StorageRequest, Stored, Write,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -63,6 +65,8 @@ pub struct Build {
     pub replica_ops_max: usize,
     /// Whether each shard draws its other limits, some of them small, and its times, some of them short.
     pub draw_limits: bool,
+    /// Within so long, in microseconds, every range is repaired unasked; `None` for never.
+    pub repairs_every: Option<u64>,
     /// The bug that all shards run with; without the feature `planted` nobody looks at it.
     pub planted: Option<node::Planted>,
 }
@@ -114,6 +118,7 @@ impl Build {
             tables_linger: 2_000_000,
             replica_ops_max: 65_536,
             draw_limits: false,
+            repairs_every: None,
             planted: None,
         }
     }
@@ -372,15 +377,21 @@ impl World {
     /// nobody runs there or the disk cannot.
     pub fn sweep(&mut self, machine: usize, table: TableId, tokens: RangeInclusive<Token>) -> Option<GarbageSweep> {
         let process = self.machines[machine].process.as_ref()?;
-        let table = process.view.as_ref()?.schema.table(table)?.clone();
+        let view = process.view.as_ref()?;
+        let table = view.schema.table(table)?.clone();
         let now_seconds = WallMicros(self.wall(machine)).clamped_seconds();
+        // As in production: what the disk says, not what shards know.
+        let records = self.machines[machine].disk.local_records(REPAIRED).ok()?;
+        let repaired = Repaired::from_local_records(&records).expect("records of repairs are as they were written");
+        let own = self.machines[machine].id;
+        let purge = purge_after_repair(view, own, &repaired, &table, &tokens, now_seconds);
         #[cfg_attr(not(feature = "planted"), expect(unused_mut, reason = "a bug may be switched on"))]
         let mut schedule = GarbageSchedule::default();
         #[cfg(feature = "planted")]
         {
             schedule.planted = self.build.planted;
         }
-        let sweep = schedule.sweep(&table, tokens, now_seconds);
+        let sweep = schedule.sweep(&table, tokens, purge);
         match self.machines[machine].disk.collect_garbage(&sweep) {
             Ok(report) => {
                 let removed = [report.rows_removed, report.deletions_removed].map(u64::to_le_bytes).concat();
@@ -393,6 +404,28 @@ impl World {
             }
             Err(_) => None,
         }
+    }
+
+    /// Orders a repair of a machine; false when nobody listens there.
+    pub fn repair(&mut self, machine: usize, order: RepairOrder) -> bool {
+        if self.machines[machine].process.as_ref().is_none_or(|process| process.shards.is_empty()) {
+            return false;
+        }
+        let order = node::Input::Repair(node::RepairControl::Order(order));
+        self.receive(machine, Letter::Shard(0, order));
+        true
+    }
+
+    /// What the process on a machine has said last of its repairs.
+    #[must_use]
+    pub fn repairs(&self, machine: usize) -> &Arc<RepairsStatus> {
+        &self.machines[machine].repairs
+    }
+
+    /// Takes everything from the disk of a machine, on which nothing runs, that its tables hold, and what it knows of
+    /// repairs.
+    pub fn lose_tables(&mut self, machine: usize) {
+        self.machines[machine].disk.lose_tables();
     }
 
     /// Takes a step of a fault now.
@@ -676,6 +709,7 @@ impl World {
             }
             Effect::Send { to, envelope } => self.send_data(index, to, envelope),
             Effect::Store { op, request } => self.store(index, op, request),
+            Effect::Repairs(status) => self.machines[index].repairs = status,
             Effect::CatchUp { from, epoch } => {
                 self.schedule_letter(0, index, Letter::Member(membership::Input::CatchUp { from, epoch }));
             }
@@ -830,6 +864,7 @@ impl World {
             | StorageRequest::Digest(_)
             | StorageRequest::Scan(_)
             | StorageRequest::LookUp(_)
+            | StorageRequest::Compare(_)
             | StorageRequest::ReadLocal { .. }
             | StorageRequest::ReadHints { .. } => {
                 self.record(b'q', index, &op.0.to_le_bytes(), || format!("{op:?} {request:?}"));
@@ -857,6 +892,7 @@ impl World {
             }
             StorageRequest::Scan(command) => disk.scan(command).map(|data| Stored::Scanned { op, data }),
             StorageRequest::LookUp(command) => disk.look_up(command).map(|data| Stored::LookedUp { op, data }),
+            StorageRequest::Compare(command) => disk.compare(command).map(|page| Stored::Compared { op, page }),
             StorageRequest::ReadLocal { key } => disk.local(key).map(|value| Stored::LocalRead { op, value }),
             StorageRequest::ReadHints { target, after, bytes_limit } => {
                 disk.hints(*target, *after, *bytes_limit).map(|hints| Stored::Hints { op, hints })

@@ -86,3 +86,28 @@ fn coverage_that_is_ignored_is_caught() {
 fn candidates_of_one_replica_that_count_for_all_are_caught() {
     is_caught(Planted::CandidatesOfOne);
 }
+
+#[test]
+fn a_repair_that_skips_a_replica_is_caught() {
+    is_caught(Planted::RepairSkipsReplica);
+}
+
+#[test]
+fn a_repair_that_ends_early_is_caught() {
+    is_caught(Planted::RepairEndsEarly);
+}
+
+#[test]
+fn a_repair_that_keeps_deletions_is_caught() {
+    is_caught(Planted::RepairKeepsDeletions);
+}
+
+#[test]
+fn a_repair_that_skips_a_bucket_is_caught() {
+    is_caught(Planted::RepairSkipsBucket);
+}
+
+#[test]
+fn a_deletion_that_is_purged_unrepaired_is_caught() {
+    is_caught(Planted::PurgedUnrepaired);
+}

@@ -2,10 +2,12 @@
 //! seed is evidence for one commit only.
 
 use model::schema::Table;
-use model::{Consistency, RequestError, Token};
+use model::{Consistency, RequestError, Token, TokenRange};
+use node::{RepairId, RepairOrder, RepairReport};
 use sim::Build;
 use sim::fault::FaultStep;
 use sim::network::Stream;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sim::story::{Ending, Story};
@@ -308,6 +310,9 @@ fn replicas_that_have_purged_and_others_agree_that_the_row_is_gone() {
     story.execute(0, &insert("old"), Consistency::All).unwrap();
     story.execute(1, DELETE, Consistency::All).unwrap();
     pass_the_grace(&mut story);
+    sweep(&mut story, 0);
+    assert_ne!(records(&story, 0), 0, "nothing is purged before it is repaired");
+    repair(&mut story, 0, 7);
     for swept in 0..3 {
         sweep(&mut story, swept);
         assert_eq!(records(&story, swept), 0, "nothing is left there");
@@ -346,6 +351,7 @@ fn a_hint_older_than_the_grace_does_not_bring_back_what_was_deleted_since() {
     // Node 1 reaches both: the deletion is everywhere in time.
     story.execute(1, DELETE, Consistency::All).unwrap();
     pass_the_grace(&mut story);
+    repair(&mut story, 1, 7);
     (0..3).for_each(|machine| sweep(&mut story, machine));
     story.fault(FaultStep::Open(vec![(0, 2), (2, 0)]));
     no_hints_wait(&mut story);
@@ -354,4 +360,60 @@ fn a_hint_older_than_the_grace_does_not_bring_back_what_was_deleted_since() {
         assert!(story.values(reader, SELECT, Consistency::One).unwrap().is_empty(), "on node {reader}");
         assert_eq!(records(&story, reader), 0);
     }
+}
+
+/// A node repairs everything that there is.
+fn repair(story: &mut Story, machine: usize, id: u128) {
+    let tables = story.world.view(machine).expect("it has joined").schema.tables().keys().copied().collect();
+    let (ranges, data_centers) = (vec![TokenRange::ALL], BTreeSet::new());
+    let order = RepairOrder { id: RepairId(id), tables, ranges, data_centers, preview: false };
+    assert!(story.world.repair(machine, order));
+    let succeeded =
+        move |report: &RepairReport| report.id == RepairId(id) && report.state == node::RepairState::Succeeded;
+    story.until("the repair succeeds", |world| world.repairs(machine).reports.iter().any(succeeded));
+}
+
+/// A node is away while a row is deleted, and for longer than any grace. The others sweep; then it comes back. What
+/// each of them holds of the row afterwards.
+fn away_for_longer_than_the_grace(mode: &str) -> Vec<Vec<String>> {
+    const DAYS: i64 = 24 * 60 * 60 * 1_000_000;
+    let mut story = three_nodes();
+    story.change(0, &format!("ALTER TABLE t WITH tombstone_gc = {{'mode': '{mode}'}}")).expect("it is changed");
+    story.execute(0, &insert("deleted"), Consistency::All).expect("all are alive");
+    story.kill(2);
+    story.execute(0, "DELETE FROM t WHERE p = 1 AND c = 1", Consistency::Quorum).expect("two are alive");
+    story.pass(5_000);
+    (0..3).for_each(|machine| story.fault(FaultStep::Jump(machine, 11 * DAYS)));
+    story.pass(1_000);
+    (0..2).for_each(|machine| sweep(&mut story, machine));
+    story.start(2);
+    // The hint has outlived the grace and is discarded.
+    no_hints_wait(&mut story);
+    story.pass(5_000);
+    repair(&mut story, 1, 7);
+    (0..3).map(|machine| story.values(machine, SELECT, Consistency::One).expect("it has its own")).collect()
+}
+
+#[test]
+fn a_node_away_for_longer_than_any_grace_brings_nothing_back() {
+    assert_eq!(away_for_longer_than_the_grace("repair"), vec![Vec::<String>::new(); 3]);
+    // What it costs to let the grace alone decide: the deletion is forgotten, and the repair spreads what is left.
+    assert_eq!(away_for_longer_than_the_grace("timeout"), vec![vec!["deleted".to_owned()]; 3]);
+}
+
+#[test]
+fn a_lost_disk_is_filled_again_by_repair() {
+    let mut story = three_nodes();
+    for number in 0..200 {
+        let insert = format!("INSERT INTO t (p, c, v) VALUES (1, {number}, 'value {number}')");
+        story.execute(0, &insert, Consistency::All).unwrap();
+    }
+    story.kill(2);
+    story.world.lose_tables(2);
+    story.start(2);
+    story.pass(5_000);
+    const ALL: &str = "SELECT v FROM t WHERE p = 1";
+    assert!(story.values(2, ALL, Consistency::One).unwrap().is_empty());
+    repair(&mut story, 0, 7);
+    assert_eq!(story.values(2, ALL, Consistency::One).unwrap().len(), 200);
 }

@@ -33,6 +33,11 @@ impl<'a> Asked<'a> {
         Asked { slices, reversed: *reversed, static_row: *static_row, purge }
     }
 
+    /// Everything in these slices, the static row too.
+    pub(crate) fn whole(slices: &'a [Slice], purge: &'a Purge) -> Asked<'a> {
+        Asked { slices, reversed: false, static_row: true, purge }
+    }
+
     fn precedes(&self, a: &Bytes, b: &Bytes) -> bool {
         if self.reversed { a > b } else { a < b }
     }

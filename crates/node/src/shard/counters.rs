@@ -22,7 +22,7 @@ use crate::coordinator::quorum::Quorum;
 use crate::coordinator::write::WriteOp;
 use crate::io::{Message, OpId, Refusal, RequestId, StorageRequest};
 use crate::planted::Planted;
-use crate::replica::is_storable;
+use crate::replica::{Admission, Owned, is_storable};
 use bytes::Bytes;
 use model::codec::{CodecError, Decode, Encode};
 use model::counter;
@@ -31,8 +31,8 @@ use model::local::{LocalWrite, counter_id_key};
 use model::read::Slice;
 use model::schema::Table;
 use model::{
-    Consistency, Instant, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey, RequestError, Row,
-    TableId,
+    Consistency, Epoch, Instant, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey,
+    RequestError, Row, TableId,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -456,8 +456,26 @@ impl Shard {
         is_good
     }
 
+    /// Increments with a good ticket do not wait for a newer view: the ticket would be gone.
+    pub(super) fn admit_count(
+        &mut self,
+        out: &mut Out<'_>,
+        from: NodeId,
+        op: OpId,
+        change: Arc<Mutation>,
+        sender: Epoch,
+    ) {
+        let owned = Owned::Partition(change.partition.token);
+        let reason = match self.replica.admit(&self.config, &self.view, change.table, owned, sender) {
+            Admission::Execute => return self.count_asked(out, from, op, change),
+            Admission::Refuse(reason) => reason,
+            Admission::Park => Refusal::NotReplica(self.view.epoch),
+        };
+        self.refuse_request(out, from, &Message::Count { op, ticket: op, change }, reason);
+    }
+
     /// A coordinator has increments to take; it is admitted.
-    pub(super) fn count_asked(&mut self, out: &mut Out<'_>, from: NodeId, op: OpId, change: Arc<Mutation>) {
+    fn count_asked(&mut self, out: &mut Out<'_>, from: NodeId, op: OpId, change: Arc<Mutation>) {
         let is_counter = self.view.schema.table(change.table).is_some_and(|table| table.is_counter());
         if !is_counter || !is_storable(&change) {
             return self.send(out, from, Message::Refused { op, reason: Refusal::Invalid });

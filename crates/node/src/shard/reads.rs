@@ -189,7 +189,7 @@ impl Shard {
                     self.counters.read_repairs += sends.len() as u64;
                     for (node, mutation) in sends {
                         let op = self.ops.next();
-                        self.repairs.insert(op, round.op);
+                        self.read_repairs.insert(op, round.op);
                         round.on_repair_sent(node, op);
                         self.send(out, node, Message::Write { op, mutation, purpose: WritePurpose::ReadRepair });
                     }
@@ -281,7 +281,7 @@ impl Shard {
 
     fn forget_repairs(&mut self, round: &mut Round) {
         for op in round.repair_ops.drain(..) {
-            self.repairs.remove(&op);
+            self.read_repairs.remove(&op);
         }
     }
 
