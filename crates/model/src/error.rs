@@ -113,8 +113,8 @@ pub enum RequestError {
     },
     /// Too few nodes kept a logged batch in time: nothing of it is written yet, and those that keep it may write all.
     #[error(
-        "Operation timed out - received only {received} of the {required} responses of nodes that keep the batch; it may \
-         be applied"
+        "Operation timed out - received only {received} of the {required} responses of nodes that keep the batch; it \
+         may be applied"
     )]
     BatchLogTimeout {
         /// Nodes that keep it.

@@ -342,8 +342,8 @@ pub enum Message {
         /// Whom to answer.
         coordinator: NodeId,
     },
-    /// These mutations, or batches, are durable here. One sync makes many so, and one message says it to each shard that
-    /// asked.
+    /// These mutations, or batches, are durable here. One sync makes many so, and one message says it to each shard
+    /// that asked.
     Written {
         /// Of each [`Message::Write`] or [`Message::KeepBatch`]; at least one, all of one shard.
         ops: Vec<OpId>,

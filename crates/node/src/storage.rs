@@ -302,10 +302,10 @@ pub trait Storage: Send + Sync {
 
     /// Brings the set of tables in line with the schema: creates what is missing, drops what is not
     /// listed, data and Paxos registers included, and takes over changed options, columns and indexes. From when it
-    /// returns every write has its entries in the indexes listed; what was written before is for [`Storage::build_index`]. Tables are
-    /// told apart by their id; a truncated one has a new id, so it is a new and empty one here. A table must be
-    /// listed before a mutation of it is committed; a mutation of a table that is not listed fails as
-    /// [`StorageError::Invalid`].
+    /// returns every write has its entries in the indexes listed; what was written before is for
+    /// [`Storage::build_index`]. Tables are told apart by their id; a truncated one has a new id, so it is a new and
+    /// empty one here. A table must be listed before a mutation of it is committed; a mutation of a table that is not
+    /// listed fails as [`StorageError::Invalid`].
     ///
     /// # Errors
     /// When it cannot. Calling it again with the same tables goes on where it failed.
