@@ -92,8 +92,8 @@ pub enum Bound {
     Write(BoundWrite),
     /// The same of several partitions, or of none: each write happens on its own.
     Writes(Vec<BoundWrite>),
-    /// A batch over several partitions or of none, or one of which there is something to say: of a logged one all writes
-    /// happen, or none; else each on its own.
+    /// A batch over several partitions or of none, or one of which there is something to say: of a logged one all
+    /// writes happen, or none; else each on its own.
     Batch {
         /// One for each partition of each table.
         writes: Vec<BoundWrite>,

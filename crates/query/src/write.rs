@@ -435,8 +435,8 @@ pub(crate) fn batch_warnings(writes: &[BoundWrite], is_logged: bool) -> Vec<Stri
     if is_logged && !tables.is_empty() {
         warnings.push(format!(
             "Executing a LOGGED BATCH on table{s} [{tables}], configured with a gc_grace_seconds of 0. The \
-             gc_grace_seconds is used to TTL batchlog entries, so setting gc_grace_seconds too low on tables involved in \
-             an atomic batch might cause batchlog entries to expire before being replayed."
+             gc_grace_seconds is used to TTL batchlog entries, so setting gc_grace_seconds too low on tables involved \
+             in an atomic batch might cause batchlog entries to expire before being replayed."
         ));
     }
     let (s, tables) = named(|_| true);
