@@ -62,10 +62,6 @@ fn comparison_of(operator: Operator) -> Option<Comparison> {
 }
 
 fn check_of(source: Source<'_>, column: &Column, kind: &CheckKind, at: Position) -> Result<Check, RequestError> {
-    if column.cql_type == CqlType::Counter {
-        // What it comes to is known to the replica that counts.
-        return Err(source.unsupported(at, "constraints of counters are"));
-    }
     let own = |named: Option<&Name>| match named {
         Some(name) if name.text != column.name => {
             let message = format!(

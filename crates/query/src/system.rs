@@ -435,9 +435,10 @@ mod tests {
                 let read = prepare(&format!("SELECT * FROM {name}")).unwrap();
                 assert_eq!(read.result_columns().len(), table.columns.len());
                 assert!(table.columns.iter().all(|column| column.cql_type.check().is_ok()), "{name}");
-                let key = &table.columns[0].name;
-                assert!(prepare(&format!("SELECT * FROM {name} WHERE {key} = ?")).is_ok());
-                for write in [format!("DELETE FROM {name} WHERE {key} = ?"), format!("TRUNCATE {name}")] {
+                let key: Vec<String> = table.partition_key().map(|column| format!("{} = ?", column.name)).collect();
+                let key = key.join(" AND ");
+                assert!(prepare(&format!("SELECT * FROM {name} WHERE {key}")).is_ok());
+                for write in [format!("DELETE FROM {name} WHERE {key}"), format!("TRUNCATE {name}")] {
                     let error = prepare(&write).unwrap_err().to_string();
                     assert!(error.contains("system"), "{error}");
                 }

@@ -110,14 +110,13 @@ const FIXED: [(&str, &str, &str); 3] = [
 ];
 
 /// Options of other systems' tables, and why there are none here.
-const OPTIONS_OF_OTHERS: [(&str, &str); 8] = [
+const OPTIONS_OF_OTHERS: [(&str, &str); 7] = [
     ("auto_repair", "no repair is scheduled by table"),
     ("fast_path", "there are no transactions over several partitions"),
     ("paxos_grace_seconds", "the state of conditional writes is kept by a rule of the node's own"),
     ("pending_drop", "there are no transactions over several partitions"),
     ("per_partition_rate_limit", "requests are limited by node and not by partition"),
     ("synchronous_updates", "there are no materialized views"),
-    ("tombstone_gc", "tombstones are kept for gc_grace_seconds"),
     ("transactional_mode", "there are no transactions over several partitions"),
 ];
 
