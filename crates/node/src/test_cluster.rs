@@ -388,6 +388,8 @@ impl Cluster {
     fn start(&mut self, id: NodeId, store: Store) {
         self.lives += 1;
         let mut config = ShardConfig::new(id, 0, 1);
+        // Nothing happens by itself.
+        config.repairs.every = None;
         (self.configure)(&mut config);
         #[cfg(feature = "planted")]
         {

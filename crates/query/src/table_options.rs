@@ -111,7 +111,7 @@ const FIXED: [(&str, &str, &str); 3] = [
 
 /// Options of other systems' tables, and why there are none here.
 const OPTIONS_OF_OTHERS: [(&str, &str); 7] = [
-    ("auto_repair", "no repair is scheduled by table"),
+    ("auto_repair", "a node repairs all tables within repair_interval_hours of its settings"),
     ("fast_path", "there are no transactions over several partitions"),
     ("paxos_grace_seconds", "the state of conditional writes is kept by a rule of the node's own"),
     ("pending_drop", "there are no transactions over several partitions"),
