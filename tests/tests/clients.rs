@@ -21,7 +21,7 @@ use std::time::Duration;
 const COPIED_ROWS: usize = 10_000;
 
 /// Seconds that fetching packages, building a program or running it may take.
-const SECONDS_MAX: u32 = 600;
+const SECONDS_MAX: u32 = 1_200;
 
 /// A program that may not take longer than the limit.
 fn limited(program: &str) -> Command {
