@@ -833,8 +833,22 @@ mod planted {
                 cluster.plant(&[2, 3], "INSERT INTO t (k, c, v) VALUES ('q', 2, 'y')", 9);
                 cluster.rows(1, "SELECT c FROM t WHERE v = 'y'", ALL).len() == 1
             }
-            // A rule of sweeps, not of shards.
-            Planted::GraceIgnored => running != Some(bug),
+            // Rules of sweeps, repairs, transactions, counters and batches: the simulator finds each of them broken.
+            Planted::GraceIgnored
+            | Planted::InProgressIgnored
+            | Planted::StaleCommitTrusted
+            | Planted::ChosenByOneLess
+            | Planted::AcceptedUnsynced
+            | Planted::PreemptionDenied
+            | Planted::TicketUsedTwice
+            | Planted::CountedBeforeSync
+            | Planted::BatchForgottenEarly
+            | Planted::BatchNotReplayed
+            | Planted::RepairSkipsReplica
+            | Planted::RepairEndsEarly
+            | Planted::RepairKeepsDeletions
+            | Planted::RepairSkipsBucket
+            | Planted::PurgedUnrepaired => running != Some(bug),
             Planted::StaleEpochAccepted => {
                 let envelope = peer_write(&cluster, 5, 10);
                 cluster.publish(view(11, &[1, 2, 3], schema(3, &[])));
