@@ -141,7 +141,7 @@ const GRACE_MICROS: u64 = 10_000_000;
 const HINTS_MICROS: u64 = 200_000_000;
 
 /// Once everything is healed, a request at ALL succeeds within this time.
-const SERVED_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const SERVED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Lines of the story in a report.
 const STORY_LINES: usize = 400;

@@ -8,7 +8,7 @@ use crate::clock::TrueTime;
 use crate::fault::{FaultKind, FaultPlan, FaultStep};
 use crate::oracle::Violation;
 use crate::oracle::linearizability::{Entry, Register, RegisterOperation, Verdict, check};
-use crate::simulation::{Failure, Options, Run, draw_build};
+use crate::simulation::{Failure, Options, Run, SERVED_WITHIN, draw_build};
 use crate::trace::Subject;
 use crate::workload::{KEYSPACE, schema_change};
 use crate::world::{Build, Occurrence, World};
@@ -264,6 +264,8 @@ impl Transactions {
 
     /// Every node reads every register, and they agree with the history.
     fn read_everywhere(&mut self) -> Result<(), Failure> {
+        // The shortest timeouts are there to be missed: a read may have to end a change that was left in the middle.
+        self.timeout = SERVED_WITHIN;
         for register in 0..self.registers {
             for machine in 0..self.world.build().machines {
                 self.last_error = None;
