@@ -106,8 +106,3 @@ fn a_repair_that_keeps_deletions_is_caught() {
 fn a_repair_that_skips_a_bucket_is_caught() {
     is_caught(Planted::RepairSkipsBucket);
 }
-
-#[test]
-fn a_deletion_that_is_purged_unrepaired_is_caught() {
-    is_caught(Planted::PurgedUnrepaired);
-}
