@@ -3,16 +3,17 @@
 //!
 //! What is printed about time comes from the machine's clock; nothing in a run does.
 
-use crate::counters::{self, CountersReport};
+use crate::counters::{self, Counted};
 use crate::fault::FaultKind;
 use crate::oracle::Violation;
-use crate::simulation::{self, Failure, Options, Report};
-use crate::transactions::{self, TransactionReport};
+use crate::simulation::{self, Requests};
+use crate::stage::{Failure, Options, Report};
+use crate::transactions::{self, Transacted};
 use clap::{Args, ValueEnum};
 use node::Planted;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Exit code when no seed fails.
 pub const EXIT_CLEAN: u8 = 0;
@@ -249,90 +250,43 @@ fn run_seed(options: &SimOptions, seed: u64, planted: Option<Planted>) -> SeedRu
     let began = now();
     if options.transactions {
         let report = transactions::run_transactions(&run);
-        let line = format!(
-            "seed {seed} {}: {} operations checked, {} unknown, {} without effect, {} faults, trace {:032x}",
-            if report.failure.is_some() { "FAILED" } else { "clean" },
-            report.checked,
-            report.unknown,
-            report.nothing,
-            report.faults.values().sum::<u64>(),
-            report.hash
-        );
-        let totals = Totals {
-            seeds: 1,
-            twice: 0,
-            events: report.events,
-            operations: report.checked,
-            unknown: report.unknown,
-            without_effect: report.nothing,
-            node_micros: report.simulated * report.machines as u64,
-            faults: report.faults,
-        };
-        let TransactionReport { hash, failure, story, .. } = report;
-        return SeedRun { totals, hash, failure, story, full: Vec::new(), line };
+        let Transacted { checked, unknown, nothing, .. } = report.counts;
+        let words = format!("{checked} operations checked, {unknown} unknown, {nothing} without effect");
+        return SeedRun::of(report, began, &words, [checked, unknown, nothing]);
     }
     if options.counters {
-        return run_counters(&run);
+        let report = counters::run_counters(&run);
+        let Counted { counted, batches, reads, unknown, finished, nothing } = report.counts;
+        let words = format!(
+            "{counted} counted, {batches} batches, {reads} reads, {unknown} unknown, {finished} batches of unknown \
+             outcome there in the end"
+        );
+        return SeedRun::of(report, began, &words, [counted + batches + reads, unknown, nothing]);
     }
     let report = simulation::run(&run);
-    let line = summary(&report, now().duration_since(began));
-    let totals = Totals {
-        seeds: 1,
-        events: report.events,
-        operations: report.succeeded + report.failed,
-        node_micros: report.simulated * report.machines as u64,
-        faults: report.faults,
-        ..Totals::default()
-    };
-    let Report { hash, failure, story, full, .. } = report;
-    SeedRun { totals, hash, failure, story, full, line }
+    let Requests { succeeded, failed, schema_changes } = report.counts;
+    let words = format!("{succeeded} requests ok, {failed} not, {schema_changes} schema changes");
+    SeedRun::of(report, began, &words, [succeeded + failed, 0, 0])
 }
 
-fn run_counters(run: &Options) -> SeedRun {
-    let report = counters::run_counters(run);
-    let line = format!(
-        "seed {} {}: {} counted, {} batches, {} reads, {} unknown, {} batches of unknown outcome there in the end, {} \
-         faults, trace {:032x}",
-        report.seed,
-        if report.failure.is_some() { "FAILED" } else { "clean" },
-        report.counted,
-        report.batches,
-        report.reads,
-        report.unknown,
-        report.finished,
-        report.faults.values().sum::<u64>(),
-        report.hash
-    );
-    let totals = Totals {
-        seeds: 1,
-        twice: 0,
-        events: report.events,
-        operations: report.counted + report.batches + report.reads,
-        unknown: report.unknown,
-        without_effect: report.nothing,
-        node_micros: report.simulated * report.machines as u64,
-        faults: report.faults,
-    };
-    let CountersReport { hash, failure, story, .. } = report;
-    SeedRun { totals, hash, failure, story, full: Vec::new(), line }
-}
-
-fn summary(report: &Report, elapsed: Duration) -> String {
-    format!(
-        "seed {} {}: {} nodes, {} events, {} events/s, {} requests ok, {} not, {} schema changes, {} faults, {} s \
-         simulated, trace {:032x}",
-        report.seed,
-        if report.failure.is_some() { "FAILED" } else { "clean" },
-        report.machines,
-        report.events,
-        per_second(report.events, elapsed),
-        report.succeeded,
-        report.failed,
-        report.schema_changes,
-        report.faults.values().sum::<u64>(),
-        report.simulated / 1_000_000,
-        report.hash
-    )
+impl SeedRun {
+    /// With what its clients did in words; and of their operations how many there were, with an unknown outcome, and
+    /// without effect.
+    fn of<C>(report: Report<C>, began: Instant, words: &str, operations: [u64; 3]) -> SeedRun {
+        let Report { seed, machines, hash, events, simulated, faults, failure, story, full, .. } = report;
+        let [operations, unknown, without_effect] = operations;
+        let node_micros = simulated * machines as u64;
+        let totals = Totals { seeds: 1, twice: 0, events, operations, unknown, without_effect, node_micros, faults };
+        let line = format!(
+            "seed {seed} {}: {machines} nodes, {events} events, {} events/s, {words}, {} faults, {} s simulated, trace \
+             {hash:032x}",
+            if failure.is_some() { "FAILED" } else { "clean" },
+            per_second(events, now().duration_since(began)),
+            totals.faults(),
+            simulated / 1_000_000,
+        );
+        SeedRun { totals, hash, failure, story, full, line }
+    }
 }
 
 fn tell_kind(options: &SimOptions, seed: u64, failure: &Failure, out: &mut dyn Write) -> io::Result<u8> {
@@ -360,8 +314,8 @@ fn per_second(events: u64, elapsed: Duration) -> u64 {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the speed of a run is reported and decides nothing in it")]
-fn now() -> std::time::Instant {
-    std::time::Instant::now()
+fn now() -> Instant {
+    Instant::now()
 }
 
 #[cfg(test)]

@@ -9,21 +9,18 @@
 //! * In the end of each logged batch all rows are there, or none; of an acknowledged one all; of one that was refused
 //!   as certainly not applied none.
 
-use crate::clock::TrueTime;
-use crate::fault::{FaultKind, FaultPlan, FaultStep};
+use crate::fault::FaultPlan;
 use crate::oracle::Violation;
-use crate::simulation::{Failure, Options, Run, draw_build};
-use crate::trace::Subject;
-use crate::workload::{KEYSPACE, schema_change};
+use crate::stage::{ANSWERED_MICROS, Failure, Options, Report, Run, Stage, draw_build};
+use crate::workload::KEYSPACE;
 use crate::world::{Build, Occurrence, World};
 use bytes::Bytes;
 use model::error::Applied;
 use model::schema::Schema;
-use model::{Consistency, RequestError, Rng, TableId};
+use model::{Consistency, RequestError, Rng};
 use node::{Request, RequestId, Response};
 use query::{BatchKind, Bound, BoundValue};
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,37 +31,12 @@ const TABLES: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS b (k int, c int, v int, PRIMARY KEY (k, c))",
 ];
 
-/// Token of the timer of the next fault; clients have their index.
-const FAULT_TIMER: u64 = 1 << 32;
-
-/// A few nodes have joined within this time after the start.
-const BOOT_MICROS: u64 = 120_000_000;
-
-/// Once everything is healed, everything is answered within this time.
-const GRACE_MICROS: u64 = 30_000_000;
-
 /// Within this time all that keep a batch have written it, also when they were down for long, and tried in vain before.
 const REPLAY_MICROS: u64 = 90_000_000;
 
-/// Clients go on for so long once everything is healed.
-const HEALED_MICROS: u64 = 5_000_000;
-
-/// Lines of the story in a report.
-const STORY_LINES: usize = 400;
-
-/// What came of a run.
+/// What the clients did.
 #[derive(Clone, Debug)]
-pub struct CountersReport {
-    /// Its seed.
-    pub seed: u64,
-    /// Nodes.
-    pub machines: usize,
-    /// The hash of everything that happened.
-    pub hash: u128,
-    /// Events handled.
-    pub events: u64,
-    /// Simulated time in microseconds.
-    pub simulated: TrueTime,
+pub struct Counted {
     /// Increments acknowledged.
     pub counted: u64,
     /// Batches acknowledged.
@@ -77,12 +49,6 @@ pub struct CountersReport {
     pub finished: u64,
     /// Writes that did certainly nothing: refused for lack of replicas or room.
     pub nothing: u64,
-    /// Faults injected, by kind.
-    pub faults: BTreeMap<FaultKind, u64>,
-    /// What went wrong, if anything.
-    pub failure: Option<Failure>,
-    /// The story of the run, for people; empty when nothing went wrong.
-    pub story: String,
 }
 
 /// What a client does.
@@ -118,8 +84,7 @@ struct Entry {
 }
 
 struct Counters {
-    world: World,
-    plan: FaultPlan,
+    stage: Stage,
     rng: Rng,
     clients: usize,
     counters: usize,
@@ -132,35 +97,18 @@ struct Counters {
     entries: BTreeMap<i32, Entry>,
     /// By table and partition, the batches that are there in the end.
     found: BTreeMap<(&'static str, i32), BTreeSet<i32>>,
-    clients_work: bool,
-    faults_on: bool,
     counted: u64,
     reads: u64,
     unknown: u64,
     nothing: u64,
     finished: u64,
-    failure: Option<Failure>,
-    last_error: Option<RequestError>,
     last_value: Option<u64>,
 }
 
 /// Runs one seed.
 #[must_use]
-pub fn run_counters(options: &Options) -> CountersReport {
-    let mut run = Counters::draw(options);
-    // What is left of a run that panicked is only told of.
-    let phases = AssertUnwindSafe(|| run.phases(options.seconds * 1_000_000));
-    match std::panic::catch_unwind(phases) {
-        Ok(Ok(())) => {}
-        Ok(Err(failure)) => drop(run.failure.get_or_insert(failure)),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            let text = text.unwrap_or_else(|| "without a message".to_owned());
-            run.failure = Some(Failure::Crash(Violation::new("panic", text)));
-        }
-    }
-    run.report(options.seed)
+pub fn run_counters(options: &Options) -> Report<Counted> {
+    Counters::draw(options).play(options)
 }
 
 fn int(value: i32) -> BoundValue {
@@ -190,8 +138,7 @@ impl Counters {
         let (think, timeout) = (chosen(&[1_000, 10_000, 50_000]), Duration::from_millis(chosen(&[200, 1_000, 3_000])));
         let partitions = chosen(&[2, 4]) as i32;
         Counters {
-            world,
-            plan,
+            stage: Stage::new(world, plan),
             rng,
             clients,
             counters,
@@ -203,94 +150,20 @@ impl Counters {
             known: vec![Known::default(); counters],
             entries: BTreeMap::new(),
             found: BTreeMap::new(),
-            clients_work: false,
-            faults_on: false,
             counted: 0,
             reads: 0,
             unknown: 0,
             nothing: 0,
             finished: 0,
-            failure: None,
-            last_error: None,
             last_value: None,
         }
-    }
-
-    fn report(self, seed: u64) -> CountersReport {
-        let story = if self.failure.is_some() { self.world.trace.story(STORY_LINES) } else { String::new() };
-        CountersReport {
-            seed,
-            machines: self.world.build().machines,
-            hash: self.world.trace.hash(),
-            events: self.world.handled(),
-            simulated: self.world.time(),
-            nothing: self.nothing,
-            counted: self.counted,
-            batches: self.entries.values().filter(|entry| entry.applied == Some(true)).count() as u64,
-            reads: self.reads,
-            unknown: self.unknown,
-            finished: self.finished,
-            faults: self.plan.injected,
-            failure: self.failure,
-            story,
-        }
-    }
-
-    fn phases(&mut self, under_faults: u64) -> Result<(), Failure> {
-        self.boot()?;
-        self.clients_work = true;
-        (0..self.clients).for_each(|client| self.rest(client));
-        self.faults_on = true;
-        self.plan_fault();
-        let until = self.world.time() + under_faults;
-        self.advance(until, |_| false)?;
-        self.faults_on = false;
-        self.world.heal();
-        let until = self.world.time() + HEALED_MICROS;
-        self.advance(until, |_| false)?;
-        self.clients_work = false;
-        self.advance(self.world.time() + GRACE_MICROS, |run| run.flights.is_empty())?;
-        let until = self.world.time() + REPLAY_MICROS;
-        self.advance(until, |_| false)?;
-        self.check_counters()?;
-        self.check_batches()
-    }
-
-    fn must(&self, done: bool, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        if done { Ok(()) } else { Err(Failure::Liveness(Violation::new("liveness", text()))) }
-    }
-
-    fn boot(&mut self) -> Result<(), Failure> {
-        let machines = self.world.build().machines;
-        (0..machines).for_each(|machine| self.world.schedule_fault(machine as u64 * 1_000, FaultStep::Start(machine)));
-        let until = self.world.time() + BOOT_MICROS;
-        let joined = self.advance(until, |run| {
-            let joined = |machine| run.world.view(machine).is_some_and(|view| view.members.len() == machines);
-            (0..machines).all(joined)
-        })?;
-        self.must(joined, || "not all nodes have joined".to_owned())?;
-        let keyspace = self.world.build().create_keyspace(KEYSPACE, &[self.replicas]);
-        let statements = std::iter::once(keyspace.as_str()).chain(TABLES);
-        for (id, text) in statements.map(str::to_owned).enumerate().collect::<Vec<_>>() {
-            self.world.propose(0, schema_change(&text, TableId(id as u128 + 1)));
-            let until = self.world.time() + BOOT_MICROS;
-            let known = self.advance(until, |run| {
-                let known = |schema: &Schema| match id {
-                    0 => schema.keyspace(KEYSPACE).is_some(),
-                    _ => schema.table(TableId(id as u128 + 1)).is_some(),
-                };
-                (0..machines).all(|machine| run.world.view(machine).is_some_and(|view| known(&view.schema)))
-            })?;
-            self.must(known, || format!("not all nodes know the schema: {text}"))?;
-        }
-        Ok(())
     }
 
     /// Every node reads every counter twice: the values are within what was acknowledged and asked for, and equal.
     fn check_counters(&mut self) -> Result<(), Failure> {
         for counter in 0..self.counters {
             let mut first = None;
-            for machine in (0..self.world.build().machines).flat_map(|machine| [machine, machine]) {
+            for machine in (0..self.stage.machines()).flat_map(|machine| [machine, machine]) {
                 self.last_value = None;
                 self.finish(machine, Action::Read { counter, floor: self.known[counter].acknowledged })?;
                 let value = self.last_value;
@@ -331,33 +204,27 @@ impl Counters {
 
     /// Does something that must succeed now.
     fn finish(&mut self, machine: usize, action: Action) -> Result<(), Failure> {
-        self.last_error = None;
+        self.stage.last_error = None;
         let text = format!("{action:?}");
         self.send(self.clients, machine, action);
-        let until = self.world.time() + GRACE_MICROS;
+        let until = self.stage.world.time() + ANSWERED_MICROS;
         let done = self.advance(until, |run| run.flights.is_empty())?;
-        let error = self.last_error.clone();
-        self.must(done && error.is_none(), || format!("after healing {text} failed: {error:?}"))
-    }
-
-    fn plan_fault(&mut self) {
-        if let Some(pause) = self.plan.pause() {
-            self.world.set_timer(pause, FAULT_TIMER);
-        }
+        let error = self.stage.last_error.clone();
+        self.stage.must(done && error.is_none(), || format!("after healing {text} failed: {error:?}"))
     }
 
     fn rest(&mut self, client: usize) {
         if client < self.clients {
             let think = crate::network::geometric(&mut self.rng, self.think) + 1;
-            self.world.set_timer(think, client as u64);
+            self.stage.world.set_timer(think, client as u64);
         }
     }
 
     fn act(&mut self, client: usize) {
-        if !self.clients_work {
+        if !self.stage.clients_work {
             return;
         }
-        let machine = self.rng.index(self.world.build().machines);
+        let machine = self.rng.index(self.stage.machines());
         let counter = self.rng.index(self.counters);
         let action = match self.rng.below(10) {
             0..5 => Action::Add { counter, by: self.rng.between(1, 9) },
@@ -379,9 +246,11 @@ impl Counters {
     }
 
     fn send(&mut self, client: usize, machine: usize, action: Action) {
-        let Some(schema) = self.world.view(machine).map(|view| view.schema.clone()) else { return self.rest(client) };
+        let Some(schema) = self.stage.world.view(machine).map(|view| view.schema.clone()) else {
+            return self.rest(client);
+        };
         let Some(request) = self.request(&schema, &action) else { return self.rest(client) };
-        let Some(id) = self.world.request(machine, request) else {
+        let Some(id) = self.stage.world.request(machine, request) else {
             // Nobody listens: the request never left the client.
             return self.rest(client);
         };
@@ -402,7 +271,7 @@ impl Counters {
     }
 
     fn request(&mut self, schema: &Schema, action: &Action) -> Option<Request> {
-        let timeout = if self.clients_work { self.timeout } else { Duration::from_secs(20) };
+        let timeout = if self.stage.clients_work { self.timeout } else { Duration::from_secs(20) };
         let consistency = Consistency::Quorum;
         match action {
             // Counters of even numbers are regular columns, the others static ones.
@@ -450,11 +319,10 @@ impl Counters {
         })
     }
 
-    fn replied(&mut self, id: RequestId, result: Result<Response, RequestError>) {
-        let Some((client, action)) = self.flights.remove(&id) else { return };
+    fn replied(&mut self, id: RequestId, result: Result<Response, RequestError>) -> Result<(), Violation> {
+        let Some((client, action)) = self.flights.remove(&id) else { return Ok(()) };
         self.rest(client);
-        let time = self.world.time();
-        self.world.trace.tell(time, Subject::World, format!("{action:?} {result:?}"));
+        self.stage.tell(format!("{action:?} {result:?}"));
         match (action, result) {
             (Action::Add { counter, by }, Ok(Response::Written)) => {
                 self.counted += 1;
@@ -464,7 +332,7 @@ impl Counters {
             (Action::Read { counter, floor }, Ok(Response::Rows { rows, .. })) => {
                 let value = rows.first().and_then(|row| row[0].as_ref());
                 let value = value.map_or(0, |wire| u64::from_be_bytes(wire[..].try_into().unwrap_or_default()));
-                self.note_read(counter, floor, value);
+                self.note_read(counter, floor, value)?;
             }
             (Action::Rows { table, partition }, Ok(Response::Rows { rows, .. })) => {
                 let number = |row: &Vec<Option<Bytes>>| {
@@ -475,14 +343,15 @@ impl Counters {
             }
             (action, Err(error)) => {
                 let certainly_not = error.applied() == Applied::No;
-                self.last_error = Some(error);
+                self.stage.last_error = Some(error);
                 self.failed(&action, certainly_not);
             }
             (action, result) => {
                 let text = format!("{action:?} was answered with {result:?}");
-                self.failure.get_or_insert(Failure::Correctness(Violation::new("replies", text)));
+                return Err(Violation::new("replies", text));
             }
         }
+        Ok(())
     }
 
     fn failed(&mut self, action: &Action, certainly_not: bool) {
@@ -501,52 +370,67 @@ impl Counters {
         }
     }
 
-    fn note_read(&mut self, counter: usize, floor: u64, value: u64) {
+    fn note_read(&mut self, counter: usize, floor: u64, value: u64) -> Result<(), Violation> {
         self.reads += 1;
         self.last_value = Some(value);
         let known = &mut self.known[counter];
+        known.seen = known.seen.max(value);
         let asked = known.asked;
         if value < floor || value > asked {
             let text = format!("counter {counter} is {value}: at least {floor} was counted, at most {asked}");
-            self.failure.get_or_insert(Failure::Correctness(Violation::new("counters", text)));
+            return Err(Violation::new("counters", text));
         }
-        known.seen = known.seen.max(value);
+        Ok(())
     }
 }
 
 impl Run for Counters {
-    fn world(&mut self) -> &mut World {
-        &mut self.world
+    type Counts = Counted;
+
+    fn stage(&self) -> &Stage {
+        &self.stage
     }
 
-    fn occurred(&mut self, occurrence: Occurrence) {
+    fn stage_mut(&mut self) -> &mut Stage {
+        &mut self.stage
+    }
+
+    fn phases(&mut self, under_faults: u64) -> Result<(), Failure> {
+        self.found(self.replicas, &TABLES)?;
+        self.work(under_faults)?;
+        let until = self.stage.world.time() + REPLAY_MICROS;
+        self.advance(until, |_| false)?;
+        self.check_counters()?;
+        self.check_batches()
+    }
+
+    fn occurred(&mut self, occurrence: Occurrence) -> Result<(), Violation> {
         match occurrence {
-            Occurrence::Timer(FAULT_TIMER) if !self.faults_on => {}
-            Occurrence::Timer(FAULT_TIMER) => {
-                for (delay, step) in self.plan.next_fault() {
-                    self.world.schedule_fault(delay, step);
-                }
-                self.plan_fault();
-            }
             Occurrence::Timer(client) if client < self.clients as u64 => self.act(client as usize),
-            Occurrence::Replied { id, result } => self.replied(id, result),
+            Occurrence::Replied { id, result } => return self.replied(id, result),
             Occurrence::Lost(id) => {
                 if let Some((client, action)) = self.flights.remove(&id) {
-                    self.last_error = Some(RequestError::NotServing("the process died".to_owned()));
+                    self.stage.last_error = Some(RequestError::NotServing("the process died".to_owned()));
                     self.failed(&action, false);
                     self.rest(client);
                 }
             }
-            Occurrence::Stopped { expected: false, machine, reason } => {
-                let text = format!("node {machine} stopped by itself: {reason}");
-                self.failure.get_or_insert(Failure::Correctness(Violation::new("membership", text)));
-            }
-            Occurrence::Wrong(violation) => drop(self.failure.get_or_insert(Failure::Correctness(violation))),
             _ => {}
         }
+        Ok(())
     }
 
-    fn failure(&mut self) -> Option<Failure> {
-        self.failure.take()
+    fn start_clients(&mut self) {
+        (0..self.clients).for_each(|client| self.rest(client));
+    }
+
+    fn is_answered(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    fn end(self) -> (Stage, Counted) {
+        let batches = self.entries.values().filter(|entry| entry.applied == Some(true)).count() as u64;
+        let Counters { stage, counted, reads, unknown, finished, nothing, .. } = self;
+        (stage, Counted { counted, batches, reads, unknown, finished, nothing })
     }
 }

@@ -9,8 +9,8 @@
 //! * Every fault is survivable: what an oracle reports is a defect of the code, or of the simulator.
 //!
 //! Map: [`world`] events, [`network`], [`disk`], [`clock`], [`fault`] what the world is made of; [`workload`] the
-//! clients; [`oracle`] what must hold; [`simulation`] one run of one seed, [`transactions`] one of transactions,
-//! [`counters`] one of counters and logged batches; [`trace`] its record; [`cli`] the command
+//! clients; [`oracle`] what must hold; [`stage`] what runs of every kind have; [`simulation`] one run of one seed,
+//! [`transactions`] one of transactions, [`counters`] one of counters and logged batches; [`trace`] its record; [`cli`] the command
 //! `helenus sim`. The page `docs/protocol/simulation.md` tells how to use and extend it.
 
 pub mod cli;
@@ -22,13 +22,15 @@ mod machine;
 pub mod network;
 pub mod oracle;
 pub mod simulation;
+pub mod stage;
 pub mod story;
 pub mod trace;
 pub mod transactions;
 pub mod workload;
 pub mod world;
 
-pub use counters::{CountersReport, run_counters};
-pub use simulation::{Failure, Options, Report, run};
-pub use transactions::{TransactionReport, run_transactions};
+pub use counters::{Counted, run_counters};
+pub use simulation::{Requests, run};
+pub use stage::{Failure, Options, Report};
+pub use transactions::{Transacted, run_transactions};
 pub use world::{Build, Occurrence, World};

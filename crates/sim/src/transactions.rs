@@ -5,58 +5,31 @@
 //! with IF: each answer says what it was, or that it is not known, or that nothing happened; the last is believed.
 
 use crate::clock::TrueTime;
-use crate::fault::{FaultKind, FaultPlan, FaultStep};
+use crate::fault::FaultPlan;
 use crate::oracle::Violation;
 use crate::oracle::linearizability::{Entry, Register, RegisterOperation, Verdict, check};
-use crate::simulation::{Failure, Options, Run, SERVED_WITHIN, draw_build};
-use crate::trace::Subject;
-use crate::workload::{KEYSPACE, schema_change};
+use crate::stage::{ANSWERED_MICROS, Failure, Options, Report, Run, SERVED_WITHIN, Stage, draw_build};
+use crate::workload::KEYSPACE;
 use crate::world::{Build, Occurrence, World};
 use bytes::Bytes;
 use model::error::Applied;
 use model::schema::Schema;
-use model::{Consistency, RequestError, Rng, TableId};
+use model::{Consistency, RequestError, Rng};
 use node::{Request, RequestId, Response};
 use query::{Bound, BoundValue};
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The table of the registers.
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS r (p int, c int, v bigint, s bigint STATIC, PRIMARY KEY (p, c))";
 
-/// Token of the timer of the next fault; clients have their index.
-const FAULT_TIMER: u64 = 1 << 32;
-
-/// A few nodes have joined within this time after the start.
-const BOOT_MICROS: u64 = 120_000_000;
-
-/// Once everything is healed, everything is decided within this time.
-const GRACE_MICROS: u64 = 30_000_000;
-
-/// Clients go on for so long once everything is healed.
-const HEALED_MICROS: u64 = 5_000_000;
-
 /// Steps of the search for an order of the history of one register.
 const STEPS_MAX: u64 = 20_000_000;
 
-/// Lines of the story in a report.
-const STORY_LINES: usize = 400;
-
-/// What came of a run.
+/// What the clients did.
 #[derive(Clone, Debug)]
-pub struct TransactionReport {
-    /// Its seed.
-    pub seed: u64,
-    /// Nodes.
-    pub machines: usize,
-    /// The hash of everything that happened.
-    pub hash: u128,
-    /// Events handled.
-    pub events: u64,
-    /// Simulated time in microseconds.
-    pub simulated: TrueTime,
+pub struct Transacted {
     /// Operations whose order was checked.
     pub checked: u64,
     /// Those of them that were applied, or read something.
@@ -65,12 +38,6 @@ pub struct TransactionReport {
     pub unknown: u64,
     /// Operations that did certainly nothing: timed out, or refused for lack of replicas or room.
     pub nothing: u64,
-    /// Faults injected, by kind.
-    pub faults: BTreeMap<FaultKind, u64>,
-    /// What went wrong, if anything.
-    pub failure: Option<Failure>,
-    /// The story of the run, for people; empty when nothing went wrong.
-    pub story: String,
 }
 
 /// What a client does.
@@ -90,8 +57,7 @@ struct Flight {
 }
 
 struct Transactions {
-    world: World,
-    plan: FaultPlan,
+    stage: Stage,
     rng: Rng,
     clients: usize,
     registers: usize,
@@ -103,30 +69,13 @@ struct Transactions {
     /// What each client believes of each register.
     believed: BTreeMap<(usize, usize), Option<u64>>,
     next_value: u64,
-    clients_work: bool,
-    faults_on: bool,
     nothing: u64,
-    failure: Option<Failure>,
-    last_error: Option<RequestError>,
 }
 
 /// Runs one seed.
 #[must_use]
-pub fn run_transactions(options: &Options) -> TransactionReport {
-    let mut run = Transactions::draw(options);
-    // What is left of a run that panicked is only told of.
-    let phases = AssertUnwindSafe(|| run.phases(options.seconds * 1_000_000));
-    match std::panic::catch_unwind(phases) {
-        Ok(Ok(())) => {}
-        Ok(Err(failure)) => drop(run.failure.get_or_insert(failure)),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            let text = text.unwrap_or_else(|| "without a message".to_owned());
-            run.failure = Some(Failure::Crash(Violation::new("panic", text)));
-        }
-    }
-    run.report(options.seed)
+pub fn run_transactions(options: &Options) -> Report<Transacted> {
+    Transactions::draw(options).play(options)
 }
 
 /// The history without those operations of unknown outcome that cannot have had an effect: of which nobody has seen the
@@ -174,8 +123,7 @@ impl Transactions {
         let (clients, registers) = (chosen(&[4, 10, 20]) as usize, chosen(&[1, 2, 4]) as usize);
         let (think, timeout) = (chosen(&[100, 1_000, 10_000]), Duration::from_millis(chosen(&[200, 1_000, 3_000])));
         Transactions {
-            world,
-            plan,
+            stage: Stage::new(world, plan),
             rng,
             clients,
             registers,
@@ -186,80 +134,8 @@ impl Transactions {
             histories: vec![Vec::new(); registers],
             believed: BTreeMap::new(),
             next_value: 0,
-            clients_work: false,
-            faults_on: false,
             nothing: 0,
-            failure: None,
-            last_error: None,
         }
-    }
-
-    fn report(self, seed: u64) -> TransactionReport {
-        let all = || self.histories.iter().flatten();
-        let unknown = all().filter(|entry| entry.returned.is_none()).count() as u64;
-        let checked = all().count() as u64;
-        let story = if self.failure.is_some() { self.world.trace.story(STORY_LINES) } else { String::new() };
-        TransactionReport {
-            seed,
-            machines: self.world.build().machines,
-            hash: self.world.trace.hash(),
-            events: self.world.handled(),
-            simulated: self.world.time(),
-            checked,
-            decided: checked - unknown,
-            unknown,
-            nothing: self.nothing,
-            faults: self.plan.injected,
-            failure: self.failure,
-            story,
-        }
-    }
-
-    fn phases(&mut self, under_faults: u64) -> Result<(), Failure> {
-        self.boot()?;
-        self.clients_work = true;
-        (0..self.clients).for_each(|client| self.rest(client));
-        self.faults_on = true;
-        self.plan_fault();
-        let until = self.world.time() + under_faults;
-        self.advance(until, |_| false)?;
-        self.faults_on = false;
-        self.world.heal();
-        let until = self.world.time() + HEALED_MICROS;
-        self.advance(until, |_| false)?;
-        self.clients_work = false;
-        self.advance(self.world.time() + GRACE_MICROS, |run| run.flights.is_empty())?;
-        self.read_everywhere()?;
-        self.check()
-    }
-
-    fn must(&self, done: bool, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        if done { Ok(()) } else { Err(Failure::Liveness(Violation::new("liveness", text()))) }
-    }
-
-    fn boot(&mut self) -> Result<(), Failure> {
-        let machines = self.world.build().machines;
-        (0..machines).for_each(|machine| self.world.schedule_fault(machine as u64 * 1_000, FaultStep::Start(machine)));
-        let until = self.world.time() + BOOT_MICROS;
-        let joined = self.advance(until, |run| {
-            let joined = |machine| run.world.view(machine).is_some_and(|view| view.members.len() == machines);
-            (0..machines).all(joined)
-        })?;
-        self.must(joined, || "not all nodes have joined".to_owned())?;
-        let keyspace = self.world.build().create_keyspace(KEYSPACE, &[self.replicas]);
-        for (id, text) in [keyspace.as_str(), TABLE].into_iter().enumerate() {
-            self.world.propose(0, schema_change(text, TableId(id as u128 + 1)));
-            let until = self.world.time() + BOOT_MICROS;
-            let known = self.advance(until, |run| {
-                let known = |schema: &Schema| match id {
-                    0 => schema.keyspace(KEYSPACE).is_some(),
-                    _ => schema.find_table(KEYSPACE, "r").is_ok(),
-                };
-                (0..machines).all(|machine| run.world.view(machine).is_some_and(|view| known(&view.schema)))
-            })?;
-            self.must(known, || format!("not all nodes know the schema: {text}"))?;
-        }
-        Ok(())
     }
 
     /// Every node reads every register, and they agree with the history.
@@ -267,13 +143,14 @@ impl Transactions {
         // The shortest timeouts are there to be missed: a read may have to end a change that was left in the middle.
         self.timeout = SERVED_WITHIN;
         for register in 0..self.registers {
-            for machine in 0..self.world.build().machines {
-                self.last_error = None;
+            for machine in 0..self.stage.machines() {
+                self.stage.last_error = None;
                 self.send(self.clients, machine, register, Action::Read);
-                let until = self.world.time() + GRACE_MICROS;
+                let until = self.stage.world.time() + ANSWERED_MICROS;
                 let done = self.advance(until, |run| run.flights.is_empty())?;
-                let error = self.last_error.clone();
-                self.must(done && error.is_none(), || format!("after healing a serial read failed: {error:?}"))?;
+                let error = self.stage.last_error.clone();
+                self.stage
+                    .must(done && error.is_none(), || format!("after healing a serial read failed: {error:?}"))?;
             }
         }
         Ok(())
@@ -300,25 +177,19 @@ impl Transactions {
         Ok(())
     }
 
-    fn plan_fault(&mut self) {
-        if let Some(pause) = self.plan.pause() {
-            self.world.set_timer(pause, FAULT_TIMER);
-        }
-    }
-
     fn rest(&mut self, client: usize) {
         if client < self.clients {
             let think = crate::network::geometric(&mut self.rng, self.think) + 1;
-            self.world.set_timer(think, client as u64);
+            self.stage.world.set_timer(think, client as u64);
         }
     }
 
     /// A client does something with a register: most often it goes on from what it believes.
     fn act(&mut self, client: usize) {
-        if !self.clients_work {
+        if !self.stage.clients_work {
             return;
         }
-        let machine = self.rng.index(self.world.build().machines);
+        let machine = self.rng.index(self.stage.machines());
         let register = self.rng.index(self.registers);
         let from = self.believed.get(&(client, register)).copied().flatten();
         self.next_value += 1;
@@ -334,10 +205,12 @@ impl Transactions {
     }
 
     fn send(&mut self, client: usize, machine: usize, register: usize, action: Action) {
-        let Some(schema) = self.world.view(machine).map(|view| view.schema.clone()) else { return self.rest(client) };
+        let Some(schema) = self.stage.world.view(machine).map(|view| view.schema.clone()) else {
+            return self.rest(client);
+        };
         let Some(request) = self.request(&schema, register, action) else { return self.rest(client) };
-        let called = self.world.time();
-        match self.world.request(machine, request) {
+        let called = self.stage.world.time();
+        match self.stage.world.request(machine, request) {
             Some(id) => drop(self.flights.insert(id, Flight { client, register, action, called })),
             // Nobody listens: the request never left the client.
             None => self.rest(client),
@@ -387,8 +260,8 @@ impl Transactions {
         }
     }
 
-    fn replied(&mut self, id: RequestId, result: Result<Response, RequestError>) {
-        let Some(flight) = self.flights.remove(&id) else { return };
+    fn replied(&mut self, id: RequestId, result: Result<Response, RequestError>) -> Result<(), Violation> {
+        let Some(flight) = self.flights.remove(&id) else { return Ok(()) };
         let believed = (flight.client, flight.register);
         self.rest(flight.client);
         match (flight.action, result) {
@@ -408,7 +281,7 @@ impl Transactions {
             }
             (_, Err(error)) => {
                 let unknown = error.applied() == Applied::Maybe;
-                self.last_error = Some(error);
+                self.stage.last_error = Some(error);
                 // What is said to be without effect is held to it.
                 match unknown {
                     true => self.note(flight, None),
@@ -417,14 +290,15 @@ impl Transactions {
             }
             (action, result) => {
                 let text = format!("{action:?} was answered with {result:?}");
-                self.failure.get_or_insert(Failure::Correctness(Violation::new("replies", text)));
+                return Err(Violation::new("replies", text));
             }
         }
+        Ok(())
     }
 
     /// Enters an operation into the history of its register; without a result its outcome is not known.
     fn note(&mut self, flight: Flight, operation: Option<RegisterOperation>) {
-        let returned = operation.is_some().then(|| self.world.time());
+        let returned = operation.is_some().then(|| self.stage.world.time());
         let operation = match (operation, flight.action) {
             (Some(operation), _) => operation,
             // A read without an answer says nothing.
@@ -433,49 +307,57 @@ impl Transactions {
                 RegisterOperation::CompareAndSet { from, to, applied: None, shown: None }
             }
         };
-        let time = self.world.time();
-        self.world.trace.tell(
-            time,
-            Subject::World,
-            format!("r{} {operation:?} since {}", flight.register, flight.called),
-        );
+        self.stage.tell(format!("r{} {operation:?} since {}", flight.register, flight.called));
         self.histories[flight.register].push(Entry { called: flight.called, returned, operation });
     }
 }
 
 impl Run for Transactions {
-    fn world(&mut self) -> &mut World {
-        &mut self.world
+    type Counts = Transacted;
+
+    fn stage(&self) -> &Stage {
+        &self.stage
     }
 
-    fn occurred(&mut self, occurrence: Occurrence) {
+    fn stage_mut(&mut self) -> &mut Stage {
+        &mut self.stage
+    }
+
+    fn phases(&mut self, under_faults: u64) -> Result<(), Failure> {
+        self.found(self.replicas, &[TABLE])?;
+        self.work(under_faults)?;
+        self.read_everywhere()?;
+        self.check()
+    }
+
+    fn occurred(&mut self, occurrence: Occurrence) -> Result<(), Violation> {
         match occurrence {
-            Occurrence::Timer(FAULT_TIMER) if !self.faults_on => {}
-            Occurrence::Timer(FAULT_TIMER) => {
-                for (delay, step) in self.plan.next_fault() {
-                    self.world.schedule_fault(delay, step);
-                }
-                self.plan_fault();
-            }
             Occurrence::Timer(client) if client < self.clients as u64 => self.act(client as usize),
-            Occurrence::Replied { id, result } => self.replied(id, result),
+            Occurrence::Replied { id, result } => return self.replied(id, result),
             Occurrence::Lost(id) => {
                 if let Some(flight) = self.flights.remove(&id) {
-                    self.last_error = Some(RequestError::NotServing("the process died".to_owned()));
+                    self.stage.last_error = Some(RequestError::NotServing("the process died".to_owned()));
                     self.note(flight, None);
                     self.rest(flight.client);
                 }
             }
-            Occurrence::Stopped { expected: false, machine, reason } => {
-                let text = format!("node {machine} stopped by itself: {reason}");
-                self.failure.get_or_insert(Failure::Correctness(Violation::new("membership", text)));
-            }
-            Occurrence::Wrong(violation) => drop(self.failure.get_or_insert(Failure::Correctness(violation))),
             _ => {}
         }
+        Ok(())
     }
 
-    fn failure(&mut self) -> Option<Failure> {
-        self.failure.take()
+    fn start_clients(&mut self) {
+        (0..self.clients).for_each(|client| self.rest(client));
+    }
+
+    fn is_answered(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    fn end(self) -> (Stage, Transacted) {
+        let all = || self.histories.iter().flatten();
+        let (checked, unknown) = (all().count() as u64, all().filter(|entry| entry.returned.is_none()).count() as u64);
+        let counts = Transacted { checked, decided: checked - unknown, unknown, nothing: self.nothing };
+        (self.stage, counts)
     }
 }

@@ -5,11 +5,11 @@
 #![allow(clippy::print_stdout, reason = "the number of seeds until each bug is caught is a result")]
 
 use node::Planted;
-use sim::{Options, run};
+use sim::{Options, Report, run, run_counters, run_transactions};
 
 const SEEDS_MAX: u64 = 200;
 
-fn is_caught(bug: Planted) {
+fn is_caught_by<C>(bug: Planted, run: impl Fn(&Options) -> Report<C>) {
     for seed in 1..=SEEDS_MAX {
         let clean = run(&Options::of_seed(seed));
         assert_eq!(clean.failure, None, "seed {seed} without any bug");
@@ -20,6 +20,10 @@ fn is_caught(bug: Planted) {
         }
     }
     panic!("{bug:?} is not caught by {SEEDS_MAX} seeds");
+}
+
+fn is_caught(bug: Planted) {
+    is_caught_by(bug, run);
 }
 
 #[test]
@@ -105,4 +109,49 @@ fn a_repair_that_keeps_deletions_is_caught() {
 #[test]
 fn a_repair_that_skips_a_bucket_is_caught() {
     is_caught(Planted::RepairSkipsBucket);
+}
+
+#[test]
+fn a_change_in_progress_that_is_passed_over_is_caught() {
+    is_caught_by(Planted::InProgressIgnored, run_transactions);
+}
+
+#[test]
+fn a_decision_by_replicas_that_lack_the_last_change_is_caught() {
+    is_caught_by(Planted::StaleCommitTrusted, run_transactions);
+}
+
+#[test]
+fn a_majority_that_is_one_short_is_caught() {
+    is_caught_by(Planted::ChosenByOneLess, run_transactions);
+}
+
+#[test]
+fn an_acceptance_that_is_not_synced_is_caught() {
+    is_caught_by(Planted::AcceptedUnsynced, run_transactions);
+}
+
+#[test]
+fn a_preempted_change_that_is_denied_is_caught() {
+    is_caught_by(Planted::PreemptionDenied, run_transactions);
+}
+
+#[test]
+fn a_ticket_that_is_used_twice_is_caught() {
+    is_caught_by(Planted::TicketUsedTwice, run_counters);
+}
+
+#[test]
+fn shards_that_are_told_of_before_they_are_synced_are_caught() {
+    is_caught_by(Planted::CountedBeforeSync, run_counters);
+}
+
+#[test]
+fn a_batch_that_is_forgotten_early_is_caught() {
+    is_caught_by(Planted::BatchForgottenEarly, run_counters);
+}
+
+#[test]
+fn a_batch_that_is_not_replayed_is_caught() {
+    is_caught_by(Planted::BatchNotReplayed, run_counters);
 }

@@ -9,7 +9,7 @@ fn clean(seeds: std::ops::RangeInclusive<u64>) {
         if let Some(failure) = report.failure {
             panic!("{}\nseed {seed}: {}\nreplay: helenus sim --seed {seed}", report.story, failure.violation());
         }
-        succeeded += report.succeeded;
+        succeeded += report.counts.succeeded;
         faults += report.faults.values().sum::<u64>();
     }
     // Nothing is proved by clusters that do not serve, or are not disturbed.

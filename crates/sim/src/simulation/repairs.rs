@@ -10,8 +10,9 @@
 //!     ---> repair ---> replicas agree, nothing has come back, sweeps leave no garbage
 //! ```
 
-use super::{Failure, GRACE_MICROS, Run, SWEPT_MICROS, Simulation};
+use super::{GRACE_MICROS, SWEPT_MICROS, Simulation};
 use crate::fault::FaultStep;
+use crate::stage::{Failure, Run};
 use model::{Rng, TableId, Token, TokenRange};
 use node::{RepairId, RepairOrder, RepairReport};
 use std::collections::BTreeSet;
@@ -53,7 +54,7 @@ impl Simulation {
     pub(super) fn plan_repair(&mut self) {
         if self.repairing.on && self.repairing.ordered {
             let pause = self.repairing.rng.between(100_000, 3_000_000);
-            self.world.set_timer(pause, REPAIR_TIMER);
+            self.stage.world.set_timer(pause, REPAIR_TIMER);
         }
     }
 
@@ -62,20 +63,20 @@ impl Simulation {
         if !self.sweeps_on {
             return;
         }
-        let machine = self.repairing.rng.index(self.world.build().machines);
+        let machine = self.repairing.rng.index(self.stage.machines());
         let mut ends = [self.repairing.rng.next_u64() as i64, self.repairing.rng.next_u64() as i64];
         ends.sort_unstable();
         let some = TokenRange { start: Token(ends[0]), end: Token(ends[1]) };
         let range = if ends[0] == ends[1] || self.repairing.rng.chance(300) { TokenRange::ALL } else { some };
         let preview = self.repairing.rng.chance(100);
         if let Some(order) = self.repair_order(machine, range, preview) {
-            self.world.repair(machine, order);
+            self.stage.world.repair(machine, order);
         }
         self.plan_repair();
     }
 
     fn repair_order(&mut self, machine: usize, range: TokenRange, preview: bool) -> Option<RepairOrder> {
-        let tables: Vec<TableId> = self.world.view(machine)?.schema.tables().keys().copied().collect();
+        let tables: Vec<TableId> = self.stage.world.view(machine)?.schema.tables().keys().copied().collect();
         let id = RepairId(self.repairing.rng.next_u128());
         Some(RepairOrder { id, tables, ranges: vec![range], data_centers: BTreeSet::new(), preview })
     }
@@ -87,29 +88,30 @@ impl Simulation {
         if !self.repairing.loses_disk || self.workload.mix.replicas.0.iter().sum::<usize>() < 2 {
             return Ok(());
         }
-        let machine = self.repairing.rng.index(self.world.build().machines);
-        self.tell(format!("machine {machine} loses what its tables hold"));
-        self.world.crash(machine, false);
-        self.world.lose_tables(machine);
-        self.world.start(machine);
-        self.advance(self.world.time() + GRACE_MICROS, |_| false)?;
+        let machine = self.repairing.rng.index(self.stage.machines());
+        self.stage.tell(format!("machine {machine} loses what its tables hold"));
+        self.stage.world.crash(machine, false);
+        self.stage.world.lose_tables(machine);
+        self.stage.world.start(machine);
+        self.advance(self.stage.world.time() + GRACE_MICROS, |_| false)?;
         self.repair_everything()?;
         self.converged()
     }
 
     fn repair_everything(&mut self) -> Result<(), Failure> {
-        self.tell("repair of everything".to_owned());
-        let until = self.world.time() + REPAIRED_MICROS;
+        self.stage.tell("repair of everything".to_owned());
+        let until = self.stage.world.time() + REPAIRED_MICROS;
         let mut last: Option<RepairReport> = None;
         loop {
-            self.must(self.world.time() < until, || format!("after healing repairs do not succeed: {last:?}"))?;
-            let machine = self.repairing.rng.index(self.world.build().machines);
+            self.stage
+                .must(self.stage.world.time() < until, || format!("after healing repairs do not succeed: {last:?}"))?;
+            let machine = self.repairing.rng.index(self.stage.machines());
             let order = self.repair_order(machine, TokenRange::ALL, false);
             if let Some(order) = order {
                 let id = order.id;
-                self.world.repair(machine, order);
+                self.stage.world.repair(machine, order);
                 let report = |simulation: &Simulation| -> Option<RepairReport> {
-                    let reports = &simulation.world.repairs(machine).reports;
+                    let reports = &simulation.stage.world.repairs(machine).reports;
                     reports.iter().find(|report| report.id == id && report.state.is_final()).cloned()
                 };
                 self.advance(until, |simulation| report(simulation).is_some())?;
@@ -119,37 +121,38 @@ impl Simulation {
                 }
             }
             // A disk that was slow and full before may still stop its node once.
-            self.advance(self.world.time() + 1_000_000, |_| false)?;
+            self.advance(self.stage.world.time() + 1_000_000, |_| false)?;
         }
     }
 
     /// A node goes, and work goes on without it. Which one; `None` in a run in which none does.
     pub(super) fn send_away(&mut self) -> Result<Option<usize>, Failure> {
-        let machines = self.world.build().machines;
+        let machines = self.stage.machines();
         if !self.repairing.on || !self.repairing.node_away || machines < 3 {
             return Ok(None);
         }
         let machine = self.repairing.rng.index(machines);
-        self.tell(format!("machine {machine} goes for longer than any grace"));
-        self.world.fault(FaultStep::Crash { machine, power_loss: false });
+        self.stage.tell(format!("machine {machine} goes for longer than any grace"));
+        self.stage.world.fault(FaultStep::Crash { machine, power_loss: false });
+        self.stage.clients_work = true;
         self.start_clients();
-        self.advance(self.world.time() + SWEPT_MICROS, |_| false)?;
-        self.clients_work = false;
-        self.advance(self.world.time() + GRACE_MICROS, |_| false)?;
+        self.advance(self.stage.world.time() + SWEPT_MICROS, |_| false)?;
+        self.stage.clients_work = false;
+        self.advance(self.stage.world.time() + GRACE_MICROS, |_| false)?;
         Ok(Some(machine))
     }
 
     /// The others sweep everything, and then it comes back.
     pub(super) fn come_back(&mut self, machine: usize) -> Result<(), Failure> {
         let everything = Token::MINIMUM..=Token(i64::MAX);
-        for other in (0..self.world.build().machines).filter(|other| *other != machine) {
+        for other in (0..self.stage.machines()).filter(|other| *other != machine) {
             for table in self.tables() {
-                self.world.sweep(other, table, everything.clone());
+                self.stage.world.sweep(other, table, everything.clone());
             }
         }
-        self.tell(format!("machine {machine} comes back"));
-        self.world.start(machine);
-        self.advance(self.world.time() + GRACE_MICROS, |_| false)?;
+        self.stage.tell(format!("machine {machine} comes back"));
+        self.stage.world.start(machine);
+        self.advance(self.stage.world.time() + GRACE_MICROS, |_| false)?;
         Ok(())
     }
 
