@@ -17,6 +17,7 @@ mod nodes;
 mod resident;
 mod statements;
 mod stores;
+mod transactions;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
@@ -35,6 +36,7 @@ enum Name {
     Node,
     Cluster,
     Native,
+    Lwt,
     /// Beside a Cassandra that runs
     Compare,
     All,
@@ -121,6 +123,9 @@ fn main() -> Result<()> {
     }
     if wanted(Name::Cluster) {
         nodes::measure("cluster", 3, helenus, options.seconds, &mut figures)?;
+    }
+    if wanted(Name::Lwt) {
+        transactions::measure(helenus, options.seconds, &mut figures)?;
     }
     if options.json {
         println!("{}", Value::Object(figures));

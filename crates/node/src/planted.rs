@@ -47,6 +47,12 @@ pub enum Planted {
     TicketUsedTwice,
     /// A replica tells of the shards of counters, and goes on from what is stored, before storage has synced them.
     CountedBeforeSync,
+    /// A replica does not say what the request with a retry token came to.
+    OutcomeNotAsked,
+    /// The refusal of a request with a retry token is answered without being chosen.
+    RefusalNotChosen,
+    /// A replica promises for a token whose outcome it may have forgotten.
+    ForgottenTrusted,
     /// A coordinator has a logged batch forgotten before it is written.
     BatchForgottenEarly,
     /// Who keeps a batch does not write it.
@@ -65,7 +71,7 @@ pub enum Planted {
 
 impl Planted {
     /// Every planted bug.
-    pub const ALL: [Planted; 27] = [
+    pub const ALL: [Planted; 30] = [
         Planted::QuorumMinusOne,
         Planted::LocalCountsRemote,
         Planted::EachCountsTogether,
@@ -86,6 +92,9 @@ impl Planted {
         Planted::PreemptionDenied,
         Planted::TicketUsedTwice,
         Planted::CountedBeforeSync,
+        Planted::OutcomeNotAsked,
+        Planted::RefusalNotChosen,
+        Planted::ForgottenTrusted,
         Planted::BatchForgottenEarly,
         Planted::BatchNotReplayed,
         Planted::RepairSkipsReplica,

@@ -1,6 +1,7 @@
 //! Writes, timestamps, views, overload and hostile messages, driven through [`Shard::step`].
 
 use super::*;
+use crate::io::Request;
 use crate::test_cluster::Flight;
 use crate::test_cluster::{ALL, Cluster, ONE, QUORUM, TABLE, TIMEOUT, node, schema, schema_with_ids, view};
 use bytes::Bytes;
@@ -171,7 +172,7 @@ fn a_table_that_is_gone_or_another_by_now_is_not_found() {
     let read = cluster.select(SELECT);
     let requests = |cluster: &mut Cluster| {
         let (consistency, timestamp, timeout) = (ONE, None, TIMEOUT);
-        let write = Request::Write { write: write.clone(), consistency, timestamp, timeout };
+        let write = Request::Write { write: write.clone(), consistency, timestamp, token: None, timeout };
         let read = Request::Read { read: read.clone(), consistency, page_rows: 1, paging_state: None, timeout };
         [cluster.request(1, write), cluster.request(1, read)]
     };
@@ -193,7 +194,8 @@ fn using_timestamp_goes_before_the_clients_and_both_have_a_guardrail() {
     let day = 24 * 3600 * 1_000_000;
     let write = |cluster: &mut Cluster, text: &str, timestamp| {
         let Bound::Write(write) = cluster.bind(text) else { panic!() };
-        let request = cluster.request(1, Request::Write { write, consistency: ALL, timestamp, timeout: TIMEOUT });
+        let request =
+            cluster.request(1, Request::Write { write, consistency: ALL, timestamp, token: None, timeout: TIMEOUT });
         cluster.run();
         cluster.reply(request).unwrap()
     };
@@ -842,6 +844,9 @@ mod planted {
             | Planted::PreemptionDenied
             | Planted::TicketUsedTwice
             | Planted::CountedBeforeSync
+            | Planted::OutcomeNotAsked
+            | Planted::RefusalNotChosen
+            | Planted::ForgottenTrusted
             | Planted::BatchForgottenEarly
             | Planted::BatchNotReplayed
             | Planted::RepairSkipsReplica

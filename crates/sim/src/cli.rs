@@ -119,6 +119,9 @@ pub fn planted_name(bug: Planted) -> &'static str {
         Planted::PreemptionDenied => "preemption-denied",
         Planted::TicketUsedTwice => "ticket-used-twice",
         Planted::CountedBeforeSync => "counted-before-sync",
+        Planted::OutcomeNotAsked => "outcome-not-asked",
+        Planted::RefusalNotChosen => "refusal-not-chosen",
+        Planted::ForgottenTrusted => "forgotten-trusted",
         Planted::BatchForgottenEarly => "batch-forgotten-early",
         Planted::BatchNotReplayed => "batch-not-replayed",
     }

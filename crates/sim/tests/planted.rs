@@ -147,6 +147,22 @@ fn shards_that_are_told_of_before_they_are_synced_are_caught() {
 }
 
 #[test]
+fn an_outcome_that_is_not_asked_for_is_caught() {
+    is_caught_by(Planted::OutcomeNotAsked, run_transactions);
+    is_caught_by(Planted::OutcomeNotAsked, run_counters);
+}
+
+#[test]
+fn a_refusal_that_is_not_chosen_is_caught() {
+    is_caught_by(Planted::RefusalNotChosen, run_transactions);
+}
+
+#[test]
+fn a_forgotten_outcome_that_is_taken_for_none_is_caught() {
+    is_caught_by(Planted::ForgottenTrusted, run_counters);
+}
+
+#[test]
 fn a_batch_that_is_forgotten_early_is_caught() {
     is_caught_by(Planted::BatchForgottenEarly, run_counters);
 }

@@ -781,7 +781,7 @@ fn a_full_disk_refuses_user_data_and_goes_on_reading() {
     drop(filled(directory.path(), 3));
     let options = StoreOptions { free_bytes_min: u64::MAX, ..small_options(directory.path()) };
     let store = Store::open(options).unwrap();
-    let local = LocalWrite { records: vec![(Bytes::from_static(b"node/x"), Some(Bytes::from_static(b"1")))] };
+    let local = LocalWrite::of(vec![(Bytes::from_static(b"node/x"), Some(Bytes::from_static(b"1")))]);
     let results = store.commit(&[put(TABLE, b"p", 9, &row(1, b"v")), Write::Local(local)], true).unwrap();
     assert!(matches!(results[..], [Err(StorageError::Full(_)), Ok(())]), "{results:?}");
     assert_eq!(count(&store), 3);
@@ -832,7 +832,7 @@ fn writes_are_refused_while_compaction_is_behind_and_taken_again_after_it() {
     inner.db.set_options_cf(&family, &[("level0_file_num_compaction_trigger", "100")]).unwrap();
     limits("4");
     let write = |number: u32| put(TABLE, b"p", number, &row(1, b"value"));
-    let own = Write::Local(LocalWrite { records: vec![(Bytes::from_static(b"own"), Some(Bytes::new()))] });
+    let own = Write::Local(LocalWrite::of(vec![(Bytes::from_static(b"own"), Some(Bytes::new()))]));
     let mut refused = None;
     for number in 1..20 {
         match store.commit(&[write(number)], number % 2 == 0).unwrap().remove(0) {
