@@ -1288,7 +1288,7 @@ impl Shard {
         for node in missing {
             self.hint(out, node, op, &mut write);
         }
-        self.batch_part_ended(out, op);
+        self.batch_part_ended(out, op, write.is_anywhere());
     }
 
     /// The view has changed: a write counts over the placement in the new one.
@@ -1352,6 +1352,7 @@ impl Shard {
         if disabled || dead_for > policy.window || too_many {
             self.counters.hints_dropped += 1;
             write.hint_ended(target, false);
+            self.batches.hint_dropped(op);
             return;
         }
         if self.config.is_planted(Planted::HintDropped) {
