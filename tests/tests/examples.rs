@@ -93,7 +93,7 @@ struct Terminal {
 
 impl Terminal {
     fn open(cluster: &Cluster, program: &str, arguments: &[&str]) -> Terminal {
-        let mut command = command(cluster, program);
+        let mut command = command(cluster, folder().join(program));
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
         let (sender, printed) = channel();

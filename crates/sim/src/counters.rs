@@ -14,7 +14,7 @@
 
 use crate::fault::FaultPlan;
 use crate::oracle::Violation;
-use crate::stage::{ANSWERED_MICROS, Failure, Options, Report, Run, Stage, Tokens, draw_build};
+use crate::stage::{ANSWERED_MICROS, Failure, Options, Pausing, Report, Run, Stage, Tokens, draw_build};
 use crate::workload::KEYSPACE;
 use crate::world::{Build, Occurrence, World};
 use bytes::Bytes;
@@ -112,6 +112,7 @@ struct Counters {
     timeout: Duration,
     replicas: usize,
     flights: BTreeMap<RequestId, Flight>,
+    pausing: Pausing<Flight>,
     known: Vec<Known>,
     entries: BTreeMap<i32, Entry>,
     /// By table and partition, the batches that are there in the end.
@@ -168,6 +169,7 @@ impl Counters {
             timeout,
             replicas,
             flights: BTreeMap::new(),
+            pausing: Pausing::new(),
             known: vec![Known::default(); counters],
             entries: BTreeMap::new(),
             found: BTreeMap::new(),
@@ -282,7 +284,7 @@ impl Counters {
             // Nobody listens: this attempt never left the client.
             return match flight.attempts {
                 0 => self.rest(flight.client),
-                _ => self.give_up(&flight),
+                _ => self.failed(Flight { attempts: flight.attempts + 1, ..flight }),
             };
         };
         if flight.attempts == 0 {
@@ -402,8 +404,8 @@ impl Counters {
     /// An attempt has failed: the client tries again, or gives up.
     fn failed(&mut self, flight: Flight) {
         if flight.token.is_some() && !flight.done && self.tokens.try_again(flight.attempts) {
-            let machine = self.rng.index(self.stage.machines());
-            return self.send(machine, flight);
+            let (pause, timer) = self.pausing.pause(&mut self.rng, flight);
+            return self.stage.world.set_timer(pause, timer);
         }
         self.give_up(&flight);
     }
@@ -467,6 +469,12 @@ impl Run for Counters {
     fn occurred(&mut self, occurrence: Occurrence) -> Result<(), Violation> {
         match occurrence {
             Occurrence::Timer(client) if client < self.clients as u64 => self.act(client as usize),
+            Occurrence::Timer(timer) => {
+                if let Some(flight) = self.pausing.resume(timer) {
+                    let machine = self.rng.index(self.stage.machines());
+                    self.send(machine, flight);
+                }
+            }
             Occurrence::Replied { id, result } => return self.replied(id, result),
             Occurrence::Lost(id) => {
                 if let Some(flight) = self.flights.remove(&id) {
@@ -484,7 +492,7 @@ impl Run for Counters {
     }
 
     fn is_answered(&self) -> bool {
-        self.flights.is_empty()
+        self.flights.is_empty() && self.pausing.is_empty()
     }
 
     fn end(self) -> (Stage, Counted) {

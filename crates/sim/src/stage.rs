@@ -17,6 +17,9 @@ use std::time::Duration;
 /// Token of the timer of the next fault; clients have their index, and kinds of runs take what comes after it.
 pub(crate) const FAULT_TIMER: u64 = 1 << 32;
 
+/// Tokens of timers above this end pauses of requests that are sent again.
+const PAUSE_TIMERS: u64 = 1 << 40;
+
 /// A few nodes have joined within this time after the start.
 pub(crate) const BOOT_MICROS: u64 = 120_000_000;
 
@@ -325,6 +328,35 @@ impl Tokens {
     /// True when a write that has a token, and failed after so many attempts, is tried again.
     pub(crate) fn try_again(self, attempts: u32) -> bool {
         attempts < self.attempts_max
+    }
+}
+
+/// Requests that are sent again after a pause.
+#[derive(Debug)]
+pub(crate) struct Pausing<F> {
+    all: BTreeMap<u64, F>,
+    next: u64,
+}
+
+impl<F> Pausing<F> {
+    pub(crate) fn new() -> Pausing<F> {
+        Pausing { all: BTreeMap::new(), next: PAUSE_TIMERS }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Takes one that is to be sent again; its pause ends with the timer that this gives, after so many microseconds.
+    pub(crate) fn pause(&mut self, rng: &mut Rng, flight: F) -> (u64, u64) {
+        self.next += 1;
+        self.all.insert(self.next, flight);
+        (crate::network::geometric(rng, 20_000) + 1, self.next)
+    }
+
+    /// The one whose pause ends with this timer.
+    pub(crate) fn resume(&mut self, timer: u64) -> Option<F> {
+        self.all.remove(&timer)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::clock::TrueTime;
 use crate::fault::FaultPlan;
 use crate::oracle::Violation;
 use crate::oracle::linearizability::{Entry, Register, RegisterOperation, Verdict, check};
-use crate::stage::{ANSWERED_MICROS, Failure, Options, Report, Run, SERVED_WITHIN, Stage, Tokens, draw_build};
+use crate::stage::{ANSWERED_MICROS, Failure, Options, Pausing, Report, Run, SERVED_WITHIN, Stage, Tokens, draw_build};
 use crate::workload::KEYSPACE;
 use crate::world::{Build, Occurrence, World};
 use bytes::Bytes;
@@ -81,6 +81,7 @@ struct Transactions {
     timeout: Duration,
     replicas: usize,
     flights: BTreeMap<RequestId, Flight>,
+    pausing: Pausing<Flight>,
     histories: Vec<Vec<Entry<RegisterOperation>>>,
     /// What each client believes of each register.
     believed: BTreeMap<(usize, usize), Option<u64>>,
@@ -149,6 +150,7 @@ impl Transactions {
             timeout,
             replicas,
             flights: BTreeMap::new(),
+            pausing: Pausing::new(),
             histories: vec![Vec::new(); registers],
             believed: BTreeMap::new(),
             next_value: 0,
@@ -237,7 +239,8 @@ impl Transactions {
         match request.and_then(|request| self.stage.world.request(machine, request)) {
             Some(id) => drop(self.flights.insert(id, Flight { attempts: flight.attempts + 1, ..flight })),
             // Nobody listens: this attempt never left the client.
-            None => self.give_up(flight),
+            None if flight.attempts == 0 => self.give_up(flight),
+            None => self.failed(Flight { attempts: flight.attempts + 1, ..flight }),
         }
     }
 
@@ -255,8 +258,8 @@ impl Transactions {
     /// An attempt has failed: the client tries again, or gives up.
     fn failed(&mut self, flight: Flight) {
         if flight.told.is_none() && flight.token.is_some() && self.tokens.try_again(flight.attempts) {
-            let machine = self.rng.index(self.stage.machines());
-            return self.send(machine, flight);
+            let (pause, timer) = self.pausing.pause(&mut self.rng, flight);
+            return self.stage.world.set_timer(pause, timer);
         }
         self.give_up(flight);
     }
@@ -400,6 +403,12 @@ impl Run for Transactions {
     fn occurred(&mut self, occurrence: Occurrence) -> Result<(), Violation> {
         match occurrence {
             Occurrence::Timer(client) if client < self.clients as u64 => self.act(client as usize),
+            Occurrence::Timer(timer) => {
+                if let Some(flight) = self.pausing.resume(timer) {
+                    let machine = self.rng.index(self.stage.machines());
+                    self.send(machine, flight);
+                }
+            }
             Occurrence::Replied { id, result } => return self.replied(id, result),
             Occurrence::Lost(id) => {
                 if let Some(flight) = self.flights.remove(&id) {
@@ -417,7 +426,7 @@ impl Run for Transactions {
     }
 
     fn is_answered(&self) -> bool {
-        self.flights.is_empty()
+        self.flights.is_empty() && self.pausing.is_empty()
     }
 
     fn end(self) -> (Stage, Transacted) {

@@ -750,7 +750,7 @@ fn a_loss_that_was_accepted_is_remembered_over_an_interrupted_start() {
     let directory = tempfile::tempdir().unwrap();
     let store = filled(directory.path(), 20);
     let key = model::local::counter_id_key(0);
-    let id = LocalWrite { records: vec![(key.clone(), Some(Bytes::from_static(b"id")))] };
+    let id = LocalWrite::of(vec![(key.clone(), Some(Bytes::from_static(b"id")))]);
     commit(&store, &[Write::Local(id)], true);
     let has_id = |store: &Store| store.local(&key).unwrap().is_some();
     assert!(has_id(&store));

@@ -36,6 +36,9 @@ use std::time::Duration;
 /// A partition of a table.
 type Place = (TableId, Bytes);
 
+/// A change to propose, and what the request came to that wants it.
+type Chosen = (Arc<Mutation>, Option<Remembered>);
+
 /// The transactions in flight.
 #[derive(Debug, Default)]
 pub(super) struct Transactions {
@@ -534,13 +537,12 @@ impl Shard {
 
     /// What is to be proposed for a write that was decided on so; else what its client is told. E2: with a token
     /// whatever it came to is proposed, without a change too.
-    #[expect(clippy::type_complexity, reason = "a change with what is remembered of it, or an answer")]
     fn chosen_by(
         &self,
         write: &ConditionalWrite,
         token: Option<RetryToken>,
         decision: Result<Option<Mutation>, Result<ConditionalResult, RequestError>>,
-    ) -> Result<(Arc<Mutation>, Option<Remembered>), Result<Response, RequestError>> {
+    ) -> Result<Chosen, Result<Response, RequestError>> {
         let of_token = |outcome| token.map(|token| Remembered { token, outcome });
         let unchanged = || {
             let (table, partition) = (write.table().id, write.partition().clone());
@@ -903,3 +905,7 @@ impl Merged {
 #[cfg(test)]
 #[path = "transactions_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "checklist_tests.rs"]
+mod checklist_tests;
