@@ -1,9 +1,10 @@
 //! What the three applications have in common: how they connect, and the time.
-#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "programs for people: they read clocks and print")]
+#![allow(clippy::disallowed_methods, reason = "programs for people: they read clocks")]
 
 use anyhow::{Context, Result};
 use client::{Session, SessionBuilder};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc;
 
 /// Connects to the nodes in the environment variable `HELENUS_HOSTS`, with commas between them, else to 127.0.0.1, and
 /// makes the tables that are not there yet in the keyspace `examples`, with a copy of everything on three nodes.
@@ -24,6 +25,15 @@ pub async fn connect(tables: &[&str]) -> Result<Session> {
         session.execute(*table, ()).await?;
     }
     Ok(session)
+}
+
+/// The lines of the standard input, as they come.
+#[must_use]
+pub fn lines() -> mpsc::Receiver<std::io::Result<String>> {
+    let (sender, receiver) = mpsc::channel(16);
+    // A thread of its own: a read of a terminal cannot be given up, and would keep the program from ending.
+    std::thread::spawn(move || std::io::stdin().lines().all(|line| sender.blocking_send(line).is_ok()));
+    receiver
 }
 
 /// Milliseconds since 1970, by the clock of this machine.

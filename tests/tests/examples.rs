@@ -20,6 +20,8 @@ fn folder() -> PathBuf {
 fn command(cluster: &Cluster, program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     let path = format!("{}:{}", folder().display(), std::env::var("PATH").unwrap_or_default());
+    // What a program says when it fails is compared.
+    command.env("RUST_BACKTRACE", "0");
     command.env("PATH", path).env("HELENUS_HOSTS", cluster.addresses().join(","));
     command
 }

@@ -10,7 +10,6 @@ use clap::Parser;
 use client::{Session, Statement};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, BufReader};
 
 const TABLES: [&str; 2] = [
     "CREATE TABLE IF NOT EXISTS messages (room text, day int, id timeuuid, author text, body text, \
@@ -131,11 +130,11 @@ async fn main() -> Result<()> {
     let mut chat = Chat { session, room, name, shown: BTreeMap::new(), history: None };
     chat.be_present().await?;
     println!("* {} is in {}", chat.name, chat.room);
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut lines = examples::lines();
     let (mut look, mut present) = (tokio::time::interval(LOOK_EVERY), tokio::time::interval(Duration::from_secs(2)));
     loop {
         tokio::select! {
-            line = lines.next_line() => match line? {
+            line = lines.recv() => match line.transpose()? {
                 Some(line) if chat.on_line(&line).await? => {}
                 _ => return chat.look().await,
             },

@@ -9,7 +9,6 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use client::{RetryToken, Session, Statement, WallMicros};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use tokio::io::{AsyncBufReadExt, BufReader};
 
 const TABLES: [&str; 2] = [
     "CREATE TABLE IF NOT EXISTS readings (sensor text, hour bigint, at timestamp, value double, \
@@ -88,10 +87,9 @@ impl Reading {
 }
 
 async fn ingest(session: &Session, now: i64, keep: i32) -> Result<()> {
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    let mut taken = 0;
-    while let Some(line) = lines.next_line().await? {
-        Reading::parse(&line, now)?.store(session, keep).await?;
+    let (mut lines, mut taken) = (examples::lines(), 0);
+    while let Some(line) = lines.recv().await {
+        Reading::parse(&line?, now)?.store(session, keep).await?;
         taken += 1;
     }
     println!("{taken} readings taken");
