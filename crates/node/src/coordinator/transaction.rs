@@ -72,6 +72,7 @@ pub(crate) enum AfterCommit {
 
 /// Where a transaction is.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for each transaction, which is in a box")]
 pub(crate) enum Stage {
     /// Others of its partition are before it, or it pauses.
     Waiting,

@@ -36,8 +36,13 @@ use std::time::Duration;
 /// A partition of a table.
 type Place = (TableId, Bytes);
 
-/// A change to propose, and what the request came to that wants it.
-type Chosen = (Arc<Mutation>, Option<Remembered>);
+/// What follows from a decision on a write.
+enum Conclusion {
+    /// This change is proposed, with what the request came to.
+    Propose(Arc<Mutation>, Option<Remembered>),
+    /// The client is told this.
+    Answer(Result<Response, RequestError>),
+}
 
 /// The transactions in flight.
 #[derive(Debug, Default)]
@@ -507,8 +512,8 @@ impl Shard {
             Work::Read { .. } => Outcome::Read(read.into_agreed(&command)),
             Work::Write { write, token, .. } => {
                 let decision = self.decision(write, read, ballot, out.now.wall);
-                match self.chosen_by(write, *token, decision) {
-                    Ok((mutation, remembered)) => {
+                match self.conclusion(write, *token, decision) {
+                    Conclusion::Propose(mutation, remembered) => {
                         let history = last.as_ref().map(Proposal::history_after).unwrap_or_default();
                         let base = last.map(|last| last.origin);
                         let proposal = Proposal { origin: ballot, history, mutation: Some(mutation), remembered };
@@ -519,7 +524,7 @@ impl Shard {
                         }
                         return self.propose(out, id, ballot, proposal, Purpose::Own);
                     }
-                    Err(result) => Outcome::Written(result),
+                    Conclusion::Answer(result) => Outcome::Written(result),
                 }
             }
         };
@@ -537,12 +542,12 @@ impl Shard {
 
     /// What is to be proposed for a write that was decided on so; else what its client is told. E2: with a token
     /// whatever it came to is proposed, without a change too.
-    fn chosen_by(
+    fn conclusion(
         &self,
         write: &ConditionalWrite,
         token: Option<RetryToken>,
         decision: Result<Option<Mutation>, Result<ConditionalResult, RequestError>>,
-    ) -> Result<Chosen, Result<Response, RequestError>> {
+    ) -> Conclusion {
         let of_token = |outcome| token.map(|token| Remembered { token, outcome });
         let unchanged = || {
             let (table, partition) = (write.table().id, write.partition().clone());
@@ -550,15 +555,17 @@ impl Shard {
         };
         let refusals = token.is_some() && !self.config.is_planted(Planted::RefusalNotChosen);
         match decision {
-            Ok(Some(mutation)) => Ok((Arc::new(mutation), of_token(retry::Outcome::Done))),
-            Ok(None) if token.is_some() => Ok((unchanged(), of_token(retry::Outcome::Done))),
-            Ok(None) => Err(Ok(Response::Conditional(write.applied()))),
-            Err(Ok(refusal)) if refusals => Ok((unchanged(), of_token(retry::Outcome::refused(refusal)))),
-            Err(Ok(refusal)) => Err(Ok(Response::Conditional(refusal))),
-            Err(Err(RequestError::Invalid(message))) if refusals => {
-                Ok((unchanged(), of_token(retry::Outcome::Invalid(message))))
+            Ok(Some(mutation)) => Conclusion::Propose(Arc::new(mutation), of_token(retry::Outcome::Done)),
+            Ok(None) if token.is_some() => Conclusion::Propose(unchanged(), of_token(retry::Outcome::Done)),
+            Ok(None) => Conclusion::Answer(Ok(Response::Conditional(write.applied()))),
+            Err(Ok(refusal)) if refusals => {
+                Conclusion::Propose(unchanged(), of_token(retry::Outcome::refused(refusal)))
             }
-            Err(Err(error)) => Err(Err(error)),
+            Err(Ok(refusal)) => Conclusion::Answer(Ok(Response::Conditional(refusal))),
+            Err(Err(RequestError::Invalid(message))) if refusals => {
+                Conclusion::Propose(unchanged(), of_token(retry::Outcome::Invalid(message)))
+            }
+            Err(Err(error)) => Conclusion::Answer(Err(error)),
         }
     }
 
