@@ -12,7 +12,7 @@ use crate::member::{Afterwards, Member, Stage};
 use model::codec::Encode;
 use model::consistency::majority;
 use model::schema::SchemaChange;
-use model::{Epoch, Instant, NodeId, RequestError};
+use model::{Epoch, Instant, NodeId, Planted, RequestError};
 use paxos::{Accepted, Action, Ballot, Nack, Promise, Proposer};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -181,6 +181,10 @@ impl Member {
         if !self.votes_on(slot, &message.body) {
             return;
         }
+        if let (true, Body::Accept { entry, .. }) = (self.is_planted(Planted::LogAcceptedIsDecided), &message.body) {
+            let entry = entry.clone();
+            return self.learn(slot, entry);
+        }
         let acceptor = self.acceptors.entry(slot).or_default();
         let answer = match message.body {
             Body::Accept { entry, .. } => acceptor.accept(ballot, entry).map(|()| Body::Accepted { slot, ballot }),
@@ -190,6 +194,9 @@ impl Member {
             Ok(body) => {
                 let register = record::value(&*acceptor);
                 let records = vec![(Key::Register(slot).to_bytes(), Some(register))];
+                if self.is_planted(Planted::LogAcceptedUnsynced) {
+                    self.send(from, body.clone());
+                }
                 self.store(records, Afterwards::Send { to: from, body });
             }
             Err(Nack { promised }) => self.send(from, Body::Refused { slot, ballot, promised }),
@@ -272,7 +279,8 @@ impl Member {
         let generation = self.gossip.generation() & ((1 << GENERATION_BITS) - 1);
         let round = self.proposals.round.saturating_mul(1 << GENERATION_BITS) | generation;
         let ballot = Ballot { round, node: self.config.id };
-        let proposer = Proposer::new(ballot, majority(electorate.len()));
+        let short = usize::from(self.is_planted(Planted::LogChosenByOneLess) && electorate.len() > 1);
+        let proposer = Proposer::new(ballot, majority(electorate.len()) - short);
         let attempt = Attempt {
             slot,
             proposer,
@@ -335,6 +343,7 @@ impl Member {
         ballot: Ballot,
         accepted: Option<Accepted<Entry>>,
     ) {
+        let accepted = accepted.filter(|_| !self.is_planted(Planted::LogAdoptionIgnored));
         let Some((attempt, voter)) = self.attempt_at(slot, from, sender) else { return };
         if attempt.proposer.on_promise(voter, Promise { ballot, accepted }) == Action::Propose {
             let founders = attempt.proposer.promised_by().count();
@@ -580,6 +589,9 @@ impl Member {
 
     /// The answer to a schema change, if it is time for it.
     fn agreed(&self, agreement: &Agreement) -> Option<Result<Epoch, RequestError>> {
+        if self.is_planted(Planted::SchemaAcknowledgedEarly) {
+            return Some(Ok(agreement.epoch));
+        }
         let members = &self.log.state().members;
         let has_applied = |id: &NodeId| self.gossip.epoch_of(*id) >= agreement.epoch;
         let applied = members.keys().filter(|id| has_applied(id)).count();

@@ -17,7 +17,8 @@
 //! and range deletions, [`mutation`] writes, [`read`] reads, [`answer`] what a replica answers to them,
 //! [`scan`] reads of many partitions, [`index`] secondary indexes, [`garbage`] what may be purged, [`name`] how CQL
 //! writes names, [`schema`] keyspaces and tables with their [`table_options`], [`consistency`] levels, [`error`]
-//! outcomes, [`codec`] the compact binary form, [`digest`], [`limits`], [`rng`], [`local`] the node's own records.
+//! outcomes, [`codec`] the compact binary form, [`digest`], [`limits`], [`rng`], [`local`] the node's own records,
+//! [`planted`] the rules that tests break.
 
 pub mod answer;
 pub mod codec;
@@ -38,6 +39,7 @@ pub mod local;
 pub mod mutation;
 pub mod name;
 pub mod placement;
+pub mod planted;
 pub mod read;
 pub mod rng;
 pub mod row;
@@ -58,6 +60,7 @@ pub use id::{ColumnId, Epoch, KeyspaceName, NodeId, TableId};
 pub use index::{IndexCommand, IndexData, IndexTarget, IndexedRow};
 pub use key::PartitionKey;
 pub use mutation::{Mutation, Record, RecordKey};
+pub use planted::Planted;
 pub use read::{ReadCommand, ReadData};
 pub use rng::Rng;
 pub use row::{Cell, CellState, Liveness, Row, RowView};

@@ -20,12 +20,11 @@ use model::local::LocalWrite;
 use model::local::prefix::GARBAGE;
 use model::schema::Table;
 use model::table_options::TombstoneGc;
-use model::{NodeId, TableId, Token, TokenRange};
+use model::{NodeId, Planted, TableId, Token, TokenRange};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::planted::Planted;
 use crate::repair::repaired::Repaired;
 use crate::storage::GarbageSweep;
 use crate::token_map::{PieceChange, TokenMap};

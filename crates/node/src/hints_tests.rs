@@ -451,3 +451,19 @@ fn a_throttle_spreads_delivery_over_time() {
 fn hints_received(cluster: &Cluster) -> u64 {
     cluster.status(3).replica_writes
 }
+
+#[test]
+fn what_expires_does_so_at_its_time_however_late_its_hint_arrives() {
+    // test_ttl_is_respected_on_delayed_replication
+    let mut cluster = Cluster::new();
+    cluster.kill(3);
+    cluster.written(1, "INSERT INTO t (k, c, v) VALUES ('p', 1, 'x') USING TTL 100", QUORUM);
+    cluster.written(1, "INSERT INTO t (k, c, v) VALUES ('p', 2, 'x') USING TTL 10000", QUORUM);
+    cluster.advance(Duration::from_secs(60));
+    cluster.restart(3);
+    cluster.run();
+    assert_eq!(hints_kept(&cluster), 0);
+    assert_eq!(cluster.rows(3, SELECT, ONE), ["1", "2"]);
+    cluster.advance(Duration::from_secs(60));
+    assert_eq!(cluster.rows(3, SELECT, ONE), ["2"]);
+}

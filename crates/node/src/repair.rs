@@ -18,7 +18,7 @@ use membership::ClusterView;
 use model::codec::CodecError;
 use model::local::LocalWrite;
 use model::schema::Table;
-use model::{Compared, Instant, NodeId, Now, Rng, TableId, Token, TokenRange};
+use model::{Compared, Instant, NodeId, Now, Planted, Rng, TableId, Token, TokenRange};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,6 @@ use self::session::{Asking, Session, SessionLimits};
 use crate::config::{RepairPolicy, ShardConfig};
 use crate::garbage::{CLOCK_SKEW_SECONDS, purge_of};
 use crate::io::{OpId, Refusal};
-use crate::planted::Planted;
 
 /// Jobs that may wait; more are refused.
 pub const JOBS_MAX: usize = 64;
@@ -340,6 +339,9 @@ impl Repairs {
             job.report.started_seconds = around.now.wall.clamped_seconds();
             if !job.report.automatic {
                 job.units = planned(around.view, &job.order);
+                if around.config.is_planted(Planted::RepairLeavesUnit) && job.units.len() > 1 {
+                    job.units.pop_back();
+                }
             }
             job.report.units = u32::try_from(job.units.len()).unwrap_or(u32::MAX);
             self.urgent();
@@ -371,7 +373,7 @@ impl Repairs {
         if around.config.is_planted(Planted::RepairSkipsReplica) && unit.replicas.len() > 2 {
             unit.replicas.pop();
         }
-        self.session = Some(Session::new(unit, purge, job.order.preview, through, limits, bug(around.config)));
+        self.session = Some(Session::new(unit, purge, job.order.preview, through, limits, around.config.bug()));
         true
     }
 
@@ -480,18 +482,6 @@ impl RecoveredRepairs {
             ended: history::from_local_records(records)?,
         })
     }
-}
-
-/// The bug that sessions run with.
-#[cfg(feature = "planted")]
-fn bug(config: &ShardConfig) -> Option<Planted> {
-    config.planted
-}
-
-/// None.
-#[cfg(not(feature = "planted"))]
-const fn bug(_: &ShardConfig) -> Option<Planted> {
-    None
 }
 
 /// About so long.

@@ -461,3 +461,31 @@ fn a_repair_is_acknowledged_only_once_synced_even_where_writes_are_not() {
     assert_eq!(acknowledged(sent(Input::Stored(crate::Stored::Applied { up_to: last }))), [2]);
     assert_eq!(acknowledged(sent(Input::Stored(crate::Stored::Synced { up_to: last }))), [1]);
 }
+
+#[test]
+fn what_expires_does_so_at_its_time_wherever_it_came_by_repair() {
+    // test_ttl_is_respected_on_repair
+    let mut cluster = Cluster::with(manual);
+    cluster.plant(&[1], "INSERT INTO t (k, c, v) VALUES ('brief', 1, 'x') USING TTL 100", 5);
+    cluster.plant(&[1], "INSERT INTO t (k, c, v) VALUES ('kept', 1, 'x')", 5);
+    cluster.advance(Duration::from_secs(60));
+    let order = order(&cluster, 1);
+    assert_eq!(repair(&mut cluster, 2, order).state, RepairState::Succeeded);
+    for (after, left) in [(0, 1), (60, 0)] {
+        cluster.advance(Duration::from_secs(after));
+        for at in [1, 2, 3] {
+            assert_eq!(cluster.rows(at, "SELECT v FROM t WHERE k = 'brief'", ONE).len(), left, "on node {at}");
+            assert_eq!(cluster.rows(at, "SELECT v FROM t WHERE k = 'kept'", ONE).len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_keyspace_with_one_replica_has_nothing_to_repair() {
+    // test_non_replicated_ks_repair
+    let mut cluster = Cluster::of(&[1, 2, 3], 1, manual);
+    cluster.written(1, "INSERT INTO t (k, c, v) VALUES ('k', 1, 'x')", ONE);
+    let order = order(&cluster, 1);
+    let ended = repair(&mut cluster, 1, order);
+    assert_eq!((ended.state, ended.units, ended.failed), (RepairState::Succeeded, 0, 0));
+}

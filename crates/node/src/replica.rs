@@ -10,12 +10,11 @@
 
 use membership::ClusterView;
 use model::limits::KEY_BYTES_MAX;
-use model::{Epoch, Instant, Mutation, NodeId, TableId, Token, TokenRange};
+use model::{Epoch, Instant, Mutation, NodeId, Planted, TableId, Token, TokenRange};
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::config::ShardConfig;
 use crate::io::{Envelope, Message, OpId, Refusal};
-use crate::planted::Planted;
 
 /// A write that storage has been asked for.
 #[derive(Clone, Copy, Debug)]

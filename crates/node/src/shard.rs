@@ -9,7 +9,9 @@ use membership::ClusterView;
 use model::error::FailureReason;
 use model::index::check_indexed_values;
 use model::schema::Table;
-use model::{Consistency, Epoch, Instant, Mutation, NodeId, Now, ReadCommand, RequestError, Rng, TableId, Token};
+use model::{
+    Consistency, Epoch, Instant, Mutation, NodeId, Now, Planted, ReadCommand, RequestError, Rng, TableId, Token,
+};
 use query::BoundWrite;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 mod batches;
 mod counters;
+mod hints;
 mod kept;
 mod present;
 mod reads;
@@ -27,26 +30,26 @@ mod transactions;
 use self::batches::Batches;
 use self::counters::Counters;
 pub(crate) use self::counters::decode_counter_id;
+use self::hints::is_reachable;
 use self::kept::Kept;
 use self::present::PresentWrites;
 use self::registers::Registers;
 use self::transactions::Transactions;
 use crate::batch::LoggedBatch;
-use crate::config::{Durability, HintPolicy, ShardConfig};
+use crate::config::{Durability, ShardConfig};
 use crate::coordinator::latency::{Latencies, ReplicaLatencies};
 use crate::coordinator::quorum::Quorum;
 use crate::coordinator::round::{Held, Refused, Round};
 use crate::coordinator::select::Select;
 use crate::coordinator::write::{Verdict, WriteOp};
-use crate::hints::{HintAction, Hints, Route, is_outlived};
+use crate::hints::Hints;
 use crate::io::{
     Effect, Envelope, Input, Message, OpId, Refusal, Request, RequestId, Response, StorageRequest, Stored, WritePurpose,
 };
-use crate::planted::Planted;
 use crate::register::PaxosRequest;
 use crate::repair::Repairs;
 use crate::replica::{Admission, Owned, Replica, ReplicaRead, is_storable};
-use crate::storage::{Hint, HintPosition, StorageError};
+use crate::storage::StorageError;
 use crate::timers::Timers;
 use crate::timestamp::{Recovered, Timestamps, ceiling_record};
 
@@ -757,6 +760,12 @@ impl Shard {
                     write.acknowledge(node);
                 }
             }
+            if self.config.is_planted(Planted::AnswerCountedTwice)
+                && write.has_acknowledged(from)
+                && let Some(other) = write.awaited()
+            {
+                write.acknowledge(other);
+            }
             let verdict = write.acknowledge(from);
             self.on_verdict(out, op, verdict);
         } else if self.batches.is_logging(op) {
@@ -782,6 +791,9 @@ impl Shard {
             Refusal::TooManyTombstones => Refused::Failed(FailureReason::TooManyTombstones),
             Refusal::DiskFull => Refused::Failed(FailureReason::DiskFull),
         };
+        if self.config.is_planted(Planted::RefusalCounted) && self.writes.contains_key(&op) {
+            return self.on_written(out, from, op);
+        }
         if let Some(write) = self.writes.get_mut(&op) {
             match reason {
                 Refusal::NotReplica(_) => {
@@ -1124,7 +1136,8 @@ impl Shard {
             return self.begin_count(out, id, table, mutation, consistency, deadline);
         }
         let op = self.ops.next();
-        let write = WriteOp::new(id, mutation, consistency, replicas, quorum, deadline);
+        let mut write = WriteOp::new(id, mutation, consistency, replicas, quorum, deadline);
+        write.hints_count |= self.config.is_planted(Planted::HintCounts);
         self.make_room(out, write.bytes)?;
         self.writes_unanswered += 1;
         self.write_bytes += write.bytes;
@@ -1320,7 +1333,8 @@ impl Shard {
             self.writes_unanswered -= 1;
             self.write_ended(out, request, Err(timeout));
         }
-        for node in missing {
+        let unhinted = self.config.is_planted(Planted::MissedUnhinted);
+        for node in missing.into_iter().filter(|_| !unhinted) {
             self.hint(out, node, op, &mut write);
         }
         self.batch_part_ended(out, op);
@@ -1359,104 +1373,6 @@ impl Shard {
             self.on_verdict(out, op, verdict);
         }
     }
-
-    // ---- Hints ----
-
-    /// The hint for `target` is durable, or there will be none: at ANY that is what a write waits for.
-    fn on_hint_ended(&mut self, out: &mut Out<'_>, target: NodeId, write: Option<OpId>, kept: bool) {
-        let Some(op) = write else { return };
-        if let Some(write) = self.writes.get_mut(&op) {
-            write.hint_ended(target, kept);
-            let verdict = write.verdict();
-            self.on_verdict(out, op, verdict);
-        }
-        self.batch_hint_ended(out, op, kept);
-    }
-
-    /// Keeps a write for a node that missed it.
-    fn hint(&mut self, out: &mut Out<'_>, target: NodeId, op: OpId, write: &mut WriteOp) {
-        let (now, policy) = (out.now.monotonic, &self.config.hints);
-        let dead_for = self.dead_since.get(&target).map_or(Duration::ZERO, |since| now - *since);
-        let too_many = self.records.len() >= self.config.replica_ops_max;
-        let disabled = !policy.enabled || policy.disabled_data_centers.contains(self.view.data_center(target));
-        if disabled || dead_for > policy.window || too_many {
-            self.counters.hints_dropped += 1;
-            write.hint_ended(target, false);
-            return;
-        }
-        if self.config.is_planted(Planted::HintDropped) {
-            return;
-        }
-        self.counters.hints_written += 1;
-        let written_seconds = write.written_seconds.unwrap_or_else(|| out.now.wall.clamped_seconds());
-        let hint = Hint { written_seconds, mutation: write.mutation.clone() };
-        let waits = (write.counts_hints() || self.batches.is_part(op)).then_some(op);
-        self.batches.hint_begun(op);
-        self.record(out, Record::Hint(target, waits), StorageRequest::Hint { target, hint });
-    }
-
-    fn on_hint_policy(&mut self, out: &mut Out<'_>, policy: &HintPolicy) {
-        self.config.hints = policy.clone();
-        let now = out.now.monotonic;
-        if policy.paused {
-            let actions = self.hints.hold(now, &self.config);
-            self.carry_out(out, actions);
-        } else {
-            self.wake_stranded(now);
-        }
-    }
-
-    /// Forgets the hints for these nodes, whatever was delivered of them.
-    fn discard_hints(&mut self, out: &mut Out<'_>, targets: Vec<NodeId>) {
-        if self.config.index != 0 {
-            return;
-        }
-        for target in targets {
-            self.hints.discard(target, out.now.monotonic, &self.config);
-            let forget = StorageRequest::HintsDelivered { target, through: HintPosition(u64::MAX) };
-            self.record(out, Record::HintsDelivered(target), forget);
-        }
-    }
-
-    fn deliver_hints(&mut self, out: &mut Out<'_>, target: Option<NodeId>) {
-        let Some(target) = target else { return };
-        let view = &self.view;
-        let now_seconds = out.now.wall.clamped_seconds();
-        let route = |hint: &Hint| {
-            let mutation = &hint.mutation;
-            let Some(table) = view.schema.table(mutation.table) else { return Route::Nobody };
-            if is_outlived(hint, table.options.gc_grace_seconds, now_seconds) {
-                return Route::Nobody;
-            }
-            let replicas = view.replicas(&table.keyspace, mutation.partition.token);
-            if replicas.contains(&target) { Route::Target } else { Route::Replicas(replicas.to_vec()) }
-        };
-        let ops = &mut self.ops;
-        let actions = self.hints.pump(target, out.now.monotonic, &self.config, route, || ops.next());
-        self.carry_out(out, actions);
-    }
-
-    fn carry_out(&mut self, out: &mut Out<'_>, actions: Vec<HintAction>) {
-        for action in actions {
-            match action {
-                HintAction::Send { to, op, mutation, purpose } => {
-                    self.send(out, to, Message::Write { op, mutation, purpose });
-                }
-                HintAction::Forget { target, through } => {
-                    self.record(
-                        out,
-                        Record::HintsDelivered(target),
-                        StorageRequest::HintsDelivered { target, through },
-                    );
-                }
-                HintAction::Read { target, after } => {
-                    let bytes_limit = self.config.hint_page_bytes.max(1);
-                    let op = self.store(out, StorageRequest::ReadHints { target, after, bytes_limit });
-                    self.hints.reading(op, target);
-                }
-            }
-        }
-    }
 }
 
 fn unstamped(error: &StorageError) -> RequestError {
@@ -1465,13 +1381,6 @@ fn unstamped(error: &StorageError) -> RequestError {
 
 fn read_request(command: Arc<ReadCommand>, digest: bool) -> StorageRequest {
     if digest { StorageRequest::Digest(command) } else { StorageRequest::Read(command) }
-}
-
-/// True when hints for `target` can be delivered: to itself while it is alive, to those who own its partitions
-/// once it has left. Nobody can before this node has a view in which it is a member: hints would be
-/// discarded because their tables are not known yet.
-fn is_reachable(view: &ClusterView, alive: &BTreeSet<NodeId>, me: NodeId, target: NodeId) -> bool {
-    view.members.contains_key(&me) && (target == me || alive.contains(&target) || !view.members.contains_key(&target))
 }
 
 /// Refuses a statement whose table is gone, or another one of the same name.

@@ -833,7 +833,34 @@ mod planted {
                 cluster.plant(&[2, 3], "INSERT INTO t (k, c, v) VALUES ('q', 2, 'y')", 9);
                 cluster.rows(1, "SELECT c FROM t WHERE v = 'y'", ALL).len() == 1
             }
-            // Rules of sweeps, repairs, transactions, counters and batches: the simulator finds each of them broken.
+            Planted::DigestIgnored | Planted::DigestTruncated => (10..20).all(|stamp| {
+                let text = format!("INSERT INTO t (k, c, v) VALUES ('p', 2, 'value {stamp}')");
+                cluster.plant(&[2], &text, stamp);
+                cluster.rows(1, SELECT, ALL);
+                cluster.agree(&[1, 2, 3])
+            }),
+            Planted::RepairUnawaited => {
+                cluster.plant(&[2], "INSERT INTO t (k, c, v) VALUES ('p', 2, 'y')", 9);
+                cluster.lose = Box::new(|_, _, message| matches!(message, Message::Write { .. }));
+                let request = cluster.read(1, SELECT, ALL);
+                cluster.run();
+                cluster.reply(request).is_none()
+            }
+            Planted::HintCounts => {
+                cluster.lose = Box::new(|_, to, message| to == node(3) && matches!(message, Message::Write { .. }));
+                let request = cluster.write(1, INSERT, ALL);
+                cluster.run();
+                cluster.step(node(1), Input::Unreachable(node(3)));
+                cluster.run();
+                cluster.reply(request) != Some(Ok(Response::Written))
+            }
+            Planted::MissedUnhinted => {
+                cluster.lose = Box::new(|_, to, message| to == node(3) && matches!(message, Message::Write { .. }));
+                cluster.written(1, INSERT, QUORUM);
+                cluster.advance(TIMEOUT);
+                cluster.nodes[&node(1)].store.hints.len() == 1
+            }
+            // The simulator finds each of these broken.
             Planted::GraceIgnored
             | Planted::InProgressIgnored
             | Planted::StaleCommitTrusted
@@ -848,7 +875,25 @@ mod planted {
             | Planted::RepairEndsEarly
             | Planted::RepairKeepsDeletions
             | Planted::RepairSkipsBucket
-            | Planted::PurgedUnrepaired => running != Some(bug),
+            | Planted::PurgedUnrepaired
+            | Planted::DigestsUnawaited
+            | Planted::AnswerCountedTwice
+            | Planted::RefusalCounted
+            | Planted::RepairOfOne
+            | Planted::ReadRepairKeepsDeletions
+            | Planted::PartitionCoverageIgnored
+            | Planted::ReversedDropsDeletions
+            | Planted::PageRepeatsRow
+            | Planted::HintForgottenUnacknowledged
+            | Planted::HintPageForgotten
+            | Planted::RepairLeavesUnit
+            | Planted::SchemaAcknowledgedEarly
+            | Planted::LogChosenByOneLess
+            | Planted::LogAcceptedUnsynced
+            | Planted::LogAcceptedIsDecided
+            | Planted::LogAdoptionIgnored
+            | Planted::CatchUpSkipped
+            | Planted::RevivedNever => running != Some(bug),
             Planted::StaleEpochAccepted => {
                 let envelope = peer_write(&cluster, 5, 10);
                 cluster.publish(view(11, &[1, 2, 3], schema(3, &[])));

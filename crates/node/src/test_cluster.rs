@@ -264,7 +264,7 @@ pub(crate) struct Cluster {
     next_request: u64,
     lives: u64,
     #[cfg(feature = "planted")]
-    planted: Option<crate::Planted>,
+    planted: Option<model::Planted>,
 }
 
 /// A view of these nodes in one data centre at `epoch`, with the tables of `schema`.
@@ -378,7 +378,7 @@ impl Cluster {
 
     /// Starts all nodes again with a planted bug.
     #[cfg(feature = "planted")]
-    pub(crate) fn plant_bug(&mut self, bug: Option<crate::Planted>) {
+    pub(crate) fn plant_bug(&mut self, bug: Option<model::Planted>) {
         self.planted = bug;
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {
             self.start(id, Store::default());
@@ -555,6 +555,17 @@ impl Cluster {
         self.now = end;
         self.all(&Input::Wake);
         self.run();
+    }
+
+    /// Lets time pass while everything is on its way; every node is woken when it wants to be.
+    pub(crate) fn advance_idle(&mut self, by: Duration) {
+        let end = self.now + by;
+        while let Some(at) = self.nodes.values().filter_map(|node| node.shard.deadline()).min().filter(|at| *at <= end)
+        {
+            self.now = self.now.max(at);
+            self.all(&Input::Wake);
+        }
+        self.now = end;
     }
 
     pub(crate) fn request(&mut self, at: u128, request: Request) -> u64 {

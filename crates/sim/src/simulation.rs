@@ -140,10 +140,13 @@ impl Simulation {
         self.stage.tell("all clocks pass the grace".to_owned());
         let machines = self.stage.machines();
         (0..machines).for_each(|machine| self.stage.world.fault(FaultStep::Jump(machine, GRACE_JUMP_MICROS)));
-        self.stage.clients_work = true;
-        self.start_clients();
-        self.advance(self.stage.world.time() + SWEPT_MICROS, |_| false)?;
-        self.stage.clients_work = false;
+        // What is written now would hide what a node that comes back brings along.
+        if away.is_none() || self.repairing.works_behind {
+            self.stage.clients_work = true;
+            self.start_clients();
+            self.advance(self.stage.world.time() + SWEPT_MICROS, |_| false)?;
+            self.stage.clients_work = false;
+        }
         let until = self.stage.world.time() + GRACE_MICROS;
         self.advance(until, |_| false)?;
         self.sweeps_on = false;

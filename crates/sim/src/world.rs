@@ -68,7 +68,7 @@ pub struct Build {
     /// Within so long, in microseconds, every range is repaired unasked; `None` for never.
     pub repairs_every: Option<u64>,
     /// The bug that all shards run with; without the feature `planted` nobody looks at it.
-    pub planted: Option<node::Planted>,
+    pub planted: Option<model::Planted>,
 }
 
 impl Build {

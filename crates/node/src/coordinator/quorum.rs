@@ -11,10 +11,9 @@
 
 use membership::ClusterView;
 use model::consistency::Requirement;
-use model::{Consistency, NodeId, RequestError};
+use model::{Consistency, NodeId, Planted, RequestError};
 
 use crate::config::ShardConfig;
-use crate::planted::Planted;
 
 /// One set of replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,7 +21,6 @@ use crate::config::Durability;
 use crate::coordinator::quorum::Quorum;
 use crate::coordinator::write::WriteOp;
 use crate::io::{Message, OpId, Refusal, RequestId, StorageRequest};
-use crate::planted::Planted;
 use crate::replica::{Admission, Owned, is_storable};
 use bytes::Bytes;
 use model::codec::{CodecError, Decode, Encode};
@@ -31,7 +30,7 @@ use model::local::{LocalWrite, counter_id_key};
 use model::read::Slice;
 use model::schema::Table;
 use model::{
-    Consistency, Epoch, Instant, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey,
+    Consistency, Epoch, Instant, Mutation, NodeId, PartitionKey, Planted, ReadCommand, ReadData, Record, RecordKey,
     RequestError, Row, TableId,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

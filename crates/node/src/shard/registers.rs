@@ -15,11 +15,10 @@
 use super::{Out, Shard};
 use crate::config::Durability;
 use crate::io::{Message, OpId, Refusal, StorageRequest};
-use crate::planted::Planted;
 use crate::register::{Commit, PaxosAnswer, PaxosRequest, PaxosStep, Promised, Proposal, Register};
 use bytes::Bytes;
 use model::local::register_key;
-use model::{Mutation, NodeId, ReadCommand, ReadData, TableId};
+use model::{Mutation, NodeId, Planted, ReadCommand, ReadData, TableId};
 use paxos::{Accepted, Ballot};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -13,14 +13,15 @@ use crate::coordinator::select::PieceId;
 use crate::coordinator::transaction::{AfterCommit, Fate, Found, Outcome, Purpose, Stage, Transaction, Work, examine};
 use crate::coordinator::write::WriteOp;
 use crate::io::{Message, OpId, Refusal, RequestId, Response, WritePurpose};
-use crate::planted::Planted;
 use crate::register::{PaxosAnswer, PaxosRequest, PaxosStep, Promised, Proposal};
 use bytes::Bytes;
 use membership::ClusterView;
 use model::error::FailureReason;
 use model::index::check_indexed_values;
 use model::schema::Table;
-use model::{Consistency, Instant, NodeId, PartitionKey, ReadCommand, RequestError, Row, TableId, Token, WallMicros};
+use model::{
+    Consistency, Instant, NodeId, PartitionKey, Planted, ReadCommand, RequestError, Row, TableId, Token, WallMicros,
+};
 use paxos::{Accepted, Ballot};
 use query::{ConditionalWrite, Decision};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
