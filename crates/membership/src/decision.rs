@@ -9,6 +9,7 @@ use crate::io::{Body, Effect, MemberError, Message};
 use crate::log::record::{self, Key};
 use crate::log::{Change, ENTRY_BYTES_MAX, Entry, Founder, MemberInfo, VOTERS_MAX};
 use crate::member::{Afterwards, Member, Stage};
+use crate::replication;
 use model::codec::Encode;
 use model::consistency::majority;
 use model::schema::SchemaChange;
@@ -129,6 +130,7 @@ enum Work {
     Join,
     Update,
     Change,
+    Advance,
 }
 
 impl Proposals {
@@ -226,8 +228,19 @@ impl Member {
         match self.log.state().members.get(&self.config.id) {
             None => Some(Work::Join),
             Some(member) if member.addresses != self.config.addresses => Some(Work::Update),
-            Some(_) => self.proposals.queue.front().map(|_| Work::Change),
+            Some(_) if self.proposals.queue.is_empty() => self.replication_is_due().then_some(Work::Advance),
+            Some(_) => Some(Work::Change),
         }
+    }
+
+    /// True when the running change of replication can take its next step, and this node is the one to propose it: of the
+    /// voters that it takes for alive the first, so that they do not duel. Who proposes decides nothing.
+    fn replication_is_due(&self) -> bool {
+        let state = self.log.state();
+        let Some(running) = &state.replication_change else { return false };
+        let first = state.voters.keys().find(|id| self.gossip.is_alive(**id));
+        let (epoch_of, done_of) = (|id| self.gossip.epoch_of(id), |id| self.gossip.done_of(id));
+        first == Some(&self.config.id) && replication::is_done(running, &state.members, epoch_of, done_of)
     }
 
     /// Whether the next slot is known to be decided already.
@@ -399,6 +412,11 @@ impl Member {
                 Work::Update => {
                     let member = self.log.state().members.get(&self.config.id)?;
                     Change::Update(MemberInfo { addresses: self.config.addresses, ..member.clone() })
+                }
+                Work::Advance => {
+                    let running = self.log.state().replication_change.as_ref()?;
+                    let (keyspace, since) = (running.keyspace.clone(), running.since);
+                    Change::Schema(SchemaChange::AdvanceReplication { keyspace, since })
                 }
                 Work::Change => match self.check_first_proposal() {
                     Checked::Propose(entry) => return Some(entry),

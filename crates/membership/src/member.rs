@@ -211,6 +211,7 @@ impl Member {
                     self.want(address, epoch);
                 }
             }
+            Input::Done(since) => self.gossip.set_done(since),
             Input::Unreachable(address) => self.on_unreachable(address),
             Input::Wake => {}
         }

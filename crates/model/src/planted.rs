@@ -91,6 +91,11 @@ planted! {
         LogAdoptionIgnored: "A proposer of the metadata log puts its own entry in place of one that was accepted.",
         CatchUpSkipped: "A node that hears of a later epoch does not fetch what it lacks.",
     }
+    "replication changes" {
+        OldPlacementWritten: "While replication is changed a write counts over the old placement alone.",
+        SwitchedUncopied: "A node says that it holds what is copied to it, and does not.",
+        LeftoversKept: "A node keeps what it holds no more after a change of replication.",
+    }
     "gossip" {
         RevivedNever: "What is heard of a node that is taken for dead changes nothing.",
     }

@@ -27,7 +27,7 @@ use model::row::Expiry;
 use model::schema::Table;
 use model::{
     Cell, CellState, ColumnId, ComplexColumn, Liveness, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record,
-    RecordKey, Rng, Row, TableId,
+    RecordKey, Rng, Row, TableId, Token, TokenRange,
 };
 use reference::Reference;
 use std::sync::Arc;
@@ -452,6 +452,46 @@ fn a_write_that_is_not_valid_fails_alone(make: &mut MakeHarness<'_>) {
         assert_eq!(keys(&session.read(&all("p"))), expected);
     }
     assert_eq!(session.storage().hints(TARGET, None, u32::MAX).unwrap().len(), bad.len());
+}
+
+fn ranges_that_are_dropped_are_gone_and_others_are_not(make: &mut MakeHarness<'_>) {
+    let mut session = Session::new(make);
+    let names: Vec<String> = (0..40).map(|index| format!("p{index}")).collect();
+    let range = |start: i64, end: i64| TokenRange { start: Token(start), end: Token(end) };
+    let dropped = [range(i64::MIN, -1 << 62), range(0, 1 << 62)];
+    let is_dropped = |name: &str| dropped.iter().any(|range| range.contains(partition(name).token));
+    let register = |name: &str| register_key(TABLE, name.as_bytes());
+    let shadow = PartitionDeletions::of_range(clustering(5), clustering(7), deletion(9));
+    for name in &names {
+        session.apply(&[put(name, 1, &live_row(5, b"v")), delete(name, &shadow)]);
+        let records = vec![(register(name), Some(Bytes::from_static(b"r")))];
+        session.commit(&[Write::Local(LocalWrite { records })], false);
+    }
+    let other = mutation(OTHER_TABLE, &names[0], vec![Record::row(clustering(1), &live_row(5, b"v"))]);
+    let group = [
+        Write::Apply(other),
+        Write::DropRanges { table: TABLE, ranges: dropped.to_vec() },
+        // What is written behind it in the same group stays.
+        Write::Apply(put("later", 1, &live_row(5, b"v"))),
+    ];
+    session.commit(&group, true);
+    let check = |session: &Session| {
+        for name in &names {
+            let data = session.read(&all(name));
+            assert_eq!(data.rows.is_empty() && data.deletions.is_empty(), is_dropped(name), "{name}");
+            assert_eq!(session.storage().local(&register(name)).unwrap().is_none(), is_dropped(name), "{name}");
+        }
+        assert_eq!(keys(&session.read(&all("later"))), [1]);
+        assert_eq!(keys(&session.read(&ReadCommand { table: OTHER_TABLE, ..all(&names[0]) })), [1]);
+    };
+    check(&session);
+    if session.crash_power() {
+        check(&session);
+    }
+    // Given the range again, the node begins anew.
+    let name = names.iter().find(|name| is_dropped(name)).expect("some are dropped");
+    session.apply(&[put(name, 6, &live_row(3, b"new"))]);
+    assert_eq!(keys(&session.read(&all(name))), [6], "no deletion of before shadows it");
 }
 
 fn tables_come_and_go(make: &mut MakeHarness<'_>) {

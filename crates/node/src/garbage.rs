@@ -218,7 +218,7 @@ pub fn purge_after_repair(
             let mut rest = (start < *tokens.end()).then_some(TokenRange { start, end: *tokens.end() });
             let mut clock = normal.now_seconds;
             while let Some(range) = rest
-                && let Some((part, replicas)) = view.part(&table.keyspace, range)
+                && let Some((part, replicas)) = view.held_part(&table.keyspace, range)
             {
                 if replicas.len() > 1 && replicas.contains(&own) {
                     clock = clock.min(repaired.through(table.id, part, replicas));

@@ -292,6 +292,12 @@ pub enum Effect {
     },
     /// How repairs are now, for whoever wants to know: from shard 0 when something has changed, but not for every page.
     Repairs(Arc<RepairsStatus>),
+    /// This node has done the work of the phase of a change of replication that began at this epoch: membership should say
+    /// so. From shard 0.
+    ReplicationDone {
+        /// The epoch.
+        since: Epoch,
+    },
     /// This node's view is older than a peer's: membership should catch up to this epoch.
     CatchUp {
         /// A node that has it.
@@ -550,6 +556,14 @@ pub enum StorageRequest {
         target: NodeId,
         /// The last one delivered.
         through: HintPosition,
+    },
+    /// Forget what is stored of a table in these ranges of tokens, registers included: this node does not hold them any
+    /// more. Answered as a write.
+    DropRanges {
+        /// The table.
+        table: TableId,
+        /// Within each of which nothing is left.
+        ranges: Vec<TokenRange>,
     },
     /// Read a partition. Answered by [`Stored::Read`].
     Read(Arc<ReadCommand>),

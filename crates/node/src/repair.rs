@@ -15,6 +15,7 @@
 
 use bytes::Bytes;
 use membership::ClusterView;
+use membership::replication::Phase;
 use model::codec::CodecError;
 use model::local::LocalWrite;
 use model::schema::Table;
@@ -245,8 +246,33 @@ impl Repairs {
         Arc::make_mut(&mut self.repaired).put(table, range, through)
     }
 
+    /// What of a change of replication is not copied yet: the units of its keyspace with a part of this node that have
+    /// not been repaired since the copying began.
+    fn not_copied(&self, view: &ClusterView, own: NodeId) -> Vec<RepairUnit> {
+        let running = view.replication_change.as_ref().filter(|running| running.phase == Phase::Copying);
+        let Some(running) = running else { return Vec::new() };
+        let Some(keyspace) = view.schema.keyspace(&running.keyspace) else { return Vec::new() };
+        let all = keyspace.tables.values().flat_map(|table| units(view, table, TokenRange::ALL));
+        let lacks = |unit: &RepairUnit| {
+            let RepairUnit { table, range, replicas } = unit;
+            replicas.len() > 1
+                && replicas.contains(&own)
+                && !self.repaired.is_since(*table, *range, replicas, running.since)
+        };
+        all.filter(lacks).collect()
+    }
+
+    /// True when this node holds everything that the running change of replication wants copied to it.
+    pub(crate) fn is_copied(&self, view: &ClusterView, own: NodeId) -> bool {
+        self.not_copied(view, own).is_empty()
+    }
+
     /// The view has changed. What to write.
-    pub(crate) fn on_view(&mut self, view: &ClusterView) -> Option<LocalWrite> {
+    pub(crate) fn on_view(&mut self, view: &ClusterView, now: Instant) -> Option<LocalWrite> {
+        if view.replication_change.as_ref().is_some_and(|running| running.phase == Phase::Copying) {
+            // What is to be copied is due at once.
+            self.look_at = Some(now);
+        }
         self.not_before.retain(|(table, _), _| view.schema.table(*table).is_some());
         let write = Arc::make_mut(&mut self.repaired).retain_tables(view.schema.tables());
         self.changed |= write.is_some();
@@ -363,7 +389,8 @@ impl Repairs {
         let seconds = around.now.wall.clamped_seconds().saturating_sub(CLOCK_SKEW_SECONDS);
         let purge = purge_of(table, around.now.wall.clamped_seconds());
         let counts = !job.order.preview && is_whole(around.view, table, &unit);
-        let through = counts.then(|| RepairedThrough { seconds, replicas: unit.replicas.clone() });
+        let (replicas, epoch) = (unit.replicas.clone(), around.view.epoch);
+        let through = counts.then_some(RepairedThrough { seconds, replicas, epoch });
         let limits = SessionLimits {
             page_bytes: around.config.repair_page_bytes,
             timeout: around.config.repair_timeout,
@@ -391,7 +418,9 @@ impl Repairs {
                 report.failures.push(RangeFailure { table, range, reason });
             }
             if report.automatic {
-                let longest = self.policy.every.unwrap_or_default() / 4;
+                let longest = self.policy.every.map_or(RETRY_AFTER, |every| every / 4);
+                let copying = around.view.replication_change.is_some();
+                let longest = if copying { around.config.repair_look_every } else { longest };
                 let at = around.now.monotonic + RETRY_AFTER.min(longest);
                 self.not_before.insert((unit.table, unit.range.end), at);
             }
@@ -421,9 +450,17 @@ impl Repairs {
         if self.look_at.is_none_or(|at| at > now) {
             return;
         }
-        self.look_at = Some(now + after(around.config.repair_look_every, rng));
+        let copying = around.view.replication_change.as_ref().is_some_and(|running| running.phase == Phase::Copying);
+        let next = now + after(around.config.repair_look_every, rng);
+        self.look_at = (copying || self.policy.every.is_some()).then_some(next);
         self.not_before.retain(|_, at| *at > now);
-        let Some(every) = self.policy.every.filter(|_| !self.policy.paused && self.jobs.is_empty()) else { return };
+        if self.policy.paused || !self.jobs.is_empty() {
+            return;
+        }
+        if self.copy(around, rng) {
+            return;
+        }
+        let Some(every) = self.policy.every else { return };
         // Before its time, by a random part: nodes that were started together do not repair together for ever.
         let every = u32::try_from(every.as_secs()).unwrap_or(u32::MAX).max(1);
         let early = rng.below(u64::from(every / 4) + 1) as u32;
@@ -447,6 +484,27 @@ impl Repairs {
             }
         }
         let Some((_, table, units)) = oldest else { return };
+        self.give_itself(around, rng, table, units);
+    }
+
+    /// Gives itself what a change of replication wants copied and this node is responsible for, of one table; false when
+    /// there is nothing that can be copied now.
+    fn copy(&mut self, around: &Surroundings<'_>, rng: &mut Rng) -> bool {
+        let mut lacking = self.not_copied(around.view, around.config.node);
+        lacking.retain(|unit| {
+            unit.responsible() == Some(around.config.node)
+                && !self.not_before.contains_key(&(unit.table, unit.range.end))
+                && around.first_dead(&unit.replicas).is_none()
+        });
+        let Some(first) = lacking.first().map(|unit| unit.table) else { return false };
+        lacking.retain(|unit| unit.table == first);
+        self.give_itself(around, rng, first, lacking);
+        true
+    }
+
+    /// A job of these units of a table that nobody has ordered.
+    fn give_itself(&mut self, around: &Surroundings<'_>, rng: &mut Rng, table: TableId, units: Vec<RepairUnit>) {
+        let now = around.now.monotonic;
         let order = RepairOrder {
             id: RepairId(rng.next_u128()),
             tables: vec![table],

@@ -3,9 +3,11 @@
 
 use super::*;
 use crate::garbage::purge_after_repair;
-use crate::test_cluster::{ALL, Cluster, ONE, QUORUM, TABLE, node, schema, view};
+use crate::test_cluster::{ALL, Cluster, LISTS, ONE, QUORUM, TABLE, node, schema, view};
 use crate::{Effect, Input, Message, WritePurpose};
-use model::Token;
+use membership::ReplicationChange;
+use model::schema::Replication;
+use model::{Epoch, Token};
 use std::ops::RangeInclusive;
 
 const DAYS: u64 = 24 * 60 * 60;
@@ -488,4 +490,27 @@ fn a_keyspace_with_one_replica_has_nothing_to_repair() {
     let order = order(&cluster, 1);
     let ended = repair(&mut cluster, 1, order);
     assert_eq!((ended.state, ended.units, ended.failed), (RepairState::Succeeded, 0, 0));
+}
+
+#[test]
+fn what_a_change_of_replication_adds_is_copied_unasked_and_told() {
+    let mut cluster = Cluster::of(&[1, 2, 3], 1, manual);
+    for row in 0..40 {
+        cluster.written(1, &format!("INSERT INTO t (k, c, v) VALUES ('k{row}', {row}, 'x')"), ONE);
+    }
+    let replication = |factor| Replication::Simple { factor };
+    let (from, to, since) = (replication(1), replication(3), Epoch(11));
+    let running = ReplicationChange { keyspace: "ks".to_owned(), from, to, phase: Phase::Copying, since };
+    let later = view(11, &[1, 2, 3], schema(1, &[TABLE, LISTS]));
+    cluster.publish(Arc::new((*later).clone().changing(Some(running))));
+    cluster.run();
+    assert!(cluster.done.is_empty(), "nothing is copied yet");
+    cluster.advance(Duration::from_secs(600));
+    assert_eq!(cluster.done.values().filter(|since| **since == Epoch(11)).count(), 3);
+    assert!(cluster.agree(&[1, 2, 3]), "all of them hold everything");
+    // A node that starts again finds what was recorded, and tells it again.
+    cluster.done.clear();
+    cluster.restart(2);
+    cluster.advance(Duration::from_secs(1));
+    assert_eq!(cluster.done.get(&node(2)), Some(&Epoch(11)));
 }

@@ -94,7 +94,7 @@ impl Replica {
     ) -> Admission {
         let known = view.schema.table(table);
         let owned = known.is_some_and(|table| match owned {
-            Owned::Partition(token) => view.replicas(&table.keyspace, token).contains(&config.node),
+            Owned::Partition(token) => view.holders(&table.keyspace, token).contains(&config.node),
             Owned::Range(range) => view.holds(&table.keyspace, range, config.node),
         });
         let stale = config.is_planted(Planted::StaleEpochAccepted) && sender < view.epoch;

@@ -25,6 +25,7 @@ mod present;
 mod reads;
 mod registers;
 mod repairs;
+mod replication;
 mod transactions;
 
 use self::batches::Batches;
@@ -34,6 +35,7 @@ use self::hints::is_reachable;
 use self::kept::Kept;
 use self::present::PresentWrites;
 use self::registers::Registers;
+use self::replication::Replicating;
 use self::transactions::Transactions;
 use crate::batch::LoggedBatch;
 use crate::config::{Durability, ShardConfig};
@@ -146,6 +148,8 @@ enum Record {
     Repairs,
     /// That a range is repaired: whom to tell.
     Repaired(NodeId, OpId),
+    /// What is held no more, by a change of replication whose phase began then.
+    Dropped(Epoch),
 }
 
 /// A write that waits until a higher timestamp ceiling is durable.
@@ -222,6 +226,8 @@ pub struct Shard {
     hints: Hints,
     /// Anti-entropy repairs; none run but on shard 0.
     repairs: Repairs,
+    /// This node's part in a change of replication; shard 0 takes it.
+    replication: Replicating,
     /// When to look for hints of other shards.
     poll_hints_at: Option<Instant>,
     /// The newest epoch that membership was asked to catch up to, and when.
@@ -285,6 +291,7 @@ impl Shard {
             records: VecDeque::new(),
             hints: Hints::new(targets, now.monotonic),
             repairs,
+            replication: Replicating::default(),
             poll_hints_at,
             catching_up: (Epoch(0), now.monotonic),
             local: VecDeque::new(),
@@ -312,6 +319,7 @@ impl Shard {
             self.hints.deadline(),
             self.batches.kept.deadline(),
             self.repairs.deadline(),
+            self.replication.deadline(),
             self.poll_hints_at,
         ];
         all.into_iter().flatten().min()
@@ -414,6 +422,7 @@ impl Shard {
                 continue;
             }
             self.pump_repairs(out);
+            self.pump_replication(out);
             if self.local.is_empty() {
                 return;
             }
@@ -479,8 +488,9 @@ impl Shard {
             return;
         }
         self.view = view;
-        let forgotten = self.repairs.on_view(&self.view);
+        let forgotten = self.repairs.on_view(&self.view, out.now.monotonic);
         self.record_repairs(out, forgotten);
+        self.replication.on_view();
         self.latencies.retain(|table, _| self.view.schema.table(*table).is_some());
         self.replica_latencies.retain(|node| self.view.members.contains_key(&node));
         self.note_dead(out.now.monotonic);
@@ -948,6 +958,7 @@ impl Shard {
                         }
                         Record::HintsDelivered(_) | Record::Repairs => {}
                         Record::Repaired(to, op) => self.send(out, to, Message::Written { ops: vec![op] }),
+                        Record::Dropped(since) => self.ranges_dropped(out, since, true),
                     }
                 }
             }
@@ -1029,6 +1040,7 @@ impl Shard {
                     self.hints.note(target, out.now.monotonic + self.config.hint_backoff);
                 }
                 Some((_, Record::Repaired(to, op))) => self.send(out, to, Message::Refused { op, reason }),
+                Some((_, Record::Dropped(since))) => self.ranges_dropped(out, since, false),
                 // They are for people; what they tell of is done.
                 Some((_, Record::Repairs)) | None => {}
             }
@@ -1108,8 +1120,9 @@ impl Shard {
             self.reply(out, id, Ok(Response::Written));
             return Ok(());
         }
-        let replicas = view.replicas(&table.keyspace, write.partition().token);
-        let quorum = Quorum::new(&self.config, &view, &table.keyspace, consistency, replicas)?;
+        let (keyspace, token) = (&table.keyspace, write.partition().token);
+        let replicas = view.holders(keyspace, token);
+        let quorum = Quorum::of_write(&self.config, &view, keyspace, consistency, token)?;
         quorum.check_alive(consistency, |node| self.is_alive(node))?;
         if let Some(highest) = write.highest_timestamp() {
             self.check_timestamp(out.now, highest)?;
@@ -1354,8 +1367,9 @@ impl Shard {
             }
             return self.end_write(out, op);
         };
-        let replicas = view.replicas(&table.keyspace, mutation.partition.token);
-        let Ok(quorum) = Quorum::new(&self.config, &view, &table.keyspace, consistency, replicas) else {
+        let (keyspace, token) = (&table.keyspace, mutation.partition.token);
+        let replicas = view.holders(keyspace, token);
+        let Ok(quorum) = Quorum::of_write(&self.config, &view, keyspace, consistency, token) else {
             // It ends as one that nobody acknowledges any more.
             return self.end_write(out, op);
         };

@@ -30,7 +30,7 @@ use model::scan::{ExportCommand, ExportData, PartitionRecord};
 use model::schema::Table;
 use model::{
     CompareCommand, Compared, IndexCommand, IndexData, IndexTarget, Mutation, NodeId, PartitionKey, ReadCommand,
-    ReadData, ScanCommand, ScanData, TableId, Token,
+    ReadData, ScanCommand, ScanData, TableId, Token, TokenRange,
 };
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -133,6 +133,13 @@ pub enum Write {
         target: NodeId,
         /// The last one delivered.
         through: HintPosition,
+    },
+    /// Forget what is stored of a table in ranges of tokens, Paxos registers included.
+    DropRanges {
+        /// The table.
+        table: TableId,
+        /// Within each of which nothing is left.
+        ranges: Vec<TokenRange>,
     },
 }
 

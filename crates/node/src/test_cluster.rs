@@ -177,6 +177,10 @@ impl Store {
                     }
                 }
             }
+            StorageRequest::DropRanges { table, ranges } => {
+                let dropped = |key: &PartitionKey| ranges.iter().any(|range| range.contains(key.token));
+                self.partitions.retain(|(of, key), _| of != table || !dropped(key));
+            }
             StorageRequest::ReadLocal { key } => return Stored::LocalRead { op, value: self.local.get(key).cloned() },
             StorageRequest::Hint { target, hint } => {
                 self.next_hint += 1;
@@ -255,6 +259,8 @@ pub(crate) struct Cluster {
     pub(crate) now: Instant,
     pub(crate) replies: BTreeMap<u64, Result<Response, RequestError>>,
     pub(crate) caught_up: Vec<(NodeId, Effect)>,
+    /// What nodes have done of changes of replication.
+    pub(crate) done: BTreeMap<NodeId, Epoch>,
     /// What each node has told last of its repairs.
     pub(crate) repairs: BTreeMap<NodeId, Arc<crate::RepairsStatus>>,
     /// Messages for which it is true are lost.
@@ -356,6 +362,7 @@ impl Cluster {
             now: Instant(1_000_000),
             replies: BTreeMap::new(),
             caught_up: Vec::new(),
+            done: BTreeMap::new(),
             repairs: BTreeMap::new(),
             lose: Box::new(|_, _, _| false),
             view,
@@ -480,6 +487,7 @@ impl Cluster {
                 }
                 Effect::Repairs(status) => drop(self.repairs.insert(id, status)),
                 Effect::CatchUp { .. } => self.caught_up.push((id, effect)),
+                Effect::ReplicationDone { since } => drop(self.done.insert(id, since)),
             }
         }
     }

@@ -363,7 +363,7 @@ fn a_mutation_is_decoded_without_copying_its_values() {
 #[test]
 fn membership_messages_go_over_the_wire_whole() {
     let seed = "127.0.0.1:7000".parse().unwrap();
-    let heartbeat = membership::Heartbeat { generation: 3, version: 4, epoch: Epoch(5) };
+    let heartbeat = membership::Heartbeat { generation: 3, version: 4, epoch: Epoch(5), done: Epoch(2) };
     let bodies = [
         membership::Body::Discover { seeds: vec![seed] },
         membership::Body::Mismatch,

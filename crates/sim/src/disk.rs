@@ -23,7 +23,7 @@ use model::deletion::{Deletion, PartitionDeletions};
 use model::digest::ReadDigest;
 use model::garbage::Purge;
 use model::index::TableIndex;
-use model::local::{LocalWrite, table_of_register};
+use model::local::{LocalWrite, table_of_register, token_of_register};
 use model::mutation::merge_values;
 use model::read::Slice;
 use model::scan::{ExportCommand, ExportData, PartitionRecord, ScanAnswer, ScanStart, validate_records};
@@ -200,7 +200,10 @@ impl State {
             Write::Apply(mutation) | Write::Hint { hint: Hint { mutation, .. }, .. } => {
                 mutation.validate().or_else(|error| invalid(error.to_string()))
             }
-            Write::Local(_) | Write::HintsDelivered { .. } => Ok(()),
+            Write::DropRanges { table, .. } if !self.tables.contains_key(table) => {
+                invalid(format!("table {table} is not listed"))
+            }
+            Write::Local(_) | Write::HintsDelivered { .. } | Write::DropRanges { .. } => Ok(()),
         }
     }
 
@@ -346,6 +349,14 @@ impl Contents {
                 if let Some(hints) = self.hints.get_mut(target) {
                     hints.waiting.retain(|position, _| position > through);
                 }
+            }
+            Write::DropRanges { table, ranges } => {
+                let dropped = |token: Token| ranges.iter().any(|range| range.contains(token));
+                if let Some(partitions) = self.partitions.get_mut(table) {
+                    partitions.retain(|key, _| !dropped(key.token));
+                }
+                let of_table = |key: &Bytes| table_of_register(key) == Some(*table);
+                self.local.retain(|key, _| !of_table(key) || !dropped(token_of_register(key)));
             }
         }
     }

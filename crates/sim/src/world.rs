@@ -710,6 +710,9 @@ impl World {
             Effect::Send { to, envelope } => self.send_data(index, to, envelope),
             Effect::Store { op, request } => self.store(index, op, request),
             Effect::Repairs(status) => self.machines[index].repairs = status,
+            Effect::ReplicationDone { since } => {
+                self.schedule_letter(0, index, Letter::Member(membership::Input::Done(since)));
+            }
             Effect::CatchUp { from, epoch } => {
                 self.schedule_letter(0, index, Letter::Member(membership::Input::CatchUp { from, epoch }));
             }
@@ -860,6 +863,7 @@ impl World {
             StorageRequest::Local(write) => Write::Local(write),
             StorageRequest::Hint { target, hint } => Write::Hint { target, hint },
             StorageRequest::HintsDelivered { target, through } => Write::HintsDelivered { target, through },
+            StorageRequest::DropRanges { table, ranges } => Write::DropRanges { table, ranges },
             StorageRequest::Read(_)
             | StorageRequest::Digest(_)
             | StorageRequest::Scan(_)

@@ -62,6 +62,15 @@ impl Inner {
     /// [`node::storage::Storage::commit`].
     pub(crate) fn commit(&self, group: &[Write], sync: bool) -> Result<Vec<Result<(), StorageError>>, StorageError> {
         self.check_open()?;
+        if let Some(at) = group.iter().position(|write| matches!(write, Write::DropRanges { .. })) {
+            // What comes before is dropped, what comes after is not.
+            let mut results = self.commit(&group[..at], sync)?;
+            if let Write::DropRanges { table, ranges } = &group[at] {
+                results.push(self.drop_ranges(*table, ranges, sync));
+            }
+            results.extend(self.commit(&group[at + 1..], sync)?);
+            return Ok(results);
+        }
         let mut writer = self.writer.lock();
         // Another one may have failed while this one waited.
         self.check_open()?;
@@ -85,6 +94,8 @@ impl Inner {
                     let delivered = self.hints.delivered(*target, *through, sync);
                     delivered.map_err(|error| if sync { self.poison(error) } else { error })
                 }
+                // Taken by itself above.
+                Write::DropRanges { .. } => Ok(()),
             };
             results.push(result);
         }

@@ -456,6 +456,11 @@ impl Encode for SchemaChange {
                 put_option(out, replication.as_ref());
                 if_exists.encode(out);
             }
+            SchemaChange::AdvanceReplication { keyspace, since } => {
+                out.push(14);
+                keyspace.encode(out);
+                since.encode(out);
+            }
             SchemaChange::AlterTable { keyspace, name, alteration, if_exists } => {
                 out.push(9);
                 put_names(out, keyspace, name);
@@ -531,6 +536,7 @@ impl Decode for SchemaChange {
             },
             12 => SchemaChange::DropIndex { keyspace: reader.text()?, name: reader.text()?, if_exists: reader.bool()? },
             13 => SchemaChange::Role(RoleChange::decode(reader)?),
+            14 => SchemaChange::AdvanceReplication { keyspace: reader.text()?, since: Epoch::decode(reader)? },
             _ => return Err(CodecError::Invalid("schema change")),
         })
     }

@@ -172,8 +172,7 @@ impl Shard {
         for write in &writes {
             check_table(&view, write.table())?;
             let keyspace = &write.table().keyspace;
-            let replicas = view.replicas(keyspace, write.partition().token);
-            let quorum = Quorum::new(&self.config, &view, keyspace, consistency, replicas)?;
+            let quorum = Quorum::of_write(&self.config, &view, keyspace, consistency, write.partition().token)?;
             quorum.check_alive(consistency, |node| self.is_alive(node))?;
             for given in write.highest_timestamp().into_iter().chain(timestamp) {
                 self.check_timestamp(out.now, given)?;
@@ -367,8 +366,9 @@ impl Shard {
         for mutation in &batch.mutations {
             // Of a table that is gone nobody can read it.
             let Some(table) = view.schema.table(mutation.table) else { continue };
-            let replicas = view.replicas(&table.keyspace, mutation.partition.token);
-            let Ok(quorum) = Quorum::new(&self.config, &view, &table.keyspace, consistency, replicas) else {
+            let (keyspace, token) = (&table.keyspace, mutation.partition.token);
+            let replicas = view.holders(keyspace, token);
+            let Ok(quorum) = Quorum::of_write(&self.config, &view, keyspace, consistency, token) else {
                 continue;
             };
             writes.push((WriteOp::new(id, mutation.clone(), consistency, replicas, quorum, deadline), replicas));
@@ -510,9 +510,10 @@ impl Shard {
             if is_older_than_grace(batch.written_seconds, grace, now.wall.clamped_seconds()) {
                 continue;
             }
-            let replicas = view.replicas(&table.keyspace, mutation.partition.token);
+            let (keyspace, token) = (&table.keyspace, mutation.partition.token);
+            let replicas = view.holders(keyspace, token);
             let one = Consistency::One;
-            let Ok(quorum) = Quorum::new(&self.config, &view, &table.keyspace, one, replicas) else { continue };
+            let Ok(quorum) = Quorum::of_write(&self.config, &view, keyspace, one, token) else { continue };
             let mut write = WriteOp::new(RequestId(0), mutation.clone(), one, replicas, quorum, deadline);
             // Nobody waits for it, and a hint is as old as the batch.
             write.forget_request();

@@ -343,8 +343,9 @@ impl Shard {
         let Some(counting) = self.end_count(op) else { return };
         let Counting { request, table, consistency, deadline, .. } = *counting;
         let view = self.view.clone();
-        let replicas = view.replicas(&table.keyspace, mutation.partition.token);
-        let Ok(quorum) = Quorum::new(&self.config, &view, &table.keyspace, consistency, replicas) else {
+        let (keyspace, token) = (&table.keyspace, mutation.partition.token);
+        let replicas = view.holders(keyspace, token);
+        let Ok(quorum) = Quorum::of_write(&self.config, &view, keyspace, consistency, token) else {
             let timeout = self.timeout_of(&table, consistency);
             return self.reply(out, request, Err(timeout));
         };

@@ -80,7 +80,7 @@ impl Shard {
             if is_outlived(hint, table.options.gc_grace_seconds, now_seconds) {
                 return Route::Nobody;
             }
-            let replicas = view.replicas(&table.keyspace, mutation.partition.token);
+            let replicas = view.holders(&table.keyspace, mutation.partition.token);
             if replicas.contains(&target) { Route::Target } else { Route::Replicas(replicas.to_vec()) }
         };
         let ops = &mut self.ops;
