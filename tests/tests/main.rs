@@ -20,6 +20,7 @@ mod durability;
 mod indexes;
 mod process;
 mod repair;
+mod replication;
 mod scans;
 mod sick_disk;
 mod transactions;

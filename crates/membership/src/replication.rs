@@ -13,7 +13,8 @@
 //! * C1: a step is taken only once every member has done what the step before asks. So no two members are further apart
 //!   than one step, and of any two neighbouring steps the quorums of reads of one and of writes of the other meet.
 //! * C2: what a quorum of the old placement had when the copying began is on every node of the new one when it ends.
-//! * C3: one change at a time in a cluster. The change can be taken back as long as reads go to the old placement.
+//! * C3: one change at a time in a cluster. The change can be taken back as long as reads go to the old placement: it then
+//!   goes on to `Cleaning`, with the two placements in each other's place.
 //! * C4: who holds a range no more has dropped it before the change ends, so that what it held cannot come back when it
 //!   is given the range again.
 
@@ -168,7 +169,14 @@ impl State {
             SchemaChange::AlterKeyspace { name, replication: Some(to), .. } => match &self.replication_change {
                 Some(running) if running.keyspace == *name => {
                     if running.phase < Phase::Switched && *to == running.from {
-                        self.replication_change = None;
+                        // What has been copied goes again.
+                        self.replication_change = Some(ReplicationChange {
+                            keyspace: name.clone(),
+                            from: running.to.clone(),
+                            to: running.from.clone(),
+                            phase: Phase::Cleaning,
+                            since: self.epoch,
+                        });
                     }
                     true
                 }

@@ -140,7 +140,12 @@ fn one_change_at_a_time_and_it_can_be_taken_back_until_the_switch() {
     assert!(state.validate_schema(&other(simple(3))).unwrap_err().to_string().contains("one change moves data"));
     assert_eq!(state.validate_schema(&alter(simple(1))), Ok(true));
     state.apply(&Change::Schema(alter(simple(1))));
-    assert_eq!((&state.replication_change, view(&state).holders("k", Token(150)).len()), (&None, 1), "taken back");
+    let taken_back = view(&state);
+    assert_eq!((taken_back.holders("k", Token(150)).len(), taken_back.written("k", Token(150)).len()), (1, 1));
+    assert_eq!(taken_back.dropped(NodeId(4)).len(), 2, "what was copied to it of two ranges goes again");
+    assert!(state.validate_schema(&alter(simple(3))).is_err());
+    advance(&mut state);
+    assert_eq!((&state.replication_change, &state.schema.keyspace("k").unwrap().replication), (&None, &simple(1)));
     state.apply(&Change::Schema(alter(simple(3))));
     advance(&mut state);
     advance(&mut state);

@@ -287,7 +287,7 @@ fn a_shard_among_several_looks_for_the_hints_of_the_others() {
     let query::Bound::Write(write) = cluster.bind(&insert(1)) else { panic!() };
     let mutation = std::sync::Arc::new(write.mutation(7, model::WallMicros(0)).unwrap());
     let hint = Hint { written_seconds: u32::MAX, mutation };
-    let request = StorageRequest::Hint { target: node(3), hint };
+    let request = StorageRequest::Hint { target: node(3), hint, oldest_seconds: 0 };
     cluster.deliver(Flight::Storage { at: node(1), op: OpId(1 << 48 | 5), request });
     assert_eq!(hints_kept(&cluster), 1);
     cluster.advance(Duration::from_secs(30));
@@ -466,4 +466,44 @@ fn what_expires_does_so_at_its_time_however_late_its_hint_arrives() {
     assert_eq!(cluster.rows(3, SELECT, ONE), ["1", "2"]);
     cluster.advance(Duration::from_secs(60));
     assert_eq!(cluster.rows(3, SELECT, ONE), ["2"]);
+}
+
+#[test]
+fn hints_of_no_more_than_one_window_wait_over_flaps_and_restarts_of_either_side() {
+    // test_hintedhandoff_window, CASSANDRA-14309: a node that is back for a moment begins no new window, and nor does a
+    // coordinator that starts again.
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let mut cluster = Cluster::with(|config| config.hints.paused = true);
+    let mut written = 0;
+    let mut write = |cluster: &mut Cluster| {
+        cluster.written(1, &insert(written), QUORUM);
+        written += 1;
+    };
+    cluster.kill(3);
+    for _ in 0..2 {
+        write(&mut cluster);
+        cluster.advance(HOUR + HOUR / 4);
+    }
+    // Back, and away again: nothing was delivered.
+    cluster.restart(3);
+    cluster.run();
+    cluster.kill(3);
+    write(&mut cluster);
+    assert_eq!(hints_kept(&cluster), 3, "two and a half hours are within the window");
+    cluster.advance(HOUR);
+    write(&mut cluster);
+    assert_eq!(hints_kept(&cluster), 3, "since the first one more than a window has passed");
+    cluster.restart(1);
+    cluster.announce();
+    write(&mut cluster);
+    assert_eq!((hints_kept(&cluster), cluster.status(1).hints_dropped), (3, 1), "a restart changes nothing");
+    // Once they are delivered the next window begins.
+    cluster.restart(3);
+    let policy = crate::HintPolicy::default();
+    cluster.step(node(1), Input::Hints(policy));
+    cluster.advance(LONG);
+    assert_eq!(hints_kept(&cluster), 0);
+    cluster.kill(3);
+    write(&mut cluster);
+    assert_eq!(hints_kept(&cluster), 1);
 }

@@ -549,6 +549,8 @@ pub enum StorageRequest {
         target: NodeId,
         /// The write, and when it is kept.
         hint: Hint,
+        /// It fails as [`StorageError::WindowOver`] when a hint that waits for the target was kept before this second.
+        oldest_seconds: u32,
     },
     /// Forget the hints of a target up to and including a position. Answered as a write.
     HintsDelivered {

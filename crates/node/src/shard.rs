@@ -1032,7 +1032,10 @@ impl Shard {
                     self.fail_waiting(out, error);
                 }
                 Some((_, Record::Hint(target, write))) => {
-                    self.counters.hints_failed += 1;
+                    match error {
+                        StorageError::WindowOver => self.counters.hints_dropped += 1,
+                        _ => self.counters.hints_failed += 1,
+                    }
                     self.on_hint_ended(out, target, write, false);
                 }
                 // They are delivered again, which changes nothing, until storage forgets them.

@@ -163,6 +163,10 @@ impl Store {
         page.finish()
     }
 
+    fn oldest_hint(&self, target: NodeId) -> Option<u32> {
+        self.hints.get(&target)?.values().next().map(|hint| hint.written_seconds)
+    }
+
     fn execute(&mut self, op: OpId, request: &StorageRequest, tables: &Schema) -> Stored {
         match request {
             StorageRequest::Apply(mutation) => {
@@ -182,7 +186,12 @@ impl Store {
                 self.partitions.retain(|(of, key), _| of != table || !dropped(key));
             }
             StorageRequest::ReadLocal { key } => return Stored::LocalRead { op, value: self.local.get(key).cloned() },
-            StorageRequest::Hint { target, hint } => {
+            StorageRequest::Hint { target, oldest_seconds, .. }
+                if self.oldest_hint(*target).is_some_and(|kept| kept < *oldest_seconds) =>
+            {
+                return Stored::Failed { op, error: crate::StorageError::WindowOver };
+            }
+            StorageRequest::Hint { target, hint, .. } => {
                 self.next_hint += 1;
                 self.hints.entry(*target).or_default().insert(self.next_hint, hint.clone());
             }

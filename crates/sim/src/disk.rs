@@ -197,6 +197,9 @@ impl State {
             Write::Apply(mutation) if !self.tables.contains_key(&mutation.table) => {
                 invalid(format!("table {} is not listed", mutation.table))
             }
+            Write::Hint { target, oldest_seconds, .. } if self.oldest_hint(*target) < *oldest_seconds => {
+                Err(StorageError::WindowOver)
+            }
             Write::Apply(mutation) | Write::Hint { hint: Hint { mutation, .. }, .. } => {
                 mutation.validate().or_else(|error| invalid(error.to_string()))
             }
@@ -205,6 +208,13 @@ impl State {
             }
             Write::Local(_) | Write::HintsDelivered { .. } | Write::DropRanges { .. } => Ok(()),
         }
+    }
+
+    /// When the oldest hint was kept that waits for a target, by what is visible; the last second there is when none
+    /// waits.
+    fn oldest_hint(&self, target: NodeId) -> u32 {
+        let waiting = self.visible.hints.get(&target).and_then(|hints| hints.waiting.values().next());
+        waiting.map_or(u32::MAX, |hint| hint.written_seconds)
     }
 
     /// Makes the whole log visible, but not durable.
@@ -340,7 +350,7 @@ impl Contents {
                     };
                 }
             }
-            Write::Hint { target, hint } => {
+            Write::Hint { target, hint, .. } => {
                 let hints = self.hints.entry(*target).or_default();
                 hints.last += 1;
                 hints.waiting.insert(HintPosition(hints.last), hint.clone());

@@ -861,7 +861,7 @@ impl World {
         let write = match request {
             StorageRequest::Apply(mutation) => Write::Apply(mutation),
             StorageRequest::Local(write) => Write::Local(write),
-            StorageRequest::Hint { target, hint } => Write::Hint { target, hint },
+            StorageRequest::Hint { target, hint, oldest_seconds } => Write::Hint { target, hint, oldest_seconds },
             StorageRequest::HintsDelivered { target, through } => Write::HintsDelivered { target, through },
             StorageRequest::DropRanges { table, ranges } => Write::DropRanges { table, ranges },
             StorageRequest::Read(_)

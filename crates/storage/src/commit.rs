@@ -86,10 +86,13 @@ impl Inner {
                     self.add_mutation(&mut writer.keys, &mut entries, &mut destinations, mutation)
                 }
                 Write::Local(local) => self.add_local(&mut batch, local),
-                Write::Hint { target, hint } => self.check_space().and_then(|()| {
-                    hinted.push((index, *target));
-                    self.hints.append(*target, hint)
-                }),
+                Write::Hint { target, hint, oldest_seconds } => {
+                    let fits = self.check_space().and_then(|()| self.hints.check_window(*target, *oldest_seconds));
+                    fits.and_then(|()| {
+                        hinted.push((index, *target));
+                        self.hints.append(*target, hint)
+                    })
+                }
                 Write::HintsDelivered { target, through } => {
                     let delivered = self.hints.delivered(*target, *through, sync);
                     delivered.map_err(|error| if sync { self.poison(error) } else { error })

@@ -42,9 +42,13 @@ impl Shard {
         self.counters.hints_written += 1;
         let written_seconds = write.written_seconds.unwrap_or_else(|| out.now.wall.clamped_seconds());
         let hint = Hint { written_seconds, mutation: write.mutation.clone() };
+        // The window holds over restarts of this node and over the times at which the target was alive for a moment:
+        // hints of no more than one window wait for a target.
+        let window = u32::try_from(self.config.hints.window.as_secs()).unwrap_or(u32::MAX);
+        let oldest_seconds = out.now.wall.clamped_seconds().saturating_sub(window);
         let waits = (write.counts_hints() || self.batches.is_part(op)).then_some(op);
         self.batches.hint_begun(op);
-        self.record(out, Record::Hint(target, waits), StorageRequest::Hint { target, hint });
+        self.record(out, Record::Hint(target, waits), StorageRequest::Hint { target, hint, oldest_seconds });
     }
 
     pub(super) fn on_hint_policy(&mut self, out: &mut Out<'_>, policy: &HintPolicy) {
