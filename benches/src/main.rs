@@ -14,6 +14,7 @@ mod bare;
 mod memory;
 mod native_load;
 mod nodes;
+mod overload;
 mod resident;
 mod statements;
 mod stores;
@@ -35,6 +36,7 @@ enum Name {
     Node,
     Cluster,
     Native,
+    Overload,
     /// Beside a Cassandra that runs
     Compare,
     All,
@@ -106,6 +108,10 @@ fn main() -> Result<()> {
     }
     if wanted(Name::Node) {
         nodes::measure("node", 1, helenus, options.seconds, &mut figures)?;
+    }
+    // Alone: it takes the whole machine.
+    if options.name == Name::Overload {
+        overload::measure(helenus, options.seconds, &mut figures)?;
     }
     if wanted(Name::Native) {
         native_load::measure(helenus, options.seconds, &mut figures)?;
