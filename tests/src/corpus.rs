@@ -16,8 +16,6 @@ use std::path::Path;
 pub struct CorpusFile {
     /// Its name without the ending.
     pub name: String,
-    /// The capability that its cases wait for, if they do.
-    pub later: Option<String>,
     /// The cases in their order.
     pub cases: Vec<Case>,
 }
@@ -94,7 +92,7 @@ pub fn read_folder(folder: &Path) -> Vec<CorpusFile> {
 /// # Errors
 /// With the number of the line that is not in the format.
 pub fn parse(name: &str, text: &str) -> Result<CorpusFile, String> {
-    let mut file = CorpusFile { name: name.to_owned(), later: None, cases: Vec::new() };
+    let mut file = CorpusFile { name: name.to_owned(), cases: Vec::new() };
     let mut directives = Vec::new();
     let mut open = false;
     for (index, line) in text.lines().enumerate() {
@@ -109,10 +107,7 @@ pub fn parse(name: &str, text: &str) -> Result<CorpusFile, String> {
             file.cases.push(header_of(header).ok_or_else(|| format!("{number}: '--# name (1.01, 2.02)' is expected"))?);
         } else if let Some(directive) = line.strip_prefix("--@ ") {
             let (word, rest) = directive.trim().split_once(' ').unwrap_or((directive.trim(), ""));
-            match word {
-                "later" if file.cases.is_empty() => file.later = Some(rest.to_owned()),
-                _ => directives.push((word.to_owned(), rest.trim().to_owned())),
-            }
+            directives.push((word.to_owned(), rest.trim().to_owned()));
         } else if let Some(difference) = line.strip_prefix("--=") {
             let step = step.ok_or_else(|| format!("{number}: a difference without a statement"))?;
             differ(step, difference).ok_or_else(|| format!("{number}: a difference begins with '--= reason'"))?;
@@ -172,7 +167,6 @@ mod tests {
 
     const FILE: &str = "\
 -- What it is about.
---@ later some capability
 
 --# first (1.01, 2.02)
 CREATE TABLE t (k int PRIMARY KEY);
@@ -198,7 +192,6 @@ SELEC;
     #[test]
     fn a_file_is_read() {
         let file = parse("sample", FILE).unwrap();
-        assert_eq!(file.later.as_deref(), Some("some capability"));
         let [first, second] = file.cases.as_slice() else { panic!("two cases: {file:?}") };
         assert_eq!((first.name.as_str(), first.rows.join("+").as_str()), ("first", "1.01+2.02"));
         assert_eq!(first.steps[1].text, "SELECT *\nFROM t");

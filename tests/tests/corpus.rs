@@ -260,8 +260,6 @@ struct Tally {
     files: BTreeMap<String, (usize, usize)>,
     rows: BTreeMap<String, (usize, usize)>,
     classes: BTreeMap<&'static str, usize>,
-    /// Of files that wait for a capability.
-    later: BTreeMap<String, (usize, usize)>,
     failures: BTreeMap<String, (String, String)>,
     reports: String,
 }
@@ -271,10 +269,6 @@ impl Tally {
         let count = |counts: &mut (usize, usize)| {
             if verdict.class.is_none() { counts.0 += 1 } else { counts.1 += 1 }
         };
-        if file.later.is_some() {
-            count(self.later.entry(file.name.clone()).or_default());
-            return;
-        }
         count(self.files.entry(file.name.clone()).or_default());
         for row in &case.rows {
             count(self.rows.entry(row.clone()).or_default());
@@ -287,7 +281,7 @@ impl Tally {
     }
 
     fn print(&self) {
-        for (title, counts) in [("file", &self.files), ("feature", &self.rows), ("later", &self.later)] {
+        for (title, counts) in [("file", &self.files), ("feature", &self.rows)] {
             for (name, (passed, failed)) in counts {
                 eprintln!("{title:8} {name:28} {passed:5} passed {failed:5} failed");
             }
@@ -386,11 +380,6 @@ fn run(nodes: usize, lanes: usize, one_of: usize) {
             _ => {}
         }
     }
-    for (name, (_, failed)) in &tally.later {
-        if *failed == 0 && one_of == 1 {
-            writeln!(problems, "every case of {name}.cql passes: take its 'later' away").unwrap();
-        }
-    }
     assert!(problems.is_empty(), "{problems}\n{}", reports_of(&tally.reports, &problems));
 }
 
@@ -481,7 +470,7 @@ fn is_script(case: &Case, known: &BTreeMap<String, String>) -> bool {
 fn the_shell_prints_what_was_recorded() {
     let mut cluster = start_cluster(1);
     let known = expected_failures();
-    for file in read_folder(&folder()).iter().filter(|file| file.later.is_none()) {
+    for file in &read_folder(&folder()) {
         let Some(case) = file.cases.iter().find(|case| is_script(case, &known)) else { continue };
         let mut script = "DROP KEYSPACE IF EXISTS ks; CREATE KEYSPACE ks WITH replication = \
                           {'class': 'SimpleStrategy', 'replication_factor': 1}; USE ks;\n"

@@ -94,9 +94,10 @@ fn increment_of(column: &ComplexColumn) -> Option<i64> {
 /// of a column is final.)
 #[must_use]
 pub fn take(change: Row, present: &Row, node: NodeId, now_micros: i64, floor: Option<i64>) -> Row {
-    let mut taken = change;
-    let deleted = present.deletion().map(|deletion| deletion.timestamp).max(floor);
+    let by_row = |row: &Row| row.deletion().map(|deletion| deletion.timestamp);
+    let deleted = by_row(present).max(by_row(&change)).max(floor);
     let above = deleted.map_or(i64::MIN, |deleted| deleted.saturating_add(1));
+    let mut taken = change;
     taken.change_complex(|id, column| {
         let Some(by) = increment_of(column) else { return };
         let own = present.complex_column(id);

@@ -115,6 +115,12 @@ impl UserType {
 }
 
 impl CqlType {
+    /// True for the types of texts, which have lengths in characters, patterns and upper and lower case.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        matches!(self, CqlType::Ascii | CqlType::Text)
+    }
+
     /// Every scalar type, for tables of tests and for completion.
     pub const SCALARS: [CqlType; 19] = [
         CqlType::Ascii,

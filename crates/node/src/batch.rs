@@ -2,7 +2,8 @@
 //!
 //! Invariants (`docs/protocol/batches.md`):
 //! * B1: a batch is kept by as many nodes as it must be, synced, before any of its writes is sent.
-//! * B2: a batch is forgotten only once every replica of each of its writes has it, or a hint for it is durable.
+//! * B2: a batch is forgotten only once every replica of each of its writes has it, or a hint for it is durable; or
+//!   none is given by the policy of hints, and another replica has it.
 //! * B3: who keeps a batch writes it, with its own timestamps, when it was not told to forget it in time; what is of a
 //!   table that is gone, or older than the grace of its table, is left out.
 

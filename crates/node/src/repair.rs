@@ -328,20 +328,26 @@ impl Repairs {
     ) -> Vec<RepairAction> {
         let mut actions = Vec::new();
         self.look(around, rng);
-        while !self.policy.paused {
-            if self.session.is_none() && !self.begin(around, &mut actions) {
+        loop {
+            // Paused or not: who was away may have lost what it was compared with.
+            if let Some(lost) = self.session.as_ref().and_then(|session| lost(around, &session.unit)) {
+                self.unit_ended(around, Some(lost));
+                continue;
+            }
+            if self.policy.paused {
                 break;
             }
-            let Some(session) = &mut self.session else { continue };
-            let now = around.now.monotonic;
-            let asked = match around.first_dead(&session.unit.replicas) {
-                _ if !is_placed(around.view, &session.unit) => Err(RepairFailure::Moved),
-                Some(dead) => Err(RepairFailure::Down(dead)),
-                None => session.late(now).and_then(|mut late| {
-                    late.extend(session.advance(now, &mut next_op)?);
-                    Ok(late)
-                }),
+            let Some(session) = &mut self.session else {
+                if self.begin(around, &mut actions) {
+                    continue;
+                }
+                break;
             };
+            let now = around.now.monotonic;
+            let asked = session.late(now).and_then(|mut late| {
+                late.extend(session.advance(now, &mut next_op)?);
+                Ok(late)
+            });
             match asked {
                 Ok(asked) => {
                     let ended = session.has_ended();
@@ -580,6 +586,14 @@ fn planned(view: &ClusterView, order: &RepairOrder) -> VecDeque<RepairUnit> {
         unit
     });
     all.filter(|unit| unit.replicas.len() > 1).collect()
+}
+
+/// Why a unit cannot be repaired any more.
+fn lost(around: &Surroundings<'_>, unit: &RepairUnit) -> Option<RepairFailure> {
+    match is_placed(around.view, unit) {
+        true => around.first_dead(&unit.replicas).map(RepairFailure::Down),
+        false => Some(RepairFailure::Moved),
+    }
 }
 
 /// True when the replicas of a unit hold all of it.

@@ -293,6 +293,33 @@ fn repairs_wait_while_paused_and_can_be_cancelled() {
 }
 
 #[test]
+fn a_replica_that_went_away_while_a_repair_was_paused_is_not_taken_for_repaired() {
+    let mut cluster = Cluster::with(manual);
+    for row in 0..50 {
+        cluster.plant(&[1, 2], &format!("INSERT INTO t (k, c, v) VALUES ('k', {row}, 'x')"), 5);
+    }
+    let order = order(&cluster, 1);
+    control(&mut cluster, 1, RepairControl::Order(order));
+    let policy = |paused| RepairPolicy { every: None, paused, bytes_per_second: None };
+    cluster.lose = Box::new(|_, to, message| to == node(3) && matches!(message, Message::Compare { .. }));
+    cluster.run();
+    assert_eq!(report(&cluster, 1, 1).state, RepairState::Running);
+    control(&mut cluster, 1, RepairControl::Policy(policy(true)));
+    cluster.kill(3);
+    cluster.advance(Duration::from_secs(60));
+    cluster.restart(3);
+    cluster.lose = Box::new(|_, _, _| false);
+    cluster.advance(Duration::from_secs(60));
+    control(&mut cluster, 1, RepairControl::Policy(policy(false)));
+    cluster.advance(Duration::from_secs(60));
+    let ended = report(&cluster, 1, 1);
+    assert_eq!((ended.state, ended.failed), (RepairState::Failed, 1), "{ended:?}");
+    let through =
+        cluster.repairs[&node(2)].repaired.through(TableId(100), TokenRange::ALL, &[node(1), node(2), node(3)]);
+    assert_eq!(through, 0);
+}
+
+#[test]
 fn no_more_repairs_wait_or_are_remembered_than_there_is_room_for() {
     let mut cluster = Cluster::with(manual);
     control(&mut cluster, 1, RepairControl::Policy(RepairPolicy { paused: true, ..RepairPolicy::default() }));

@@ -15,7 +15,6 @@ use model::{
 use query::BoundWrite;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 mod batches;
 mod counters;
@@ -1353,7 +1352,7 @@ impl Shard {
         for node in missing.into_iter().filter(|_| !unhinted) {
             self.hint(out, node, op, &mut write);
         }
-        self.batch_part_ended(out, op);
+        self.batch_part_ended(out, op, write.is_anywhere());
     }
 
     /// The view has changed: a write counts over the placement in the new one.

@@ -50,7 +50,8 @@ impl QualifiedName {
 /// What no schema has.
 #[derive(Clone, Debug)]
 pub(crate) enum AbsentKind {
-    MaterializedView,
+    /// With the options that it is altered to; without, it is dropped.
+    MaterializedView(Option<Vec<Property>>),
     /// Of this table.
     Trigger(QualifiedName),
 }

@@ -2,7 +2,7 @@
 //! their column's type, and every bind marker gets its type. What the schema alone can decide is
 //! decided here, once; binding values to the plan looks nothing up.
 
-use crate::ast::{AbsentKind, BatchKind, Name, QualifiedName, Statement};
+use crate::ast::{AbsentKind, Name, QualifiedName, Statement};
 use crate::definition::{
     SchemaRequest, alter_keyspace, alter_table, alter_type, by_name, check_not_system, create_index, create_keyspace,
     create_table, create_type, drop_keyspace,
@@ -16,7 +16,6 @@ use crate::role::RoleStatement;
 use crate::source::Source;
 use crate::system;
 use crate::type_name::Types;
-use crate::write::BatchPlan;
 use model::RequestError;
 use model::name::quote_name;
 use model::schema::{Column, Keyspace, Schema, SchemaChange, Table};
@@ -68,14 +67,13 @@ pub(crate) fn bind(
             let keyspace = binder.keyspace_of(named)?;
             let (named, own) = (&named.name.text, &name.name.text);
             let message = match what {
-                AbsentKind::MaterializedView => format!("Materialized view '{keyspace}.{own}' doesn't exist"),
+                AbsentKind::MaterializedView(_) => format!("Materialized view '{keyspace}.{own}' doesn't exist"),
                 AbsentKind::Trigger(_) => format!("Trigger '{own}' on '{keyspace}.{named}' doesn't exist"),
             };
             if !*if_exists {
                 return Err(source.invalid(name.at(), message));
             }
-            // Nothing is left to do.
-            Plan::Batch(Arc::new(BatchPlan { statements: Vec::new(), kind: BatchKind::Unlogged, timestamp: None }))
+            Plan::Nothing
         }
         Statement::Truncate(name) => {
             let truncate = |keyspace, name| SchemaChange::TruncateTable { keyspace, name };

@@ -40,7 +40,11 @@ pub(crate) fn print(statement: &Statement) -> String {
         Statement::Absent { what, name, if_exists } => {
             let if_exists = exists(if_exists);
             match what {
-                AbsentKind::MaterializedView => format!("DROP MATERIALIZED VIEW {if_exists}{}", qualified(name)),
+                AbsentKind::MaterializedView(None) => format!("DROP MATERIALIZED VIEW {if_exists}{}", qualified(name)),
+                AbsentKind::MaterializedView(Some(options)) => {
+                    let options = with(options, Vec::new());
+                    format!("ALTER MATERIALIZED VIEW {if_exists}{}{options}", qualified(name))
+                }
                 AbsentKind::Trigger(table) => {
                     format!("DROP TRIGGER {if_exists}{} ON {}", qualified(name), qualified(table))
                 }

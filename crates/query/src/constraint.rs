@@ -17,10 +17,14 @@ use model::schema::{Check, Column, ColumnKind, Comparison, Table};
 use model::value::{compare, is_empty_value};
 use model::{ColumnId, CqlType, PartitionKey, RequestError, Value};
 use regex::Regex;
+use std::cell::RefCell;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 /// Most bytes that a compiled regular expression may take.
 const REGEXP_BYTES_MAX: usize = 256 * 1024;
+/// Compiled expressions that a thread keeps.
+const COMPILED_MAX: usize = 32;
 
 /// What the conditions behind CHECK say of `column`.
 ///
@@ -140,12 +144,37 @@ fn regexp_of(
 
 /// The expression that a whole text is matched with.
 fn compiled(pattern: &str) -> Result<Regex, String> {
-    let whole = format!("^(?:{pattern})$");
-    let built = regex::RegexBuilder::new(&whole).dot_matches_new_line(false).size_limit(REGEXP_BYTES_MAX).build();
+    let build = |text: &str| {
+        let mut builder = regex::RegexBuilder::new(text);
+        builder.dot_matches_new_line(false).size_limit(REGEXP_BYTES_MAX).dfa_size_limit(REGEXP_BYTES_MAX);
+        builder.build()
+    };
+    // By itself first: a pattern is not whole because what is put around it makes it so.
+    let built = build(pattern).and_then(|_| build(&format!("^(?:{pattern})$")));
     built.map_err(|error| {
         let reason = error.to_string();
         let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
         format!("String '{}' is not a valid regular expression: {reason}", shortened(pattern))
+    })
+}
+
+thread_local! {
+    /// Compiled expressions, by their patterns: one takes many times the memory of a statement, and every statement of
+    /// a table asks for those of the table.
+    static COMPILED: RefCell<BTreeMap<String, Regex>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// True when `text` as a whole is of this pattern.
+fn is_match(pattern: &str, text: &str) -> Result<bool, RequestError> {
+    COMPILED.with_borrow_mut(|compiled_before| {
+        if !compiled_before.contains_key(pattern) {
+            let expression = compiled(pattern).map_err(RequestError::Invalid)?;
+            if compiled_before.len() >= COMPILED_MAX {
+                compiled_before.clear();
+            }
+            compiled_before.insert(pattern.to_owned(), expression);
+        }
+        Ok(compiled_before[pattern].is_match(text))
     })
 }
 
@@ -182,21 +211,11 @@ fn contradiction<'c>(cql_type: &CqlType, first: &'c Check, second: &Check) -> Op
     found.then_some(first)
 }
 
-/// A condition that is ready to be asked.
-#[derive(Debug)]
-enum Test {
-    Value { comparison: Comparison, bound: Bytes },
-    Length { comparison: Comparison, bound: u32, octets: bool },
-    Regexp { expression: Regex, pattern: String, negated: bool },
-    Json,
-    NotNull,
-}
-
 /// What a statement must write.
 #[derive(Debug, Default)]
 pub(crate) struct Constraints {
     /// The places of columns in the table, and what their values must be.
-    tests: Vec<(usize, Test)>,
+    checks: Vec<(usize, Check)>,
     /// The places of columns that the statement must give a value.
     required: Vec<usize>,
 }
@@ -241,7 +260,7 @@ impl Constraints {
                         if given.is_some() && not_null {
                             constraints.required.push(index);
                         }
-                        constraints.tests.push((index, Test::of(check)?));
+                        constraints.checks.push((index, check.clone()));
                     }
                 }
             }
@@ -272,13 +291,13 @@ impl Constraints {
 
     /// Asks what is written to columns outside of the key.
     fn check_values(&self, table: &Table, changes: &[(ColumnId, BoundChange)]) -> Result<(), RequestError> {
-        for (index, test) in &self.tests {
+        for (index, check) in &self.checks {
             let column = &table.columns[*index];
             for (_, change) in changes.iter().filter(|(own, _)| *own == column.id) {
                 match change {
-                    BoundChange::Cell(value) => test.check(column, value.as_ref())?,
+                    BoundChange::Cell(value) => ask(check, column, value.as_ref())?,
                     BoundChange::Elements { before: Before::Overwritten, cells } if cells.is_empty() => {
-                        test.check(column, None)?;
+                        ask(check, column, None)?;
                     }
                     BoundChange::Elements { .. } | BoundChange::OfPresent(_) => {}
                     // Counters have no constraints.
@@ -292,20 +311,20 @@ impl Constraints {
     /// Asks the keys of the rows that are written.
     fn check_keys(&self, table: &Table, partitions: &[PartitionKey], rows: &[Rows]) -> Result<(), RequestError> {
         let broken = |error: model::codec::CodecError| RequestError::Server(format!("a key cannot be read: {error}"));
-        for (index, test) in &self.tests {
+        for (index, check) in &self.checks {
             let column = &table.columns[*index];
             match column.kind {
                 ColumnKind::PartitionKey(position) => {
                     for partition in partitions {
                         let components = partition.components(table.partition_key().count()).map_err(broken)?;
-                        test.check(column, components.get(position as usize))?;
+                        ask(check, column, components.get(position as usize))?;
                     }
                 }
                 ColumnKind::Clustering(position, _) => {
                     for row in rows {
                         let Rows::One(clustering) = row else { continue };
                         let values = decode_clustering(table, clustering).map_err(broken)?;
-                        test.check(column, values.get(position as usize))?;
+                        ask(check, column, values.get(position as usize))?;
                     }
                 }
                 ColumnKind::Static | ColumnKind::Regular => {}
@@ -319,56 +338,38 @@ fn missing(column: &Column) -> RequestError {
     RequestError::Invalid(format!("Column '{}' has to be specified as part of this query.", column.name))
 }
 
-impl Test {
-    fn of(check: &Check) -> Result<Test, RequestError> {
-        Ok(match check.clone() {
-            Check::Value { comparison, bound } => Test::Value { comparison, bound },
-            Check::Length { comparison, bound } => Test::Length { comparison, bound, octets: false },
-            Check::OctetLength { comparison, bound } => Test::Length { comparison, bound, octets: true },
-            Check::Regexp { pattern, negated } => {
-                let expression = compiled(&pattern).map_err(RequestError::Invalid)?;
-                Test::Regexp { expression, pattern, negated }
-            }
-            Check::Json => Test::Json,
-            Check::NotNull => Test::NotNull,
-        })
-    }
-
-    /// Asks a value of `column`.
-    fn check(&self, column: &Column, value: Option<&Bytes>) -> Result<(), RequestError> {
-        let Column { name, cql_type, .. } = column;
-        let violated = |what: String| {
-            Err(RequestError::Invalid(format!(
-                "Column value does not satisfy value constraint for column '{name}'{what}"
-            )))
-        };
-        let Some(value) = value.filter(|value| !is_empty_value(cql_type, value)) else {
-            return violated(" as it is null.".to_owned());
-        };
-        let text = || std::str::from_utf8(value).unwrap_or_default();
-        match self {
-            Test::Value { comparison, bound } if !comparison.admits(compare(cql_type, value, bound)) => {
-                let bound = Value::from_wire(cql_type, bound).map(|value| value.to_cql_literal()).unwrap_or_default();
-                violated(format!(". It should be {name} {} {bound}", comparison.symbol()))
-            }
-            Test::Length { comparison, bound, octets } => {
-                let is_text = !octets && *cql_type != CqlType::Blob;
-                let length = if is_text { text().chars().count() } else { value.len() };
-                if comparison.admits(length.cmp(&(*bound as usize))) {
-                    return Ok(());
-                }
-                violated(format!(". It has a length of {length} and it should be {} {bound}", comparison.symbol()))
-            }
-            Test::Regexp { expression, pattern, negated } if expression.is_match(text()) == *negated => {
-                let does = if *negated { "matches" } else { "does not match" };
-                violated(format!(". The value {does} regular expression '{}'", shortened(pattern)))
-            }
-            Test::Json => match Json::parse(text()) {
-                Ok(_) => Ok(()),
-                Err(_) => violated(". It is not valid JSON".to_owned()),
-            },
-            Test::Value { .. } | Test::Regexp { .. } | Test::NotNull => Ok(()),
+/// Asks a value of `column`.
+fn ask(check: &Check, column: &Column, value: Option<&Bytes>) -> Result<(), RequestError> {
+    let Column { name, cql_type, .. } = column;
+    let violated = |what: String| {
+        Err(RequestError::Invalid(format!("Column value does not satisfy value constraint for column '{name}'{what}")))
+    };
+    let Some(value) = value.filter(|value| !is_empty_value(cql_type, value)) else {
+        return violated(" as it is null.".to_owned());
+    };
+    let text = || std::str::from_utf8(value).unwrap_or_default();
+    match check {
+        Check::Value { comparison, bound } if !comparison.admits(compare(cql_type, value, bound)) => {
+            let bound = Value::from_wire(cql_type, bound).map(|value| value.to_cql_literal()).unwrap_or_default();
+            violated(format!(". It should be {name} {} {bound}", comparison.symbol()))
         }
+        Check::Length { comparison, bound } | Check::OctetLength { comparison, bound } => {
+            let is_text = matches!(check, Check::Length { .. }) && *cql_type != CqlType::Blob;
+            let length = if is_text { text().chars().count() } else { value.len() };
+            if comparison.admits(length.cmp(&(*bound as usize))) {
+                return Ok(());
+            }
+            violated(format!(". It has a length of {length} and it should be {} {bound}", comparison.symbol()))
+        }
+        Check::Regexp { pattern, negated } if is_match(pattern, text())? == *negated => {
+            let does = if *negated { "matches" } else { "does not match" };
+            violated(format!(". The value {does} regular expression '{}'", shortened(pattern)))
+        }
+        Check::Json => match Json::parse(text()) {
+            Ok(_) => Ok(()),
+            Err(_) => violated(". It is not valid JSON".to_owned()),
+        },
+        Check::Value { .. } | Check::Regexp { .. } | Check::NotNull => Ok(()),
     }
 }
 

@@ -190,6 +190,8 @@ fn conditions_that_make_no_sense_are_refused() {
     }
     assert!(refused("k int PRIMARY KEY, v text CHECK REGEXP() = '(a'").contains("is not a valid regular expression"));
     assert!(refused("k int PRIMARY KEY, v text CHECK REGEXP() = '(?=a)'").contains("look-around"));
+    // What is put around a pattern does not make it whole.
+    assert!(refused("k int PRIMARY KEY, v text CHECK REGEXP() = 'a)|(?:b'").contains("not a valid regular expression"));
     let fits = "CREATE TABLE ks.t (k int PRIMARY KEY, v int CHECK v >= 1 AND v <= 1 AND v != 2 AND v != 3)";
     assert!(is_written(&with(fits), "INSERT INTO t (k, v) VALUES (1, 1)"));
 }
@@ -232,6 +234,9 @@ fn constraints_are_altered_described_and_copied() {
     assert_eq!(lines("t", &schema), ["c int CHECK c > 0,"]);
     apply(&mut schema, "ALTER TABLE t RENAME c TO d");
     assert_eq!(lines("t", &schema), ["d int CHECK d > 0,"]);
+    // A column that one node does not know yet keeps nothing of another from being constrained.
+    let message = error(&schema, "ALTER TABLE t ALTER missing CHECK NOT NULL", &[]);
+    assert_eq!(message, "Column with name 'missing' doesn't exist on table 't' (line 1:21)");
     assert_eq!(
         error(&schema, "INSERT INTO t (k, d) VALUES (1, 0)", &[]),
         "Column value does not satisfy value constraint for column 'd'. It should be d > 0"

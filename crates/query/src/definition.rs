@@ -421,15 +421,15 @@ fn constraints_like(table: &Table, like: &Table) -> Vec<Constraint> {
 /// The indexes of a table that is like another: on the same columns, with names of their own, since those of a keyspace
 /// differ.
 fn indexes_like(types: Types<'_>, table: &Table, like: &Table) -> Vec<Index> {
-    let existing = types.schema.keyspace(types.keyspace).into_iter().flat_map(|keyspace| keyspace.tables.values());
-    let mut taken: BTreeSet<String> =
-        existing.flat_map(|table| &table.indexes).map(|index| index.name.clone()).collect();
-    let mut indexes = Vec::with_capacity(like.indexes.len());
+    let keyspace = types.schema.keyspace(types.keyspace);
+    let mut indexes: Vec<Index> = Vec::with_capacity(like.indexes.len());
     for index in &like.indexes {
         let place = like.columns.iter().position(|column| column.id == index.column);
         let Some(column) = place.and_then(|place| table.columns.get(place)) else { continue };
-        let name = available_name(&table.name, &column.name, |name| taken.contains(name));
-        taken.insert(name.clone());
+        let name = available_name(&table.name, &column.name, |name| {
+            keyspace.is_some_and(|keyspace| keyspace.index(name).is_some())
+                || indexes.iter().any(|own| own.name == name)
+        });
         indexes.push(Index { name, column: column.id, ..index.clone() });
     }
     indexes.sort_by(|a, b| a.name.cmp(&b.name));

@@ -123,7 +123,12 @@ impl BoundExplain {
                 }
                 stages
             }
-            Bound::Schema(_) | Bound::Use(_) | Bound::Describe(_) | Bound::Role(_) | Bound::Explain(_) => Vec::new(),
+            Bound::Schema(_)
+            | Bound::Use(_)
+            | Bound::Describe(_)
+            | Bound::Role(_)
+            | Bound::Explain(_)
+            | Bound::Nothing => Vec::new(),
         }
     }
 }

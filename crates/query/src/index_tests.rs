@@ -244,6 +244,10 @@ fn hints_say_which_index_is_read_by() {
     let neither =
         "s = 1 AND v = 1 ALLOW FILTERING WITH excluded_indexes = {t_s_idx, \"t_v_idx\"} AND included_indexes = {}";
     assert_eq!(by(neither), None);
+    // One row is read by its key, but what is asked for is done.
+    let one_row = "a = 1 AND b = 1 AND c = 1 AND d = 1 AND v = 1 ALLOW FILTERING";
+    assert_eq!(by(one_row), None);
+    assert_eq!(by(&format!("{one_row} WITH included_indexes = {{t_v_idx}}")).as_deref(), Some("v"));
     for (condition, expected) in [
         ("v = 1 WITH excluded_indexes = {t_v_idx}", "Cannot execute this query as it might involve data filtering"),
         ("v = 1 WITH included_indexes = {missing}", "Table t doesn't have an index named missing"),
@@ -253,6 +257,10 @@ fn hints_say_which_index_is_read_by() {
             "Indexes cannot be both included and excluded: t_v_idx",
         ),
         ("v = 1 WITH included_indexes = {t_s_idx}", "It's not possible to use all the specified included indexes"),
+        (
+            "s = 1 AND v = 1 ALLOW FILTERING WITH included_indexes = {t_s_idx, t_v_idx}",
+            "It's not possible to use all the specified included indexes with this query",
+        ),
         ("v = 1 WITH included_indexes = {'a': 'b'}", "It should be a set of identifiers"),
         ("v = 1 WITH included_indexes = {} AND included_indexes = {}", "Multiple definitions for property"),
     ] {

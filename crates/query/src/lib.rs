@@ -86,7 +86,7 @@ pub use explain::{BoundExplain, Measured, Stage};
 pub use model::name::quote_name;
 pub use operand::{BoundValue, ColumnSpec};
 pub use prepared::{Bound, Prepared, PreparedKind};
-pub use read::{BoundRead, CommandLimits, ReadSource};
+pub use read::{BoundRead, CommandLimits, ReadSource, TIMEOUT_MAX};
 pub use result::{PageLimits, Progress, ReadPosition, ResultBuilder, ResultPage};
 pub use role::{Password, RoleOptions, RoleRequest, RoleStatement};
 pub use split::{StatementText, split_statements};

@@ -15,6 +15,7 @@ use model::schema::{Schema, Table};
 use model::{KeyspaceName, RequestError};
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a statement does.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) enum Plan {
     Describe(Box<Description>),
     Role(Box<RoleStatement>),
     Explain(Box<ExplainPlan>),
+    /// What is to be done only if there is something, and there is not.
+    Nothing,
 }
 
 /// EXPLAIN.
@@ -52,6 +55,7 @@ impl Plan {
             Plan::Read(plan) => Bound::Read(plan.bind(arguments)?),
             Plan::Schema(request) => Bound::Schema(SchemaRequest::clone(request)),
             Plan::Use(keyspace) => Bound::Use(keyspace.clone()),
+            Plan::Nothing => Bound::Nothing,
             Plan::Describe(description) => Bound::Describe(Description::clone(description)),
             Plan::Role(statement) => Bound::Role(RoleStatement::clone(statement)),
             Plan::Explain(explain) => {
@@ -114,6 +118,8 @@ pub enum Bound {
     Role(RoleStatement),
     /// EXPLAIN.
     Explain(BoundExplain),
+    /// ALTER or DROP, IF EXISTS, of a kind of which there are none.
+    Nothing,
 }
 
 impl Bound {
@@ -135,7 +141,8 @@ impl Bound {
                 | Bound::Use(_)
                 | Bound::Describe(_)
                 | Bound::Role(_)
-                | Bound::Explain(_) => {
+                | Bound::Explain(_)
+                | Bound::Nothing => {
                     let message = "Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed.";
                     return Err(RequestError::Invalid(message.to_owned()));
                 }
@@ -147,6 +154,23 @@ impl Bound {
         Bound::of_batch(merged.finish()?, kind)
     }
 
+    /// USING TIMEOUT: how long it may take as a whole, if it says so itself.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        match self {
+            Bound::Read(read) => read.timeout(),
+            Bound::Explain(explain) => explain.statement.timeout(),
+            _ => None,
+        }
+    }
+
+    /// Lets the time that is left for it decide: of what is read page by page the timeout is of all pages together.
+    pub fn forget_timeout(&mut self) {
+        if let Bound::Read(read) = self {
+            read.timeout = None;
+        }
+    }
+
     /// What the client should know of the statement, in Cassandra's words.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
@@ -156,7 +180,7 @@ impl Bound {
             Bound::Schema(request) => request.warnings().to_vec(),
             Bound::Write(_) | Bound::Writes(_) | Bound::Conditional(_) | Bound::Use(_) => Vec::new(),
             Bound::Explain(explain) if explain.analyze => explain.statement.warnings(),
-            Bound::Describe(_) | Bound::Role(_) | Bound::Explain(_) => Vec::new(),
+            Bound::Describe(_) | Bound::Role(_) | Bound::Explain(_) | Bound::Nothing => Vec::new(),
         }
     }
 
@@ -190,7 +214,9 @@ impl Prepared {
                 plan.statements.first().map(ModificationPlan::partition_parameters).unwrap_or_default()
             }
             Plan::Read(plan) => plan.restrictions.partition_parameters(),
-            Plan::Schema(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Role(_) | Plan::Explain(_) => Vec::new(),
+            Plan::Schema(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Role(_) | Plan::Explain(_) | Plan::Nothing => {
+                Vec::new()
+            }
         };
         Prepared { parameters, partition_key_indexes, plan }
     }
@@ -202,7 +228,7 @@ impl Prepared {
             Plan::Write(_) | Plan::Batch(_) => PreparedKind::Write,
             Plan::Read(_) | Plan::Describe(_) | Plan::Explain(_) => PreparedKind::Read,
             Plan::Role(statement) if !statement.columns().is_empty() => PreparedKind::Read,
-            Plan::Schema(_) | Plan::Role(_) => PreparedKind::Schema,
+            Plan::Schema(_) | Plan::Role(_) | Plan::Nothing => PreparedKind::Schema,
             Plan::Use(_) => PreparedKind::Use,
         }
     }
@@ -221,7 +247,9 @@ impl Prepared {
             Plan::Write(plan) => vec![&plan.write().table],
             Plan::Batch(plan) => plan.statements.iter().map(|statement| &statement.write().table).collect(),
             Plan::Read(plan) => vec![&plan.table],
-            Plan::Schema(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Role(_) | Plan::Explain(_) => Vec::new(),
+            Plan::Schema(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Role(_) | Plan::Explain(_) | Plan::Nothing => {
+                Vec::new()
+            }
         }
     }
 
@@ -242,7 +270,7 @@ impl Prepared {
         match executed {
             Plan::Write(plan) => plan.write().is_idempotent(),
             Plan::Batch(plan) => plan.statements.iter().all(|statement| statement.write().is_idempotent()),
-            Plan::Read(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Explain(_) => true,
+            Plan::Read(_) | Plan::Use(_) | Plan::Describe(_) | Plan::Explain(_) | Plan::Nothing => true,
             Plan::Role(statement) => !statement.columns().is_empty(),
             Plan::Schema(_) => false,
         }
@@ -268,7 +296,7 @@ impl Prepared {
         match &self.plan {
             Plan::Write(plan) => is_conditional(plan),
             Plan::Batch(plan) => plan.statements.iter().any(is_conditional),
-            Plan::Read(_) | Plan::Schema(_) | Plan::Use(_) => false,
+            Plan::Read(_) | Plan::Schema(_) | Plan::Use(_) | Plan::Nothing => false,
             Plan::Describe(_) | Plan::Role(_) | Plan::Explain(_) => false,
         }
     }
@@ -287,7 +315,7 @@ impl Prepared {
             Plan::Describe(description) => description.columns(),
             Plan::Role(statement) => statement.columns(),
             Plan::Explain(explain) => &explain.columns,
-            Plan::Write(_) | Plan::Batch(_) | Plan::Schema(_) | Plan::Use(_) => &[],
+            Plan::Write(_) | Plan::Batch(_) | Plan::Schema(_) | Plan::Use(_) | Plan::Nothing => &[],
         }
     }
 

@@ -229,6 +229,25 @@ fn use_and_schema_statements_bind_to_themselves() {
 }
 
 #[test]
+fn what_changes_views_and_triggers_if_they_exist_does_nothing() {
+    let schema = sample();
+    let keyspace = &schema.keyspaces().values().next().unwrap().name;
+    for statement in [
+        format!("DROP MATERIALIZED VIEW IF EXISTS {keyspace}.v"),
+        format!("ALTER MATERIALIZED VIEW IF EXISTS {keyspace}.v WITH comment = 'x'"),
+        format!("DROP TRIGGER IF EXISTS g ON {keyspace}.t"),
+    ] {
+        let prepared = prepare_in(&schema, &statement);
+        assert_eq!(prepared.kind(), PreparedKind::Schema, "{statement}");
+        assert!(matches!(prepared.bind(&[], context()), Ok(Bound::Nothing)), "{statement}");
+        let nothing = Bound::batch(vec![Bound::Nothing], crate::BatchKind::Unlogged);
+        assert!(nothing.unwrap_err().to_string().contains("only UPDATE, INSERT and DELETE"), "{statement}");
+        let printed = crate::canonical::print(&crate::parser::parse(&statement).unwrap().statement);
+        assert_eq!(printed.replace('"', ""), statement);
+    }
+}
+
+#[test]
 fn the_partition_is_that_of_the_key_values() {
     let schema = sample();
     let one = PartitionKey::from_components(&[int(7)]).unwrap();

@@ -166,6 +166,9 @@ fn limit<'a>(arguments: Arguments<'a>, operand: Option<&'a Operand>, name: &str)
     }
 }
 
+/// The longest time that a request may be given.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+
 /// The time that a read may take: `None` when it is not given, null or unset.
 fn timeout<'a>(arguments: Arguments<'a>, operand: Option<&'a Operand>) -> Result<Option<Duration>, RequestError> {
     let Some(operand) = operand else { return Ok(None) };
@@ -176,10 +179,12 @@ fn timeout<'a>(arguments: Arguments<'a>, operand: Option<&'a Operand>) -> Result
         }
         _ => None,
     };
-    whole_milliseconds.map(|nanoseconds| Some(Duration::from_nanos(nanoseconds))).ok_or_else(|| {
-        let message = "A timeout is more than 0, of hours, minutes, seconds and milliseconds: 50ms";
-        RequestError::Invalid(message.to_owned())
-    })
+    let refused = |message: &str| Err(RequestError::Invalid(message.to_owned()));
+    match whole_milliseconds.map(Duration::from_nanos) {
+        None => refused("A timeout is more than 0, of hours, minutes, seconds and milliseconds: 50ms"),
+        Some(timeout) if timeout > TIMEOUT_MAX => refused("A timeout is at most ten minutes: 10m"),
+        some => Ok(some),
+    }
 }
 
 /// Which partitions a read visits.
@@ -226,7 +231,7 @@ pub struct BoundRead {
     pub(crate) selection: BoundSelection,
     limit: Option<u32>,
     pub(crate) per_partition_limit: Option<u32>,
-    timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     /// For the functions of the selection.
     pub(crate) context: EvaluationContext,
 }

@@ -366,6 +366,9 @@ fn a_read_says_how_long_it_may_take_and_whether_it_is_cached() {
         let message = crate::fixture::error(&schema, &format!("SELECT * FROM t USING TIMEOUT {duration}"), &[]);
         assert!(message.contains("A timeout is more than 0"), "{message}");
     }
+    assert_eq!(millis(&read("SELECT * FROM t USING TIMEOUT 10m", &[])), Some(600_000));
+    let message = crate::fixture::error(&schema, "SELECT * FROM t USING TIMEOUT 10m1ms", &[]);
+    assert!(message.contains("at most ten minutes"), "{message}");
     let limits = CommandLimits { rows: 1, bytes: 1, tombstones: 1 };
     let bulk = |text: &str| read(text, &[]).scan_command(TokenRange::ALL, None, limits, WallMicros(1)).bulk;
     assert!(bulk("SELECT * FROM t BYPASS CACHE"));

@@ -161,6 +161,8 @@ pub(crate) struct Restrictions<'t> {
     allow_filtering: bool,
     /// The indexes that SELECT wants to be used, and those that it does not.
     included: Vec<&'t str>,
+    /// Where the first of them is named.
+    included_at: Option<Position>,
     excluded: Vec<&'t str>,
     all: Vec<Restriction>,
 }
@@ -169,7 +171,7 @@ impl<'t> Restrictions<'t> {
     /// Nothing said yet.
     pub(crate) fn new(table: &'t Table, kind: StatementKind) -> Restrictions<'t> {
         let (included, excluded) = (Vec::new(), Vec::new());
-        Restrictions { table, kind, allow_filtering: false, included, excluded, all: Vec::new() }
+        Restrictions { table, kind, allow_filtering: false, included, included_at: None, excluded, all: Vec::new() }
     }
 
     /// What `relations` say in a statement that writes.
@@ -195,19 +197,10 @@ impl<'t> Restrictions<'t> {
             let message = format!("Indexes cannot be both included and excluded: {}", both.join(", "));
             return Err(binder.source.invalid(first.at(), message));
         }
+        let included_at = select.hints.included.first().map(QualifiedName::at);
         let nothing = Restrictions::new(table, StatementKind::Select);
-        let restrictions = Restrictions { allow_filtering: *allow_filtering, included, excluded, ..nothing };
-        let restrictions = restrictions.with(binder, relations)?;
-        let served = restrictions.indexed();
-        let unused = |name: &&&str| !served.iter().any(|served| served.index == **name);
-        match restrictions.included.iter().find(unused).zip(select.hints.included.first()) {
-            Some((name, first)) => {
-                let message =
-                    format!("It's not possible to use all the specified included indexes with this query: {name}");
-                Err(binder.source.invalid(first.at(), message))
-            }
-            None => Ok(restrictions),
-        }
+        let wanted = Restrictions { allow_filtering: *allow_filtering, included, included_at, excluded, ..nothing };
+        wanted.with(binder, relations)
     }
 
     fn with(mut self, binder: &mut Binder<'_>, relations: &[Relation]) -> Result<Restrictions<'t>, RequestError> {
@@ -237,7 +230,8 @@ impl<'t> Restrictions<'t> {
                 Err(source.invalid(at, message))
             }
             Operator::IsNull | Operator::IsNotNull if !self.allow_filtering => {
-                let message = format!("Unsupported restriction: {} but with ALLOW FILTERING", relation_text(relation));
+                let filtering = if self.kind == StatementKind::Select { " but with ALLOW FILTERING" } else { "" };
+                let message = format!("Unsupported restriction: {}{filtering}", relation_text(relation));
                 Err(source.invalid(at, message))
             }
             Operator::NotEqual | Operator::NotIn if self.kind != StatementKind::Select => {
@@ -255,7 +249,7 @@ impl<'t> Restrictions<'t> {
             ast::Subject::Column(name) => self.table.column(&name.text),
             _ => None,
         };
-        let is_text = column.is_some_and(|column| matches!(column.cql_type, CqlType::Ascii | CqlType::Text));
+        let is_text = column.is_some_and(|column| column.cql_type.is_text());
         if relation.operator != Operator::Like || (self.allow_filtering && is_text) {
             return Ok(());
         }
@@ -745,9 +739,16 @@ impl<'t> Restrictions<'t> {
                 return Err(refuse(refused.or(self.of_clustering().first().copied())));
             }
         }
-        // One row of one partition is read as fast without one.
-        let one_row = looked_up && clustering.is_one_row(self.table);
+        // One row of one partition is read as fast without one; but what is asked for is done.
+        let one_row = looked_up && clustering.is_one_row(self.table) && self.included.is_empty();
         let index = indexed.iter().filter(|_| uses_index && !one_row).min_by_key(|served| served.rank);
+        let chosen = index.map(|served| served.index);
+        let unused = self.included.iter().find(|name| chosen != Some(**name));
+        if let Some((name, at)) = unused.zip(self.included_at) {
+            let message =
+                format!("It's not possible to use all the specified included indexes with this query: {name}");
+            return Err(source.invalid(at, message));
+        }
         let mut filtered: Vec<&Restriction> = if filters_keys { self.of_partition_key().collect() } else { Vec::new() };
         filtered.extend(filters_clustering);
         filtered.extend(self.of_others());

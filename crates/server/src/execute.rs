@@ -38,9 +38,6 @@ const CASSANDRA_RELEASE: &str = "5.0.0";
 /// The version of CQL.
 pub(crate) const CQL_VERSION: &str = "3.4.7";
 
-/// Longest time to live of a request.
-const TIMEOUT_MAX: Duration = Duration::from_secs(600);
-
 /// Large partitions of one statement that its client is told of.
 const LARGE_TOLD_MAX: usize = 3;
 
@@ -362,8 +359,7 @@ impl Executor {
     pub(crate) fn plan_bound(&self, bound: Bound, options: Options) -> Result<Planned, RequestError> {
         let mut warnings = bound.warnings();
         warnings.extend(self.large_partitions(&bound));
-        let own = if let Bound::Read(read) = &bound { read.timeout() } else { None };
-        let timeout = own.or(options.timeout).unwrap_or(self.timeout).min(TIMEOUT_MAX);
+        let timeout = bound.timeout().or(options.timeout).unwrap_or(self.timeout).min(query::TIMEOUT_MAX);
         let Options { consistency, serial, timestamp, page_rows, paging_state, login, .. } = options;
         let page_rows = match (&bound, page_rows) {
             (Bound::Read(read), 0) if read.is_one_page() => u32::MAX,
@@ -420,6 +416,7 @@ impl Executor {
                 }
             }
             Bound::Use(keyspace) => Plan::Done(Answer::Use(keyspace)),
+            Bound::Nothing => Plan::Done(Answer::Data(Response::Written)),
             Bound::Schema(request) => {
                 let new_table_id = TableId(self.table_ids.lock().next_u128());
                 Plan::Schema(request.change(new_table_id, self.clock.now().wall))

@@ -62,7 +62,7 @@ impl Executor {
 
     async fn execute_whole(
         &self,
-        statement: Bound,
+        mut statement: Bound,
         mut options: Options,
         trace: Option<&Arc<Trace>>,
     ) -> Result<Execution, RequestError> {
@@ -82,6 +82,7 @@ impl Executor {
                     execution.warnings.push(warning);
                 }
             }
+            statement.forget_timeout();
             let left = deadline.0.saturating_sub(now().0);
             if paging_state.is_none() || left == 0 {
                 return Ok(Execution { is_whole: paging_state.is_none(), ..execution });
@@ -151,7 +152,8 @@ pub(crate) fn explained(
                 places.of_tokens(&write.table().keyspace, std::iter::once(write.partition().token), &mut stages);
             }
         }
-        Bound::Schema(_) | Bound::Use(_) | Bound::Describe(_) | Bound::Role(_) | Bound::Explain(_) => {}
+        Bound::Schema(_) | Bound::Use(_) | Bound::Describe(_) | Bound::Role(_) | Bound::Explain(_) | Bound::Nothing => {
+        }
     }
     stages
 }

@@ -48,6 +48,14 @@ pub(crate) fn sync_directory(path: &Path) -> Result<(), StorageError> {
     directory.sync_all().map_err(|error| sync_error(path, &error))
 }
 
+/// Removes the file at `path`, if it is there: once this has returned it does not come back.
+pub(crate) fn remove_durably(path: &Path) -> Result<(), StorageError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path, &error)),
+        _ => path.parent().map_or(Ok(()), sync_directory),
+    }
+}
+
 /// Replaces the file at `path` with `contents`: after a crash it has either its old contents or the new
 /// ones. With `durable` the new ones survive power loss once this has returned.
 pub(crate) fn replace_file(path: &Path, contents: &[u8], durable: bool) -> Result<(), StorageError> {

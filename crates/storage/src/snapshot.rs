@@ -13,7 +13,7 @@
 //! * Its name is no path.
 
 use crate::definitions::{self, Definitions};
-use crate::failure::{io_error, replace_file, rocksdb_error, sync_directory};
+use crate::failure::{io_error, remove_durably, replace_file, rocksdb_error, sync_directory};
 use crate::manifest::Manifest;
 use crate::options::{SharedMemory, StoreOptions, database_options};
 use crate::store::{Inner, LOCAL};
@@ -65,11 +65,7 @@ pub(crate) fn is_copy(data_dir: &Path) -> bool {
 /// # Errors
 /// When the description cannot be removed.
 pub(crate) fn forget_copy(data_dir: &Path) -> Result<(), StorageError> {
-    let path = data_dir.join(DESCRIPTION);
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("remove", &path, &error)),
-        _ => sync_directory(data_dir),
-    }
+    remove_durably(&data_dir.join(DESCRIPTION))
 }
 
 /// Makes a snapshot of everything.

@@ -2,7 +2,7 @@
 
 use crate::commit::Writer;
 use crate::definitions::Definitions;
-use crate::failure::{io_error, rocksdb_error, sync_error};
+use crate::failure::{io_error, remove_durably, replace_file, rocksdb_error, sync_error};
 use crate::hints::Hints;
 use crate::identity::Identity;
 use crate::large::{Large, LargeTable};
@@ -44,6 +44,8 @@ use std::time::{Duration, Instant};
 
 /// The column family of the node's own records.
 pub(crate) const LOCAL: &str = "local";
+/// The file that says that a start which accepts a loss of data has not ended.
+const LOSS_ACCEPTED: &str = "LOSS_ACCEPTED";
 /// How often the background thread looks at the free space, and at most sleeps.
 const GUARD_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -451,11 +453,14 @@ impl Inner {
         crate::ingest::clear(&directory)?;
         let database = directory.join("rocksdb");
         let exists = database.join("CURRENT").exists();
+        if exists && options.accept_data_loss {
+            accept_loss(&directory)?;
+        }
         let watermark = open_watermark(&options, exists)?;
         if exists {
             check_manifest(&options, &database, &watermark)?;
         }
-        let may_have_lost = exists && (options.accept_data_loss || snapshot::is_copy(&directory));
+        let may_have_lost = exists && (directory.join(LOSS_ACCEPTED).exists() || snapshot::is_copy(&directory));
         let kept_log = KeptLog::keep(&directory, &database)?;
         let memory = SharedMemory::new(&options);
         let definitions = known_definitions(&directory)?;
@@ -467,6 +472,7 @@ impl Inner {
         if may_have_lost {
             forget_counter_ids(&db)?;
             snapshot::forget_copy(&directory)?;
+            remove_durably(&directory.join(LOSS_ACCEPTED))?;
         }
         // Opening has begun a new one.
         let mut manifest = Manifest::new(&database);
@@ -727,6 +733,12 @@ fn open_identity(options: &StoreOptions) -> Result<Identity, StorageError> {
     let identity = Identity { node: options.new_node, cluster: None };
     identity.write(directory)?;
     Ok(identity)
+}
+
+/// Remembers over a start that is interrupted that a loss was accepted: the watermark does not tell it any more once it
+/// is written anew, and the ids of counters are forgotten only after that.
+fn accept_loss(directory: &Path) -> Result<(), StorageError> {
+    replace_file(&directory.join(LOSS_ACCEPTED), b"a start with less than was acknowledged is under way\n", true)
 }
 
 /// The watermark as found, or a new one for a new directory.

@@ -746,6 +746,25 @@ fn a_missing_database_or_watermark_is_refused() {
 }
 
 #[test]
+fn a_loss_that_was_accepted_is_remembered_over_an_interrupted_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = filled(directory.path(), 20);
+    let key = model::local::counter_id_key(0);
+    let id = LocalWrite { records: vec![(key.clone(), Some(Bytes::from_static(b"id")))] };
+    commit(&store, &[Write::Local(id)], true);
+    let has_id = |store: &Store| store.local(&key).unwrap().is_some();
+    assert!(has_id(&store));
+    drop(store);
+    drop(Store::open(small_options(directory.path())).unwrap());
+    // As the start that accepts the loss leaves it when it ends after the watermark was written anew.
+    std::fs::write(directory.path().join("LOSS_ACCEPTED"), "").unwrap();
+    let store = Store::open(small_options(directory.path())).unwrap();
+    assert!(!has_id(&store), "what was counted under it may be lost");
+    drop(store);
+    assert!(!directory.path().join("LOSS_ACCEPTED").exists());
+}
+
+#[test]
 fn a_directory_belongs_to_one_node_of_one_cluster() {
     let directory = tempfile::tempdir().unwrap();
     let options = small_options(directory.path());

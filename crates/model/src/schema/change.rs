@@ -358,9 +358,7 @@ impl Schema {
     }
 
     fn drop_index(&self, keyspace: &str, name: &str, if_exists: bool) -> Result<Option<Schema>, RequestError> {
-        let tables = self.keyspaces.get(keyspace).into_iter().flat_map(|keyspace| keyspace.tables.values());
-        let has = |table: &&Arc<Table>| table.indexes.iter().any(|index| index.name == name);
-        let Some(table) = { tables }.find(has) else {
+        let Some((table, _)) = self.keyspaces.get(keyspace).and_then(|keyspace| keyspace.index(name)) else {
             // The quotation mark too many is Cassandra's.
             let missing = format!("Index '{keyspace}.{name}' doesn't exist'");
             return unless(if_exists, RequestError::Invalid(missing));
@@ -413,11 +411,8 @@ impl Schema {
         for column in &mut table.columns {
             column.cql_type = keyspace.current_type(&column.cql_type)?;
         }
-        for index in &table.indexes {
-            let mut others = keyspace.tables.values().flat_map(|table| &table.indexes);
-            if others.any(|other| other.name == index.name) {
-                return invalid(format!("Index '{}' already exists", index.name));
-            }
+        if let Some(taken) = table.indexes.iter().find(|index| keyspace.index(&index.name).is_some()) {
+            return invalid(format!("Index '{}' already exists", taken.name));
         }
         for Constraint { column, check } in &table.constraints {
             let column = table.columns.iter().find(|own| own.id == *column);
@@ -532,6 +527,12 @@ impl UserType {
 }
 
 impl Keyspace {
+    /// The index of this name, and the table that it is of: names of indexes are a keyspace's.
+    #[must_use]
+    pub fn index(&self, name: &str) -> Option<(&Arc<Table>, &Index)> {
+        self.tables.values().find_map(|table| Some((table, table.indexes.iter().find(|index| index.name == name)?)))
+    }
+
     /// What of the keyspace uses its user-defined type `name`: other types, or tables.
     fn users_of_type(&self, name: &str) -> Option<String> {
         let uses = |other: &&Arc<UserType>| other.types().any(|cql_type| cql_type.uses(&self.name, name));
@@ -632,8 +633,7 @@ impl Keyspace {
 
     /// The table with another index.
     fn with_index(&self, table: &Table, index: &Index, if_not_exists: bool) -> Result<Option<Table>, RequestError> {
-        let mut indexes = self.tables.values().flat_map(|table| &table.indexes);
-        if indexes.any(|known| known.name == index.name) {
+        if self.index(&index.name).is_some() {
             let message = format!("Index '{}' already exists", index.name);
             return unless(if_not_exists, RequestError::Invalid(message));
         }
@@ -696,8 +696,7 @@ impl Table {
         if !is_frozen_collection && part == IndexedPart::Full {
             return invalid("full() indexes can only be created on frozen collections".to_owned());
         }
-        let is_text = matches!(cql_type, CqlType::Ascii | CqlType::Text);
-        if matches!(part, IndexedPart::Folded(_)) && !is_text {
+        if matches!(part, IndexedPart::Folded(_)) && !cql_type.is_text() {
             return invalid(format!("CQL type {cql_type} cannot be analyzed."));
         }
         if !is_collection && !matches!(part, IndexedPart::Value | IndexedPart::Folded(_)) {
@@ -740,14 +739,19 @@ impl Table {
             }
             TableAlteration::Check { column: name, checks, if_exists } => {
                 let Some(column) = table.column(name).cloned() else {
-                    let message = format!("Column with name '{name}' doesn't exist on table '{}'", table.name);
-                    return unless(*if_exists, RequestError::Invalid(message));
+                    return unless(*if_exists, table.missing_column(name));
                 };
                 table.constraints.retain(|own| own.column != column.id);
                 table.constrain(&column, checks)?;
             }
         }
         Ok((table != *self).then_some(table))
+    }
+
+    /// What is said of a column that there is not.
+    #[must_use]
+    pub fn missing_column(&self, name: &str) -> RequestError {
+        RequestError::Invalid(format!("Column with name '{name}' doesn't exist on table '{}'", self.name))
     }
 
     /// Adds what values of `column` must be.

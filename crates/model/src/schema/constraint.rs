@@ -149,7 +149,6 @@ impl Check {
     /// `Invalid`.
     pub fn check_column(&self, column: &Column) -> Result<(), RequestError> {
         let (name, cql_type) = (&column.name, &column.cql_type);
-        let is_text = matches!(cql_type, CqlType::Ascii | CqlType::Text);
         let (fits, of) = match self {
             Check::Value { bound, .. } => {
                 if !is_number(cql_type) {
@@ -159,9 +158,9 @@ impl Check {
                 (is_value, "the type of its number")
             }
             Check::Length { .. } | Check::OctetLength { .. } => {
-                (is_text || *cql_type == CqlType::Blob, "ascii, text and blob")
+                (cql_type.is_text() || *cql_type == CqlType::Blob, "ascii, text and blob")
             }
-            Check::Regexp { .. } | Check::Json => (is_text, "ascii and text"),
+            Check::Regexp { .. } | Check::Json => (cql_type.is_text(), "ascii and text"),
             Check::NotNull => {
                 if matches!(column.kind, ColumnKind::PartitionKey(_) | ColumnKind::Clustering(..)) {
                     return Err(RequestError::Invalid(format!(

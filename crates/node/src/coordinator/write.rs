@@ -125,6 +125,11 @@ impl WriteOp {
         self.request.is_none()
     }
 
+    /// True once a replica has it.
+    pub(crate) fn is_anywhere(&self) -> bool {
+        self.replicas.iter().any(|replica| replica.delivery == Delivery::Acknowledged)
+    }
+
     /// The level that the client asked for.
     pub(crate) fn consistency(&self) -> Consistency {
         self.consistency

@@ -42,6 +42,8 @@ const BUCKETS: u32 = 16;
 const WRITES_MAX: usize = 16;
 /// A mutation ends with the record that reaches this many bytes.
 const MUTATION_BYTES: usize = 256 * 1024;
+/// Rows, and bytes, that no page has.
+const PAGE_BYTES_MAX: u64 = 1 << 32;
 /// So often a replica is asked before it is given up.
 const ATTEMPTS: u32 = 3;
 
@@ -106,11 +108,11 @@ impl RepairFigures {
     #[must_use]
     pub fn and(self, other: RepairFigures) -> RepairFigures {
         RepairFigures {
-            rows: self.rows + other.rows,
-            bytes: self.bytes + other.bytes,
-            differing: self.differing + other.differing,
-            sent: self.sent + other.sent,
-            sent_bytes: self.sent_bytes + other.sent_bytes,
+            rows: self.rows.saturating_add(other.rows),
+            bytes: self.bytes.saturating_add(other.bytes),
+            differing: self.differing.saturating_add(other.differing),
+            sent: self.sent.saturating_add(other.sent),
+            sent_bytes: self.sent_bytes.saturating_add(other.sent_bytes),
         }
     }
 }
@@ -470,7 +472,7 @@ impl Session {
         }
         let most = |figure: fn(&Compared) -> u64| self.answers.values().map(figure).max().unwrap_or(0);
         let (rows, bytes) = (most(|page| page.rows), most(|page| page.bytes));
-        (self.figures.rows, self.figures.bytes) = (self.figures.rows + rows, self.figures.bytes + bytes);
+        self.figures = self.figures.and(RepairFigures { rows, bytes, ..RepairFigures::default() });
         if let Some(rate) = self.limits.bytes_per_second {
             self.not_before = now + Duration::from_micros(bytes.saturating_mul(1_000_000) / rate);
         }
@@ -489,6 +491,9 @@ impl Session {
         to: Option<&ComparePosition>,
     ) -> Option<(&'a [Bucket], usize)> {
         let Content::Buckets(buckets) = &page.content else { return None };
+        if page.bytes > PAGE_BYTES_MAX || page.rows > PAGE_BYTES_MAX {
+            return None;
+        }
         let inside = |position: &ComparePosition| {
             self.unit.range.contains(position.partition.token)
                 && self.after.as_ref().is_none_or(|after| after < position)

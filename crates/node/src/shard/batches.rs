@@ -62,7 +62,7 @@ enum Stage {
 #[derive(Debug)]
 struct Open {
     parts: usize,
-    /// True once a hint was not kept: whoever keeps the batch is to write it again.
+    /// True once a hint was not kept, or a write reached nobody: whoever keeps the batch is to write it again.
     failed: bool,
     /// Who keeps it.
     keepers: Vec<NodeId>,
@@ -74,6 +74,8 @@ struct Part {
     batch: u128,
     /// Hints that are not durable yet.
     hints: usize,
+    /// True once a replica that misses it was given no hint.
+    unhinted: bool,
     /// True once nobody is asked any more.
     ended: bool,
 }
@@ -121,6 +123,13 @@ impl Batches {
     /// Batches that are being written because their coordinators did not finish them.
     pub(super) fn is_open(&self, batch: u128) -> bool {
         self.open.contains_key(&batch)
+    }
+
+    /// A replica that misses this write is given no hint, by the policy of hints.
+    pub(super) fn hint_dropped(&mut self, write: OpId) {
+        if let Some(part) = self.parts.get_mut(&write) {
+            part.unhinted = true;
+        }
     }
 
     /// A hint for a replica that misses this write is on its way to storage.
@@ -306,6 +315,7 @@ impl Shard {
         let (op, required) = (self.ops.next(), asked.len());
         let Some(own) = self.batches.all.get_mut(&id) else { return };
         let awaited = asked.iter().copied().collect();
+        self.write_bytes += batch.bytes();
         own.stage = Stage::Logging { op, batch: batch.clone(), awaited, keepers: Vec::new(), spare, required };
         self.batches.logging.insert(op, id);
         for node in asked {
@@ -357,6 +367,7 @@ impl Shard {
         let (consistency, deadline) = (own.consistency, own.deadline);
         let stage = std::mem::replace(&mut own.stage, Stage::Waiting);
         let Stage::Logging { batch, keepers, .. } = stage else { return };
+        self.write_bytes -= batch.bytes();
         self.timers.cancel(Timer::Batch(id), deadline);
         if self.config.is_planted(Planted::BatchForgottenEarly) {
             self.forget_batch(out, batch.id, &keepers);
@@ -368,14 +379,15 @@ impl Shard {
             let Some(table) = view.schema.table(mutation.table) else { continue };
             let (keyspace, token) = (&table.keyspace, mutation.partition.token);
             let replicas = view.holders(keyspace, token);
-            let Ok(quorum) = Quorum::of_write(&self.config, &view, keyspace, consistency, token) else {
-                continue;
+            let quorum = match Quorum::of_write(&self.config, &view, keyspace, consistency, token) {
+                Ok(quorum) => quorum,
+                // The placement has changed meanwhile. Those that keep the batch write it.
+                Err(error) => return self.end_batch(out, id, Err(error)),
             };
             writes.push((WriteOp::new(id, mutation.clone(), consistency, replicas, quorum, deadline), replicas));
         }
         let Some(own) = self.batches.all.get_mut(&id) else { return };
         own.stage = Stage::Writing { open: writes.len(), error: None };
-        self.writes_unanswered += writes.len();
         if writes.is_empty() {
             self.end_batch(out, id, Ok(Response::Written));
         }
@@ -391,8 +403,10 @@ impl Shard {
         let mut sent = Vec::new();
         for (write, replicas) in writes {
             let op = self.ops.next();
-            self.batches.parts.insert(op, Part { batch, hints: 0, ended: false });
+            self.batches.parts.insert(op, Part { batch, hints: 0, unhinted: false, ended: false });
             self.write_bytes += write.bytes;
+            // One by one: of a write at ANY the end may come at once.
+            self.writes_unanswered += usize::from(!write.is_answered());
             self.timers.set(Timer::Write(op), write.deadline);
             self.send_write(out, op, write, replicas);
             sent.push(op);
@@ -425,7 +439,8 @@ impl Shard {
         self.batches.unstamped.retain(|waiting| *waiting != id);
         match &own.stage {
             Stage::Writing { .. } => {}
-            Stage::Logging { op, .. } => {
+            Stage::Logging { op, batch, .. } => {
+                self.write_bytes -= batch.bytes();
                 self.batches.logging.remove(op);
                 self.timers.cancel(Timer::Batch(id), own.deadline);
             }
@@ -449,12 +464,18 @@ impl Shard {
 
     // ---- The end ----
 
-    /// A write of a batch has ended: every replica has it, or was given a hint.
-    pub(super) fn batch_part_ended(&mut self, out: &mut Out<'_>, write: OpId) {
-        if let Some(part) = self.batches.parts.get_mut(&write) {
-            part.ended = true;
-            self.note_part(out, write);
+    /// A write of a batch has ended: every replica has it, was given a hint, or is left to repair by the policy of
+    /// hints, which finds it only if it `is_anywhere`.
+    pub(super) fn batch_part_ended(&mut self, out: &mut Out<'_>, write: OpId, is_anywhere: bool) {
+        let Some(part) = self.batches.parts.get_mut(&write) else { return };
+        part.ended = true;
+        if part.unhinted
+            && !is_anywhere
+            && let Some(open) = self.batches.open.get_mut(&part.batch)
+        {
+            open.failed = true;
         }
+        self.note_part(out, write);
     }
 
     /// A hint for a write of a batch is durable, or there will be none.
@@ -513,7 +534,13 @@ impl Shard {
             let (keyspace, token) = (&table.keyspace, mutation.partition.token);
             let replicas = view.holders(keyspace, token);
             let one = Consistency::One;
+<<<<<<< HEAD
             let Ok(quorum) = Quorum::of_write(&self.config, &view, keyspace, one, token) else { continue };
+=======
+            let Ok(quorum) = Quorum::new(&self.config, &view, &table.keyspace, one, replicas) else {
+                return self.batches.kept.again(batch.id, again);
+            };
+>>>>>>> 7f66dfe8e1ebf5c8e3dd8cf1c6880171113a0cb2
             let mut write = WriteOp::new(RequestId(0), mutation.clone(), one, replicas, quorum, deadline);
             // Nobody waits for it, and a hint is as old as the batch.
             write.forget_request();

@@ -298,6 +298,51 @@ fn too_few_replicas_of_one_partition_refuse_the_whole_batch() {
     assert_eq!(cluster.batches_kept(), [0, 0, 0]);
 }
 
+#[test]
+fn a_batch_at_any_is_answered_by_its_hints_or_its_replicas() {
+    let mut cluster = cluster(&[1, 2, 3], 3);
+    let request = cluster.begin_batch(1, BATCH, Consistency::Any);
+    cluster.run();
+    assert_eq!(cluster.reply(request), Some(Ok(Response::Written)));
+    assert_eq!(cluster.parts(2, ALL), 3);
+    cluster.assert_idle();
+    // All replicas of one partition are gone.
+    let mut cluster = self::cluster(&[1, 2, 3, 4], 1);
+    let owner = cluster.replicas("INSERT INTO a (k, c) VALUES ('y', 1)")[0];
+    let at = (1..=4).find(|id| node(*id) != owner).unwrap();
+    cluster.kill(owner.0);
+    let request = cluster.begin_batch(at, BATCH, Consistency::Any);
+    cluster.run();
+    assert_eq!(cluster.reply(request), Some(Ok(Response::Written)));
+    cluster.restart(owner.0);
+    cluster.advance(REPLAY);
+    assert_eq!(cluster.parts(at, ONE), 3);
+    assert_eq!(cluster.batches_kept(), [0, 0, 0, 0]);
+}
+
+#[test]
+fn a_batch_is_kept_while_one_of_its_partitions_is_nowhere() {
+    let mut cluster = cluster(&[1, 2, 3, 4], 1);
+    let owner = cluster.replicas("INSERT INTO a (k, c) VALUES ('y', 1)")[0];
+    let at = (1..=4).find(|id| node(*id) != owner).unwrap();
+    for id in (1..=4).filter(|id| node(*id) != owner) {
+        let policy = crate::HintPolicy { enabled: false, ..crate::HintPolicy::default() };
+        cluster.step(node(id), crate::Input::Hints(Arc::new(policy)));
+    }
+    cluster.run();
+    cluster.lose = Box::new(move |_, to, message| to == owner && matches!(message, Message::Write { .. }));
+    let request = cluster.begin_batch(at, BATCH, ONE);
+    cluster.run();
+    cluster.advance(TIMEOUT);
+    let error = cluster.reply(request).unwrap().unwrap_err();
+    assert_eq!(error.applied(), Applied::Maybe, "{error:?}");
+    assert!(cluster.batches_kept().iter().sum::<usize>() > 0, "one of its partitions is nowhere");
+    cluster.lose = Box::new(|_, _, _| false);
+    cluster.advance(REPLAY + REPLAY);
+    assert_eq!(cluster.parts(at, ONE), 3);
+    assert_eq!(cluster.batches_kept(), [0, 0, 0, 0]);
+}
+
 /// Nodes with their racks and data centres.
 fn placed(nodes: &[(u128, &str, &str)]) -> Arc<ClusterView> {
     let ids: Vec<u128> = nodes.iter().map(|(id, _, _)| *id).collect();

@@ -38,11 +38,19 @@ pub(crate) fn alter_table(types: Types<'_>, alter: &AlterTable) -> Result<Schema
             schema::TableAlteration::Rename { renames, if_exists: *if_exists }
         }
         TableAlteration::Check { if_exists, column, checks } => {
-            // What the conditions are of is known by the column; a missing one is told by the log.
+            // What the conditions are of is known by the column. A missing table is told by the log; so is a missing
+            // column where the conditions are dropped.
             let table = types.schema.find_table(keyspace, &alter.name.name.text).ok();
             let known = table.and_then(|table| table.column(&column.text));
-            let checks = known.map(|known| checks_of(source, known, checks)).transpose()?.unwrap_or_default();
-            schema::TableAlteration::Check { column: column.text.clone(), checks, if_exists: *if_exists }
+            match table.filter(|_| known.is_none() && !checks.is_empty()) {
+                // No conditions would drop those that a node that knows more has.
+                Some(_) if *if_exists => schema::TableAlteration::Add { columns: Vec::new(), if_not_exists: true },
+                Some(table) => return Err(source.place(column.at, table.missing_column(&column.text))),
+                None => {
+                    let checks = known.map(|known| checks_of(source, known, checks)).transpose()?.unwrap_or_default();
+                    schema::TableAlteration::Check { column: column.text.clone(), checks, if_exists: *if_exists }
+                }
+            }
         }
         TableAlteration::With(properties) => {
             if let Some(id) = properties.iter().find(|property| property.name.text == "id") {

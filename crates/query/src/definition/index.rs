@@ -69,11 +69,7 @@ fn index(source: Source<'_>, keyspace: &Keyspace, table: &Table, create: &Create
     }
     let name = match &create.name {
         Some(name) => name.text.clone(),
-        None => {
-            let taken =
-                |name: &str| keyspace.tables.values().flat_map(|table| &table.indexes).any(|index| index.name == name);
-            available_name(&table.name, &column.name, taken)
-        }
+        None => available_name(&table.name, &column.name, |name| keyspace.index(name).is_some()),
     };
     let index = Index { name, column: column.id, part, class, options };
     table.check_index(&index).map_err(|error| source.place(at, error))?;

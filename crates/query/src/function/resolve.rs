@@ -147,7 +147,7 @@ const CAST_TOO: [CqlType; 8] = [
 ];
 
 fn can_cast(from: &CqlType, to: &CqlType) -> bool {
-    let is_text = matches!(to, CqlType::Ascii | CqlType::Text);
+    let is_text = to.is_text();
     match from {
         number if NUMBERS.contains(number) => {
             is_text || (NUMBERS.contains(to) && *to != CqlType::Counter && number != to)

@@ -43,11 +43,13 @@ impl Parser<'_> {
             }
             let if_exists = self.if_exists()?;
             let name = self.qualified_name("a view name")?;
+            let mut options = None;
             if alters {
                 self.expect_word("WITH")?;
-                self.properties()?;
+                options = Some(self.properties()?);
             }
-            return Ok(Some(Statement::Absent { what: AbsentKind::MaterializedView, name, if_exists }));
+            let what = AbsentKind::MaterializedView(options);
+            return Ok(Some(Statement::Absent { what, name, if_exists }));
         }
         if self.looking_at(&["DROP", "TRIGGER"]) {
             for _ in 0..2 {
