@@ -155,7 +155,8 @@ async fn offer(target: &Arc<Target>, rate: f64, seconds: u64, node: u32) -> Resu
     // disturbs what is measured next.
     let elapsed = started.elapsed().as_secs_f64();
     let (latency, refused, failed) = counts.seen.lock().clone();
-    while counts.under_way.load(Ordering::Relaxed) > 0 && started.elapsed() < Duration::from_secs(seconds) + 2 * TIMEOUT {
+    while counts.under_way.load(Ordering::Relaxed) > 0 && started.elapsed() < Duration::from_secs(seconds) + 2 * TIMEOUT
+    {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let succeeded = latency.len();
@@ -198,7 +199,9 @@ pub(crate) fn measure(helenus: &Path, seconds: u64, figures: &mut Map<String, Va
             put(of("failed_per_second"), outcome.failed as f64 / outcome.seconds);
             put(of("resident_mib"), resident_bytes as f64 / 1_048_576.0);
             if goodput < goodput_least {
-                missed.push(format!("goodput at {times} times the capacity: {goodput:.2} of it, at least {goodput_least}"));
+                missed.push(format!(
+                    "goodput at {times} times the capacity: {goodput:.2} of it, at least {goodput_least}"
+                ));
             }
             if rejection > 5_000 {
                 missed.push(format!("at {times} times the capacity refusals take {rejection} us at p99, at most 5000"));

@@ -27,9 +27,9 @@ fn alter(node: &Node, replication: &str) -> Output {
 /// Waits until no node knows of a change of replication.
 fn wait_changed(cluster: &mut Cluster) {
     for node in 0..3 {
-        cluster.node(node).wait("the replication is changed", |node| {
-            Some(node.status()?["replication_change"].as_str()?.is_empty())
-        });
+        cluster
+            .node(node)
+            .wait("the replication is changed", |node| Some(node.status()?["replication_change"].as_str()?.is_empty()));
     }
 }
 
@@ -63,10 +63,9 @@ fn replication_is_raised_and_lowered_under_load_and_nothing_acknowledged_is_miss
     assert_eq!((count(cluster.node(0), "QUORUM"), count(cluster.node(2), "QUORUM")), (300, 300));
     cluster.node(1).start();
     cluster.wait_up(3);
-    for (node, replication) in [
-        (1, "'class': 'SimpleStrategy', 'replication_factor': 2"),
-        (2, "'class': 'NetworkTopologyStrategy', 'dc1': 3"),
-    ] {
+    for (node, replication) in
+        [(1, "'class': 'SimpleStrategy', 'replication_factor': 2"), (2, "'class': 'NetworkTopologyStrategy', 'dc1': 3")]
+    {
         succeeded(&alter(cluster.node(node), replication));
         assert_eq!(count(cluster.node(0), "QUORUM"), 300);
         wait_changed(&mut cluster);

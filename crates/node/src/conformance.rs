@@ -445,11 +445,8 @@ fn a_write_that_is_not_valid_fails_alone(make: &mut MakeHarness<'_>) {
     ];
     for (index, bad) in bad.iter().enumerate() {
         let at = index as u8 * 2;
-        let hint = Write::Hint {
-            target: TARGET,
-            hint: Hint { written_seconds: 1, mutation: good(at) },
-            oldest_seconds: 0,
-        };
+        let hint =
+            Write::Hint { target: TARGET, hint: Hint { written_seconds: 1, mutation: good(at) }, oldest_seconds: 0 };
         let group = [Write::Apply(good(at)), Write::Apply(bad.clone()), Write::Apply(good(at + 1)), hint];
         let results = session.storage().commit(&group, index % 2 == 0).unwrap();
         assert!(matches!(results[1], Err(StorageError::Invalid(_))), "{index}: {results:?}");

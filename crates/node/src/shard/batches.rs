@@ -534,13 +534,9 @@ impl Shard {
             let (keyspace, token) = (&table.keyspace, mutation.partition.token);
             let replicas = view.holders(keyspace, token);
             let one = Consistency::One;
-<<<<<<< HEAD
-            let Ok(quorum) = Quorum::of_write(&self.config, &view, keyspace, one, token) else { continue };
-=======
-            let Ok(quorum) = Quorum::new(&self.config, &view, &table.keyspace, one, replicas) else {
+            let Ok(quorum) = Quorum::of_write(&self.config, &view, keyspace, one, token) else {
                 return self.batches.kept.again(batch.id, again);
             };
->>>>>>> 7f66dfe8e1ebf5c8e3dd8cf1c6880171113a0cb2
             let mut write = WriteOp::new(RequestId(0), mutation.clone(), one, replicas, quorum, deadline);
             // Nobody waits for it, and a hint is as old as the batch.
             write.forget_request();
