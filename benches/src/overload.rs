@@ -1,5 +1,5 @@
-//! One node asked for more than it can do: what it still does, how soon it says no, what memory that takes, and how soon it
-//! is itself again.
+//! One node asked for more than it can do: what it still does, how soon it says no, what memory that takes, and how
+//! soon it is itself again.
 //!
 //! Each operation reads a partition of 500 rows: dear enough that one generator can ask for ten times what a node can
 //! answer on the same machine. Requests are sent at their time, whether or not earlier ones are answered, and never
@@ -167,8 +167,8 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1)
 }
 
-/// Measures it: what the node can do, what it does at three and at ten times as much, and afterwards at half of it second
-/// by second.
+/// Measures it: what the node can do, what it does at three and at ten times as much, and afterwards at half of it
+/// second by second.
 ///
 /// # Errors
 /// When the node does not start or ends.

@@ -233,8 +233,8 @@ impl Member {
         }
     }
 
-    /// True when the running change of replication can take its next step, and this node is the one to propose it: of the
-    /// voters that it takes for alive the first, so that they do not duel. Who proposes decides nothing.
+    /// True when the running change of replication can take its next step, and this node is the one to propose it: of
+    /// the voters that it takes for alive the first, so that they do not duel. Who proposes decides nothing.
     fn replication_is_due(&self) -> bool {
         let state = self.log.state();
         let Some(running) = &state.replication_change else { return false };

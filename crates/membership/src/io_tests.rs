@@ -98,7 +98,7 @@ fn header(out: &mut Vec<u8>) {
 
 #[test]
 fn a_message_of_a_newer_version_is_named_as_such() {
-    assert_eq!(Message::from_bytes(&Bytes::from_static(&[2, 0, 0])), Err(CodecError::Version(2)));
+    assert_eq!(Message::from_bytes(&Bytes::from_static(&[3, 0, 0])), Err(CodecError::Version(3)));
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn heartbeats_and_slots_near_the_end_of_their_range_are_refused() {
 
 #[test]
 fn long_lists_are_refused() {
-    for (tag, item) in [(12, vec![0u8; 19]), (0, vec![4, 1, 2, 3, 4, 5])] {
+    for (tag, item) in [(12, vec![0u8; 20]), (0, vec![4, 1, 2, 3, 4, 5])] {
         let mut bytes = Vec::new();
         header(&mut bytes);
         bytes.push(tag);

@@ -16,8 +16,9 @@
 //!
 //! Map: [`Member::step`] takes an [`Input`] and gives [`Effect`]s (`io`); `log` is the log and its state
 //! machine, `learning` how entries come and are applied, `decision` Paxos over the slots and the queue of
-//! proposals, `discovery` the way into a cluster; `replication` a change of replication step by step; `ring` tokens and their allocation, `view` what is published,
-//! replicas included; `gossip` liveness. Protocols: `docs/protocol/metadata_log.md`, `gossip.md`.
+//! proposals, `discovery` the way into a cluster; `replication` a change of replication step by step; `ring` tokens
+//! and their allocation, `view` what is published, replicas included; `gossip` liveness. Protocols:
+//! `docs/protocol/metadata_log.md`, `gossip.md`.
 
 mod decision;
 mod discovery;

@@ -1,20 +1,20 @@
-//! A change of the replication of a keyspace while it is used: from the old placement to the new one, step by step, each
-//! step an entry of the metadata log.
+//! A change of the replication of a keyspace while it is used: from the old placement to the new one, step by step,
+//! each step an entry of the metadata log.
 //!
 //! ```text
-//!  ALTER KEYSPACE    all have applied it     all hold what they are to hold    all have applied it    all have dropped it
-//!      |                     |                           |                             |                      |
-//!      v                     v                           v                             v                      v
-//!  Announced -----------> Copying --------------------> Switched ------------------> Cleaning -----------> (none)
-//!  reads  old               old                          new                           new                   new
-//!  writes old and new       old and new                  old and new                   new                   new
+//!  ALTER KEYSPACE   all have applied it   all hold what they are to   all have applied it   all have dropped it
+//!      |                  |                      |                          |                     |
+//!      v                  v                      v                          v                     v
+//!  Announced --------> Copying ------------> Switched ---------------> Cleaning -----------> (none)
+//!  reads  old            old                  new                        new                   new
+//!  writes old and new    old and new          old and new                new                   new
 //! ```
 //! Invariants (`docs/protocol/replication.md`):
 //! * C1: a step is taken only once every member has done what the step before asks. So no two members are further apart
 //!   than one step, and of any two neighbouring steps the quorums of reads of one and of writes of the other meet.
 //! * C2: what a quorum of the old placement had when the copying began is on every node of the new one when it ends.
-//! * C3: one change at a time in a cluster. The change can be taken back as long as reads go to the old placement: it then
-//!   goes on to `Cleaning`, with the two placements in each other's place.
+//! * C3: one change at a time in a cluster. The change can be taken back as long as reads go to the old placement: it
+//!   then goes on to `Cleaning`, with the two placements in each other's place.
 //! * C4: who holds a range no more has dropped it before the change ends, so that what it held cannot come back when it
 //!   is given the range again.
 
@@ -111,8 +111,8 @@ impl State {
         (0..ring.len()).any(|index| sorted(&old, index) != sorted(&new, index))
     }
 
-    /// Whether a change of the schema that the log would hold is one of replication that can be made now; `Ok(None)` for
-    /// any other change, `Ok(Some(false))` for one without effect.
+    /// Whether a change of the schema that the log would hold is one of replication that can be made now; `Ok(None)`
+    /// for any other change, `Ok(Some(false))` for one without effect.
     ///
     /// # Errors
     /// `Invalid` while another change of replication is under way.

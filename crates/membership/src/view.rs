@@ -163,8 +163,8 @@ impl ClusterView {
         }
     }
 
-    /// All nodes that hold a token: those that are read from ([`ClusterView::replicas`]) and, while the replication of the
-    /// keyspace is being changed, those of the other placement.
+    /// All nodes that hold a token: those that are read from ([`ClusterView::replicas`]) and, while the replication of
+    /// the keyspace is being changed, those of the other placement.
     #[must_use]
     pub fn holders(&self, keyspace: &str, token: Token) -> &[NodeId] {
         match self.change_of(keyspace) {
@@ -191,8 +191,8 @@ impl ClusterView {
         written
     }
 
-    /// The ranges of a keyspace that `node` is to drop: those that it held before a change of replication that is nearly
-    /// over, and holds no more.
+    /// The ranges of a keyspace that `node` is to drop: those that it held before a change of replication that is
+    /// nearly over, and holds no more.
     #[must_use]
     pub fn dropped(&self, node: NodeId) -> Vec<TokenRange> {
         let (Some(running), Some(other)) = (&self.replication_change, &self.other) else { return Vec::new() };

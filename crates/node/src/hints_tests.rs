@@ -4,6 +4,7 @@ use crate::io::{Input, Message, WritePurpose};
 use crate::test_cluster::{ALL, Cluster, Flight, ONE, QUORUM, TABLE, TIMEOUT, node, schema, view};
 use crate::{Envelope, Hint, OpId, Refusal, ShardStatus, StorageRequest};
 use model::Epoch;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn insert(c: u32) -> String {
@@ -500,7 +501,7 @@ fn hints_of_no_more_than_one_window_wait_over_flaps_and_restarts_of_either_side(
     // Once they are delivered the next window begins.
     cluster.restart(3);
     let policy = crate::HintPolicy::default();
-    cluster.step(node(1), Input::Hints(policy));
+    cluster.step(node(1), Input::Hints(Arc::new(policy)));
     cluster.advance(LONG);
     assert_eq!(hints_kept(&cluster), 0);
     cluster.kill(3);

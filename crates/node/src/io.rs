@@ -292,8 +292,8 @@ pub enum Effect {
     },
     /// How repairs are now, for whoever wants to know: from shard 0 when something has changed, but not for every page.
     Repairs(Arc<RepairsStatus>),
-    /// This node has done the work of the phase of a change of replication that began at this epoch: membership should say
-    /// so. From shard 0.
+    /// This node has done the work of the phase of a change of replication that began at this epoch: membership should
+    /// say so. From shard 0.
     ReplicationDone {
         /// The epoch.
         since: Epoch,

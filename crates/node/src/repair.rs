@@ -338,7 +338,7 @@ impl Repairs {
                 break;
             }
             let Some(session) = &mut self.session else {
-                if self.begin(around, &mut actions) {
+                if self.begin(around, &mut actions) || self.look(around, rng) {
                     continue;
                 }
                 break;
@@ -360,6 +360,7 @@ impl Repairs {
                 Err(failure) => self.unit_ended(around, Some(failure)),
             }
         }
+        self.look(around, rng);
         actions
     }
 
@@ -382,6 +383,10 @@ impl Repairs {
         let Some(unit) = job.units.pop_front() else {
             let state = if job.report.failed > 0 { RepairState::Failed } else { RepairState::Succeeded };
             if let Some(job) = self.jobs.pop_front() {
+                if job.report.automatic {
+                    // There may be more to do.
+                    self.look_at = Some(around.now.monotonic);
+                }
                 actions.push(RepairAction::Write(self.end(around, job.report, state)));
             }
             return true;
@@ -450,23 +455,23 @@ impl Repairs {
     }
 
     /// Gives itself a job when a range is due for which this node is responsible: those of the table that has waited
-    /// longest.
-    fn look(&mut self, around: &Surroundings<'_>, rng: &mut Rng) {
+    /// longest. False when it has none.
+    fn look(&mut self, around: &Surroundings<'_>, rng: &mut Rng) -> bool {
         let now = around.now.monotonic;
         if self.look_at.is_none_or(|at| at > now) {
-            return;
+            return false;
         }
         let copying = around.view.replication_change.as_ref().is_some_and(|running| running.phase == Phase::Copying);
         let next = now + after(around.config.repair_look_every, rng);
         self.look_at = (copying || self.policy.every.is_some()).then_some(next);
         self.not_before.retain(|_, at| *at > now);
         if self.policy.paused || !self.jobs.is_empty() {
-            return;
+            return false;
         }
         if self.copy(around, rng) {
-            return;
+            return true;
         }
-        let Some(every) = self.policy.every else { return };
+        let Some(every) = self.policy.every else { return false };
         // Before its time, by a random part: nodes that were started together do not repair together for ever.
         let every = u32::try_from(every.as_secs()).unwrap_or(u32::MAX).max(1);
         let early = rng.below(u64::from(every / 4) + 1) as u32;
@@ -489,12 +494,13 @@ impl Repairs {
                 oldest = Some((least, table.id, of_table));
             }
         }
-        let Some((_, table, units)) = oldest else { return };
+        let Some((_, table, units)) = oldest else { return false };
         self.give_itself(around, rng, table, units);
+        true
     }
 
-    /// Gives itself what a change of replication wants copied and this node is responsible for, of one table; false when
-    /// there is nothing that can be copied now.
+    /// Gives itself what a change of replication wants copied and this node is responsible for, of one table; false
+    /// when there is nothing that can be copied now.
     fn copy(&mut self, around: &Surroundings<'_>, rng: &mut Rng) -> bool {
         let mut lacking = self.not_copied(around.view, around.config.node);
         lacking.retain(|unit| {
@@ -510,7 +516,6 @@ impl Repairs {
 
     /// A job of these units of a table that nobody has ordered.
     fn give_itself(&mut self, around: &Surroundings<'_>, rng: &mut Rng, table: TableId, units: Vec<RepairUnit>) {
-        let now = around.now.monotonic;
         let order = RepairOrder {
             id: RepairId(rng.next_u128()),
             tables: vec![table],
@@ -518,8 +523,6 @@ impl Repairs {
             data_centers: BTreeSet::new(),
             preview: false,
         };
-        // There may be more to do: it is looked again as soon as this is done.
-        self.look_at = Some(now);
         let report = report(around, &order, true);
         self.jobs.push_back(Job { order, report, units: units.into() });
         self.urgent();

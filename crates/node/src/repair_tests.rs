@@ -422,8 +422,10 @@ fn a_deletion_is_garbage_only_once_all_replicas_were_repaired_after_its_grace() 
         purge_after_repair(&view, own, repaired, table, &EVERYTHING, now).gc_before_seconds
     };
     assert_eq!(gc_before(&repaired, &table), 0, "never repaired");
-    let through =
-        |seconds, ids: &[u128]| RepairedThrough { seconds, replicas: ids.iter().map(|id| NodeId(*id)).collect() };
+    let through = |seconds, ids: &[u128]| {
+        let replicas = ids.iter().map(|id| NodeId(*id)).collect();
+        RepairedThrough { seconds, replicas, epoch: Epoch(1) }
+    };
     repaired.put(table.id, TokenRange::ALL, through(50 * DAYS as u32, &[1, 2, 3]));
     assert_eq!(gc_before(&repaired, &table), 50 * DAYS as u32 - grace);
     repaired.put(table.id, TokenRange { start: Token(0), end: Token(9) }, through(60 * DAYS as u32, &[1, 2]));
@@ -530,8 +532,10 @@ fn what_a_change_of_replication_adds_is_copied_unasked_and_told() {
     let running = ReplicationChange { keyspace: "ks".to_owned(), from, to, phase: Phase::Copying, since };
     let later = view(11, &[1, 2, 3], schema(1, &[TABLE, LISTS]));
     cluster.publish(Arc::new((*later).clone().changing(Some(running))));
-    cluster.run();
+    cluster.lose = Box::new(|_, _, message| matches!(message, Message::Compare { .. }));
+    cluster.advance(Duration::from_secs(120));
     assert!(cluster.done.is_empty(), "nothing is copied yet");
+    cluster.lose = Box::new(|_, _, _| false);
     cluster.advance(Duration::from_secs(600));
     assert_eq!(cluster.done.values().filter(|since| **since == Epoch(11)).count(), 3);
     assert!(cluster.agree(&[1, 2, 3]), "all of them hold everything");

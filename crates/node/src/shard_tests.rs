@@ -13,6 +13,7 @@ use model::schema::Replication;
 use model::{ReadData, Record as MutationRecord, RecordKey, WallMicros};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_oneof, proptest};
 use query::Bound;
+use std::time::Duration;
 
 const INSERT: &str = "INSERT INTO t (k, c, v) VALUES ('p', 1, 'x')";
 const SELECT: &str = "SELECT v FROM t WHERE k = 'p'";
@@ -747,8 +748,8 @@ proptest! {
     }
 }
 
-/// A cluster of five nodes whose keyspace goes from three replicas to `to`, and the nodes that hold the partition before
-/// and after.
+/// A cluster of five nodes whose keyspace goes from three replicas to `to`, and the nodes that hold the partition
+/// before and after.
 fn changing(to: u32, phase: Phase) -> (Cluster, Vec<NodeId>, Vec<NodeId>) {
     let all = [1, 2, 3, 4, 5];
     let placed = |factor: u32| Cluster::of(&all, factor, |_| {}).replicas(INSERT);

@@ -199,7 +199,12 @@ fn of_repair() -> impl Strategy<Value = Message> {
         (op(), compared()).prop_map(|(op, page)| Message::Compared { op, page }),
         (op(), any::<u128>(), any::<u32>(), replicas).prop_map(|(op, table, seconds, replicas)| {
             let (table, range) = (TableId(table), TokenRange { start: Token(-3), end: Token(9) });
-            Message::Repaired { op, table, range, through: RepairedThrough { seconds, replicas } }
+            Message::Repaired {
+                op,
+                table,
+                range,
+                through: RepairedThrough { seconds, replicas, epoch: Epoch(u64::from(seconds)) },
+            }
         }),
     ]
 }

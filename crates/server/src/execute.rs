@@ -564,8 +564,8 @@ impl Executor {
             && let Some(running) = view.replication_change.as_ref().filter(|running| running.keyspace == *name)
         {
             changed.warning = Some(format!(
-                "The replication of keyspace {name} is changed step by step ({} now): reads go to the replicas of before \
-                 until the new ones hold everything",
+                "The replication of keyspace {name} is changed step by step ({} now): reads go to the replicas of \
+                 before until the new ones hold everything",
                 running.phase.name()
             ));
         }

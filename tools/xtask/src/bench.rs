@@ -22,7 +22,8 @@ pub(crate) enum Name {
     Cluster,
     /// One node over the CQL native protocol and over gRPC: the same prepared statements, with the server's CPU
     Native,
-    /// One node asked for three and for ten times what it can do: goodput, refusals, memory, recovery; not part of `all`
+    /// One node asked for three and for ten times what it can do: goodput, refusals, memory, recovery; not part of
+    /// `all`
     Overload,
     /// The same against one node and Apache Cassandra in turns, as ratios; needs what `tools/oracle` needs; not part of
     /// `all`

@@ -10,6 +10,7 @@ use super::change::{NewColumn, SchemaChange, TableAlteration, TypeAlteration};
 use super::role::RoleChange;
 use super::{ClusteringOrder, Column, ColumnKind, DroppedColumn, Index, IndexedPart, Replication, Table};
 use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, put_pairs, put_sequence, put_varint};
+use crate::id::Epoch;
 use crate::id::{ColumnId, TableId};
 use crate::table_options::{Compaction, Compression, Fraction, TableOptions};
 use crate::types::{CqlType, UserType};

@@ -75,8 +75,8 @@ impl Quorum {
         Quorum::of(replicas, &requirement, place)
     }
 
-    /// What `consistency` requires of a write of a partition of `keyspace`: of its replicas and, while the replication of
-    /// the keyspace is being changed, as much of those of the other placement.
+    /// What `consistency` requires of a write of a partition of `keyspace`: of its replicas and, while the replication
+    /// of the keyspace is being changed, as much of those of the other placement.
     ///
     /// # Errors
     /// As [`Quorum::new`].
@@ -97,8 +97,8 @@ impl Quorum {
         Ok(quorum)
     }
 
-    /// What `consistency` requires of the acceptors of a transaction: any so many of them have a quorum of each placement
-    /// that the partition is written to.
+    /// What `consistency` requires of the acceptors of a transaction: any so many of them have a quorum of each
+    /// placement that the partition is written to.
     ///
     /// # Errors
     /// As [`Quorum::new`].

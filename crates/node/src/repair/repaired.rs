@@ -89,7 +89,8 @@ impl Repaired {
         self.least(table, range, replicas, |repaired| repaired.seconds).unwrap_or(0)
     }
 
-    /// True when every token of a range has been repaired over these replicas by repairs that began at `since` or later.
+    /// True when every token of a range has been repaired over these replicas by repairs that began at `since` or
+    /// later.
     #[must_use]
     pub fn is_since(&self, table: TableId, range: TokenRange, replicas: &[NodeId], since: Epoch) -> bool {
         self.least(table, range, replicas, |repaired| repaired.epoch).is_some_and(|epoch| epoch >= since)
@@ -163,7 +164,7 @@ mod tests {
     }
 
     fn by(seconds: u32, replicas: &[u128]) -> RepairedThrough {
-        RepairedThrough { seconds, replicas: replicas.iter().map(|id| NodeId(*id)).collect() }
+        RepairedThrough { seconds, replicas: replicas.iter().map(|id| NodeId(*id)).collect(), epoch: Epoch(3) }
     }
 
     fn nodes(ids: &[u128]) -> Vec<NodeId> {

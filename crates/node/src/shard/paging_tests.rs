@@ -22,6 +22,8 @@ fn page(cluster: &mut Cluster, text: &str, rows: u32, state: Option<Bytes>) -> (
 fn filled(rows: u32) -> Cluster {
     let mut cluster = Cluster::new();
     (1..=rows).for_each(|c| cluster.written(1, &insert(c, "old"), QUORUM));
+    // Other coordinators give later timestamps from now on.
+    cluster.advance(Duration::from_secs(1));
     cluster
 }
 

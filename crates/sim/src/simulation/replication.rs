@@ -1,7 +1,7 @@
 //! Changes of the replication of the keyspace while clients work and faults last. In some seeds:
 //!
 //! ```text
-//!  clients at QUORUM alone ---> ALTER KEYSPACE, now and then, from any node ---> heal ---> the change ends ---> one more
+//!  clients at QUORUM alone --> ALTER KEYSPACE, now and then, from any node --> heal --> the change ends --> one more
 //! ```
 //! Whatever the placements are, a read at QUORUM sees what a write at QUORUM had acknowledged before it.
 
