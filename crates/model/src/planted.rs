@@ -92,7 +92,7 @@ planted! {
         CatchUpSkipped: "A node that hears of a later epoch does not fetch what it lacks.",
     }
     "replication changes" {
-        OldPlacementWritten: "While replication is changed a write counts over the old placement alone.",
+        OldPlacementWritten: "While replication is changed writes go to the placement alone that is read from.",
         SwitchedUncopied: "A node says that it holds what is copied to it, and does not.",
         LeftoversKept: "A node keeps what it holds no more after a change of replication.",
     }

@@ -143,7 +143,7 @@ pub(crate) struct Repairs {
     /// The oldest first.
     ended: VecDeque<RepairReport>,
     repaired: Arc<Repaired>,
-    /// When it is looked for what is due; `None` for never.
+    /// When it is looked for what is due; `None` until something makes a difference.
     look_at: Option<Instant>,
     /// Units that failed unasked, and when they may be tried again.
     not_before: BTreeMap<(TableId, Token), Instant>,
@@ -158,8 +158,8 @@ impl Repairs {
     /// Those of a node with this history. Only shard 0 looks for what is due.
     pub(crate) fn new(config: &ShardConfig, recovered: &RecoveredRepairs, rng: &mut Rng, now: Instant) -> Repairs {
         let first = config.index == 0;
-        let looks = first && config.repairs.every.is_some();
-        let look_at = looks.then(|| now + after(config.repair_look_every, rng));
+        // Even when nothing is repaired unasked: a change of replication may be under way.
+        let look_at = first.then(|| now + after(config.repair_look_every, rng));
         Repairs {
             policy: config.repairs.clone(),
             jobs: VecDeque::new(),

@@ -545,3 +545,21 @@ fn what_a_change_of_replication_adds_is_copied_unasked_and_told() {
     cluster.advance(Duration::from_secs(1));
     assert_eq!(cluster.done.get(&node(2)), Some(&Epoch(11)));
 }
+
+#[test]
+fn a_node_that_starts_while_replication_changes_copies_though_nothing_else_is_repaired_unasked() {
+    let mut cluster = Cluster::of(&[1, 2, 3], 1, manual);
+    cluster.written(1, "INSERT INTO t (k, c, v) VALUES ('k', 1, 'x')", ONE);
+    let replication = |factor| Replication::Simple { factor };
+    let (from, to, since) = (replication(1), replication(3), Epoch(11));
+    let running = ReplicationChange { keyspace: "ks".to_owned(), from, to, phase: Phase::Copying, since };
+    let later = view(11, &[1, 2, 3], schema(1, &[TABLE, LISTS]));
+    cluster.kill(3);
+    cluster.publish(Arc::new((*later).clone().changing(Some(running))));
+    cluster.advance(Duration::from_secs(60));
+    assert!(cluster.done.is_empty(), "one of the nodes is away");
+    // All of them start again with the view that they had, and are told nothing new.
+    (1..=3).for_each(|id| cluster.restart(id));
+    cluster.advance(Duration::from_secs(900));
+    assert_eq!(cluster.done.values().filter(|since| **since == Epoch(11)).count(), 3);
+}

@@ -765,15 +765,13 @@ impl Shard {
     fn on_written(&mut self, out: &mut Out<'_>, from: NodeId, op: OpId) {
         if let Some(write) = self.writes.get_mut(&op) {
             if self.config.is_planted(Planted::ForwarderCountsForAll) {
-                for node in write.not_forwarded(from) {
-                    write.acknowledge(node);
-                }
+                write.not_forwarded(from).into_iter().for_each(|node| write.has_already(node));
             }
             if self.config.is_planted(Planted::AnswerCountedTwice)
                 && write.has_acknowledged(from)
                 && let Some(other) = write.awaited()
             {
-                write.acknowledge(other);
+                write.has_already(other);
             }
             let verdict = write.acknowledge(from);
             self.on_verdict(out, op, verdict);
@@ -1123,7 +1121,10 @@ impl Shard {
             return Ok(());
         }
         let (keyspace, token) = (&table.keyspace, write.partition().token);
-        let replicas = view.holders(keyspace, token);
+        let replicas = match self.config.is_planted(Planted::OldPlacementWritten) {
+            true => view.replicas(keyspace, token),
+            false => view.holders(keyspace, token),
+        };
         let quorum = Quorum::of_write(&self.config, &view, keyspace, consistency, token)?;
         quorum.check_alive(consistency, |node| self.is_alive(node))?;
         if let Some(highest) = write.highest_timestamp() {

@@ -608,7 +608,7 @@ fn describe(change: &SchemaChange, before: &Schema, schema: &Schema, epoch: Epoc
         }
     };
     let effect = if happened { effect } else { Effect::None };
-    let warning = if effect == Effect::None { None } else { warning(change, before, schema) };
+    let warning = if effect == Effect::None { None } else { warning(change, schema) };
     SchemaChanged { keyspace: keyspace.clone(), table, user_type, effect, epoch, warning }
 }
 
@@ -620,7 +620,7 @@ fn table_of_index(schema: &Schema, keyspace: &str, name: &str) -> Option<String>
 }
 
 /// What the client should know of a change that has had an effect.
-fn warning(change: &SchemaChange, before: &Schema, schema: &Schema) -> Option<String> {
+fn warning(change: &SchemaChange, schema: &Schema) -> Option<String> {
     let tables = schema.tables().len();
     match change {
         SchemaChange::CreateTable { .. } if tables >= TABLES_WARNED => Some(format!(

@@ -108,7 +108,7 @@ impl WriteOp {
         }
     }
 
-    /// `node` has it before anybody is told.
+    /// `node` has it, and nothing follows from that yet.
     pub(crate) fn has_already(&mut self, node: NodeId) {
         if self.set(node, &[Delivery::Sent], Delivery::Acknowledged) {
             self.tracker.acknowledge(node);
