@@ -50,6 +50,8 @@ const TELL_EVERY: Duration = Duration::from_millis(500);
 /// A unit that failed unasked is not tried again for so long, at least; at most a quarter of the time within which
 /// everything is repaired.
 const RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
+/// Chance in per mille that a node that looks for what is to be copied takes a range that another is responsible for.
+const OTHERS_PER_MILLE: u64 = 100;
 
 /// What an operator wants of repairs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -502,12 +504,20 @@ impl Repairs {
     /// Gives itself what a change of replication wants copied and this node is responsible for, of one table; false
     /// when there is nothing that can be copied now.
     fn copy(&mut self, around: &Surroundings<'_>, rng: &mut Rng) -> bool {
-        let mut lacking = self.not_copied(around.view, around.config.node);
+        let own = around.config.node;
+        let mut lacking = self.not_copied(around.view, own);
         lacking.retain(|unit| {
-            unit.responsible() == Some(around.config.node)
-                && !self.not_before.contains_key(&(unit.table, unit.range.end))
-                && around.first_dead(&unit.replicas).is_none()
+            !self.not_before.contains_key(&(unit.table, unit.range.end)) && around.first_dead(&unit.replicas).is_none()
         });
+        let is_own = |unit: &RepairUnit| unit.responsible() == Some(own);
+        if lacking.iter().any(is_own) {
+            lacking.retain(is_own);
+        } else if rng.chance(OTHERS_PER_MILLE) {
+            // Who is responsible may have recorded a range in a session that failed before this node recorded it.
+            lacking.truncate(1);
+        } else {
+            return false;
+        }
         let Some(first) = lacking.first().map(|unit| unit.table) else { return false };
         lacking.retain(|unit| unit.table == first);
         self.give_itself(around, rng, first, lacking);

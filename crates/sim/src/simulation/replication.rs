@@ -81,7 +81,12 @@ impl Simulation {
             };
             let ended = self.advance(self.stage.world.time() + CHANGED_MICROS, ended)?;
             let running = self.stage.world.view(0).and_then(|view| view.replication_change.clone());
-            self.stage.must(ended, || format!("after healing a change of replication does not end: {running:?}"))?;
+            let machines = 0..self.stage.machines();
+            let repairs: Vec<_> =
+                machines.map(|machine| self.stage.world.repairs(machine).reports.last().cloned()).collect();
+            self.stage.must(ended, || {
+                format!("after healing a change of replication does not end: {running:?}; {repairs:?}")
+            })?;
             placement::check(&self.stage.world, KEYSPACE, self.workload.mix.partitions)
                 .map_err(Failure::Correctness)?;
             if again {
