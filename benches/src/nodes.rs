@@ -229,6 +229,16 @@ fn start(count: usize, helenus: &Path, folder: &Path, settings: &str) -> Result<
     Ok(nodes)
 }
 
+/// Has a node write its memtables to files, as it does before it makes a snapshot.
+///
+/// # Errors
+/// When it does not.
+pub(crate) fn flush(helenus: &Path, address: &str) -> Result<()> {
+    let output = Command::new(helenus).args(["admin", "snapshot", "flushed", "--host", address]).output()?;
+    ensure!(output.status.success(), "admin snapshot: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
 fn all_up(nodes: &mut Nodes, count: usize, helenus: &Path) -> Result<bool> {
     for child in &mut nodes.children {
         if let Some(status) = child.try_wait()? {
