@@ -14,6 +14,7 @@ mod bare;
 mod memory;
 mod native_load;
 mod nodes;
+mod overload;
 mod resident;
 mod statements;
 mod stores;
@@ -37,6 +38,7 @@ enum Name {
     Cluster,
     Native,
     Lwt,
+    Overload,
     /// Beside a Cassandra that runs
     Compare,
     All,
@@ -108,6 +110,10 @@ fn main() -> Result<()> {
     }
     if wanted(Name::Node) {
         nodes::measure("node", 1, helenus, options.seconds, &mut figures)?;
+    }
+    // Alone: it takes the whole machine.
+    if options.name == Name::Overload {
+        overload::measure(helenus, options.seconds, &mut figures)?;
     }
     if wanted(Name::Native) {
         native_load::measure(helenus, options.seconds, &mut figures)?;

@@ -198,6 +198,14 @@ pub(crate) fn start_periodic(helenus: &Path, folder: &Path) -> Result<Nodes> {
     start(1, helenus, folder, "durability = \"periodic\"\n")
 }
 
+/// One node as it is by default.
+///
+/// # Errors
+/// When it does not start.
+pub(crate) fn start_one(helenus: &Path, folder: &Path) -> Result<Nodes> {
+    start(1, helenus, folder, "")
+}
+
 /// Where that listens: for gRPC, and for the CQL native protocol.
 pub(crate) fn addresses_of_one() -> (&'static str, SocketAddr) {
     (ADDRESSES[0], SocketAddr::from(([127, 77, 0, 1], 9_042)))

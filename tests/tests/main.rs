@@ -21,6 +21,7 @@ mod examples;
 mod indexes;
 mod process;
 mod repair;
+mod replication;
 mod retry_tokens;
 mod scans;
 mod sick_disk;

@@ -333,9 +333,14 @@ fn show_status(status: &StatusResponse) -> Answer {
     });
     let nodes: Vec<Value> = nodes.collect();
     let cluster = if status.cluster_id.is_empty() { "none yet" } else { status.cluster_id.as_str() };
+    let running = match status.replication_change.as_str() {
+        "" => String::new(),
+        change => format!("\n{change}"),
+    };
+    let (id, epoch, change) = (&status.cluster_id, status.epoch, &status.replication_change);
     Answer {
-        text: format!("cluster {cluster}, epoch {}\n{}", status.epoch, rows.trim_fmt()),
-        json: json!({ "cluster_id": status.cluster_id, "epoch": status.epoch, "nodes": nodes }),
+        text: format!("cluster {cluster}, epoch {epoch}{running}\n{}", rows.trim_fmt()),
+        json: json!({ "cluster_id": id, "epoch": epoch, "replication_change": change, "nodes": nodes }),
     }
 }
 

@@ -9,10 +9,11 @@ use crate::io::{Body, Effect, MemberError, Message};
 use crate::log::record::{self, Key};
 use crate::log::{Change, ENTRY_BYTES_MAX, Entry, Founder, MemberInfo, VOTERS_MAX};
 use crate::member::{Afterwards, Member, Stage};
+use crate::replication;
 use model::codec::Encode;
 use model::consistency::majority;
 use model::schema::SchemaChange;
-use model::{Epoch, Instant, NodeId, RequestError};
+use model::{Epoch, Instant, NodeId, Planted, RequestError};
 use paxos::{Accepted, Action, Ballot, Nack, Promise, Proposer};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -129,6 +130,7 @@ enum Work {
     Join,
     Update,
     Change,
+    Advance,
 }
 
 impl Proposals {
@@ -181,6 +183,10 @@ impl Member {
         if !self.votes_on(slot, &message.body) {
             return;
         }
+        if let (true, Body::Accept { entry, .. }) = (self.is_planted(Planted::LogAcceptedIsDecided), &message.body) {
+            let entry = entry.clone();
+            return self.learn(slot, entry);
+        }
         let acceptor = self.acceptors.entry(slot).or_default();
         let answer = match message.body {
             Body::Accept { entry, .. } => acceptor.accept(ballot, entry).map(|()| Body::Accepted { slot, ballot }),
@@ -190,6 +196,9 @@ impl Member {
             Ok(body) => {
                 let register = record::value(&*acceptor);
                 let records = vec![(Key::Register(slot).to_bytes(), Some(register))];
+                if self.is_planted(Planted::LogAcceptedUnsynced) {
+                    self.send(from, body.clone());
+                }
                 self.store(records, Afterwards::Send { to: from, body });
             }
             Err(Nack { promised }) => self.send(from, Body::Refused { slot, ballot, promised }),
@@ -219,8 +228,19 @@ impl Member {
         match self.log.state().members.get(&self.config.id) {
             None => Some(Work::Join),
             Some(member) if member.addresses != self.config.addresses => Some(Work::Update),
-            Some(_) => self.proposals.queue.front().map(|_| Work::Change),
+            Some(_) if self.proposals.queue.is_empty() => self.replication_is_due().then_some(Work::Advance),
+            Some(_) => Some(Work::Change),
         }
+    }
+
+    /// True when the running change of replication can take its next step, and this node is the one to propose it: of
+    /// the voters that it takes for alive the first, so that they do not duel. Who proposes decides nothing.
+    fn replication_is_due(&self) -> bool {
+        let state = self.log.state();
+        let Some(running) = &state.replication_change else { return false };
+        let first = state.voters.keys().find(|id| self.gossip.is_alive(**id));
+        let (epoch_of, done_of) = (|id| self.gossip.epoch_of(id), |id| self.gossip.done_of(id));
+        first == Some(&self.config.id) && replication::is_done(running, &state.members, epoch_of, done_of)
     }
 
     /// Whether the next slot is known to be decided already.
@@ -272,7 +292,8 @@ impl Member {
         let generation = self.gossip.generation() & ((1 << GENERATION_BITS) - 1);
         let round = self.proposals.round.saturating_mul(1 << GENERATION_BITS) | generation;
         let ballot = Ballot { round, node: self.config.id };
-        let proposer = Proposer::new(ballot, majority(electorate.len()));
+        let short = usize::from(self.is_planted(Planted::LogChosenByOneLess) && electorate.len() > 1);
+        let proposer = Proposer::new(ballot, majority(electorate.len()) - short);
         let attempt = Attempt {
             slot,
             proposer,
@@ -335,6 +356,7 @@ impl Member {
         ballot: Ballot,
         accepted: Option<Accepted<Entry>>,
     ) {
+        let accepted = accepted.filter(|_| !self.is_planted(Planted::LogAdoptionIgnored));
         let Some((attempt, voter)) = self.attempt_at(slot, from, sender) else { return };
         if attempt.proposer.on_promise(voter, Promise { ballot, accepted }) == Action::Propose {
             let founders = attempt.proposer.promised_by().count();
@@ -390,6 +412,11 @@ impl Member {
                 Work::Update => {
                     let member = self.log.state().members.get(&self.config.id)?;
                     Change::Update(MemberInfo { addresses: self.config.addresses, ..member.clone() })
+                }
+                Work::Advance => {
+                    let running = self.log.state().replication_change.as_ref()?;
+                    let (keyspace, since) = (running.keyspace.clone(), running.since);
+                    Change::Schema(SchemaChange::AdvanceReplication { keyspace, since })
                 }
                 Work::Change => match self.check_first_proposal() {
                     Checked::Propose(entry) => return Some(entry),
@@ -580,6 +607,9 @@ impl Member {
 
     /// The answer to a schema change, if it is time for it.
     fn agreed(&self, agreement: &Agreement) -> Option<Result<Epoch, RequestError>> {
+        if self.is_planted(Planted::SchemaAcknowledgedEarly) {
+            return Some(Ok(agreement.epoch));
+        }
         let members = &self.log.state().members;
         let has_applied = |id: &NodeId| self.gossip.epoch_of(*id) >= agreement.epoch;
         let applied = members.keys().filter(|id| has_applied(id)).count();

@@ -140,7 +140,7 @@ impl Gossip {
     /// A table that knows nobody. `generation` is this node's.
     #[must_use]
     pub fn new(id: NodeId, generation: u64) -> Gossip {
-        let own = Heartbeat { generation, version: 0, epoch: Epoch(0) };
+        let own = Heartbeat { generation, ..Heartbeat::default() };
         Gossip {
             id,
             own,
@@ -209,6 +209,20 @@ impl Gossip {
     /// This node has applied an epoch.
     pub fn set_epoch(&mut self, epoch: Epoch) {
         self.own.epoch = epoch;
+    }
+
+    /// This node has done the work of the phase of a change of replication that began at this epoch.
+    pub fn set_done(&mut self, since: Epoch) {
+        self.own.done = self.own.done.max(since);
+    }
+
+    /// The beginning of the last such phase whose work a member is known to have done.
+    #[must_use]
+    pub fn done_of(&self, id: NodeId) -> Epoch {
+        if id == self.id {
+            return self.own.done;
+        }
+        self.peers.get(&id).map_or(Epoch(0), |peer| peer.heartbeat.done)
     }
 
     /// A member said that it has applied an epoch.

@@ -10,7 +10,7 @@ fn at(milliseconds: u64) -> Instant {
 }
 
 fn heartbeat(generation: u64, version: u64) -> Heartbeat {
-    Heartbeat { generation, version, epoch: Epoch(0) }
+    Heartbeat { generation, version, epoch: Epoch(0), done: Epoch(0) }
 }
 
 fn table(members: u128) -> (Gossip, Rng) {

@@ -78,6 +78,8 @@ pub enum Input {
         /// The epoch.
         epoch: Epoch,
     },
+    /// This node has done the work of the phase of a change of replication that began at this epoch.
+    Done(Epoch),
     /// The transport's connection to this internode address was refused or broke.
     Unreachable(SocketAddr),
     /// Time passed; maybe late.
@@ -188,6 +190,8 @@ pub struct Heartbeat {
     pub version: u64,
     /// The epoch that it has applied.
     pub epoch: Epoch,
+    /// The beginning of the last phase of a change of replication whose work it has done.
+    pub done: Epoch,
 }
 
 impl Heartbeat {
@@ -354,13 +358,14 @@ pub struct NodeStatus {
     pub silent_ms: Option<u64>,
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl Encode for Heartbeat {
     fn encode(&self, out: &mut Vec<u8>) {
         self.generation.encode(out);
         self.version.encode(out);
         self.epoch.encode(out);
+        self.done.encode(out);
     }
 }
 
@@ -371,7 +376,7 @@ impl Decode for Heartbeat {
         if generation > GENERATION_MAX || version > u64::MAX >> 8 {
             return Err(CodecError::Invalid("heartbeat"));
         }
-        Ok(Heartbeat { generation, version, epoch: read_slot(reader)? })
+        Ok(Heartbeat { generation, version, epoch: read_slot(reader)?, done: read_slot(reader)? })
     }
 }
 

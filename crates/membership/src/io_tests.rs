@@ -56,7 +56,7 @@ fn entry() -> impl Strategy<Value = Entry> {
 fn heartbeats() -> impl Strategy<Value = Vec<(NodeId, Heartbeat)>> {
     let heartbeat =
         (any::<u128>(), any::<u32>(), 0..1u64 << 56, slot()).prop_map(|(id, generation, version, epoch)| {
-            (NodeId(id), Heartbeat { generation: u64::from(generation), version, epoch })
+            (NodeId(id), Heartbeat { generation: u64::from(generation), version, epoch, done: epoch })
         });
     prop::collection::vec(heartbeat, 0..9)
 }
@@ -98,20 +98,20 @@ fn header(out: &mut Vec<u8>) {
 
 #[test]
 fn a_message_of_a_newer_version_is_named_as_such() {
-    assert_eq!(Message::from_bytes(&Bytes::from_static(&[2, 0, 0])), Err(CodecError::Version(2)));
+    assert_eq!(Message::from_bytes(&Bytes::from_static(&[3, 0, 0])), Err(CodecError::Version(3)));
 }
 
 #[test]
 fn heartbeats_and_slots_near_the_end_of_their_range_are_refused() {
     for (generation, version, epoch) in [(u64::MAX, 1, 1), (1, u64::MAX, 1), (1, 1, u64::MAX)] {
-        let heartbeat = Heartbeat { generation, version, epoch: Epoch(epoch) };
+        let heartbeat = Heartbeat { generation, version, epoch: Epoch(epoch), done: Epoch(epoch) };
         assert!(Heartbeat::from_bytes(&heartbeat.to_bytes()).is_err(), "{heartbeat:?}");
     }
 }
 
 #[test]
 fn long_lists_are_refused() {
-    for (tag, item) in [(12, vec![0u8; 19]), (0, vec![4, 1, 2, 3, 4, 5])] {
+    for (tag, item) in [(12, vec![0u8; 20]), (0, vec![4, 1, 2, 3, 4, 5])] {
         let mut bytes = Vec::new();
         header(&mut bytes);
         bytes.push(tag);

@@ -16,8 +16,9 @@
 //!
 //! Map: [`Member::step`] takes an [`Input`] and gives [`Effect`]s (`io`); `log` is the log and its state
 //! machine, `learning` how entries come and are applied, `decision` Paxos over the slots and the queue of
-//! proposals, `discovery` the way into a cluster; `ring` tokens and their allocation, `view` what is published,
-//! replicas included; `gossip` liveness. Protocols: `docs/protocol/metadata_log.md`, `gossip.md`.
+//! proposals, `discovery` the way into a cluster; `replication` a change of replication step by step; `ring` tokens
+//! and their allocation, `view` what is published, replicas included; `gossip` liveness. Protocols:
+//! `docs/protocol/metadata_log.md`, `gossip.md`.
 
 mod decision;
 mod discovery;
@@ -26,12 +27,14 @@ pub mod io;
 mod learning;
 pub mod log;
 mod member;
+pub mod replication;
 pub mod ring;
 mod view;
 
 pub use io::{Body, Effect, Heartbeat, Input, MemberConfig, MemberError, MemberStatus, Message, NodeStatus};
 pub use log::{Change, Entry, Founder, MemberInfo, NodeAddresses, VOTERS_MAX};
 pub use member::Member;
+pub use replication::ReplicationChange;
 pub use view::ClusterView;
 
 #[cfg(test)]

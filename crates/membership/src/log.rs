@@ -8,6 +8,7 @@
 //!   unless a peer is broken.
 //! * Slot `n` is decided by the voters of the state after slot `n - 1`; slot 1 by the configured seeds.
 
+use crate::replication::ReplicationChange;
 use crate::ring;
 use bytes::Bytes;
 use model::codec::{CodecError, Decode, Encode, Reader, put_sequence};
@@ -113,6 +114,8 @@ pub struct State {
     pub voters: BTreeMap<NodeId, SocketAddr>,
     /// The schema.
     pub schema: Arc<Schema>,
+    /// The change of replication that is under way.
+    pub replication_change: Option<ReplicationChange>,
     /// The owner of each token.
     owners: BTreeMap<Token, NodeId>,
 }
@@ -142,8 +145,12 @@ impl State {
                 }
             }
             Change::Schema(change) => {
-                if let Ok(Some(schema)) = self.schema.apply(&self.expanded(change)) {
+                let change = self.expanded(change).into_owned();
+                if !self.apply_replication_change(&change)
+                    && let Ok(Some(schema)) = self.schema.apply(&change)
+                {
                     self.schema = Arc::new(schema);
+                    self.forget_replication_change();
                 }
             }
         }
@@ -210,6 +217,9 @@ impl State {
         let change = self.expanded(change);
         let effect = self.schema.apply(&change)?.is_some();
         self.schema.check_new(&change)?;
+        if let Some(effect) = self.check_replication_change(&change)? {
+            return Ok(effect);
+        }
         match change.as_ref() {
             SchemaChange::CreateKeyspace { name, replication, .. }
             | SchemaChange::AlterKeyspace { name, replication: Some(replication), .. }

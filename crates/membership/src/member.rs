@@ -15,7 +15,7 @@ use crate::log::{Change, Entry, Log, TOKENS_MAX, place_is_valid};
 use crate::view::ClusterView;
 use bytes::Bytes;
 use model::local::LocalWrite;
-use model::{Epoch, Instant, NodeId, Now, Rng};
+use model::{Epoch, Instant, NodeId, Now, Planted, Rng};
 use paxos::Acceptor;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -102,6 +102,9 @@ pub struct Member {
     stale: Vec<Bytes>,
     /// The generation to store at the start.
     generation: u64,
+    /// The bug to run with.
+    #[cfg(feature = "planted")]
+    bug: Option<Planted>,
 }
 
 impl Member {
@@ -158,10 +161,31 @@ impl Member {
             stale: recovered.stale,
             generation,
             config,
+            #[cfg(feature = "planted")]
+            bug: None,
         };
         member.gossip.set_epoch(member.epoch());
         member.build_view();
         Ok(member)
+    }
+
+    /// Runs with a planted bug from now on.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self, bug: Option<Planted>) {
+        self.bug = bug;
+    }
+
+    /// True when `bug` is switched on.
+    #[cfg(feature = "planted")]
+    pub(crate) fn is_planted(&self, bug: Planted) -> bool {
+        self.bug == Some(bug)
+    }
+
+    /// No bug is switched on.
+    #[cfg(not(feature = "planted"))]
+    #[inline(always)]
+    pub(crate) const fn is_planted(&self, _bug: Planted) -> bool {
+        false
     }
 
     /// Takes one input and appends what follows from it to `effects`. `now` never goes back.
@@ -187,6 +211,7 @@ impl Member {
                     self.want(address, epoch);
                 }
             }
+            Input::Done(since) => self.gossip.set_done(since),
             Input::Unreachable(address) => self.on_unreachable(address),
             Input::Wake => {}
         }
@@ -425,7 +450,9 @@ impl Member {
         self.gossip.on_direct(sender, self.now);
         self.gossip.on_epoch(sender, message.epoch);
         self.proposals.reports_changed = true;
-        self.want(from, message.epoch);
+        if !self.is_planted(Planted::CatchUpSkipped) {
+            self.want(from, message.epoch);
+        }
     }
 
     fn on_unreachable(&mut self, address: SocketAddr) {
@@ -450,7 +477,9 @@ impl Member {
     }
 
     fn merge(&mut self, sender: NodeId, heartbeats: &[(NodeId, Heartbeat)]) {
-        let merged = self.gossip.merge(sender, heartbeats, self.now, &mut self.rng);
+        let mut heartbeats = heartbeats.to_vec();
+        heartbeats.retain(|(id, _)| !self.is_planted(Planted::RevivedNever) || self.gossip.is_alive(*id));
+        let merged = self.gossip.merge(sender, &heartbeats, self.now, &mut self.rng);
         for (id, nonce) in merged.probes {
             if let Some(address) = self.address_of(id) {
                 self.send(address, Body::Probe { nonce });

@@ -2,6 +2,7 @@
 //! with.
 
 use crate::log::{MemberInfo, State};
+use crate::replication::{self, ReplicationChange};
 use crate::ring;
 use model::placement::{Place, Placement, index_of};
 use model::schema::{Replication, Schema};
@@ -30,6 +31,12 @@ pub struct ClusterView {
     by_keyspace: BTreeMap<KeyspaceName, Arc<Placement<NodeId>>>,
     /// True when not all members are in one data centre.
     spans_data_centers: bool,
+    /// The change of replication that is under way.
+    pub replication_change: Option<ReplicationChange>,
+    /// Of its keyspace the placement that is not read from.
+    other: Option<Arc<Placement<NodeId>>>,
+    /// Of its keyspace who holds each range: the nodes that are read from first.
+    holders: Vec<Box<[NodeId]>>,
 }
 
 impl ClusterView {
@@ -51,7 +58,8 @@ impl ClusterView {
     pub(crate) fn of_state(state: &State, previous: Option<&ClusterView>) -> Option<ClusterView> {
         let voters = state.voters.keys().copied().collect();
         let (schema, members) = (state.schema.clone(), state.members.clone());
-        Some(ClusterView::after(previous, state.epoch, state.cluster_id?, schema, members, voters))
+        let view = ClusterView::after(previous, state.epoch, state.cluster_id?, schema, members, voters);
+        Some(view.changing(state.replication_change.clone()))
     }
 
     fn after(
@@ -102,7 +110,35 @@ impl ClusterView {
             placements,
             by_keyspace,
             spans_data_centers,
+            replication_change: None,
+            other: None,
+            holders: Vec::new(),
         }
+    }
+
+    /// This view while the replication of a keyspace is being changed.
+    #[must_use]
+    pub fn changing(mut self, running: Option<ReplicationChange>) -> ClusterView {
+        if let Some(running) = &running
+            && let Some(read) = self.by_keyspace.get(&running.keyspace)
+        {
+            let place = |node| match self.members.get(&node) {
+                Some(member) => Place { data_center: &member.data_center, rack: &member.rack },
+                None => Place { data_center: "", rack: "" },
+            };
+            let other = Placement::new(&self.ring, place, running.other());
+            if running.writes_both() {
+                self.holders = replication::both(read, &other, self.ring.len());
+            }
+            self.other = Some(Arc::new(other));
+        }
+        self.replication_change = running;
+        self
+    }
+
+    /// The change of replication of a keyspace, if it is under way.
+    fn change_of(&self, keyspace: &str) -> Option<&ReplicationChange> {
+        self.replication_change.as_ref().filter(|running| running.keyspace == keyspace)
     }
 
     /// The data centre of a member; empty for a node that is none.
@@ -127,6 +163,69 @@ impl ClusterView {
         }
     }
 
+    /// All nodes that hold a token: those that are read from ([`ClusterView::replicas`]) and, while the replication of
+    /// the keyspace is being changed, those of the other placement.
+    #[must_use]
+    pub fn holders(&self, keyspace: &str, token: Token) -> &[NodeId] {
+        match self.change_of(keyspace) {
+            Some(running) if running.writes_both() && !self.holders.is_empty() => {
+                &self.holders[index_of(&self.ring, token)]
+            }
+            _ => self.replicas(keyspace, token),
+        }
+    }
+
+    /// The placements in each of which a write needs its level, with the nodes of a token in it: one, or two while the
+    /// replication of the keyspace is being changed.
+    #[must_use]
+    pub fn written(&self, keyspace: &str, token: Token) -> Vec<(&Replication, &[NodeId])> {
+        let known = self.schema.keyspace(keyspace);
+        let mut written: Vec<(&Replication, &[NodeId])> =
+            known.map(|keyspace| (&keyspace.replication, self.replicas(&keyspace.name, token))).into_iter().collect();
+        if let (Some(running), Some(other)) = (self.change_of(keyspace), &self.other)
+            && running.writes_both()
+            && !self.ring.is_empty()
+        {
+            written.push((running.other(), other.at(index_of(&self.ring, token))));
+        }
+        written
+    }
+
+    /// The ranges of a keyspace that `node` is to drop: those that it held before a change of replication that is
+    /// nearly over, and holds no more.
+    #[must_use]
+    pub fn dropped(&self, node: NodeId) -> Vec<TokenRange> {
+        let (Some(running), Some(other)) = (&self.replication_change, &self.other) else { return Vec::new() };
+        let Some(read) = self.by_keyspace.get(&running.keyspace).filter(|_| !running.writes_both()) else {
+            return Vec::new();
+        };
+        let is_dropped = |index: &usize| other.at(*index).contains(&node) && !read.at(*index).contains(&node);
+        let ring = &self.ring;
+        let range = |index: usize| {
+            let end = ring[index].0;
+            let within = |start, end| TokenRange { start, end };
+            match index.checked_sub(1) {
+                Some(before) => vec![within(ring[before].0, end)],
+                // The first range goes around the end of the ring.
+                None => vec![within(Token::MINIMUM, end), within(ring[ring.len() - 1].0, Token(i64::MAX))],
+            }
+        };
+        let ranges = (0..ring.len()).filter(is_dropped).flat_map(range);
+        ranges.filter(|range| range.start < range.end).collect()
+    }
+
+    /// The first part of `range` in which every token has the same holders, and those. `None` when nobody holds
+    /// anything of the keyspace.
+    #[must_use]
+    pub fn held_part(&self, keyspace: &str, range: TokenRange) -> Option<(TokenRange, &[NodeId])> {
+        match self.change_of(keyspace) {
+            Some(running) if running.writes_both() && !self.holders.is_empty() => {
+                self.part_by(range, |index| &self.holders[index])
+            }
+            _ => self.part(keyspace, range),
+        }
+    }
+
     /// The first part of `range` in which every token has the same replicas, and those: neighbours on the ring that
     /// have the same set of them are one part. `None` when nobody holds anything of the keyspace.
     #[must_use]
@@ -135,11 +234,16 @@ impl ClusterView {
         if self.ring.is_empty() {
             return None;
         }
+        self.part_by(range, |index| placement.at(index))
+    }
+
+    /// The first part of `range` whose nodes, by the index of a range of the ring, are the same.
+    fn part_by<'a>(&self, range: TokenRange, at: impl Fn(usize) -> &'a [NodeId]) -> Option<(TokenRange, &'a [NodeId])> {
         // The range is not empty, so its start has a successor.
         let first = index_of(&self.ring, Token(range.start.0 + 1));
-        let replicas = placement.at(first);
+        let replicas = at(first);
         let same = |index: usize| {
-            let other = placement.at(index);
+            let other = at(index);
             other.len() == replicas.len() && other.iter().all(|node| replicas.contains(node))
         };
         let mut end = self.end_of(first, range.start);
@@ -161,10 +265,10 @@ impl ClusterView {
         if end > before { end } else { Token(i64::MAX) }
     }
 
-    /// True when `node` is a replica of every token of `range`.
+    /// True when `node` holds every token of `range`.
     #[must_use]
     pub fn holds(&self, keyspace: &str, mut range: TokenRange, node: NodeId) -> bool {
-        while let Some((part, replicas)) = self.part(keyspace, range) {
+        while let Some((part, replicas)) = self.held_part(keyspace, range) {
             if !replicas.contains(&node) {
                 return false;
             }

@@ -18,7 +18,7 @@
 //! partitions, [`index`] secondary indexes, [`garbage`] what may be purged, [`name`] how CQL writes names, [`schema`]
 //! keyspaces and tables with their [`table_options`], [`consistency`] levels, [`error`] outcomes, [`retry_token`] names
 //! of requests that may be tried again, [`codec`] the compact binary form, [`digest`], [`limits`], [`rng`], [`local`]
-//! the node's own records.
+//! the node's own records, [`planted`] the rules that tests break.
 
 pub mod answer;
 pub mod codec;
@@ -39,6 +39,7 @@ pub mod local;
 pub mod mutation;
 pub mod name;
 pub mod placement;
+pub mod planted;
 pub mod read;
 pub mod retry_token;
 pub mod rng;
@@ -61,6 +62,7 @@ pub use id::{ColumnId, Epoch, KeyspaceName, NodeId, TableId};
 pub use index::{IndexCommand, IndexData, IndexTarget, IndexedRow};
 pub use key::PartitionKey;
 pub use mutation::{Mutation, Record, RecordKey};
+pub use planted::Planted;
 pub use read::{ReadCommand, ReadData};
 pub use retry_token::RetryToken;
 pub use rng::Rng;

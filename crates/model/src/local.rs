@@ -4,6 +4,7 @@
 use crate::id::TableId;
 use crate::retry_token::RetryToken;
 use crate::time::WallMicros;
+use crate::token::Token;
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -112,6 +113,12 @@ pub fn register_key(table: TableId, partition: &[u8]) -> Bytes {
 pub fn table_of_register(key: &[u8]) -> Option<TableId> {
     let id = key.strip_prefix(prefix::PAXOS)?.first_chunk()?;
     Some(TableId(u128::from_be_bytes(*id)))
+}
+
+/// The token of the partition of a Paxos register, whose key this is.
+#[must_use]
+pub fn token_of_register(key: &[u8]) -> Token {
+    Token::of(key.get(prefix::PAXOS.len() + size_of::<u128>()..).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -1,13 +1,10 @@
 //! What a shard is told at its start: who it is, its limits and its times. Every queue of a shard has its
 //! limit here.
 
-use model::NodeId;
+use model::{NodeId, Planted};
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::time::Duration;
-
-#[cfg(feature = "planted")]
-use crate::planted::Planted;
 
 /// When a replica acknowledges a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,5 +190,33 @@ impl ShardConfig {
             #[cfg(feature = "planted")]
             planted: None,
         }
+    }
+}
+
+impl ShardConfig {
+    /// True when `bug` is switched on.
+    #[cfg(feature = "planted")]
+    pub(crate) fn is_planted(&self, bug: Planted) -> bool {
+        self.planted == Some(bug)
+    }
+
+    /// The bug that is switched on.
+    #[cfg(feature = "planted")]
+    pub(crate) fn bug(&self) -> Option<Planted> {
+        self.planted
+    }
+
+    /// No bug is switched on.
+    #[cfg(not(feature = "planted"))]
+    #[inline(always)]
+    pub(crate) const fn bug(&self) -> Option<Planted> {
+        None
+    }
+
+    /// No bug is switched on.
+    #[cfg(not(feature = "planted"))]
+    #[inline(always)]
+    pub(crate) const fn is_planted(&self, _bug: Planted) -> bool {
+        false
     }
 }

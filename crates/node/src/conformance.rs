@@ -27,7 +27,7 @@ use model::row::Expiry;
 use model::schema::Table;
 use model::{
     Cell, CellState, ColumnId, ComplexColumn, Liveness, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record,
-    RecordKey, Rng, Row, TableId,
+    RecordKey, Rng, Row, TableId, Token, TokenRange,
 };
 use reference::Reference;
 use std::sync::Arc;
@@ -68,10 +68,12 @@ pub fn run(make: &mut MakeHarness<'_>) {
         the_static_row_is_apart_from_the_others,
         elements_and_shards_merge_in_the_store,
         a_write_that_is_not_valid_fails_alone,
+        ranges_that_are_dropped_are_gone_and_others_are_not,
         tables_come_and_go,
         local_records_are_kept_apart_and_in_order,
         hints_come_in_order_until_they_are_delivered,
         positions_of_hints_are_never_used_twice,
+        no_hint_is_kept_beside_one_that_is_older_than_the_window,
         what_was_committed_survives_the_process,
         what_was_synced_survives_a_power_failure,
         garbage::a_sweep_takes_out_what_is_garbage_and_nothing_else,
@@ -79,7 +81,7 @@ pub fn run(make: &mut MakeHarness<'_>) {
         garbage::what_is_in_its_grace_stays,
         garbage::a_sweep_is_of_its_tokens_and_its_table,
         garbage::what_comes_after_a_sweep_is_not_lost,
-    ] as [fn(&mut MakeHarness<'_>); 21]
+    ] as [fn(&mut MakeHarness<'_>); 23]
     {
         scenario(make);
     }
@@ -443,7 +445,8 @@ fn a_write_that_is_not_valid_fails_alone(make: &mut MakeHarness<'_>) {
     ];
     for (index, bad) in bad.iter().enumerate() {
         let at = index as u8 * 2;
-        let hint = Write::Hint { target: TARGET, hint: Hint { written_seconds: 1, mutation: good(at) } };
+        let hint =
+            Write::Hint { target: TARGET, hint: Hint { written_seconds: 1, mutation: good(at) }, oldest_seconds: 0 };
         let group = [Write::Apply(good(at)), Write::Apply(bad.clone()), Write::Apply(good(at + 1)), hint];
         let results = session.storage().commit(&group, index % 2 == 0).unwrap();
         assert!(matches!(results[1], Err(StorageError::Invalid(_))), "{index}: {results:?}");
@@ -452,6 +455,46 @@ fn a_write_that_is_not_valid_fails_alone(make: &mut MakeHarness<'_>) {
         assert_eq!(keys(&session.read(&all("p"))), expected);
     }
     assert_eq!(session.storage().hints(TARGET, None, u32::MAX).unwrap().len(), bad.len());
+}
+
+fn ranges_that_are_dropped_are_gone_and_others_are_not(make: &mut MakeHarness<'_>) {
+    let mut session = Session::new(make);
+    let names: Vec<String> = (0..40).map(|index| format!("p{index}")).collect();
+    let range = |start: i64, end: i64| TokenRange { start: Token(start), end: Token(end) };
+    let dropped = [range(i64::MIN, -1 << 62), range(0, 1 << 62)];
+    let is_dropped = |name: &str| dropped.iter().any(|range| range.contains(partition(name).token));
+    let register = |name: &str| register_key(TABLE, name.as_bytes());
+    let shadow = PartitionDeletions::of_range(clustering(5), clustering(7), deletion(9));
+    for name in &names {
+        session.apply(&[put(name, 1, &live_row(5, b"v")), delete(name, &shadow)]);
+        let records = vec![(register(name), Some(Bytes::from_static(b"r")))];
+        session.commit(&[Write::Local(LocalWrite::of(records))], false);
+    }
+    let other = mutation(OTHER_TABLE, &names[0], vec![Record::row(clustering(1), &live_row(5, b"v"))]);
+    let group = [
+        Write::Apply(other),
+        Write::DropRanges { table: TABLE, ranges: dropped.to_vec() },
+        // What is written behind it in the same group stays.
+        Write::Apply(put("later", 1, &live_row(5, b"v"))),
+    ];
+    session.commit(&group, true);
+    let check = |session: &Session| {
+        for name in &names {
+            let data = session.read(&all(name));
+            assert_eq!(data.rows.is_empty() && data.deletions.is_empty(), is_dropped(name), "{name}");
+            assert_eq!(session.storage().local(&register(name)).unwrap().is_none(), is_dropped(name), "{name}");
+        }
+        assert_eq!(keys(&session.read(&all("later"))), [1]);
+        assert_eq!(keys(&session.read(&ReadCommand { table: OTHER_TABLE, ..all(&names[0]) })), [1]);
+    };
+    check(&session);
+    if session.crash_power() {
+        check(&session);
+    }
+    // Given the range again, the node begins anew.
+    let name = names.iter().find(|name| is_dropped(name)).expect("some are dropped");
+    session.apply(&[put(name, 6, &live_row(3, b"new"))]);
+    assert_eq!(keys(&session.read(&all(name))), [6], "no deletion of before shadows it");
 }
 
 fn tables_come_and_go(make: &mut MakeHarness<'_>) {
@@ -514,7 +557,8 @@ fn local_records_are_kept_apart_and_in_order(make: &mut MakeHarness<'_>) {
 
 fn hint(target: NodeId, number: u8) -> Write {
     let mutation = put("h", number, &live_row(i64::from(number), &[number; 30]));
-    Write::Hint { target, hint: Hint { written_seconds: u32::MAX - u32::from(number), mutation } }
+    let hint = Hint { written_seconds: u32::MAX - u32::from(number), mutation };
+    Write::Hint { target, hint, oldest_seconds: 0 }
 }
 
 /// The numbers of hints made by [`hint`], and their positions ascending.
@@ -574,6 +618,26 @@ fn hints_come_in_order_until_they_are_delivered(make: &mut MakeHarness<'_>) {
         assert_eq!(session.storage().hints(TARGET, None, u32::MAX).unwrap(), []);
         session.reopen();
     }
+}
+
+fn no_hint_is_kept_beside_one_that_is_older_than_the_window(make: &mut MakeHarness<'_>) {
+    let mut session = Session::new(make);
+    let write = |seconds: u32, oldest_seconds: u32| {
+        let hint = Hint { written_seconds: seconds, mutation: put("p", 1, &live_row(5, b"v")) };
+        Write::Hint { target: TARGET, hint, oldest_seconds }
+    };
+    let kept = |session: &Session, write: Write| session.storage().commit(&[write], true).unwrap().remove(0);
+    assert_eq!(kept(&session, write(100, 90)), Ok(()), "there is none yet");
+    assert_eq!(kept(&session, write(110, 100)), Ok(()));
+    assert_eq!(kept(&session, write(111, 101)), Err(StorageError::WindowOver));
+    session.crash_process();
+    assert_eq!(kept(&session, write(112, 102)), Err(StorageError::WindowOver), "a restart begins no new window");
+    let first = session.storage().hints(TARGET, None, 1).unwrap().remove(0).0;
+    session.commit(&[Write::HintsDelivered { target: TARGET, through: first }], true);
+    assert_eq!(kept(&session, write(113, 110)), Ok(()), "the oldest is the second now");
+    assert_eq!(kept(&session, write(114, 111)), Err(StorageError::WindowOver));
+    session.commit(&[Write::HintsDelivered { target: TARGET, through: HintPosition(u64::MAX) }], true);
+    assert_eq!(kept(&session, write(200, 190)), Ok(()), "all are delivered");
 }
 
 fn positions_of_hints_are_never_used_twice(make: &mut MakeHarness<'_>) {

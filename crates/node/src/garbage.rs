@@ -20,12 +20,11 @@ use model::local::LocalWrite;
 use model::local::prefix::GARBAGE;
 use model::schema::Table;
 use model::table_options::TombstoneGc;
-use model::{NodeId, TableId, Token, TokenRange};
+use model::{NodeId, Planted, TableId, Token, TokenRange};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::planted::Planted;
 use crate::repair::repaired::Repaired;
 use crate::storage::GarbageSweep;
 use crate::token_map::{PieceChange, TokenMap};
@@ -219,7 +218,7 @@ pub fn purge_after_repair(
             let mut rest = (start < *tokens.end()).then_some(TokenRange { start, end: *tokens.end() });
             let mut clock = normal.now_seconds;
             while let Some(range) = rest
-                && let Some((part, replicas)) = view.part(&table.keyspace, range)
+                && let Some((part, replicas)) = view.held_part(&table.keyspace, range)
             {
                 if replicas.len() > 1 && replicas.contains(&own) {
                     clock = clock.min(repaired.through(table.id, part, replicas));

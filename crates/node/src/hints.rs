@@ -20,7 +20,7 @@
 //! * H5: no hint is sent that was kept for as long as its table's grace: a deletion made since may have been
 //!   purged by its target, and what the hint brings would come back (CASSANDRA-5314, 12982).
 
-use model::{Instant, Mutation, NodeId};
+use model::{Instant, Mutation, NodeId, Planted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -383,6 +383,10 @@ impl Hints {
                     purpose: purpose.clone(),
                 });
             }
+            if config.is_planted(Planted::HintForgottenUnacknowledged) {
+                hint.progress = Progress::Done;
+                continue;
+            }
             hint.progress = Progress::Sent(op, nodes);
             self.sent.insert(op, (target, index));
             page.outstanding += 1;
@@ -468,7 +472,10 @@ impl Hints {
             }
         }
         let done = page.hints.iter().take_while(|hint| matches!(hint.progress, Progress::Done));
-        let through = done.last().map(|hint| hint.position);
+        let mut through = done.last().map(|hint| hint.position);
+        if config.is_planted(Planted::HintPageForgotten) {
+            through = page.hints.last().map(|hint| hint.position);
+        }
         if let (Some(_), Some(entry)) = (through, self.targets.get_mut(&target)) {
             // Slow, but it gets on.
             entry.failures = 0;

@@ -4,6 +4,7 @@ use crate::io::{Input, Message, WritePurpose};
 use crate::test_cluster::{ALL, Cluster, Flight, ONE, QUORUM, TABLE, TIMEOUT, node, schema, view};
 use crate::{Envelope, Hint, OpId, Refusal, ShardStatus, StorageRequest};
 use model::Epoch;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn insert(c: u32) -> String {
@@ -288,7 +289,7 @@ fn a_shard_among_several_looks_for_the_hints_of_the_others() {
     let query::Bound::Write(write) = cluster.bind(&insert(1)) else { panic!() };
     let mutation = std::sync::Arc::new(write.mutation(7, model::WallMicros(0)).unwrap());
     let hint = Hint { written_seconds: u32::MAX, mutation };
-    let request = StorageRequest::Hint { target: node(3), hint };
+    let request = StorageRequest::Hint { target: node(3), hint, oldest_seconds: 0 };
     cluster.deliver(Flight::Storage { at: node(1), op: OpId(1 << 48 | 5), request });
     assert_eq!(hints_kept(&cluster), 1);
     cluster.advance(Duration::from_secs(30));
@@ -451,4 +452,60 @@ fn a_throttle_spreads_delivery_over_time() {
 
 fn hints_received(cluster: &Cluster) -> u64 {
     cluster.status(3).replica_writes
+}
+
+#[test]
+fn what_expires_does_so_at_its_time_however_late_its_hint_arrives() {
+    // test_ttl_is_respected_on_delayed_replication
+    let mut cluster = Cluster::new();
+    cluster.kill(3);
+    cluster.written(1, "INSERT INTO t (k, c, v) VALUES ('p', 1, 'x') USING TTL 100", QUORUM);
+    cluster.written(1, "INSERT INTO t (k, c, v) VALUES ('p', 2, 'x') USING TTL 10000", QUORUM);
+    cluster.advance(Duration::from_secs(60));
+    cluster.restart(3);
+    cluster.run();
+    assert_eq!(hints_kept(&cluster), 0);
+    assert_eq!(cluster.rows(3, SELECT, ONE), ["1", "2"]);
+    cluster.advance(Duration::from_secs(60));
+    assert_eq!(cluster.rows(3, SELECT, ONE), ["2"]);
+}
+
+#[test]
+fn hints_of_no_more_than_one_window_wait_over_flaps_and_restarts_of_either_side() {
+    // test_hintedhandoff_window, CASSANDRA-14309: a node that is back for a moment begins no new window, and nor does a
+    // coordinator that starts again.
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let mut cluster = Cluster::with(|config| config.hints.paused = true);
+    let mut written = 0;
+    let mut write = |cluster: &mut Cluster| {
+        cluster.written(1, &insert(written), QUORUM);
+        written += 1;
+    };
+    cluster.kill(3);
+    for _ in 0..2 {
+        write(&mut cluster);
+        cluster.advance(HOUR + HOUR / 4);
+    }
+    // Back, and away again: nothing was delivered.
+    cluster.restart(3);
+    cluster.run();
+    cluster.kill(3);
+    write(&mut cluster);
+    assert_eq!(hints_kept(&cluster), 3, "two and a half hours are within the window");
+    cluster.advance(HOUR);
+    write(&mut cluster);
+    assert_eq!(hints_kept(&cluster), 3, "since the first one more than a window has passed");
+    cluster.restart(1);
+    cluster.announce();
+    write(&mut cluster);
+    assert_eq!((hints_kept(&cluster), cluster.status(1).hints_dropped), (3, 1), "a restart changes nothing");
+    // Once they are delivered the next window begins.
+    cluster.restart(3);
+    let policy = crate::HintPolicy::default();
+    cluster.step(node(1), Input::Hints(Arc::new(policy)));
+    cluster.advance(LONG);
+    assert_eq!(hints_kept(&cluster), 0);
+    cluster.kill(3);
+    write(&mut cluster);
+    assert_eq!(hints_kept(&cluster), 1);
 }

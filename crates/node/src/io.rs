@@ -299,6 +299,12 @@ pub enum Effect {
     },
     /// How repairs are now, for whoever wants to know: from shard 0 when something has changed, but not for every page.
     Repairs(Arc<RepairsStatus>),
+    /// This node has done the work of the phase of a change of replication that began at this epoch: membership should
+    /// say so. From shard 0.
+    ReplicationDone {
+        /// The epoch.
+        since: Epoch,
+    },
     /// This node's view is older than a peer's: membership should catch up to this epoch.
     CatchUp {
         /// A node that has it.
@@ -560,6 +566,8 @@ pub enum StorageRequest {
         target: NodeId,
         /// The write, and when it is kept.
         hint: Hint,
+        /// It fails as [`StorageError::WindowOver`] when a hint that waits for the target was kept before this second.
+        oldest_seconds: u32,
     },
     /// Forget the hints of a target up to and including a position. Answered as a write.
     HintsDelivered {
@@ -567,6 +575,14 @@ pub enum StorageRequest {
         target: NodeId,
         /// The last one delivered.
         through: HintPosition,
+    },
+    /// Forget what is stored of a table in these ranges of tokens, registers included: this node does not hold them any
+    /// more. Answered as a write.
+    DropRanges {
+        /// The table.
+        table: TableId,
+        /// Within each of which nothing is left.
+        ranges: Vec<TokenRange>,
     },
     /// Read a partition. Answered by [`Stored::Read`].
     Read(Arc<ReadCommand>),

@@ -23,7 +23,6 @@ mod coordinator;
 pub mod garbage;
 mod hints;
 pub mod io;
-pub mod planted;
 pub mod register;
 pub mod repair;
 mod replica;
@@ -43,7 +42,6 @@ pub use garbage::{GarbageSchedule, TableLoad};
 pub use io::{
     Effect, Envelope, Input, Message, OpId, Refusal, Request, RequestId, Response, StorageRequest, Stored, WritePurpose,
 };
-pub use planted::Planted;
 pub use register::{Commit, PaxosAnswer, PaxosRequest, PaxosStep, Promised, Proposal};
 pub use repair::{RepairControl, RepairId, RepairOrder, RepairReport, RepairState, RepairsStatus};
 pub use shard::{Shard, ShardStatus};

@@ -15,10 +15,11 @@
 
 use bytes::Bytes;
 use membership::ClusterView;
+use membership::replication::Phase;
 use model::codec::CodecError;
 use model::local::LocalWrite;
 use model::schema::Table;
-use model::{Compared, Instant, NodeId, Now, Rng, TableId, Token, TokenRange};
+use model::{Compared, Instant, NodeId, Now, Planted, Rng, TableId, Token, TokenRange};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +38,6 @@ use self::session::{Asking, Session, SessionLimits};
 use crate::config::{RepairPolicy, ShardConfig};
 use crate::garbage::{CLOCK_SKEW_SECONDS, purge_of};
 use crate::io::{OpId, Refusal};
-use crate::planted::Planted;
 
 /// Jobs that may wait; more are refused.
 pub const JOBS_MAX: usize = 64;
@@ -50,6 +50,8 @@ const TELL_EVERY: Duration = Duration::from_millis(500);
 /// A unit that failed unasked is not tried again for so long, at least; at most a quarter of the time within which
 /// everything is repaired.
 const RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
+/// Chance in per mille that a node that looks for what is to be copied takes a range that another is responsible for.
+const OTHERS_PER_MILLE: u64 = 100;
 
 /// What an operator wants of repairs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +145,7 @@ pub(crate) struct Repairs {
     /// The oldest first.
     ended: VecDeque<RepairReport>,
     repaired: Arc<Repaired>,
-    /// When it is looked for what is due; `None` for never.
+    /// When it is looked for what is due; `None` until something makes a difference.
     look_at: Option<Instant>,
     /// Units that failed unasked, and when they may be tried again.
     not_before: BTreeMap<(TableId, Token), Instant>,
@@ -158,8 +160,8 @@ impl Repairs {
     /// Those of a node with this history. Only shard 0 looks for what is due.
     pub(crate) fn new(config: &ShardConfig, recovered: &RecoveredRepairs, rng: &mut Rng, now: Instant) -> Repairs {
         let first = config.index == 0;
-        let looks = first && config.repairs.every.is_some();
-        let look_at = looks.then(|| now + after(config.repair_look_every, rng));
+        // Even when nothing is repaired unasked: a change of replication may be under way.
+        let look_at = first.then(|| now + after(config.repair_look_every, rng));
         Repairs {
             policy: config.repairs.clone(),
             jobs: VecDeque::new(),
@@ -246,8 +248,33 @@ impl Repairs {
         Arc::make_mut(&mut self.repaired).put(table, range, through)
     }
 
+    /// What of a change of replication is not copied yet: the units of its keyspace with a part of this node that have
+    /// not been repaired since the copying began.
+    fn not_copied(&self, view: &ClusterView, own: NodeId) -> Vec<RepairUnit> {
+        let running = view.replication_change.as_ref().filter(|running| running.phase == Phase::Copying);
+        let Some(running) = running else { return Vec::new() };
+        let Some(keyspace) = view.schema.keyspace(&running.keyspace) else { return Vec::new() };
+        let all = keyspace.tables.values().flat_map(|table| units(view, table, TokenRange::ALL));
+        let lacks = |unit: &RepairUnit| {
+            let RepairUnit { table, range, replicas } = unit;
+            replicas.len() > 1
+                && replicas.contains(&own)
+                && !self.repaired.is_since(*table, *range, replicas, running.since)
+        };
+        all.filter(lacks).collect()
+    }
+
+    /// True when this node holds everything that the running change of replication wants copied to it.
+    pub(crate) fn is_copied(&self, view: &ClusterView, own: NodeId) -> bool {
+        self.not_copied(view, own).is_empty()
+    }
+
     /// The view has changed. What to write.
-    pub(crate) fn on_view(&mut self, view: &ClusterView) -> Option<LocalWrite> {
+    pub(crate) fn on_view(&mut self, view: &ClusterView, now: Instant) -> Option<LocalWrite> {
+        if view.replication_change.as_ref().is_some_and(|running| running.phase == Phase::Copying) {
+            // What is to be copied is due at once.
+            self.look_at = Some(now);
+        }
         self.not_before.retain(|(table, _), _| view.schema.table(*table).is_some());
         let write = Arc::make_mut(&mut self.repaired).retain_tables(view.schema.tables());
         self.changed |= write.is_some();
@@ -313,7 +340,7 @@ impl Repairs {
                 break;
             }
             let Some(session) = &mut self.session else {
-                if self.begin(around, &mut actions) {
+                if self.begin(around, &mut actions) || self.look(around, rng) {
                     continue;
                 }
                 break;
@@ -335,6 +362,7 @@ impl Repairs {
                 Err(failure) => self.unit_ended(around, Some(failure)),
             }
         }
+        self.look(around, rng);
         actions
     }
 
@@ -346,6 +374,9 @@ impl Repairs {
             job.report.started_seconds = around.now.wall.clamped_seconds();
             if !job.report.automatic {
                 job.units = planned(around.view, &job.order);
+                if around.config.is_planted(Planted::RepairLeavesUnit) && job.units.len() > 1 {
+                    job.units.pop_back();
+                }
             }
             job.report.units = u32::try_from(job.units.len()).unwrap_or(u32::MAX);
             self.urgent();
@@ -354,6 +385,10 @@ impl Repairs {
         let Some(unit) = job.units.pop_front() else {
             let state = if job.report.failed > 0 { RepairState::Failed } else { RepairState::Succeeded };
             if let Some(job) = self.jobs.pop_front() {
+                if job.report.automatic {
+                    // There may be more to do.
+                    self.look_at = Some(around.now.monotonic);
+                }
                 actions.push(RepairAction::Write(self.end(around, job.report, state)));
             }
             return true;
@@ -367,7 +402,8 @@ impl Repairs {
         let seconds = around.now.wall.clamped_seconds().saturating_sub(CLOCK_SKEW_SECONDS);
         let purge = purge_of(table, around.now.wall.clamped_seconds());
         let counts = !job.order.preview && is_whole(around.view, table, &unit);
-        let through = counts.then(|| RepairedThrough { seconds, replicas: unit.replicas.clone() });
+        let (replicas, epoch) = (unit.replicas.clone(), around.view.epoch);
+        let through = counts.then_some(RepairedThrough { seconds, replicas, epoch });
         let limits = SessionLimits {
             page_bytes: around.config.repair_page_bytes,
             timeout: around.config.repair_timeout,
@@ -377,7 +413,7 @@ impl Repairs {
         if around.config.is_planted(Planted::RepairSkipsReplica) && unit.replicas.len() > 2 {
             unit.replicas.pop();
         }
-        self.session = Some(Session::new(unit, purge, job.order.preview, through, limits, bug(around.config)));
+        self.session = Some(Session::new(unit, purge, job.order.preview, through, limits, around.config.bug()));
         true
     }
 
@@ -395,7 +431,9 @@ impl Repairs {
                 report.failures.push(RangeFailure { table, range, reason });
             }
             if report.automatic {
-                let longest = self.policy.every.unwrap_or_default() / 4;
+                let longest = self.policy.every.map_or(RETRY_AFTER, |every| every / 4);
+                let copying = around.view.replication_change.is_some();
+                let longest = if copying { around.config.repair_look_every } else { longest };
                 let at = around.now.monotonic + RETRY_AFTER.min(longest);
                 self.not_before.insert((unit.table, unit.range.end), at);
             }
@@ -419,15 +457,23 @@ impl Repairs {
     }
 
     /// Gives itself a job when a range is due for which this node is responsible: those of the table that has waited
-    /// longest.
-    fn look(&mut self, around: &Surroundings<'_>, rng: &mut Rng) {
+    /// longest. False when it has none.
+    fn look(&mut self, around: &Surroundings<'_>, rng: &mut Rng) -> bool {
         let now = around.now.monotonic;
         if self.look_at.is_none_or(|at| at > now) {
-            return;
+            return false;
         }
-        self.look_at = Some(now + after(around.config.repair_look_every, rng));
+        let copying = around.view.replication_change.as_ref().is_some_and(|running| running.phase == Phase::Copying);
+        let next = now + after(around.config.repair_look_every, rng);
+        self.look_at = (copying || self.policy.every.is_some()).then_some(next);
         self.not_before.retain(|_, at| *at > now);
-        let Some(every) = self.policy.every.filter(|_| !self.policy.paused && self.jobs.is_empty()) else { return };
+        if self.policy.paused || !self.jobs.is_empty() {
+            return false;
+        }
+        if self.copy(around, rng) {
+            return true;
+        }
+        let Some(every) = self.policy.every else { return false };
         // Before its time, by a random part: nodes that were started together do not repair together for ever.
         let every = u32::try_from(every.as_secs()).unwrap_or(u32::MAX).max(1);
         let early = rng.below(u64::from(every / 4) + 1) as u32;
@@ -450,7 +496,36 @@ impl Repairs {
                 oldest = Some((least, table.id, of_table));
             }
         }
-        let Some((_, table, units)) = oldest else { return };
+        let Some((_, table, units)) = oldest else { return false };
+        self.give_itself(around, rng, table, units);
+        true
+    }
+
+    /// Gives itself what a change of replication wants copied and this node is responsible for, of one table; false
+    /// when there is nothing that can be copied now.
+    fn copy(&mut self, around: &Surroundings<'_>, rng: &mut Rng) -> bool {
+        let own = around.config.node;
+        let mut lacking = self.not_copied(around.view, own);
+        lacking.retain(|unit| {
+            !self.not_before.contains_key(&(unit.table, unit.range.end)) && around.first_dead(&unit.replicas).is_none()
+        });
+        let is_own = |unit: &RepairUnit| unit.responsible() == Some(own);
+        if lacking.iter().any(is_own) {
+            lacking.retain(is_own);
+        } else if rng.chance(OTHERS_PER_MILLE) {
+            // Who is responsible may have recorded a range in a session that failed before this node recorded it.
+            lacking.truncate(1);
+        } else {
+            return false;
+        }
+        let Some(first) = lacking.first().map(|unit| unit.table) else { return false };
+        lacking.retain(|unit| unit.table == first);
+        self.give_itself(around, rng, first, lacking);
+        true
+    }
+
+    /// A job of these units of a table that nobody has ordered.
+    fn give_itself(&mut self, around: &Surroundings<'_>, rng: &mut Rng, table: TableId, units: Vec<RepairUnit>) {
         let order = RepairOrder {
             id: RepairId(rng.next_u128()),
             tables: vec![table],
@@ -458,8 +533,6 @@ impl Repairs {
             data_centers: BTreeSet::new(),
             preview: false,
         };
-        // There may be more to do: it is looked again as soon as this is done.
-        self.look_at = Some(now);
         let report = report(around, &order, true);
         self.jobs.push_back(Job { order, report, units: units.into() });
         self.urgent();
@@ -486,18 +559,6 @@ impl RecoveredRepairs {
             ended: history::from_local_records(records)?,
         })
     }
-}
-
-/// The bug that sessions run with.
-#[cfg(feature = "planted")]
-fn bug(config: &ShardConfig) -> Option<Planted> {
-    config.planted
-}
-
-/// None.
-#[cfg(not(feature = "planted"))]
-const fn bug(_: &ShardConfig) -> Option<Planted> {
-    None
 }
 
 /// About so long.

@@ -3,9 +3,11 @@
 
 use super::*;
 use crate::garbage::purge_after_repair;
-use crate::test_cluster::{ALL, Cluster, ONE, QUORUM, TABLE, node, schema, view};
+use crate::test_cluster::{ALL, Cluster, LISTS, ONE, QUORUM, TABLE, node, schema, view};
 use crate::{Effect, Input, Message, WritePurpose};
-use model::Token;
+use membership::ReplicationChange;
+use model::schema::Replication;
+use model::{Epoch, Token};
 use std::ops::RangeInclusive;
 
 const DAYS: u64 = 24 * 60 * 60;
@@ -420,8 +422,10 @@ fn a_deletion_is_garbage_only_once_all_replicas_were_repaired_after_its_grace() 
         purge_after_repair(&view, own, repaired, table, &EVERYTHING, now).gc_before_seconds
     };
     assert_eq!(gc_before(&repaired, &table), 0, "never repaired");
-    let through =
-        |seconds, ids: &[u128]| RepairedThrough { seconds, replicas: ids.iter().map(|id| NodeId(*id)).collect() };
+    let through = |seconds, ids: &[u128]| {
+        let replicas = ids.iter().map(|id| NodeId(*id)).collect();
+        RepairedThrough { seconds, replicas, epoch: Epoch(1) }
+    };
     repaired.put(table.id, TokenRange::ALL, through(50 * DAYS as u32, &[1, 2, 3]));
     assert_eq!(gc_before(&repaired, &table), 50 * DAYS as u32 - grace);
     repaired.put(table.id, TokenRange { start: Token(0), end: Token(9) }, through(60 * DAYS as u32, &[1, 2]));
@@ -487,4 +491,75 @@ fn a_repair_is_acknowledged_only_once_synced_even_where_writes_are_not() {
     let last = *stored.last().unwrap();
     assert_eq!(acknowledged(sent(Input::Stored(crate::Stored::Applied { up_to: last }))), [2]);
     assert_eq!(acknowledged(sent(Input::Stored(crate::Stored::Synced { up_to: last }))), [1]);
+}
+
+#[test]
+fn what_expires_does_so_at_its_time_wherever_it_came_by_repair() {
+    // test_ttl_is_respected_on_repair
+    let mut cluster = Cluster::with(manual);
+    cluster.plant(&[1], "INSERT INTO t (k, c, v) VALUES ('brief', 1, 'x') USING TTL 100", 5);
+    cluster.plant(&[1], "INSERT INTO t (k, c, v) VALUES ('kept', 1, 'x')", 5);
+    cluster.advance(Duration::from_secs(60));
+    let order = order(&cluster, 1);
+    assert_eq!(repair(&mut cluster, 2, order).state, RepairState::Succeeded);
+    for (after, left) in [(0, 1), (60, 0)] {
+        cluster.advance(Duration::from_secs(after));
+        for at in [1, 2, 3] {
+            assert_eq!(cluster.rows(at, "SELECT v FROM t WHERE k = 'brief'", ONE).len(), left, "on node {at}");
+            assert_eq!(cluster.rows(at, "SELECT v FROM t WHERE k = 'kept'", ONE).len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_keyspace_with_one_replica_has_nothing_to_repair() {
+    // test_non_replicated_ks_repair
+    let mut cluster = Cluster::of(&[1, 2, 3], 1, manual);
+    cluster.written(1, "INSERT INTO t (k, c, v) VALUES ('k', 1, 'x')", ONE);
+    let order = order(&cluster, 1);
+    let ended = repair(&mut cluster, 1, order);
+    assert_eq!((ended.state, ended.units, ended.failed), (RepairState::Succeeded, 0, 0));
+}
+
+#[test]
+fn what_a_change_of_replication_adds_is_copied_unasked_and_told() {
+    let mut cluster = Cluster::of(&[1, 2, 3], 1, manual);
+    for row in 0..40 {
+        cluster.written(1, &format!("INSERT INTO t (k, c, v) VALUES ('k{row}', {row}, 'x')"), ONE);
+    }
+    let replication = |factor| Replication::Simple { factor };
+    let (from, to, since) = (replication(1), replication(3), Epoch(11));
+    let running = ReplicationChange { keyspace: "ks".to_owned(), from, to, phase: Phase::Copying, since };
+    let later = view(11, &[1, 2, 3], schema(1, &[TABLE, LISTS]));
+    cluster.publish(Arc::new((*later).clone().changing(Some(running))));
+    cluster.lose = Box::new(|_, _, message| matches!(message, Message::Compare { .. }));
+    cluster.advance(Duration::from_secs(120));
+    assert!(cluster.done.is_empty(), "nothing is copied yet");
+    cluster.lose = Box::new(|_, _, _| false);
+    cluster.advance(Duration::from_secs(600));
+    assert_eq!(cluster.done.values().filter(|since| **since == Epoch(11)).count(), 3);
+    assert!(cluster.agree(&[1, 2, 3]), "all of them hold everything");
+    // A node that starts again finds what was recorded, and tells it again.
+    cluster.done.clear();
+    cluster.restart(2);
+    cluster.advance(Duration::from_secs(1));
+    assert_eq!(cluster.done.get(&node(2)), Some(&Epoch(11)));
+}
+
+#[test]
+fn a_node_that_starts_while_replication_changes_copies_though_nothing_else_is_repaired_unasked() {
+    let mut cluster = Cluster::of(&[1, 2, 3], 1, manual);
+    cluster.written(1, "INSERT INTO t (k, c, v) VALUES ('k', 1, 'x')", ONE);
+    let replication = |factor| Replication::Simple { factor };
+    let (from, to, since) = (replication(1), replication(3), Epoch(11));
+    let running = ReplicationChange { keyspace: "ks".to_owned(), from, to, phase: Phase::Copying, since };
+    let later = view(11, &[1, 2, 3], schema(1, &[TABLE, LISTS]));
+    cluster.kill(3);
+    cluster.publish(Arc::new((*later).clone().changing(Some(running))));
+    cluster.advance(Duration::from_secs(60));
+    assert!(cluster.done.is_empty(), "one of the nodes is away");
+    // All of them start again with the view that they had, and are told nothing new.
+    (1..=3).for_each(|id| cluster.restart(id));
+    cluster.advance(Duration::from_secs(900));
+    assert_eq!(cluster.done.values().filter(|since| **since == Epoch(11)).count(), 3);
 }

@@ -10,12 +10,11 @@
 
 use membership::ClusterView;
 use model::limits::KEY_BYTES_MAX;
-use model::{Epoch, Instant, Mutation, NodeId, TableId, Token, TokenRange};
+use model::{Epoch, Instant, Mutation, NodeId, Planted, TableId, Token, TokenRange};
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::config::ShardConfig;
 use crate::io::{Envelope, Message, OpId, Refusal};
-use crate::planted::Planted;
 
 /// A write that storage has been asked for.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +94,7 @@ impl Replica {
     ) -> Admission {
         let known = view.schema.table(table);
         let owned = known.is_some_and(|table| match owned {
-            Owned::Partition(token) => view.replicas(&table.keyspace, token).contains(&config.node),
+            Owned::Partition(token) => view.holders(&table.keyspace, token).contains(&config.node),
             Owned::Range(range) => view.holds(&table.keyspace, range, config.node),
         });
         let stale = config.is_planted(Planted::StaleEpochAccepted) && sender < view.epoch;

@@ -9,46 +9,50 @@ use membership::ClusterView;
 use model::error::FailureReason;
 use model::index::check_indexed_values;
 use model::schema::Table;
-use model::{Consistency, Epoch, Instant, Mutation, NodeId, Now, ReadCommand, RequestError, Rng, TableId, Token};
+use model::{
+    Consistency, Epoch, Instant, Mutation, NodeId, Now, Planted, ReadCommand, RequestError, Rng, TableId, Token,
+};
 use query::BoundWrite;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 mod batches;
 mod counters;
+mod hints;
 mod kept;
 mod present;
 mod reads;
 mod registers;
 mod repairs;
+mod replication;
 mod requests;
 mod transactions;
 
 use self::batches::Batches;
 use self::counters::Counters;
 pub(crate) use self::counters::decode_counter_id;
+use self::hints::is_reachable;
 use self::kept::Kept;
 use self::present::PresentWrites;
 use self::registers::Registers;
+use self::replication::Replicating;
 use self::transactions::Transactions;
 use crate::batch::LoggedBatch;
-use crate::config::{Durability, HintPolicy, ShardConfig};
+use crate::config::{Durability, ShardConfig};
 use crate::coordinator::latency::{Latencies, ReplicaLatencies};
 use crate::coordinator::quorum::Quorum;
 use crate::coordinator::round::{Held, Refused, Round};
 use crate::coordinator::select::Select;
 use crate::coordinator::write::{Verdict, WriteOp};
-use crate::hints::{HintAction, Hints, Route, is_outlived};
+use crate::hints::Hints;
 use crate::io::{
     Effect, Envelope, Input, Message, OpId, Refusal, RequestId, Response, StorageRequest, Stored, WritePurpose,
 };
-use crate::planted::Planted;
 use crate::register::PaxosRequest;
 use crate::repair::Repairs;
 use crate::replica::{Admission, Owned, Replica, ReplicaRead};
 use crate::retry::{Forgetting, Stamp};
-use crate::storage::{Hint, HintPosition, StorageError};
+use crate::storage::StorageError;
 use crate::timers::Timers;
 use crate::timestamp::{Recovered, Timestamps, ceiling_record};
 
@@ -152,6 +156,8 @@ enum Record {
     Forgotten,
     /// That a range is repaired: whom to tell.
     Repaired(NodeId, OpId),
+    /// What is held no more, by a change of replication whose phase began then.
+    Dropped(Epoch),
 }
 
 /// A write that waits until a higher timestamp ceiling is durable.
@@ -230,6 +236,8 @@ pub struct Shard {
     forgetting: Forgetting,
     /// Anti-entropy repairs; none run but on shard 0.
     repairs: Repairs,
+    /// This node's part in a change of replication; shard 0 takes it.
+    replication: Replicating,
     /// When to look for hints of other shards.
     poll_hints_at: Option<Instant>,
     /// The newest epoch that membership was asked to catch up to, and when.
@@ -295,6 +303,7 @@ impl Shard {
             hints: Hints::new(targets, now.monotonic),
             repairs,
             forgetting,
+            replication: Replicating::default(),
             poll_hints_at,
             catching_up: (Epoch(0), now.monotonic),
             local: VecDeque::new(),
@@ -323,6 +332,7 @@ impl Shard {
             self.batches.kept.deadline(),
             self.repairs.deadline(),
             self.forgetting.deadline(),
+            self.replication.deadline(),
             self.poll_hints_at,
         ];
         all.into_iter().flatten().min()
@@ -428,6 +438,7 @@ impl Shard {
                 continue;
             }
             self.pump_repairs(out);
+            self.pump_replication(out);
             if self.local.is_empty() {
                 return;
             }
@@ -493,8 +504,9 @@ impl Shard {
             return;
         }
         self.view = view;
-        let forgotten = self.repairs.on_view(&self.view);
+        let forgotten = self.repairs.on_view(&self.view, out.now.monotonic);
         self.record_repairs(out, forgotten);
+        self.replication.on_view();
         self.latencies.retain(|table, _| self.view.schema.table(*table).is_some());
         self.replica_latencies.retain(|node| self.view.members.contains_key(&node));
         self.note_dead(out.now.monotonic);
@@ -770,9 +782,13 @@ impl Shard {
     fn on_written(&mut self, out: &mut Out<'_>, from: NodeId, op: OpId) {
         if let Some(write) = self.writes.get_mut(&op) {
             if self.config.is_planted(Planted::ForwarderCountsForAll) {
-                for node in write.not_forwarded(from) {
-                    write.acknowledge(node);
-                }
+                write.not_forwarded(from).into_iter().for_each(|node| write.has_already(node));
+            }
+            if self.config.is_planted(Planted::AnswerCountedTwice)
+                && write.has_acknowledged(from)
+                && let Some(other) = write.awaited()
+            {
+                write.has_already(other);
             }
             let verdict = write.acknowledge(from);
             self.on_verdict(out, op, verdict);
@@ -799,6 +815,9 @@ impl Shard {
             Refusal::TooManyTombstones => Refused::Failed(FailureReason::TooManyTombstones),
             Refusal::DiskFull => Refused::Failed(FailureReason::DiskFull),
         };
+        if self.config.is_planted(Planted::RefusalCounted) && self.writes.contains_key(&op) {
+            return self.on_written(out, from, op);
+        }
         if let Some(write) = self.writes.get_mut(&op) {
             match reason {
                 Refusal::NotReplica(_) => {
@@ -953,6 +972,7 @@ impl Shard {
                         }
                         Record::HintsDelivered(_) | Record::Repairs | Record::Forgotten => {}
                         Record::Repaired(to, op) => self.send(out, to, Message::Written { ops: vec![op] }),
+                        Record::Dropped(since) => self.ranges_dropped(out, since, true),
                     }
                 }
             }
@@ -1026,7 +1046,10 @@ impl Shard {
                     self.fail_waiting(out, error);
                 }
                 Some((_, Record::Hint(target, write))) => {
-                    self.counters.hints_failed += 1;
+                    match error {
+                        StorageError::WindowOver => self.counters.hints_dropped += 1,
+                        _ => self.counters.hints_failed += 1,
+                    }
                     self.on_hint_ended(out, target, write, false);
                 }
                 // They are delivered again, which changes nothing, until storage forgets them.
@@ -1034,6 +1057,7 @@ impl Shard {
                     self.hints.note(target, out.now.monotonic + self.config.hint_backoff);
                 }
                 Some((_, Record::Repaired(to, op))) => self.send(out, to, Message::Refused { op, reason }),
+                Some((_, Record::Dropped(since))) => self.ranges_dropped(out, since, false),
                 // They are for people, and what they tell of is done; and more is removed the next time.
                 Some((_, Record::Repairs | Record::Forgotten)) | None => {}
             }
@@ -1061,8 +1085,12 @@ impl Shard {
             self.reply(out, id, Ok(Response::Written));
             return Ok(());
         }
-        let replicas = view.replicas(&table.keyspace, write.partition().token);
-        let quorum = Quorum::new(&self.config, &view, &table.keyspace, consistency, replicas)?;
+        let (keyspace, token) = (&table.keyspace, write.partition().token);
+        let replicas = match self.config.is_planted(Planted::OldPlacementWritten) {
+            true => view.replicas(keyspace, token),
+            false => view.holders(keyspace, token),
+        };
+        let quorum = Quorum::of_write(&self.config, &view, keyspace, consistency, token)?;
         quorum.check_alive(consistency, |node| self.is_alive(node))?;
         if let Some(highest) = write.highest_timestamp() {
             self.check_timestamp(out.now, highest)?;
@@ -1089,7 +1117,8 @@ impl Shard {
             return self.begin_count(out, id, table, mutation, consistency, deadline);
         }
         let op = self.ops.next();
-        let write = WriteOp::new(id, mutation, consistency, replicas, quorum, deadline);
+        let mut write = WriteOp::new(id, mutation, consistency, replicas, quorum, deadline);
+        write.hints_count |= self.config.is_planted(Planted::HintCounts);
         self.make_room(out, write.bytes)?;
         self.writes_unanswered += 1;
         self.write_bytes += write.bytes;
@@ -1285,7 +1314,8 @@ impl Shard {
             self.writes_unanswered -= 1;
             self.write_ended(out, request, Err(timeout));
         }
-        for node in missing {
+        let unhinted = self.config.is_planted(Planted::MissedUnhinted);
+        for node in missing.into_iter().filter(|_| !unhinted) {
             self.hint(out, node, op, &mut write);
         }
         self.batch_part_ended(out, op, write.is_anywhere());
@@ -1305,8 +1335,9 @@ impl Shard {
             }
             return self.end_write(out, op);
         };
-        let replicas = view.replicas(&table.keyspace, mutation.partition.token);
-        let Ok(quorum) = Quorum::new(&self.config, &view, &table.keyspace, consistency, replicas) else {
+        let (keyspace, token) = (&table.keyspace, mutation.partition.token);
+        let replicas = view.holders(keyspace, token);
+        let Ok(quorum) = Quorum::of_write(&self.config, &view, keyspace, consistency, token) else {
             // It ends as one that nobody acknowledges any more.
             return self.end_write(out, op);
         };
@@ -1324,110 +1355,6 @@ impl Shard {
             self.on_verdict(out, op, verdict);
         }
     }
-
-    // ---- Hints ----
-
-    /// The hint for `target` is durable, or there will be none: at ANY that is what a write waits for.
-    fn on_hint_ended(&mut self, out: &mut Out<'_>, target: NodeId, write: Option<OpId>, kept: bool) {
-        let Some(op) = write else { return };
-        if let Some(write) = self.writes.get_mut(&op) {
-            write.hint_ended(target, kept);
-            let verdict = write.verdict();
-            self.on_verdict(out, op, verdict);
-        }
-        self.batch_hint_ended(out, op, kept);
-    }
-
-    /// Keeps a write for a node that missed it.
-    fn hint(&mut self, out: &mut Out<'_>, target: NodeId, op: OpId, write: &mut WriteOp) {
-        if write.mutation.records.is_empty() {
-            // It misses nothing but what a request came to, which a quorum has.
-            write.hint_ended(target, false);
-            return;
-        }
-        let (now, policy) = (out.now.monotonic, &self.config.hints);
-        let dead_for = self.dead_since.get(&target).map_or(Duration::ZERO, |since| now - *since);
-        let too_many = self.records.len() >= self.config.replica_ops_max;
-        let disabled = !policy.enabled || policy.disabled_data_centers.contains(self.view.data_center(target));
-        if disabled || dead_for > policy.window || too_many {
-            self.counters.hints_dropped += 1;
-            write.hint_ended(target, false);
-            self.batches.hint_dropped(op);
-            return;
-        }
-        if self.config.is_planted(Planted::HintDropped) {
-            return;
-        }
-        self.counters.hints_written += 1;
-        let written_seconds = write.written_seconds.unwrap_or_else(|| out.now.wall.clamped_seconds());
-        let hint = Hint { written_seconds, mutation: write.mutation.clone() };
-        let waits = (write.counts_hints() || self.batches.is_part(op)).then_some(op);
-        self.batches.hint_begun(op);
-        self.record(out, Record::Hint(target, waits), StorageRequest::Hint { target, hint });
-    }
-
-    fn on_hint_policy(&mut self, out: &mut Out<'_>, policy: &HintPolicy) {
-        self.config.hints = policy.clone();
-        let now = out.now.monotonic;
-        if policy.paused {
-            let actions = self.hints.hold(now, &self.config);
-            self.carry_out(out, actions);
-        } else {
-            self.wake_stranded(now);
-        }
-    }
-
-    /// Forgets the hints for these nodes, whatever was delivered of them.
-    fn discard_hints(&mut self, out: &mut Out<'_>, targets: Vec<NodeId>) {
-        if self.config.index != 0 {
-            return;
-        }
-        for target in targets {
-            self.hints.discard(target, out.now.monotonic, &self.config);
-            let forget = StorageRequest::HintsDelivered { target, through: HintPosition(u64::MAX) };
-            self.record(out, Record::HintsDelivered(target), forget);
-        }
-    }
-
-    fn deliver_hints(&mut self, out: &mut Out<'_>, target: Option<NodeId>) {
-        let Some(target) = target else { return };
-        let view = &self.view;
-        let now_seconds = out.now.wall.clamped_seconds();
-        let route = |hint: &Hint| {
-            let mutation = &hint.mutation;
-            let Some(table) = view.schema.table(mutation.table) else { return Route::Nobody };
-            if is_outlived(hint, table.options.gc_grace_seconds, now_seconds) {
-                return Route::Nobody;
-            }
-            let replicas = view.replicas(&table.keyspace, mutation.partition.token);
-            if replicas.contains(&target) { Route::Target } else { Route::Replicas(replicas.to_vec()) }
-        };
-        let ops = &mut self.ops;
-        let actions = self.hints.pump(target, out.now.monotonic, &self.config, route, || ops.next());
-        self.carry_out(out, actions);
-    }
-
-    fn carry_out(&mut self, out: &mut Out<'_>, actions: Vec<HintAction>) {
-        for action in actions {
-            match action {
-                HintAction::Send { to, op, mutation, purpose } => {
-                    self.send(out, to, Message::Write { op, mutation, purpose });
-                }
-                HintAction::Forget { target, through } => {
-                    self.record(
-                        out,
-                        Record::HintsDelivered(target),
-                        StorageRequest::HintsDelivered { target, through },
-                    );
-                }
-                HintAction::Read { target, after } => {
-                    let bytes_limit = self.config.hint_page_bytes.max(1);
-                    let op = self.store(out, StorageRequest::ReadHints { target, after, bytes_limit });
-                    self.hints.reading(op, target);
-                }
-            }
-        }
-    }
 }
 
 fn unstamped(error: &StorageError) -> RequestError {
@@ -1436,13 +1363,6 @@ fn unstamped(error: &StorageError) -> RequestError {
 
 fn read_request(command: Arc<ReadCommand>, digest: bool) -> StorageRequest {
     if digest { StorageRequest::Digest(command) } else { StorageRequest::Read(command) }
-}
-
-/// True when hints for `target` can be delivered: to itself while it is alive, to those who own its partitions
-/// once it has left. Nobody can before this node has a view in which it is a member: hints would be
-/// discarded because their tables are not known yet.
-fn is_reachable(view: &ClusterView, alive: &BTreeSet<NodeId>, me: NodeId, target: NodeId) -> bool {
-    view.members.contains_key(&me) && (target == me || alive.contains(&target) || !view.members.contains_key(&target))
 }
 
 /// Refuses a statement whose table is gone, or another one of the same name.

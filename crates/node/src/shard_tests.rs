@@ -3,14 +3,18 @@
 use super::*;
 use crate::io::Request;
 use crate::test_cluster::Flight;
-use crate::test_cluster::{ALL, Cluster, ONE, QUORUM, TABLE, TIMEOUT, node, schema, schema_with_ids, view};
+use crate::test_cluster::{ALL, Cluster, LISTS, ONE, QUORUM, TABLE, TIMEOUT, node, schema, schema_with_ids, view};
 use bytes::Bytes;
+use membership::ReplicationChange;
+use membership::replication::Phase;
 use model::PartitionKey;
 use model::error::FailureReason;
 use model::read::{ReadCommand, Slice};
+use model::schema::Replication;
 use model::{ReadData, Record as MutationRecord, RecordKey, WallMicros};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_oneof, proptest};
 use query::Bound;
+use std::time::Duration;
 
 const INSERT: &str = "INSERT INTO t (k, c, v) VALUES ('p', 1, 'x')";
 const SELECT: &str = "SELECT v FROM t WHERE k = 'p'";
@@ -746,6 +750,99 @@ proptest! {
     }
 }
 
+/// A cluster of five nodes whose keyspace goes from three replicas to `to`, and the nodes that hold the partition
+/// before and after.
+fn changing(to: u32, phase: Phase) -> (Cluster, Vec<NodeId>, Vec<NodeId>) {
+    let all = [1, 2, 3, 4, 5];
+    let placed = |factor: u32| Cluster::of(&all, factor, |_| {}).replicas(INSERT);
+    let (old, new) = (placed(3), placed(to));
+    let read = if phase < Phase::Switched { 3 } else { to };
+    let mut cluster = Cluster::of(&all, read, |_| {});
+    let replication = |factor| Replication::Simple { factor };
+    let (from, to, since) = (replication(3), replication(to), Epoch(10));
+    let running = ReplicationChange { keyspace: "ks".to_owned(), from, to, phase, since };
+    let later = view(11, &all, schema(read, &[TABLE, LISTS]));
+    cluster.publish(Arc::new((*later).clone().changing(Some(running))));
+    cluster.run();
+    (cluster, old, new)
+}
+
+#[test]
+fn while_replication_changes_a_write_needs_its_level_in_both_placements() {
+    for phase in [Phase::Announced, Phase::Copying, Phase::Switched] {
+        let (mut cluster, old, new) = changing(5, phase);
+        cluster.written(1, INSERT, QUORUM);
+        let holds = |cluster: &Cluster, id: &NodeId| !cluster.nodes[id].store.partitions.is_empty();
+        assert!(new.iter().all(|id| holds(&cluster, id)), "everybody who holds it in either placement gets it");
+        // Of the five three are needed, of the three of before two: two of the three are not enough.
+        let (mut cluster, _, _) = changing(5, phase);
+        let outside: Vec<NodeId> = new.iter().copied().filter(|id| !old.contains(id)).collect();
+        outside.iter().for_each(|id| cluster.kill(id.0));
+        let at = old[0].0;
+        cluster.written(at, INSERT, QUORUM);
+        cluster.kill(old[2].0);
+        let request = cluster.write(at, INSERT, QUORUM);
+        cluster.run();
+        let reply = cluster.reply(request);
+        assert!(matches!(reply, Some(Err(RequestError::Unavailable { required: 3, alive: 2, .. }))), "{reply:?}");
+    }
+    let (mut cluster, old, new) = changing(2, Phase::Copying);
+    assert!(new.iter().all(|id| old.contains(id)));
+    cluster.kill(new[0].0);
+    let request = cluster.write(new[1].0, INSERT, QUORUM);
+    cluster.run();
+    assert!(
+        matches!(cluster.reply(request), Some(Err(RequestError::Unavailable { .. }))),
+        "both of the two are needed"
+    );
+}
+
+#[test]
+fn while_replication_changes_reads_keep_to_the_placement_of_before() {
+    let (mut cluster, old, new) = changing(5, Phase::Copying);
+    cluster.plant(&old.iter().map(|id| id.0).collect::<Vec<_>>(), INSERT, 5);
+    for id in new.iter().filter(|id| !old.contains(id)) {
+        // Through a node that does not have it yet, too.
+        assert_eq!(cluster.rows(id.0, SELECT, QUORUM).len(), 1);
+        assert_eq!(cluster.rows(id.0, SELECT, ONE).len(), 1);
+    }
+}
+
+#[test]
+fn ranges_that_are_held_no_more_are_dropped_and_that_is_told() {
+    let (mut cluster, old, new) = changing(2, Phase::Cleaning);
+    let loser = *old.iter().find(|id| !new.contains(id)).unwrap();
+    cluster.plant(&[1, 2, 3, 4, 5], INSERT, 5);
+    cluster.advance(Duration::from_secs(6));
+    for id in 1..=5 {
+        let kept = !cluster.nodes[&node(id)].store.partitions.is_empty();
+        // Who never held it has nothing to drop; in this test it was planted there all the same.
+        assert_eq!(kept, node(id) != loser, "node {id}");
+        assert_eq!(cluster.done.get(&node(id)), Some(&Epoch(10)));
+    }
+}
+
+#[test]
+fn a_transaction_is_decided_by_a_quorum_of_both_placements() {
+    let (mut cluster, old, new) = changing(5, Phase::Copying);
+    let text = "INSERT INTO t (k, c, v) VALUES ('p', 1, 'x') IF NOT EXISTS";
+    let begin = |cluster: &mut Cluster, at: u128| {
+        let Bound::Conditional(write) = cluster.bind(text) else { panic!("it has a condition") };
+        let (consistency, serial) = (QUORUM, Consistency::Serial);
+        let write = Box::new(write);
+        let request =
+            cluster.request(at, Request::Conditional { write, consistency, serial, token: None, timeout: TIMEOUT });
+        cluster.advance(Duration::from_millis(200));
+        cluster.reply(request)
+    };
+    // Any four of the five have two of the three.
+    new.iter().filter(|id| !old.contains(id)).take(1).for_each(|id| cluster.kill(id.0));
+    assert!(matches!(begin(&mut cluster, old[0].0), Some(Ok(Response::Conditional(_)))));
+    cluster.kill(old[2].0);
+    let reply = begin(&mut cluster, old[0].0);
+    assert!(matches!(reply, Some(Err(RequestError::Unavailable { required: 4, alive: 3, .. }))), "{reply:?}");
+}
+
 /// Each planted bug breaks the rule that it names, and nothing breaks it without.
 #[cfg(feature = "planted")]
 mod planted {
@@ -835,7 +932,34 @@ mod planted {
                 cluster.plant(&[2, 3], "INSERT INTO t (k, c, v) VALUES ('q', 2, 'y')", 9);
                 cluster.rows(1, "SELECT c FROM t WHERE v = 'y'", ALL).len() == 1
             }
-            // Rules of sweeps, repairs, transactions, counters and batches: the simulator finds each of them broken.
+            Planted::DigestIgnored | Planted::DigestTruncated => (10..20).all(|stamp| {
+                let text = format!("INSERT INTO t (k, c, v) VALUES ('p', 2, 'value {stamp}')");
+                cluster.plant(&[2], &text, stamp);
+                cluster.rows(1, SELECT, ALL);
+                cluster.agree(&[1, 2, 3])
+            }),
+            Planted::RepairUnawaited => {
+                cluster.plant(&[2], "INSERT INTO t (k, c, v) VALUES ('p', 2, 'y')", 9);
+                cluster.lose = Box::new(|_, _, message| matches!(message, Message::Write { .. }));
+                let request = cluster.read(1, SELECT, ALL);
+                cluster.run();
+                cluster.reply(request).is_none()
+            }
+            Planted::HintCounts => {
+                cluster.lose = Box::new(|_, to, message| to == node(3) && matches!(message, Message::Write { .. }));
+                let request = cluster.write(1, INSERT, ALL);
+                cluster.run();
+                cluster.step(node(1), Input::Unreachable(node(3)));
+                cluster.run();
+                cluster.reply(request) != Some(Ok(Response::Written))
+            }
+            Planted::MissedUnhinted => {
+                cluster.lose = Box::new(|_, to, message| to == node(3) && matches!(message, Message::Write { .. }));
+                cluster.written(1, INSERT, QUORUM);
+                cluster.advance(TIMEOUT);
+                cluster.nodes[&node(1)].store.hints.len() == 1
+            }
+            // The simulator finds each of these broken.
             Planted::GraceIgnored
             | Planted::InProgressIgnored
             | Planted::StaleCommitTrusted
@@ -853,7 +977,28 @@ mod planted {
             | Planted::RepairEndsEarly
             | Planted::RepairKeepsDeletions
             | Planted::RepairSkipsBucket
-            | Planted::PurgedUnrepaired => running != Some(bug),
+            | Planted::PurgedUnrepaired
+            | Planted::DigestsUnawaited
+            | Planted::AnswerCountedTwice
+            | Planted::RefusalCounted
+            | Planted::RepairOfOne
+            | Planted::ReadRepairKeepsDeletions
+            | Planted::PartitionCoverageIgnored
+            | Planted::ReversedDropsDeletions
+            | Planted::PageRepeatsRow
+            | Planted::HintForgottenUnacknowledged
+            | Planted::HintPageForgotten
+            | Planted::RepairLeavesUnit
+            | Planted::SchemaAcknowledgedEarly
+            | Planted::LogChosenByOneLess
+            | Planted::LogAcceptedUnsynced
+            | Planted::LogAcceptedIsDecided
+            | Planted::LogAdoptionIgnored
+            | Planted::CatchUpSkipped
+            | Planted::OldPlacementWritten
+            | Planted::SwitchedUncopied
+            | Planted::LeftoversKept
+            | Planted::RevivedNever => running != Some(bug),
             Planted::StaleEpochAccepted => {
                 let envelope = peer_write(&cluster, 5, 10);
                 cluster.publish(view(11, &[1, 2, 3], schema(3, &[])));

@@ -30,7 +30,7 @@ use model::scan::{ExportCommand, ExportData, PartitionRecord};
 use model::schema::Table;
 use model::{
     CompareCommand, Compared, IndexCommand, IndexData, IndexTarget, Mutation, NodeId, PartitionKey, ReadCommand,
-    ReadData, ScanCommand, ScanData, TableId, Token,
+    ReadData, ScanCommand, ScanData, TableId, Token, TokenRange,
 };
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -71,6 +71,10 @@ pub enum StorageError {
     /// The request cannot be executed: it is not valid.
     #[error("the request is not valid: {0}")]
     Invalid(String),
+    /// A hint that waits for the same target is as old as hints are kept: no more are taken for it until that one is
+    /// delivered.
+    #[error("hints wait for the node for longer than they are kept")]
+    WindowOver,
     /// Too many requests wait.
     #[error("storage is overloaded")]
     Overloaded,
@@ -126,6 +130,8 @@ pub enum Write {
         target: NodeId,
         /// The write, and when it was kept.
         hint: Hint,
+        /// Refused as [`StorageError::WindowOver`] when a hint that waits for the target was kept before this second.
+        oldest_seconds: u32,
     },
     /// Forget a target's hints up to and including a position.
     HintsDelivered {
@@ -133,6 +139,13 @@ pub enum Write {
         target: NodeId,
         /// The last one delivered.
         through: HintPosition,
+    },
+    /// Forget what is stored of a table in ranges of tokens, Paxos registers included.
+    DropRanges {
+        /// The table.
+        table: TableId,
+        /// Within each of which nothing is left.
+        ranges: Vec<TokenRange>,
     },
 }
 

@@ -163,6 +163,10 @@ impl Store {
         page.finish()
     }
 
+    fn oldest_hint(&self, target: NodeId) -> Option<u32> {
+        self.hints.get(&target)?.values().next().map(|hint| hint.written_seconds)
+    }
+
     fn execute(&mut self, op: OpId, request: &StorageRequest, tables: &Schema) -> Stored {
         match request {
             StorageRequest::Apply(mutation) => {
@@ -180,8 +184,17 @@ impl Store {
                     }
                 }
             }
+            StorageRequest::DropRanges { table, ranges } => {
+                let dropped = |key: &PartitionKey| ranges.iter().any(|range| range.contains(key.token));
+                self.partitions.retain(|(of, key), _| of != table || !dropped(key));
+            }
             StorageRequest::ReadLocal { key } => return Stored::LocalRead { op, value: self.local.get(key).cloned() },
-            StorageRequest::Hint { target, hint } => {
+            StorageRequest::Hint { target, oldest_seconds, .. }
+                if self.oldest_hint(*target).is_some_and(|kept| kept < *oldest_seconds) =>
+            {
+                return Stored::Failed { op, error: crate::StorageError::WindowOver };
+            }
+            StorageRequest::Hint { target, hint, .. } => {
                 self.next_hint += 1;
                 self.hints.entry(*target).or_default().insert(self.next_hint, hint.clone());
             }
@@ -258,6 +271,8 @@ pub(crate) struct Cluster {
     pub(crate) now: Instant,
     pub(crate) replies: BTreeMap<u64, Result<Response, RequestError>>,
     pub(crate) caught_up: Vec<(NodeId, Effect)>,
+    /// What nodes have done of changes of replication.
+    pub(crate) done: BTreeMap<NodeId, Epoch>,
     /// What each node has told last of its repairs.
     pub(crate) repairs: BTreeMap<NodeId, Arc<crate::RepairsStatus>>,
     /// Messages for which it is true are lost.
@@ -267,7 +282,7 @@ pub(crate) struct Cluster {
     next_request: u64,
     lives: u64,
     #[cfg(feature = "planted")]
-    planted: Option<crate::Planted>,
+    planted: Option<model::Planted>,
 }
 
 /// A view of these nodes in one data centre at `epoch`, with the tables of `schema`.
@@ -359,6 +374,7 @@ impl Cluster {
             now: Instant(1_000_000),
             replies: BTreeMap::new(),
             caught_up: Vec::new(),
+            done: BTreeMap::new(),
             repairs: BTreeMap::new(),
             lose: Box::new(|_, _, _| false),
             view,
@@ -381,7 +397,7 @@ impl Cluster {
 
     /// Starts all nodes again with a planted bug.
     #[cfg(feature = "planted")]
-    pub(crate) fn plant_bug(&mut self, bug: Option<crate::Planted>) {
+    pub(crate) fn plant_bug(&mut self, bug: Option<model::Planted>) {
         self.planted = bug;
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {
             self.start(id, Store::default());
@@ -483,6 +499,7 @@ impl Cluster {
                 }
                 Effect::Repairs(status) => drop(self.repairs.insert(id, status)),
                 Effect::CatchUp { .. } => self.caught_up.push((id, effect)),
+                Effect::ReplicationDone { since } => drop(self.done.insert(id, since)),
             }
         }
     }
@@ -558,6 +575,17 @@ impl Cluster {
         self.now = end;
         self.all(&Input::Wake);
         self.run();
+    }
+
+    /// Lets time pass while everything is on its way; every node is woken when it wants to be.
+    pub(crate) fn advance_idle(&mut self, by: Duration) {
+        let end = self.now + by;
+        while let Some(at) = self.nodes.values().filter_map(|node| node.shard.deadline()).min().filter(|at| *at <= end)
+        {
+            self.now = self.now.max(at);
+            self.all(&Input::Wake);
+        }
+        self.now = end;
     }
 
     pub(crate) fn request(&mut self, at: u128, request: Request) -> u64 {

@@ -6,7 +6,7 @@
 //! * All nodes of one epoch show the same `schema_version`; nodes of different schemas show different ones.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use membership::{ClusterView, MemberInfo};
+use membership::{ClusterView, MemberInfo, ReplicationChange};
 use model::codec::Encode;
 use model::digest::digest_of_bytes;
 use model::key::encode_clustering;
@@ -255,6 +255,9 @@ fn rows(facts: &Facts<'_>, read: &BoundRead) -> Vec<Values> {
         ("system_auth", "roles") => facts.view.schema.roles().map(|role| role_row(role)).collect(),
         (system::VIEWS, "repairs") => facts.live.repairs().reports.iter().map(|report| repair(facts, report)).collect(),
         (system::VIEWS, "repaired_ranges") => repaired_ranges(facts),
+        (system::VIEWS, "replication_changes") => {
+            facts.view.replication_change.iter().map(replication_change).collect()
+        }
         (system::VIEWS, "settings") => {
             let own = [("cluster_name".to_owned(), CLUSTER_NAME.to_owned())];
             own.into_iter().chain(facts.live.settings()).map(setting).collect()
@@ -350,6 +353,16 @@ fn repaired_ranges(facts: &Facts<'_>) -> Vec<Values> {
         ]))
     };
     status.repaired.pieces().filter_map(range).collect()
+}
+
+fn replication_change(running: &ReplicationChange) -> Values {
+    BTreeMap::from([
+        ("keyspace_name", text(running.keyspace.to_string())),
+        ("from", replication_map(&running.from)),
+        ("to", replication_map(&running.to)),
+        ("phase", text(running.phase.name())),
+        ("since_epoch", Value::BigInt(i64::try_from(running.since.0).unwrap_or(i64::MAX))),
+    ])
 }
 
 fn seconds(seconds: u32) -> Value {
@@ -466,23 +479,32 @@ fn schema_rows(name: &str, keyspace: &Arc<Keyspace>) -> Vec<Values> {
     }
 }
 
-fn keyspace_row(keyspace: &Keyspace) -> Values {
-    const PACKAGE: &str = "org.apache.cassandra.locator.";
-    let class = |name: &str| ("class".to_owned(), format!("{PACKAGE}{name}"));
-    let mut replication = match &keyspace.replication {
-        _ if system::is_system(&keyspace.name) => vec![class("LocalStrategy")],
+/// The name of a class of a replication, as `system_schema` shows it.
+fn replication_class(name: &str) -> (String, String) {
+    ("class".to_owned(), format!("org.apache.cassandra.locator.{name}"))
+}
+
+fn replication_map(replication: &Replication) -> Value {
+    match replication {
         Replication::Simple { factor } => {
-            vec![class("SimpleStrategy"), ("replication_factor".to_owned(), factor.to_string())]
+            text_map([replication_class("SimpleStrategy"), ("replication_factor".to_owned(), factor.to_string())])
         }
-        Replication::NetworkTopology { .. } => vec![class("NetworkTopologyStrategy")],
-    };
-    if let Replication::NetworkTopology { factors } = &keyspace.replication {
-        replication.extend(factors.iter().map(|(data_center, factor)| (data_center.clone(), factor.to_string())));
+        Replication::NetworkTopology { factors } => {
+            let factors = factors.iter().map(|(data_center, factor)| (data_center.clone(), factor.to_string()));
+            text_map(factors.chain([replication_class("NetworkTopologyStrategy")]))
+        }
     }
+}
+
+fn keyspace_row(keyspace: &Keyspace) -> Values {
+    let replication = match system::is_system(&keyspace.name) {
+        true => text_map([replication_class("LocalStrategy")]),
+        false => replication_map(&keyspace.replication),
+    };
     BTreeMap::from([
         ("keyspace_name", text(&keyspace.name)),
         ("durable_writes", Value::Boolean(true)),
-        ("replication", text_map(replication)),
+        ("replication", replication),
     ])
 }
 

@@ -41,7 +41,7 @@ impl Live for Alive {
 
     fn repairs(&self) -> Arc<RepairsStatus> {
         let mut repaired = Repaired::default();
-        let through = RepairedThrough { seconds: 60, replicas: vec![NodeId(1), NodeId(2)] };
+        let through = RepairedThrough { seconds: 60, replicas: vec![NodeId(1), NodeId(2)], epoch: Epoch(1) };
         repaired.put(model::TableId(102), TokenRange { start: Token(-5), end: Token(9) }, through);
         let report = RepairReport {
             id: RepairId(7),
@@ -252,7 +252,7 @@ fn the_schema_is_described_with_the_systems_own_tables() {
         assert_eq!(select(&view, &format!("SELECT * FROM system_schema.{empty}"), &[], 9), [], "{empty}");
     }
     let own = select(&view, "SELECT * FROM system_virtual_schema.tables", &[], u32::MAX);
-    assert_eq!(own.len(), 7, "itself, the clients, the settings and those of repairs");
+    assert_eq!(own.len(), 8, "itself, the clients, the settings, those of repairs and of changes of replication");
 }
 
 #[test]

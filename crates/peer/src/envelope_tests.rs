@@ -199,7 +199,12 @@ fn of_repair() -> impl Strategy<Value = Message> {
         (op(), compared()).prop_map(|(op, page)| Message::Compared { op, page }),
         (op(), any::<u128>(), any::<u32>(), replicas).prop_map(|(op, table, seconds, replicas)| {
             let (table, range) = (TableId(table), TokenRange { start: Token(-3), end: Token(9) });
-            Message::Repaired { op, table, range, through: RepairedThrough { seconds, replicas } }
+            Message::Repaired {
+                op,
+                table,
+                range,
+                through: RepairedThrough { seconds, replicas, epoch: Epoch(u64::from(seconds)) },
+            }
         }),
     ]
 }
@@ -368,7 +373,7 @@ fn a_mutation_is_decoded_without_copying_its_values() {
 #[test]
 fn membership_messages_go_over_the_wire_whole() {
     let seed = "127.0.0.1:7000".parse().unwrap();
-    let heartbeat = membership::Heartbeat { generation: 3, version: 4, epoch: Epoch(5) };
+    let heartbeat = membership::Heartbeat { generation: 3, version: 4, epoch: Epoch(5), done: Epoch(2) };
     let bodies = [
         membership::Body::Discover { seeds: vec![seed] },
         membership::Body::Mismatch,

@@ -149,6 +149,7 @@ fn definitions() -> Vec<Table> {
     tables.extend(of_the_virtual_schema());
     tables.extend([clients(), settings()]);
     tables.extend(of_repairs());
+    tables.push(replication_changes());
     for (table, id) in tables.iter_mut().zip(1..) {
         table.id = TableId(id);
     }
@@ -374,6 +375,16 @@ fn of_repairs() -> [Table; 2] {
     let mut ranges = table(VIEWS, "repaired_ranges", key, vec![("start_token", BigInt)], of_range);
     ranges.options.comment = "ranges of this node, and through what time they are repaired".to_owned();
     [repairs, ranges]
+}
+
+/// The change of replication that is under way, as this node knows it. Cassandra and ScyllaDB have none.
+fn replication_changes() -> Table {
+    use CqlType::{BigInt, Text};
+    let replication = || map(Text, Text);
+    let others = vec![("from", replication()), ("phase", Text), ("since_epoch", BigInt), ("to", replication())];
+    let mut changes = table(VIEWS, "replication_changes", vec![("keyspace_name", Text)], vec![], others);
+    changes.options.comment = "the change of the replication of a keyspace that is under way".to_owned();
+    changes
 }
 
 /// What the node was configured to.

@@ -416,6 +416,7 @@ impl admin_server::Admin for AdminService {
             cluster_id: uuid_or_empty(member.cluster_id),
             epoch: member.epoch.0,
             nodes: member.nodes.iter().map(node).collect(),
+            replication_change: replication_change(&self.parts.published.view.load()),
         }))
     }
 
@@ -546,6 +547,13 @@ impl admin_server::Admin for AdminService {
         let removed = self.with_store(move |store| store.clear_snapshots(name.as_deref())).await?;
         Ok(Response::new(proto::ClearSnapshotsResponse { removed }))
     }
+}
+
+/// The change of replication that is under way, in words; empty when there is none.
+fn replication_change(view: &ClusterView) -> String {
+    view.replication_change.as_ref().map_or_else(String::new, |running| {
+        format!("the replication of keyspace {} is being changed: {}", running.keyspace, running.phase.name())
+    })
 }
 
 #[cfg(test)]

@@ -585,7 +585,18 @@ impl Executor {
             Ok(result) => result?,
             Err(_) => return Err(RequestError::SchemaTimeout("the node is stopping".to_owned())),
         };
-        Ok(describe(&change, &before, &self.published.view.load().schema, epoch))
+        let view = self.published.view.load();
+        let mut changed = describe(&change, &before, &view.schema, epoch);
+        if let SchemaChange::AlterKeyspace { name, .. } = &change
+            && let Some(running) = view.replication_change.as_ref().filter(|running| running.keyspace == *name)
+        {
+            changed.warning = Some(format!(
+                "The replication of keyspace {name} is changed step by step ({} now): reads go to the replicas of \
+                 before until the new ones hold everything",
+                running.phase.name()
+            ));
+        }
+        Ok(changed)
     }
 }
 
@@ -608,7 +619,9 @@ fn describe(change: &SchemaChange, before: &Schema, schema: &Schema, epoch: Epoc
     };
     let (keyspace, table, user_type, effect) = match change {
         C::CreateKeyspace { name, .. } => (name, None, None, Effect::Created),
-        C::AlterKeyspace { name, .. } => (name, None, None, Effect::Updated),
+        C::AlterKeyspace { name, .. } | C::AdvanceReplication { keyspace: name, .. } => {
+            (name, None, None, Effect::Updated)
+        }
         C::DropKeyspace { name, .. } => (name, None, None, Effect::Dropped),
         C::CreateTable { table, .. } => (&table.keyspace, Some(table.name.clone()), None, Effect::Created),
         C::AlterTable { keyspace, name, .. } => (keyspace, Some(name.clone()), None, Effect::Updated),
@@ -627,7 +640,7 @@ fn describe(change: &SchemaChange, before: &Schema, schema: &Schema, epoch: Epoc
         }
     };
     let effect = if happened { effect } else { Effect::None };
-    let warning = if effect == Effect::None { None } else { warning(change, before, schema) };
+    let warning = if effect == Effect::None { None } else { warning(change, schema) };
     SchemaChanged { keyspace: keyspace.clone(), table, user_type, effect, epoch, warning }
 }
 
@@ -639,22 +652,12 @@ fn table_of_index(schema: &Schema, keyspace: &str, name: &str) -> Option<String>
 }
 
 /// What the client should know of a change that has had an effect.
-fn warning(change: &SchemaChange, before: &Schema, schema: &Schema) -> Option<String> {
+fn warning(change: &SchemaChange, schema: &Schema) -> Option<String> {
     let tables = schema.tables().len();
     match change {
         SchemaChange::CreateTable { .. } if tables >= TABLES_WARNED => Some(format!(
             "The cluster has {tables} tables, which slows its nodes down: {TABLES_MAX} is the most that it can have"
         )),
-        SchemaChange::AlterKeyspace { name, .. }
-            if before.keyspace(name).map(|keyspace| &keyspace.replication)
-                != schema.keyspace(name).map(|keyspace| &keyspace.replication) =>
-        {
-            Some(
-                "The replication of what is stored does not change by itself: until a repair a new replica lacks what \
-                 was written before, and reads that ask it may miss that"
-                    .to_owned(),
-            )
-        }
         _ => None,
     }
 }

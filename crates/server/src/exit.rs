@@ -81,6 +81,7 @@ pub(crate) fn tries_again(error: &StorageError, work: &str) -> bool {
         StorageError::Full(_)
         | StorageError::Invalid(_)
         | StorageError::TooManyTombstones { .. }
+        | StorageError::WindowOver
         | StorageError::Overloaded => {
             tracing::info!(%error, "{work} has to wait");
             true

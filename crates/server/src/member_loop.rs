@@ -60,6 +60,8 @@ pub(crate) enum MemberInput {
         /// Which.
         epoch: Epoch,
     },
+    /// This node has done the work of the phase of a change of replication that began at this epoch.
+    Done(Epoch),
     /// Somebody wants to know how membership is.
     Status(oneshot::Sender<MemberStatus>),
 }
@@ -131,6 +133,7 @@ impl MemberLoop {
                     }
                     MemberInput::Unreachable(address) => Input::Unreachable(address),
                     MemberInput::CatchUp { from, epoch } => Input::CatchUp { from, epoch },
+                    MemberInput::Done(since) => Input::Done(since),
                     MemberInput::Status(reply) => {
                         let _ = reply.send(self.member.status());
                         continue;

@@ -316,6 +316,10 @@ impl ShardLoop {
             },
             Effect::Store { op, request } => self.store(op, request, scratch),
             Effect::Repairs(status) => self.published.repairs.store(status),
+            Effect::ReplicationDone { since } => {
+                // Lost when membership has much to do: it is said again.
+                let _ = self.member.try_send(MemberInput::Done(since));
+            }
             Effect::CatchUp { from, epoch } => {
                 // Lost when membership has much to do: the next message of that epoch asks again.
                 let _ = self.member.try_send(MemberInput::CatchUp { from, epoch });
@@ -327,8 +331,9 @@ impl ShardLoop {
         let write = match request {
             StorageRequest::Apply(mutation) => Write::Apply(mutation),
             StorageRequest::Local(write) => Write::Local(write),
-            StorageRequest::Hint { target, hint } => Write::Hint { target, hint },
+            StorageRequest::Hint { target, hint, oldest_seconds } => Write::Hint { target, hint, oldest_seconds },
             StorageRequest::HintsDelivered { target, through } => Write::HintsDelivered { target, through },
+            StorageRequest::DropRanges { table, ranges } => Write::DropRanges { table, ranges },
             StorageRequest::Read(command) => {
                 let cached = self.store.read_cached(&command);
                 let cached = cached.map(|result| result.map(|data| Stored::Read { op, data }));

@@ -121,7 +121,7 @@ fn bytes(write: &Write) -> usize {
     match write {
         Write::Apply(mutation) => mutation.bytes(),
         Write::Hint { hint, .. } => hint.mutation.bytes(),
-        Write::Local(_) | Write::HintsDelivered { .. } => 64,
+        Write::Local(_) | Write::HintsDelivered { .. } | Write::DropRanges { .. } => 64,
     }
 }
 

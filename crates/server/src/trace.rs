@@ -389,7 +389,7 @@ impl Observer {
                 self.note(id, |_| what.to_owned());
                 self.stored.insert(*op, id);
             }
-            Effect::CatchUp { .. } | Effect::Repairs(_) => {}
+            Effect::CatchUp { .. } | Effect::ReplicationDone { .. } | Effect::Repairs(_) => {}
         }
     }
 

@@ -10,7 +10,7 @@ use crate::simulation::{self, Requests};
 use crate::stage::{Failure, Options, Report};
 use crate::transactions::{self, Transacted};
 use clap::{Args, ValueEnum};
-use node::Planted;
+use model::Planted;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -69,8 +69,8 @@ pub struct SimOptions {
     /// What to tell of a run.
     #[arg(long, value_enum, default_value_t = LogKind::Short)]
     pub log: LogKind,
-    /// Run with this planted bug: quorum-minus-one, hint-dropped, read-repair-skipped, acknowledge-before-sync,
-    /// stale-epoch-accepted or grace-ignored. Only in builds with the feature `planted`.
+    /// Run with this planted bug, such as quorum-minus-one or hint-dropped; a name that is none is answered with all.
+    /// Only in builds with the feature `planted`.
     #[arg(long, value_name = "BUG")]
     pub planted: Option<String>,
 }
@@ -80,50 +80,13 @@ pub struct SimOptions {
 /// # Errors
 /// When there is none, or the build has no planted bugs.
 pub fn planted(name: &str) -> Result<Planted, String> {
-    let found = Planted::ALL.into_iter().find(|bug| planted_name(*bug) == name);
-    let names: Vec<&str> = Planted::ALL.into_iter().map(planted_name).collect();
+    let found = Planted::ALL.into_iter().find(|bug| bug.name() == name);
+    let names: Vec<String> = Planted::ALL.into_iter().map(Planted::name).collect();
     let bug = found.ok_or_else(|| format!("there is no planted bug '{name}': it is one of {}", names.join(", ")))?;
     if cfg!(feature = "planted") {
         Ok(bug)
     } else {
         Err("planted bugs are not compiled in: build with the feature 'planted' of the crate 'sim'".to_owned())
-    }
-}
-
-/// The name of a planted bug on the command line.
-#[must_use]
-pub fn planted_name(bug: Planted) -> &'static str {
-    match bug {
-        Planted::QuorumMinusOne => "quorum-minus-one",
-        Planted::LocalCountsRemote => "local-counts-remote",
-        Planted::EachCountsTogether => "each-counts-together",
-        Planted::ForwarderCountsForAll => "forwarder-counts-for-all",
-        Planted::HintDropped => "hint-dropped",
-        Planted::ReadRepairSkipped => "read-repair-skipped",
-        Planted::AcknowledgeBeforeSync => "acknowledge-before-sync",
-        Planted::StaleEpochAccepted => "stale-epoch-accepted",
-        Planted::GraceIgnored => "grace-ignored",
-        Planted::RepairSkipsReplica => "repair-skips-replica",
-        Planted::RepairEndsEarly => "repair-ends-early",
-        Planted::RepairKeepsDeletions => "repair-keeps-deletions",
-        Planted::RepairSkipsBucket => "repair-skips-bucket",
-        Planted::PurgedUnrepaired => "purged-unrepaired",
-        Planted::CoverageIgnored => "coverage-ignored",
-        Planted::RangeDropped => "range-dropped",
-        Planted::RangeRepairSkipped => "range-repair-skipped",
-        Planted::CandidatesOfOne => "candidates-of-one",
-        Planted::InProgressIgnored => "in-progress-ignored",
-        Planted::StaleCommitTrusted => "stale-commit-trusted",
-        Planted::ChosenByOneLess => "chosen-by-one-less",
-        Planted::AcceptedUnsynced => "accepted-unsynced",
-        Planted::PreemptionDenied => "preemption-denied",
-        Planted::TicketUsedTwice => "ticket-used-twice",
-        Planted::CountedBeforeSync => "counted-before-sync",
-        Planted::OutcomeNotAsked => "outcome-not-asked",
-        Planted::RefusalNotChosen => "refusal-not-chosen",
-        Planted::ForgottenTrusted => "forgotten-trusted",
-        Planted::BatchForgottenEarly => "batch-forgotten-early",
-        Planted::BatchNotReplayed => "batch-not-replayed",
     }
 }
 
@@ -329,7 +292,7 @@ mod tests {
     fn unknown_bugs_are_refused_and_known_ones_need_the_feature() {
         assert!(planted("no-such-bug").unwrap_err().contains("hint-dropped"));
         for bug in Planted::ALL {
-            match planted(planted_name(bug)) {
+            match planted(&bug.name()) {
                 Ok(found) => assert!(cfg!(feature = "planted") && found == bug),
                 Err(message) => assert!(!cfg!(feature = "planted") && message.contains("not compiled in")),
             }

@@ -23,7 +23,7 @@ use model::deletion::{Deletion, PartitionDeletions};
 use model::digest::ReadDigest;
 use model::garbage::Purge;
 use model::index::TableIndex;
-use model::local::{LocalWrite, table_of_register};
+use model::local::{LocalWrite, table_of_register, token_of_register};
 use model::mutation::merge_values;
 use model::read::Slice;
 use model::scan::{ExportCommand, ExportData, PartitionRecord, ScanAnswer, ScanStart, validate_records};
@@ -197,11 +197,24 @@ impl State {
             Write::Apply(mutation) if !self.tables.contains_key(&mutation.table) => {
                 invalid(format!("table {} is not listed", mutation.table))
             }
+            Write::Hint { target, oldest_seconds, .. } if self.oldest_hint(*target) < *oldest_seconds => {
+                Err(StorageError::WindowOver)
+            }
             Write::Apply(mutation) | Write::Hint { hint: Hint { mutation, .. }, .. } => {
                 mutation.validate().or_else(|error| invalid(error.to_string()))
             }
-            Write::Local(_) | Write::HintsDelivered { .. } => Ok(()),
+            Write::DropRanges { table, .. } if !self.tables.contains_key(table) => {
+                invalid(format!("table {table} is not listed"))
+            }
+            Write::Local(_) | Write::HintsDelivered { .. } | Write::DropRanges { .. } => Ok(()),
         }
+    }
+
+    /// When the oldest hint was kept that waits for a target, by what is visible; the last second there is when none
+    /// waits.
+    fn oldest_hint(&self, target: NodeId) -> u32 {
+        let waiting = self.visible.hints.get(&target).and_then(|hints| hints.waiting.values().next());
+        waiting.map_or(u32::MAX, |hint| hint.written_seconds)
     }
 
     /// Makes the whole log visible, but not durable.
@@ -340,7 +353,7 @@ impl Contents {
                     };
                 }
             }
-            Write::Hint { target, hint } => {
+            Write::Hint { target, hint, .. } => {
                 let hints = self.hints.entry(*target).or_default();
                 hints.last += 1;
                 hints.waiting.insert(HintPosition(hints.last), hint.clone());
@@ -349,6 +362,14 @@ impl Contents {
                 if let Some(hints) = self.hints.get_mut(target) {
                     hints.waiting.retain(|position, _| position > through);
                 }
+            }
+            Write::DropRanges { table, ranges } => {
+                let dropped = |token: Token| ranges.iter().any(|range| range.contains(token));
+                if let Some(partitions) = self.partitions.get_mut(table) {
+                    partitions.retain(|key, _| !dropped(key.token));
+                }
+                let of_table = |key: &Bytes| table_of_register(key) == Some(*table);
+                self.local.retain(|key, _| !of_table(key) || !dropped(token_of_register(key)));
             }
         }
     }

@@ -10,8 +10,9 @@
 //!
 //! Map: [`world`] events, [`network`], [`disk`], [`clock`], [`fault`] what the world is made of; [`workload`] the
 //! clients; [`oracle`] what must hold; [`stage`] what runs of every kind have; [`simulation`] one run of one seed,
-//! [`transactions`] one of transactions, [`counters`] one of counters and logged batches; [`trace`] its record;
-//! [`cli`] the command `helenus sim`. The page `docs/protocol/simulation.md` tells how to use and extend it.
+//! [`transactions`] one of transactions, [`counters`] one of counters and logged batches; [`planted`] what
+//! catches broken rules; [`trace`] its record; [`cli`] the command `helenus sim`. The page
+//! `docs/protocol/simulation.md` tells how to use and extend it.
 
 pub mod cli;
 pub mod clock;
@@ -21,6 +22,7 @@ pub mod fault;
 mod machine;
 pub mod network;
 pub mod oracle;
+pub mod planted;
 pub mod simulation;
 pub mod stage;
 pub mod story;

@@ -129,8 +129,12 @@ impl Machine {
         };
         let damaged = |error: StorageError| MemberError::Corrupt(error.to_string());
         let records = self.disk.local_records(prefix::MEMBERSHIP).map_err(damaged)?;
+        #[cfg_attr(not(feature = "planted"), expect(unused_mut, reason = "a bug may be switched on"))]
+        let mut member = Member::recover(config, &records, seed, now)?;
+        #[cfg(feature = "planted")]
+        member.plant(build.planted);
         Ok(Process {
-            member: Member::recover(config, &records, seed, now)?,
+            member,
             shards: Vec::new(),
             view: None,
             writes: WriteQueue::default(),

@@ -9,7 +9,8 @@
 //! in some seeds then: all clocks pass the grace ---> work, and sweeps everywhere ---> replicas agree, no garbage
 //!                                                        safety oracles
 //! ```
-//! In some seeds nodes repair besides: see `simulation/repairs.rs`.
+//! In some seeds nodes repair besides, and in some the replication is changed: see `simulation/repairs.rs` and
+//! `simulation/replication.rs`.
 //!
 //! Disks are swept for garbage all the time; while faults last nothing is old enough to be purged. Afterwards every
 //! replica has every deletion, and nothing may come back however old they are.
@@ -37,8 +38,10 @@ use node::{RequestId, Response};
 use std::collections::BTreeMap;
 
 mod repairs;
+mod replication;
 
 use self::repairs::{REPAIR_TIMER, Repairing};
+use self::replication::{REPLICATION_TIMER, Replicating};
 
 /// What the clients did.
 #[derive(Clone, Debug)]
@@ -83,6 +86,7 @@ pub struct Simulation {
     sweeps: Rng,
     sweeps_on: bool,
     repairing: Repairing,
+    replicating: Replicating,
     succeeded: u64,
     failed: u64,
     schema_changes: u64,
@@ -111,6 +115,10 @@ impl Simulation {
         plan.data_centers = data_centers;
         let mut mix = Mix::draw(&mut rng, replicas.clone());
         mix.purged_by_repair = repairing.on;
+        let replicating = Replicating::draw(options.seed, machines);
+        if replicating.on {
+            mix.keep_to_quorum();
+        }
         let world = World::new(build, plan.network.clone(), rng.next_u64(), options.full);
         Simulation {
             stage: Stage::new(world, plan),
@@ -124,6 +132,7 @@ impl Simulation {
             sweeps: Rng::new(options.seed ^ 0x5eed_0f00_5eeb_u64),
             sweeps_on: false,
             repairing,
+            replicating,
             succeeded: 0,
             failed: 0,
             schema_changes: 0,
@@ -140,10 +149,13 @@ impl Simulation {
         self.stage.tell("all clocks pass the grace".to_owned());
         let machines = self.stage.machines();
         (0..machines).for_each(|machine| self.stage.world.fault(FaultStep::Jump(machine, GRACE_JUMP_MICROS)));
-        self.stage.clients_work = true;
-        self.start_clients();
-        self.advance(self.stage.world.time() + SWEPT_MICROS, |_| false)?;
-        self.stage.clients_work = false;
+        // What is written now would hide what a node that comes back brings along.
+        if away.is_none() || self.repairing.works_behind {
+            self.stage.clients_work = true;
+            self.start_clients();
+            self.advance(self.stage.world.time() + SWEPT_MICROS, |_| false)?;
+            self.stage.clients_work = false;
+        }
         let until = self.stage.world.time() + GRACE_MICROS;
         self.advance(until, |_| false)?;
         self.sweeps_on = false;
@@ -508,6 +520,7 @@ impl Simulation {
                 let id = (!if_not_exists).then_some(id);
                 self.metadata.acknowledge(epoch, Effective::Exists(name, id), time)
             }
+            Flight::Alter => Ok(()),
             Flight::Drop { name, started } => {
                 self.dropped.acknowledged(&name, started, time);
                 self.metadata.acknowledge(epoch, Effective::Gone(name), time)
@@ -546,10 +559,14 @@ impl Run for Simulation {
         self.sweeps_on = true;
         self.plan_sweep();
         self.plan_repair();
+        self.plan_replication_change();
         let until = self.stage.world.time() + under_faults;
         self.advance(until, |_| false)?;
         self.stage.clients_work = false;
         self.heal()?;
+        if self.replicating.on {
+            self.replicated()?;
+        }
         self.drain_hints()?;
         handoff::check(&self.stage.world, &self.book, KEYSPACE).map_err(Failure::Correctness)?;
         if self.repairing.on {
@@ -564,6 +581,7 @@ impl Run for Simulation {
         match occurrence {
             Occurrence::Timer(SWEEP_TIMER) => self.sweep(),
             Occurrence::Timer(REPAIR_TIMER) => self.order_some_repair(),
+            Occurrence::Timer(REPLICATION_TIMER) => self.change_replication(),
             Occurrence::Timer(client) => self.client_acts(client as usize),
             Occurrence::Replied { id, result } => return self.replied(id, result),
             Occurrence::Decided { id, result } => return self.decided(id, result),

@@ -61,6 +61,8 @@ pub struct Mix {
     pub churned: u64,
     /// Worst offset of a client's clock in microseconds.
     pub skew: u64,
+    /// No level but QUORUM.
+    pub only_quorum: bool,
 }
 
 impl Mix {
@@ -82,7 +84,13 @@ impl Mix {
             quorum: chosen(&[500, 800, 1000]),
             churned: chosen(&[50, 300, 600]),
             skew: chosen(&[0, 10_000, 1_000_000]),
+            only_quorum: false,
         }
+    }
+
+    /// Clients ask at QUORUM alone, and no table goes: for runs in which the number of replicas changes.
+    pub fn keep_to_quorum(&mut self) {
+        (self.only_quorum, self.administrators) = (true, 0);
     }
 }
 
@@ -93,6 +101,8 @@ pub enum Flight {
     Write(AttemptId),
     /// A read.
     Read(Box<ReadFlight>),
+    /// ALTER KEYSPACE.
+    Alter,
     /// CREATE TABLE.
     Create {
         /// The table.
@@ -224,13 +234,16 @@ impl Workload {
             return Some(self.send_read(read, consistency, place.data_center, place.time));
         }
         // Nothing can be read at ANY.
-        let any = self.mix.replicas.0.len() > 1 && self.rng.chance(50);
+        let any = self.mix.replicas.0.len() > 1 && self.rng.chance(50) && !self.mix.only_quorum;
         let consistency = if any { Consistency::Any } else { consistency };
         let action = self.action();
         self.write(client, schema, book, place, &Writing { table, partition, action, consistency })
     }
 
     fn consistency(&mut self) -> Consistency {
+        if self.mix.only_quorum {
+            return Consistency::Quorum;
+        }
         let several = self.mix.replicas.0.len() > 1;
         if self.rng.chance(self.mix.quorum) {
             let quorums = [Consistency::Quorum, Consistency::LocalQuorum, Consistency::EachQuorum];

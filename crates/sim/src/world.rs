@@ -71,7 +71,7 @@ pub struct Build {
     /// Within so long, in microseconds, every range is repaired unasked; `None` for never.
     pub repairs_every: Option<u64>,
     /// The bug that all shards run with; without the feature `planted` nobody looks at it.
-    pub planted: Option<node::Planted>,
+    pub planted: Option<model::Planted>,
 }
 
 impl Build {
@@ -714,6 +714,9 @@ impl World {
             Effect::Send { to, envelope } => self.send_data(index, to, envelope),
             Effect::Store { op, request } => self.store(index, op, request),
             Effect::Repairs(status) => self.machines[index].repairs = status,
+            Effect::ReplicationDone { since } => {
+                self.schedule_letter(0, index, Letter::Member(membership::Input::Done(since)));
+            }
             Effect::CatchUp { from, epoch } => {
                 self.schedule_letter(0, index, Letter::Member(membership::Input::CatchUp { from, epoch }));
             }
@@ -862,8 +865,9 @@ impl World {
         let write = match request {
             StorageRequest::Apply(mutation) => Write::Apply(mutation),
             StorageRequest::Local(write) => Write::Local(write),
-            StorageRequest::Hint { target, hint } => Write::Hint { target, hint },
+            StorageRequest::Hint { target, hint, oldest_seconds } => Write::Hint { target, hint, oldest_seconds },
             StorageRequest::HintsDelivered { target, through } => Write::HintsDelivered { target, through },
+            StorageRequest::DropRanges { table, ranges } => Write::DropRanges { table, ranges },
             StorageRequest::Read(_)
             | StorageRequest::Digest(_)
             | StorageRequest::Scan(_)

@@ -62,6 +62,15 @@ impl Inner {
     /// [`node::storage::Storage::commit`].
     pub(crate) fn commit(&self, group: &[Write], sync: bool) -> Result<Vec<Result<(), StorageError>>, StorageError> {
         self.check_open()?;
+        if let Some(at) = group.iter().position(|write| matches!(write, Write::DropRanges { .. })) {
+            // What comes before is dropped, what comes after is not.
+            let mut results = self.commit(&group[..at], sync)?;
+            if let Write::DropRanges { table, ranges } = &group[at] {
+                results.push(self.drop_ranges(*table, ranges, sync));
+            }
+            results.extend(self.commit(&group[at + 1..], sync)?);
+            return Ok(results);
+        }
         let mut writer = self.writer.lock();
         // Another one may have failed while this one waited.
         self.check_open()?;
@@ -77,14 +86,19 @@ impl Inner {
                     self.add_mutation(&mut writer.keys, &mut entries, &mut destinations, mutation)
                 }
                 Write::Local(local) => self.add_local(&mut batch, local),
-                Write::Hint { target, hint } => self.check_space().and_then(|()| {
-                    hinted.push((index, *target));
-                    self.hints.append(*target, hint)
-                }),
+                Write::Hint { target, hint, oldest_seconds } => {
+                    let fits = self.check_space().and_then(|()| self.hints.check_window(*target, *oldest_seconds));
+                    fits.and_then(|()| {
+                        hinted.push((index, *target));
+                        self.hints.append(*target, hint)
+                    })
+                }
                 Write::HintsDelivered { target, through } => {
                     let delivered = self.hints.delivered(*target, *through, sync);
                     delivered.map_err(|error| if sync { self.poison(error) } else { error })
                 }
+                // Taken by itself above.
+                Write::DropRanges { .. } => Ok(()),
             };
             results.push(result);
         }

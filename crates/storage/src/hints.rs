@@ -80,6 +80,8 @@ struct Target {
     closed: bool,
     /// Where the last read ended: reading goes on there without searching.
     cursor: Option<Cursor>,
+    /// The position of the first hint that was not delivered when it was last looked for, and when it was kept.
+    oldest: Option<(u64, u32)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -163,6 +165,34 @@ impl Hints {
     /// The last position given away to a target.
     pub(crate) fn last_position(&self, target: NodeId) -> u64 {
         self.state.lock().targets.get(&target).map_or(0, |target| target.next - 1)
+    }
+
+    /// Checks that no hint waits for a target that was kept before `oldest_seconds`.
+    ///
+    /// # Errors
+    /// `WindowOver` when one does; else when it cannot be read.
+    pub(crate) fn check_window(&self, node: NodeId, oldest_seconds: u32) -> Result<(), StorageError> {
+        let known = {
+            let state = self.state.lock();
+            let Some(target) = state.targets.get(&node) else { return Ok(()) };
+            if target.delivered + target.pending_count + 1 >= target.next {
+                return Ok(());
+            }
+            target.oldest.filter(|(position, _)| *position > target.delivered)
+        };
+        let kept_seconds = match known {
+            Some((_, seconds)) => seconds,
+            None => {
+                let Some((position, hint)) = self.read_from(node, None, 1)?.hints.into_iter().next() else {
+                    return Ok(());
+                };
+                if let Some(target) = self.state.lock().targets.get_mut(&node) {
+                    target.oldest = Some((position.0, hint.written_seconds));
+                }
+                hint.written_seconds
+            }
+        };
+        if kept_seconds < oldest_seconds { Err(StorageError::WindowOver) } else { Ok(()) }
     }
 
     /// Takes a hint into the group being written.
@@ -347,6 +377,7 @@ impl Target {
             unsynced: false,
             closed: false,
             cursor: None,
+            oldest: None,
         }
     }
 

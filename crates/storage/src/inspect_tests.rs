@@ -23,7 +23,7 @@ fn directory() -> tempfile::TempDir {
     // Damage of the last one could be a torn end.
     for _ in 0..3 {
         let hint = Hint { written_seconds: 1, mutation: mutation.clone() };
-        commit(&store, &[Write::Hint { target: NodeId(9), hint }], true);
+        commit(&store, &[Write::Hint { target: NodeId(9), hint, oldest_seconds: 0 }], true);
     }
     directory
 }

@@ -63,6 +63,7 @@ mod memory;
 mod merge;
 mod options;
 mod pressure;
+mod ranges;
 mod read;
 mod replay;
 mod scan;

@@ -814,8 +814,10 @@ fn after_a_failed_write_nothing_more_is_written() {
     // The target's directory cannot be made.
     std::fs::write(directory.path().join("hints").join(target.to_string()), b"").unwrap();
     let Write::Apply(mutation) = other.clone() else { unreachable!() };
-    let failed =
-        store.commit(&[other.clone(), Write::Hint { target, hint: Hint { written_seconds: 1, mutation } }], true);
+    let failed = store.commit(
+        &[other.clone(), Write::Hint { target, hint: Hint { written_seconds: 1, mutation }, oldest_seconds: 0 }],
+        true,
+    );
     assert!(matches!(failed, Err(StorageError::Io(_))), "{failed:?}");
     assert!(matches!(store.commit(&[other], true), Err(StorageError::Closed(_))));
     assert!(matches!(store.sync(), Err(StorageError::Closed(_))));

@@ -107,7 +107,7 @@ fn write_history(directory: &Path, seed: u64) -> (Acknowledged, Hints) {
                 let target = TARGETS[rng.below(2) as usize];
                 hints.entry(target).or_default().all.push((*mutation).clone());
                 let hint = Hint { written_seconds: 1, mutation: Arc::clone(&mutation) };
-                group.push(Write::Hint { target, hint });
+                group.push(Write::Hint { target, hint, oldest_seconds: 0 });
             }
             group.push(Write::Apply(mutation));
             let state = acknowledged.remove(&(table, number, row));

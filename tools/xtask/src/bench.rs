@@ -24,8 +24,11 @@ pub(crate) enum Name {
     Native,
     /// Lightweight transactions of three nodes: uncontended and 64 clients at one partition, beside plain QUORUM writes
     Lwt,
-    /// The same as `native` against one node and Apache Cassandra in turns, as ratios; needs what `tools/oracle` needs;
-    /// not part of `all`
+    /// One node asked for three and for ten times what it can do: goodput, refusals, memory, recovery; not part of
+    /// `all`
+    Overload,
+    /// The same against one node and Apache Cassandra in turns, as ratios; needs what `tools/oracle` needs; not part of
+    /// `all`
     Compare,
     /// Storage, query, node, native, cluster and lwt in one run
     All,

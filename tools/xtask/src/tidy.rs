@@ -2,9 +2,10 @@
 //!
 //! Each source file opens with `//!`; no line is longer than 120 columns, no Rust file longer than
 //! 1,500 lines; no trailing space; no word that promises work not done; nothing large is committed but
-//! the data sets.
+//! the data sets; and every test that the tables of behaviours name is there.
 
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -14,6 +15,9 @@ const FILE_BYTES_MAX: u64 = 300_000;
 /// Data sets with a note of their source in data/README.md.
 const LARGE_FILES: [&str; 1] = ["data/flights.csv"];
 const TEXT_ENDINGS: [&str; 9] = [".rs", ".toml", ".md", ".proto", ".sh", ".py", ".yml", ".cql", "/run"];
+
+/// Its tables say which test shows which behaviour, as `file::test`.
+const BEHAVIOURS: &str = "docs/protocol/behaviours.md";
 
 /// Words that promise work not done; assembled so that this file does not contain them.
 fn banned_words() -> [String; 5] {
@@ -30,7 +34,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         bail!("git ls-files failed: {}", String::from_utf8_lossy(&listed.stderr));
     }
     let names = String::from_utf8(listed.stdout).context("file names are UTF-8")?;
-    let mut problems = Vec::new();
+    let (mut problems, mut tests, mut behaviours) = (Vec::new(), BTreeSet::new(), String::new());
     for name in names.split_terminator('\0') {
         let path = root.join(name);
         let Ok(metadata) = std::fs::metadata(&path) else { continue };
@@ -40,12 +44,42 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         if TEXT_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
             let text = std::fs::read_to_string(&path).with_context(|| format!("read {name}"))?;
             problems.extend(breaches(name, &text));
+            tests.extend(functions(name, &text));
+            if name == BEHAVIOURS {
+                behaviours = text;
+            }
         }
     }
+    let named = named_tests(&behaviours);
+    if named.is_empty() {
+        problems.push(format!("{BEHAVIOURS}: names no test"));
+    }
+    let missing = named.into_iter().filter(|test| !tests.contains(test));
+    problems.extend(missing.map(|test| format!("{BEHAVIOURS}: there is no test {test}")));
     if !problems.is_empty() {
         bail!("tidy:\n{}", problems.join("\n"));
     }
     Ok(())
+}
+
+/// The functions of a Rust file, as `file::function`.
+fn functions(name: &str, text: &str) -> Vec<String> {
+    let Some(file) = name.strip_suffix(".rs").and_then(|path| path.rsplit('/').next()) else { return Vec::new() };
+    let function = |line: &str| {
+        let line = line.trim_start();
+        // Planted bugs have a test each by a table of theirs.
+        let name =
+            line.strip_prefix("fn ").or_else(|| line.strip_prefix("async fn ")).map(|rest| rest.split('(').next());
+        let row = line.strip_suffix(',').and_then(|row| row.split_once(": ")).map(|(name, _)| Some(name));
+        name.or(row).flatten().map(|name| format!("{file}::{name}"))
+    };
+    text.lines().filter_map(function).collect()
+}
+
+/// The tests that a page names in backquotes, as `file::test`.
+fn named_tests(page: &str) -> Vec<String> {
+    let quoted = page.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    quoted.filter(|word| word.contains("::") && !word.contains(' ')).map(str::to_owned).collect()
 }
 
 fn breaches(name: &str, text: &str) -> Vec<String> {
@@ -83,6 +117,13 @@ mod tests {
     #[test]
     fn the_checkout_is_tidy() {
         check(&crate::root()).unwrap();
+    }
+
+    #[test]
+    fn tests_are_found_where_they_are_named() {
+        let text = "//! A.\n    fn one() {}\n#[tokio::test]\nasync fn two() {}\n    three: Bug,\n";
+        assert_eq!(functions("crates/a/src/b.rs", text), ["b::one", "b::two", "b::three"]);
+        assert_eq!(named_tests("| x | `b::one`, `c` and `b::two` |"), ["b::one", "b::two"]);
     }
 
     #[test]

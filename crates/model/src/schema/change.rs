@@ -13,7 +13,7 @@ use super::{
     TableOptionsChange,
 };
 use crate::error::RequestError;
-use crate::id::KeyspaceName;
+use crate::id::{Epoch, KeyspaceName};
 use crate::limits::{COLUMNS_MAX, INDEXES_MAX, TABLES_MAX};
 use crate::types::{CqlType, UserType};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +39,13 @@ pub enum SchemaChange {
         replication: Option<Replication>,
         /// True for `IF EXISTS`.
         if_exists: bool,
+    },
+    /// The next step of a change of replication that is under way: proposed by members, not by statements.
+    AdvanceReplication {
+        /// The keyspace whose replication is being changed.
+        keyspace: KeyspaceName,
+        /// The epoch at which the phase began that is over.
+        since: Epoch,
     },
     /// `DROP KEYSPACE`, tables included.
     DropKeyspace {
@@ -281,6 +288,8 @@ impl Schema {
                     next
                 })),
             },
+            // What it does depends on more than the schema.
+            SchemaChange::AdvanceReplication { .. } => Ok(None),
             SchemaChange::DropKeyspace { name, if_exists } => {
                 if let Err(missing) = self.changed_keyspace(name) {
                     return unless(*if_exists, missing);

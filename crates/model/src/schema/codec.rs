@@ -10,6 +10,7 @@ use super::change::{NewColumn, SchemaChange, TableAlteration, TypeAlteration};
 use super::role::RoleChange;
 use super::{ClusteringOrder, Column, ColumnKind, DroppedColumn, Index, IndexedPart, Replication, Table};
 use crate::codec::{CodecError, Decode, Encode, Reader, put_bytes, put_option, put_pairs, put_sequence, put_varint};
+use crate::id::Epoch;
 use crate::id::{ColumnId, TableId};
 use crate::table_options::{Compaction, Compression, Fraction, TableOptions};
 use crate::types::{CqlType, UserType};
@@ -456,6 +457,11 @@ impl Encode for SchemaChange {
                 put_option(out, replication.as_ref());
                 if_exists.encode(out);
             }
+            SchemaChange::AdvanceReplication { keyspace, since } => {
+                out.push(14);
+                keyspace.encode(out);
+                since.encode(out);
+            }
             SchemaChange::AlterTable { keyspace, name, alteration, if_exists } => {
                 out.push(9);
                 put_names(out, keyspace, name);
@@ -531,6 +537,7 @@ impl Decode for SchemaChange {
             },
             12 => SchemaChange::DropIndex { keyspace: reader.text()?, name: reader.text()?, if_exists: reader.bool()? },
             13 => SchemaChange::Role(RoleChange::decode(reader)?),
+            14 => SchemaChange::AdvanceReplication { keyspace: reader.text()?, since: Epoch::decode(reader)? },
             _ => return Err(CodecError::Invalid("schema change")),
         })
     }

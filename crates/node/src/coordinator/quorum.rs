@@ -11,10 +11,9 @@
 
 use membership::ClusterView;
 use model::consistency::Requirement;
-use model::{Consistency, NodeId, RequestError};
+use model::{Consistency, NodeId, Planted, RequestError, Token};
 
 use crate::config::ShardConfig;
-use crate::planted::Planted;
 
 /// One set of replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +75,68 @@ impl Quorum {
         Quorum::of(replicas, &requirement, place)
     }
 
+    /// What `consistency` requires of a write of a partition of `keyspace`: of its replicas and, while the replication
+    /// of the keyspace is being changed, as much of those of the other placement.
+    ///
+    /// # Errors
+    /// As [`Quorum::new`].
+    pub(crate) fn of_write(
+        config: &ShardConfig,
+        view: &ClusterView,
+        keyspace: &str,
+        consistency: Consistency,
+        token: Token,
+    ) -> Result<Quorum, RequestError> {
+        let mut quorum = Quorum::new(config, view, keyspace, consistency, view.replicas(keyspace, token))?;
+        let place = |node: NodeId| view.data_center(node);
+        let one_is_enough = config.is_planted(Planted::OldPlacementWritten);
+        for (replication, replicas) in view.written(keyspace, token).into_iter().skip(1).filter(|_| !one_is_enough) {
+            let requirement = consistency.requirement(replication, place(config.node));
+            quorum.join(Quorum::of(replicas, &requirement, place)?)?;
+        }
+        Ok(quorum)
+    }
+
+    /// What `consistency` requires of the acceptors of a transaction: any so many of them have a quorum of each
+    /// placement that the partition is written to.
+    ///
+    /// # Errors
+    /// As [`Quorum::new`].
+    pub(crate) fn of_acceptors(
+        config: &ShardConfig,
+        view: &ClusterView,
+        keyspace: &str,
+        consistency: Consistency,
+        token: Token,
+        acceptors: &[NodeId],
+    ) -> Result<Quorum, RequestError> {
+        let mut quorum = Quorum::new(config, view, keyspace, consistency, acceptors)?;
+        for (replication, replicas) in view.written(keyspace, token) {
+            let requirement = consistency.requirement(replication, view.data_center(config.node));
+            let others = acceptors.iter().filter(|node| !replicas.contains(node)).count();
+            for set in &mut quorum.sets {
+                set.required = set.required.max(requirement.total() + others);
+            }
+        }
+        Ok(quorum)
+    }
+
+    /// Requires what `other` requires besides.
+    fn join(&mut self, other: Quorum) -> Result<(), RequestError> {
+        let shift = self.sets.len();
+        if shift + other.sets.len() > SETS_MAX {
+            return Err(too_many_data_centers());
+        }
+        self.sets.extend(other.sets);
+        for member in other.members {
+            match self.members.iter_mut().find(|known| known.node == member.node) {
+                Some(known) => known.sets |= member.sets << shift,
+                None => self.members.push(Member { sets: member.sets << shift, ..member }),
+            }
+        }
+        Ok(())
+    }
+
     /// What is required of `replicas`, which are in these data centres.
     fn of<'a>(
         replicas: &[NodeId],
@@ -87,8 +148,7 @@ impl Quorum {
             Requirement::OfAll(required) => vec![set(None, *required)],
             Requirement::Within(data_center, required) => vec![set(Some(data_center), *required)],
             Requirement::Each(data_centers) if data_centers.len() > SETS_MAX => {
-                let message = format!("EACH_QUORUM counts replicas in {SETS_MAX} data centres at most");
-                return Err(RequestError::Invalid(message));
+                return Err(too_many_data_centers());
             }
             Requirement::Each(data_centers) => {
                 data_centers.iter().map(|(name, required)| set(Some(name), *required)).collect()
@@ -179,6 +239,10 @@ impl Quorum {
         let sets = |node: NodeId| self.members.iter().find(|member| member.node == node).map_or(0, |found| found.sets);
         sets(node) & !sets(spare) == 0
     }
+}
+
+fn too_many_data_centers() -> RequestError {
+    RequestError::Invalid(format!("replicas are counted in {SETS_MAX} data centres at most"))
 }
 
 /// What is known of a replica.

@@ -24,18 +24,23 @@ pub(crate) struct Asked<'a> {
     reversed: bool,
     static_row: bool,
     purge: &'a Purge,
+    /// A planted bug: what some answer does not cover is taken from the others.
+    pub(crate) trusting: bool,
+    /// A planted bug: what deletions of ranges cover is taken.
+    pub(crate) without_deletions: bool,
 }
 
 impl<'a> Asked<'a> {
     /// By a read, whose replicas tell garbage by `purge`.
     pub(crate) fn by(command: &'a ReadCommand, purge: &'a Purge) -> Asked<'a> {
         let ReadCommand { slices, reversed, static_row, .. } = command;
-        Asked { slices, reversed: *reversed, static_row: *static_row, purge }
+        let (reversed, static_row) = (*reversed, *static_row);
+        Asked { slices, reversed, static_row, purge, trusting: false, without_deletions: false }
     }
 
     /// Everything in these slices, the static row too.
     pub(crate) fn whole(slices: &'a [Slice], purge: &'a Purge) -> Asked<'a> {
-        Asked { slices, reversed: false, static_row: true, purge }
+        Asked { slices, reversed: false, static_row: true, purge, trusting: false, without_deletions: false }
     }
 
     fn precedes(&self, a: &Bytes, b: &Bytes) -> bool {
@@ -156,7 +161,7 @@ fn clipped(asked: &Asked<'_>, end: Option<&Bytes>, deletions: &PartitionDeletion
 /// The index of an answer with a row that is not one.
 pub(crate) fn reconcile(asked: &Asked<'_>, answers: &[&ReadData]) -> Result<Reconciled, usize> {
     let ends = answers.iter().filter_map(|data| end_of(data));
-    let end = if asked.reversed { ends.max() } else { ends.min() }.cloned();
+    let end = if asked.reversed != asked.trusting { ends.max() } else { ends.min() }.cloned();
     let mut repairs: Vec<Vec<Record>> = vec![Vec::new(); answers.len()];
     let purge = asked.purge;
     let own: Vec<PartitionDeletions> =
@@ -180,7 +185,7 @@ pub(crate) fn reconcile(asked: &Asked<'_>, answers: &[&ReadData]) -> Result<Reco
         }
         values.clear();
         values.extend(heads.iter_mut().map(|head| head.next_if(|(own, _)| own == key).map(|(_, value)| value)));
-        let covering = deletions.covering(key);
+        let covering = deletions.covering(key).filter(|_| !asked.without_deletions);
         let row = merger.merge(&values, covering, &RecordKey::Row(key.clone()))?;
         rows.push((key.clone(), row));
     }
@@ -218,7 +223,7 @@ pub(crate) fn reconcile_scan(
         let own = heads.iter_mut().map(|head| head.next_if(|(own, _)| own == key).map_or(&nothing, |(_, data)| data));
         let own: Vec<&ReadData> = own.collect();
         let (slices, allowance) = part_of(command, key);
-        let asked = Asked { slices: &slices, reversed: false, static_row: command.static_row, purge };
+        let asked = Asked { static_row: command.static_row, ..Asked::whole(&slices, purge) };
         let Reconciled { static_row, mut rows, end, repairs } = reconcile(&asked, &own)?;
         for (all, records) in scan.repairs.iter_mut().zip(repairs).filter(|(_, records)| !records.is_empty()) {
             all.push((key.clone(), records));

@@ -29,8 +29,8 @@ use model::scan::{PositionWithin, ScanPosition};
 use model::schema::Table;
 use model::speculation::SpeculativeRetry;
 use model::{
-    Consistency, IndexCommand, IndexData, IndexedRow, Instant, Mutation, NodeId, PartitionKey, ReadCommand, ReadData,
-    Record, RecordKey, RequestError, ScanCommand, ScanData, Token, TokenRange,
+    Consistency, IndexCommand, IndexData, IndexedRow, Instant, Mutation, NodeId, PartitionKey, Planted, ReadCommand,
+    ReadData, Record, RecordKey, RequestError, ScanCommand, ScanData, Token, TokenRange,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,6 @@ use super::reconcile::{AgreedPartition, Asked, is_well_formed, is_well_formed_sc
 use super::select::PieceId;
 use crate::config::ShardConfig;
 use crate::io::{Message, OpId};
-use crate::planted::Planted;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -184,6 +183,7 @@ struct Broken {
     repair_skipped: bool,
     coverage_ignored: bool,
     one_look_up: bool,
+    bug: Option<Planted>,
 }
 
 /// A round in flight.
@@ -302,6 +302,7 @@ impl Round {
             repair_skipped: config.is_planted(skipped) || is_range && config.is_planted(Planted::RangeRepairSkipped),
             coverage_ignored: config.is_planted(Planted::CoverageIgnored),
             one_look_up: config.is_planted(Planted::CandidatesOfOne),
+            bug: config.bug(),
         };
         Round {
             piece,
@@ -488,6 +489,7 @@ impl Round {
             // Of one replica there is nothing to merge.
             Phase::Full if self.is_met(is_data) && self.quorum.required() == 1 => self.take(now),
             Phase::Full if self.is_met(is_data) => self.reconcile(now),
+            Phase::Digests if self.is_broken(Planted::DigestsUnawaited) && self.count(is_data) > 0 => self.take(now),
             Phase::Digests if self.is_met(is_answer) && self.count(is_data) > 0 => match self.is_agreed() {
                 Ok(true) => self.take(now),
                 Ok(false) => self.differ(now),
@@ -514,7 +516,7 @@ impl Round {
     /// # Errors
     /// A node whose answer cannot be read.
     fn is_agreed(&self) -> Result<bool, NodeId> {
-        if self.quorum.required() == 1 {
+        if self.quorum.required() == 1 || self.is_broken(Planted::DigestIgnored) {
             return Ok(true);
         }
         let mut agreed = None;
@@ -528,6 +530,7 @@ impl Round {
                 Answer::Digest(digest) => *digest,
                 Answer::Waiting | Answer::Retry | Answer::Failed(_) => continue,
             };
+            let digest = if self.is_broken(Planted::DigestTruncated) { digest & 3 } else { digest };
             if *agreed.get_or_insert(digest) != digest {
                 return Ok(false);
             }
@@ -624,6 +627,11 @@ impl Round {
         }
     }
 
+    /// True when the round runs with this bug.
+    fn is_broken(&self, bug: Planted) -> bool {
+        self.broken.bug == Some(bug)
+    }
+
     /// All data is there: merge it, find what each replica lacks, and repair.
     fn reconcile(&mut self, now: Instant) -> RoundStep {
         let (bytes, tombstones) = (self.bytes_of_one(), self.tombstones());
@@ -640,7 +648,11 @@ impl Round {
         }
         let reconciled = match &self.question {
             Question::Partition(command) => {
-                let reconciled = reconcile(&Asked::by(command, &self.purge), &partitions);
+                let trusting = self.is_broken(Planted::PartitionCoverageIgnored);
+                let without = command.reversed && self.is_broken(Planted::ReversedDropsDeletions);
+                let mut asked = Asked::by(command, &self.purge);
+                (asked.trusting, asked.without_deletions) = (trusting, without);
+                let reconciled = reconcile(&asked, &partitions);
                 reconciled.map(|reconciled| {
                     let key = &command.partition;
                     let end = reconciled.end.map(|last| within(command, last));
@@ -682,7 +694,7 @@ impl Round {
         let mut tracker = Tracker::of(self.quorum.among(|node| nodes.contains(&node) || self.spares.contains(&node)));
         let mut repairs = Vec::new();
         for (node, mutations) in nodes.iter().zip(lacking) {
-            if mutations.is_empty() {
+            if mutations.is_empty() || self.is_broken(Planted::RepairOfOne) && !repairs.is_empty() {
                 tracker.acknowledge(*node);
                 continue;
             }
@@ -713,8 +725,9 @@ impl Round {
 
     /// After repairs were sent: ends when those that lack something are not needed for the level.
     pub(crate) fn after_repairs_sent(&mut self) -> RoundStep {
+        let unawaited = self.is_broken(Planted::RepairUnawaited);
         match &mut self.phase {
-            Phase::Repair { tracker, agreed, .. } if tracker.is_satisfied() => {
+            Phase::Repair { tracker, agreed, .. } if tracker.is_satisfied() || unawaited => {
                 let agreed = std::mem::take(&mut **agreed);
                 self.end(agreed)
             }
@@ -839,7 +852,10 @@ impl Round {
     }
 
     /// Mutations of `records`, ascending, each as large as one may be; a record that is larger goes alone.
-    fn mutations(&self, partition: &PartitionKey, records: Vec<Record>) -> Vec<Arc<Mutation>> {
+    fn mutations(&self, partition: &PartitionKey, mut records: Vec<Record>) -> Vec<Arc<Mutation>> {
+        if self.is_broken(Planted::ReadRepairKeepsDeletions) {
+            records.retain(|record| record.key != RecordKey::Deletions);
+        }
         let bytes = |record: &Record| match &record.key {
             RecordKey::Row(clustering) => clustering.len() + record.value.len(),
             RecordKey::Deletions | RecordKey::Static => record.value.len(),

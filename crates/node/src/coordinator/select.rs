@@ -281,6 +281,14 @@ impl Select {
         }
     }
 
+    /// A planted bug: a page begins before the row with which the one before ended.
+    pub(crate) fn repeat_row(&mut self) {
+        let within = self.resume.as_mut().and_then(|resume| resume.within.as_mut());
+        if let Some(within) = within.filter(|within| !within.last.is_empty()) {
+            within.last = within.last.slice(..within.last.len() - 1);
+        }
+    }
+
     /// The ids of its rounds.
     pub(crate) fn rounds(&self) -> Vec<OpId> {
         let asked = |piece: &Piece| if let State::Asked(op) = piece.state { Some(op) } else { None };

@@ -67,6 +67,8 @@ pub(crate) struct WriteOp {
     pub(crate) timer: Instant,
     /// When it was made, if that was before it came here: hints are as old as that.
     pub(crate) written_seconds: Option<u32>,
+    /// Whether a hint counts as an acknowledgement once it is durable.
+    pub(crate) hints_count: bool,
 }
 
 /// What to do after something happened to a write.
@@ -102,10 +104,11 @@ impl WriteOp {
             deadline,
             timer: deadline,
             written_seconds: None,
+            hints_count: consistency == Consistency::Any,
         }
     }
 
-    /// `node` has it before anybody is told.
+    /// `node` has it, and nothing follows from that yet.
     pub(crate) fn has_already(&mut self, node: NodeId) {
         if self.set(node, &[Delivery::Sent], Delivery::Acknowledged) {
             self.tracker.acknowledge(node);
@@ -191,7 +194,18 @@ impl WriteOp {
 
     /// True when a hint counts as an acknowledgement once it is durable.
     pub(crate) fn counts_hints(&self) -> bool {
-        self.consistency == Consistency::Any
+        self.hints_count
+    }
+
+    /// True when `node` has said that it has the write.
+    pub(crate) fn has_acknowledged(&self, node: NodeId) -> bool {
+        let has = |replica: &Replica| replica.node == node && replica.delivery == Delivery::Acknowledged;
+        self.replicas.iter().any(has)
+    }
+
+    /// A replica that was asked and has not answered, if there is one.
+    pub(crate) fn awaited(&self) -> Option<NodeId> {
+        self.replicas.iter().find(|replica| replica.delivery == Delivery::Sent).map(|replica| replica.node)
     }
 
     /// The hint for `node` is durable, or there will be none.
@@ -370,14 +384,14 @@ mod tests {
 
     #[test]
     fn at_any_a_durable_hint_is_enough_and_one_that_is_lost_is_not() {
-        let mut op = WriteOp { consistency: Consistency::Any, ..write(1) };
+        let mut op = WriteOp { consistency: Consistency::Any, hints_count: true, ..write(1) };
         assert!(op.miss(NodeId(1)) && op.miss(NodeId(2)) && op.miss(NodeId(3)));
         assert_eq!(op.verdict(), Verdict { answer: None, done: false }, "no hint is durable yet");
         op.hint_ended(NodeId(1), false);
         assert_eq!(op.verdict(), Verdict { answer: None, done: false });
         op.hint_ended(NodeId(2), true);
         assert_eq!(op.verdict(), Verdict { answer: WRITTEN, done: true });
-        let mut op = WriteOp { consistency: Consistency::Any, ..write(1) };
+        let mut op = WriteOp { consistency: Consistency::Any, hints_count: true, ..write(1) };
         assert!(op.miss(NodeId(1)) && op.miss(NodeId(2)) && op.miss(NodeId(3)));
         op.hint_ended(NodeId(1), false);
         op.hint_ended(NodeId(2), false);

@@ -40,7 +40,7 @@ pub fn units(view: &ClusterView, table: &Table, range: TokenRange) -> Vec<Repair
     let mut units = Vec::new();
     let mut rest = Some(range);
     while let Some(range) = rest
-        && let Some((part, replicas)) = view.part(&table.keyspace, range)
+        && let Some((part, replicas)) = view.held_part(&table.keyspace, range)
     {
         let end = part.end.min(last_of_slot(Token(part.start.0 + 1)));
         let mut replicas = replicas.to_vec();

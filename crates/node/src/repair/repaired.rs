@@ -7,7 +7,7 @@ use bytes::Bytes;
 use model::codec::{CodecError, Decode, Encode, Reader, put_sequence, put_varint};
 use model::local::LocalWrite;
 use model::schema::Table;
-use model::{NodeId, TableId, Token, TokenRange};
+use model::{Epoch, NodeId, TableId, Token, TokenRange};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ pub struct RepairedThrough {
     pub seconds: u32,
     /// The replicas that took part, ascending.
     pub replicas: Vec<NodeId>,
+    /// The epoch of the view by which it began.
+    pub epoch: Epoch,
 }
 
 /// What has been repaired.
@@ -84,19 +86,41 @@ impl Repaired {
     /// token has not.
     #[must_use]
     pub fn through(&self, table: TableId, range: TokenRange, replicas: &[NodeId]) -> u32 {
-        let Some(pieces) = self.tables.get(&table) else { return 0 };
+        self.least(table, range, replicas, |repaired| repaired.seconds).unwrap_or(0)
+    }
+
+    /// True when every token of a range has been repaired over these replicas by repairs that began at `since` or
+    /// later.
+    #[must_use]
+    pub fn is_since(&self, table: TableId, range: TokenRange, replicas: &[NodeId], since: Epoch) -> bool {
+        self.least(table, range, replicas, |repaired| repaired.epoch).is_some_and(|epoch| epoch >= since)
+    }
+
+    /// The least of what the records of a range say; `None` when some token has not been repaired over these replicas.
+    fn least<T: Ord>(
+        &self,
+        table: TableId,
+        range: TokenRange,
+        replicas: &[NodeId],
+        of: impl Fn(&RepairedThrough) -> T,
+    ) -> Option<T> {
+        let pieces = self.tables.get(&table)?;
         // The first token that is not known to be repaired.
         let mut next = i128::from(range.start.0) + 1;
-        let mut through = u32::MAX;
+        let mut least: Option<T> = None;
         for (piece, repaired) in pieces.overlapping(&piece_of(range)) {
             let covers = replicas.iter().all(|replica| repaired.replicas.contains(replica));
             if i128::from(piece.start().0) > next || !covers {
-                return 0;
+                return None;
             }
-            through = through.min(repaired.seconds);
+            let this = of(repaired);
+            least = Some(match least {
+                Some(least) => least.min(this),
+                None => this,
+            });
             next = i128::from(piece.end().0) + 1;
         }
-        if next > i128::from(range.end.0) { through } else { 0 }
+        least.filter(|_| next > i128::from(range.end.0))
     }
 
     /// Every piece, by table and token.
@@ -109,12 +133,16 @@ impl Encode for RepairedThrough {
     fn encode(&self, out: &mut Vec<u8>) {
         put_varint(out, u64::from(self.seconds));
         put_sequence(out, &self.replicas);
+        self.epoch.encode(out);
     }
 }
 
 impl Decode for RepairedThrough {
     fn decode(reader: &mut Reader) -> Result<RepairedThrough, CodecError> {
-        Ok(RepairedThrough { seconds: reader.varint_u32()?, replicas: reader.sequence()? })
+        let (seconds, replicas) = (reader.varint_u32()?, reader.sequence()?);
+        // Records of before epochs were kept say nothing of one.
+        let epoch = if reader.remaining() == 0 { Epoch(0) } else { Epoch::decode(reader)? };
+        Ok(RepairedThrough { seconds, replicas, epoch })
     }
 }
 
@@ -136,7 +164,7 @@ mod tests {
     }
 
     fn by(seconds: u32, replicas: &[u128]) -> RepairedThrough {
-        RepairedThrough { seconds, replicas: replicas.iter().map(|id| NodeId(*id)).collect() }
+        RepairedThrough { seconds, replicas: replicas.iter().map(|id| NodeId(*id)).collect(), epoch: Epoch(3) }
     }
 
     fn nodes(ids: &[u128]) -> Vec<NodeId> {

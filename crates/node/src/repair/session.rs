@@ -23,7 +23,7 @@ use model::compare::{Bucket, CompareCommand, ComparePosition, Content, Detail, W
 use model::garbage::Purge;
 use model::read::Slice;
 use model::{
-    Compared, Instant, Mutation, NodeId, PartitionKey, ReadData, Record, RecordKey, TableId, Token, TokenRange,
+    Compared, Instant, Mutation, NodeId, PartitionKey, Planted, ReadData, Record, RecordKey, TableId, Token, TokenRange,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
@@ -35,7 +35,6 @@ use super::plan::RepairUnit;
 use super::repaired::RepairedThrough;
 use crate::coordinator::reconcile::{Asked, is_well_formed, reconcile};
 use crate::io::{OpId, Refusal};
-use crate::planted::Planted;
 
 /// Buckets of a page.
 const BUCKETS: u32 = 16;

@@ -18,11 +18,10 @@ use crate::coordinator::select::PieceId;
 use crate::coordinator::write::WriteOp;
 use crate::hints::is_older_than_grace;
 use crate::io::{Message, OpId, RequestId, Response};
-use crate::planted::Planted;
 use crate::retry::Stamp;
 use membership::ClusterView;
 use model::index::check_indexed_values;
-use model::{Consistency, Instant, Mutation, NodeId, RequestError, Rng};
+use model::{Consistency, Instant, Mutation, NodeId, Planted, RequestError, Rng};
 use query::BoundWrite;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -182,8 +181,7 @@ impl Shard {
         for write in &writes {
             check_table(&view, write.table())?;
             let keyspace = &write.table().keyspace;
-            let replicas = view.replicas(keyspace, write.partition().token);
-            let quorum = Quorum::new(&self.config, &view, keyspace, consistency, replicas)?;
+            let quorum = Quorum::of_write(&self.config, &view, keyspace, consistency, write.partition().token)?;
             quorum.check_alive(consistency, |node| self.is_alive(node))?;
             for given in write.highest_timestamp().into_iter().chain(stamp.timestamp()) {
                 self.check_timestamp(out.now, given)?;
@@ -388,8 +386,9 @@ impl Shard {
         for mutation in &batch.mutations {
             // Of a table that is gone nobody can read it.
             let Some(table) = view.schema.table(mutation.table) else { continue };
-            let replicas = view.replicas(&table.keyspace, mutation.partition.token);
-            let quorum = match Quorum::new(&self.config, &view, &table.keyspace, consistency, replicas) {
+            let (keyspace, token) = (&table.keyspace, mutation.partition.token);
+            let replicas = view.holders(keyspace, token);
+            let quorum = match Quorum::of_write(&self.config, &view, keyspace, consistency, token) {
                 Ok(quorum) => quorum,
                 // The placement has changed meanwhile. Those that keep the batch write it.
                 Err(error) => return self.end_batch(out, id, Err(error)),
@@ -541,9 +540,10 @@ impl Shard {
             if is_older_than_grace(batch.written_seconds, grace, now.wall.clamped_seconds()) {
                 continue;
             }
-            let replicas = view.replicas(&table.keyspace, mutation.partition.token);
+            let (keyspace, token) = (&table.keyspace, mutation.partition.token);
+            let replicas = view.holders(keyspace, token);
             let one = Consistency::One;
-            let Ok(quorum) = Quorum::new(&self.config, &view, &table.keyspace, one, replicas) else {
+            let Ok(quorum) = Quorum::of_write(&self.config, &view, keyspace, one, token) else {
                 return self.batches.kept.again(batch.id, again);
             };
             let mut write = WriteOp::new(RequestId(0), mutation.clone(), one, replicas, quorum, deadline);

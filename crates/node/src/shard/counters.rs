@@ -21,7 +21,6 @@ use crate::config::Durability;
 use crate::coordinator::quorum::Quorum;
 use crate::coordinator::write::WriteOp;
 use crate::io::{Message, OpId, Refusal, RequestId, StorageRequest};
-use crate::planted::Planted;
 use crate::replica::{Admission, Owned, is_storable};
 use bytes::Bytes;
 use model::codec::{CodecError, Decode, Encode};
@@ -32,7 +31,7 @@ use model::local::{LocalWrite, counter_id_key};
 use model::read::Slice;
 use model::schema::Table;
 use model::{
-    Consistency, Epoch, Instant, Mutation, NodeId, PartitionKey, ReadCommand, ReadData, Record, RecordKey,
+    Consistency, Epoch, Instant, Mutation, NodeId, PartitionKey, Planted, ReadCommand, ReadData, Record, RecordKey,
     RequestError, Row, TableId,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -345,8 +344,9 @@ impl Shard {
         let Some(counting) = self.end_count(op) else { return };
         let Counting { request, table, consistency, deadline, .. } = *counting;
         let view = self.view.clone();
-        let replicas = view.replicas(&table.keyspace, mutation.partition.token);
-        let Ok(quorum) = Quorum::new(&self.config, &view, &table.keyspace, consistency, replicas) else {
+        let (keyspace, token) = (&table.keyspace, mutation.partition.token);
+        let replicas = view.holders(keyspace, token);
+        let Ok(quorum) = Quorum::of_write(&self.config, &view, keyspace, consistency, token) else {
             let timeout = self.timeout_of(&table, consistency);
             return self.reply(out, request, Err(timeout));
         };

@@ -230,3 +230,50 @@ fn levels_that_counters_do_not_have_are_refused() {
     let serial = cluster.outcome_of(1, ADD, Consistency::Serial).unwrap_err();
     assert_eq!(serial.applied(), Applied::No);
 }
+
+#[test]
+fn a_read_sees_the_count_before_it_wherever_their_levels_must_meet() {
+    // As Cassandra's test of accuracy: each time other replicas miss the sum, as many as the level spares.
+    for (write, read, spared) in [(QUORUM, QUORUM, 1), (ONE, ALL, 2), (ALL, ONE, 0), (Consistency::Two, QUORUM, 1)] {
+        for seed in 0..8 {
+            let mut rng = model::Rng::new(seed);
+            let mut cluster = cluster(&[1, 2, 3], 3);
+            for added in 1..=8u64 {
+                let (writer, reader) = (u128::from(rng.between(1, 3)), u128::from(rng.between(1, 3)));
+                let missing: Vec<u128> = (1..=3)
+                    .filter(|id| *id != writer)
+                    .take(spared)
+                    .map(|id| (id + u128::from(added)) % 3 + 1)
+                    .collect();
+                let missing: Vec<u128> = missing.into_iter().filter(|id| *id != writer).collect();
+                cluster.lose =
+                    Box::new(move |_, to, message| matches!(message, Message::Write { .. }) && missing.contains(&to.0));
+                let request = cluster.write(writer, ADD, write);
+                cluster.advance(Duration::from_millis(100));
+                assert_eq!(cluster.reply(request), Some(Ok(Response::Written)), "{write} through {writer}");
+                cluster.lose = Box::new(|_, _, _| false);
+                assert_eq!(cluster.count(reader, read), [(3 * added).to_string()], "{write}, {read} through {reader}");
+                cluster.advance(TIMEOUT);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_replica_whose_store_fails_fails_the_count_at_all() {
+    let mut cluster = cluster(&[1, 2, 3], 3);
+    cluster.counts(1, ADD);
+    cluster.nodes.get_mut(&node(2)).unwrap().slow_storage = true;
+    let request = cluster.write(1, ADD, ALL);
+    cluster.run();
+    for (op, _) in std::mem::take(&mut cluster.nodes.get_mut(&node(2)).unwrap().held) {
+        let error = crate::StorageError::Full("no space".to_owned());
+        cluster.step(node(2), crate::Input::Stored(crate::Stored::Failed { op, error }));
+    }
+    cluster.run();
+    let failed = cluster.reply(request);
+    assert!(matches!(failed, Some(Err(RequestError::WriteFailure { received: 2, required: 3, .. }))), "{failed:?}");
+    cluster.release(2);
+    cluster.advance(TIMEOUT);
+    assert_eq!(cluster.count(2, QUORUM), ["6"], "what failed at one replica was counted once");
+}

@@ -11,11 +11,10 @@
 use super::{Out, Shard};
 use crate::batch::LoggedBatch;
 use crate::io::{Message, OpId, Refusal, StorageRequest};
-use crate::planted::Planted;
 use crate::replica::is_storable;
 use bytes::Bytes;
 use model::local::batch_key;
-use model::{Instant, NodeId};
+use model::{Instant, NodeId, Planted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;

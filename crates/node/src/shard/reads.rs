@@ -5,11 +5,10 @@ use crate::coordinator::quorum::Quorum;
 use crate::coordinator::round::{Agreed, Ask, AskedOf, Held, Round, RoundStep};
 use crate::coordinator::select::{PieceId, Select, SelectStep};
 use crate::io::{Message, OpId, RequestId, Response, WritePurpose};
-use crate::planted::Planted;
 use bytes::Bytes;
 use model::limits::PAGE_BYTES_MAX;
 use model::speculation::SpeculativeRetry;
-use model::{Consistency, Instant, NodeId, Now, RequestError};
+use model::{Consistency, Instant, NodeId, Now, Planted, RequestError};
 use query::{BoundRead, PageLimits, ReadSource, ResultBuilder};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +54,9 @@ impl Shard {
         let mut select = Select::new(id, read, consistency, deadline, yield_at, now, &self.config, builder)?;
         if self.config.is_planted(Planted::RangeDropped) {
             select.drop_resumed_range(&self.view);
+        }
+        if self.config.is_planted(Planted::PageRepeatsRow) {
+            select.repeat_row();
         }
         self.selects.insert(id, Box::new(select));
         Ok(())
@@ -364,6 +366,14 @@ mod scans_tests;
 #[cfg(test)]
 #[path = "data_centers_tests.rs"]
 mod data_centers_tests;
+
+#[cfg(test)]
+#[path = "short_reads_tests.rs"]
+mod short_reads_tests;
+
+#[cfg(test)]
+#[path = "paging_tests.rs"]
+mod paging_tests;
 
 #[cfg(test)]
 #[path = "filtering_tests.rs"]

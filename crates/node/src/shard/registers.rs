@@ -16,12 +16,11 @@
 use super::{Out, Shard};
 use crate::config::Durability;
 use crate::io::{Message, OpId, Refusal, StorageRequest};
-use crate::planted::Planted;
 use crate::register::{Commit, PaxosAnswer, PaxosRequest, PaxosStep, Promised, Proposal, Register};
 use crate::retry::{Outcome, removed_before, removed_before_key};
 use bytes::Bytes;
 use model::local::{outcome_key, register_key};
-use model::{Mutation, NodeId, ReadCommand, ReadData, RetryToken, TableId};
+use model::{Mutation, NodeId, Planted, ReadCommand, ReadData, RetryToken, TableId};
 use paxos::{Accepted, Ballot};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -68,6 +68,7 @@ impl Shard {
         through: RepairedThrough,
     ) {
         let write = self.repairs.record(table, range, through);
+        self.replication.on_repaired();
         self.record(out, Record::Repaired(from, op), StorageRequest::Local(write));
     }
 }

@@ -588,3 +588,26 @@ fn what_quorum_has_acknowledged_scans_show_ever_after() {
         scan_history(seed);
     }
 }
+
+#[test]
+fn a_scan_of_replicas_that_agree_repairs_nothing() {
+    // Whatever deletions, collections and static rows there are (test_range_slice_query_with_tombstones).
+    let mut cluster = Cluster::new();
+    let everywhere = [
+        "INSERT INTO lists (k, c, l, s) VALUES ('a', 1, ['x', 'y'], ['z'])",
+        "UPDATE lists SET l = ['w'] WHERE k = 'a' AND c = 2",
+        "DELETE l FROM lists WHERE k = 'a' AND c = 1",
+        "INSERT INTO lists (k, c, l) VALUES ('b', 1, ['x'])",
+        "DELETE FROM lists WHERE k = 'b'",
+        "INSERT INTO lists (k, c, l) VALUES ('c', 5, ['x'])",
+        "DELETE FROM lists WHERE k = 'c' AND c > 2 AND c < 9",
+        "DELETE s FROM lists WHERE k = 'a'",
+    ];
+    for (timestamp, text) in (10..).zip(everywhere) {
+        cluster.plant(&[1, 2, 3], text, timestamp);
+    }
+    for (at, page_rows) in [(1, 5_000), (2, 1), (3, 2)] {
+        cluster.rows_by(at, "SELECT k, c FROM lists", ALL, page_rows);
+        assert_eq!(cluster.status(at).read_repairs, 0);
+    }
+}

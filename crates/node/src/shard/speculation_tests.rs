@@ -1,7 +1,8 @@
 //! What the options of a table say of its reads: when a spare replica is asked, and whether replicas are repaired.
 
-use crate::io::Message;
+use crate::io::{Message, WritePurpose};
 use crate::test_cluster::{ALL, Cluster, Flight, QUORUM, TABLE, node, schema, view};
+use model::Rng;
 use std::time::Duration;
 
 const INSERT: &str = "INSERT INTO t (k, c, v) VALUES ('p', 1, 'x')";
@@ -122,4 +123,43 @@ fn read_repair_none_answers_what_is_newest_and_leaves_replicas_as_they_are() {
         assert_eq!(cluster.status(1).read_repairs > 0, repaired, "{option}");
         cluster.assert_idle();
     }
+}
+
+#[test]
+fn a_read_whose_every_stage_is_doubled_needs_no_more_than_its_quorum() {
+    // Node 2 answers nothing, or gives no data, or takes no repair: the other two are enough each time.
+    let silent: [fn(&Message) -> bool; 3] = [
+        |_| true,
+        |message| matches!(message, Message::Read { digest: false, .. }),
+        |message| matches!(message, Message::Write { purpose: WritePurpose::ReadRepair, .. }),
+    ];
+    for lost in silent {
+        for fresh in [1, 3] {
+            let mut cluster = Cluster::new();
+            cluster.plant(&[fresh], INSERT, 10);
+            cluster.lose = Box::new(move |_, to, message| to == node(2) && lost(message));
+            for _ in 0..8 {
+                let read = cluster.read(1, SELECT, QUORUM);
+                cluster.advance(Duration::from_secs(1));
+                assert_eq!(cluster.rows_of(read).0.len() as u128, u128::from(cluster.agree(&[1, 3])));
+            }
+            assert!(cluster.agree(&[1, 3]), "two replicas hold it");
+            cluster.assert_idle();
+        }
+    }
+}
+
+#[test]
+fn a_healthy_cluster_seldom_asks_spare_replicas() {
+    // Answers take 1 to 10 ms, as a network and a cache have it; fewer than a tenth of the reads are doubled.
+    let mut cluster = with("speculative_retry = '99PERCENTILE'");
+    let mut rng = Rng::new(7);
+    for _ in 0..1_000 {
+        let read = cluster.read(1, SELECT, QUORUM);
+        cluster.advance_idle(Duration::from_micros(rng.between(1_000, 10_000)));
+        cluster.run();
+        assert_eq!(cluster.rows_of(read).0, [["x"]]);
+    }
+    let asked = cluster.status(1).spares_asked;
+    assert!(asked < 100, "{asked} of 1,000 reads asked a spare replica");
 }

@@ -14,7 +14,6 @@ use crate::coordinator::select::PieceId;
 use crate::coordinator::transaction::{AfterCommit, Fate, Found, Outcome, Purpose, Stage, Transaction, Work, examine};
 use crate::coordinator::write::WriteOp;
 use crate::io::{Message, OpId, Refusal, RequestId, Response, WritePurpose};
-use crate::planted::Planted;
 use crate::register::{PaxosAnswer, PaxosRequest, PaxosStep, Promised, Proposal};
 use crate::retry::{self, Remembered, Stamp};
 use bytes::Bytes;
@@ -24,8 +23,8 @@ use model::error::FailureReason;
 use model::index::check_indexed_values;
 use model::schema::Table;
 use model::{
-    Consistency, Instant, Mutation, NodeId, PartitionKey, ReadCommand, RequestError, RetryToken, Row, TableId, Token,
-    WallMicros, counter,
+    Consistency, Instant, Mutation, NodeId, PartitionKey, Planted, ReadCommand, RequestError, RetryToken, Row, TableId,
+    Token, WallMicros, counter,
 };
 use paxos::{Accepted, Ballot};
 use query::{BoundWrite, ConditionalResult, ConditionalWrite, Decision};
@@ -115,7 +114,7 @@ fn commit_level(serial: Consistency) -> Consistency {
 /// The replicas that decide on a partition, ascending; with a data centre only those in it.
 pub(super) fn acceptors(view: &ClusterView, keyspace: &str, token: Token, data_center: Option<&str>) -> Vec<NodeId> {
     let is_local = |node: &NodeId| data_center.is_none_or(|name| view.data_center(*node) == name);
-    let mut acceptors: Vec<NodeId> = view.replicas(keyspace, token).iter().copied().filter(is_local).collect();
+    let mut acceptors: Vec<NodeId> = view.holders(keyspace, token).iter().copied().filter(is_local).collect();
     acceptors.sort_unstable();
     acceptors
 }
@@ -247,7 +246,8 @@ impl Shard {
         }
         let data_center = self.serial_data_center(serial);
         let acceptors = acceptors(&view, &table.keyspace, transaction.partition.token, data_center.as_deref());
-        let quorum = Quorum::new(&self.config, &view, &table.keyspace, serial, &acceptors);
+        let (keyspace, token) = (&table.keyspace, transaction.partition.token);
+        let quorum = Quorum::of_acceptors(&self.config, &view, keyspace, serial, token, &acceptors);
         let quorum = quorum.and_then(|quorum| {
             quorum.check_alive(serial, |node| self.is_alive(node))?;
             Ok(quorum.required())
@@ -662,8 +662,9 @@ impl Shard {
             _ => commit_level(transaction.serial),
         };
         let (table, deadline) = (transaction.table.clone(), transaction.deadline);
-        let replicas = view.replicas(&table.keyspace, transaction.partition.token);
-        let quorum = match Quorum::new(&self.config, &view, &table.keyspace, consistency, replicas) {
+        let (keyspace, token) = (&table.keyspace, transaction.partition.token);
+        let replicas = view.holders(keyspace, token);
+        let quorum = match Quorum::of_write(&self.config, &view, keyspace, consistency, token) {
             Ok(quorum) => quorum,
             Err(_) => {
                 let timeout = transaction.timeout();

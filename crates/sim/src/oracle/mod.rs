@@ -12,6 +12,7 @@ pub mod handoff;
 pub mod linearizability;
 pub mod metadata;
 pub mod monotonic;
+pub mod placement;
 pub mod replicas;
 
 use std::fmt;

@@ -6,7 +6,7 @@
 //! in some seeds, once everything is healed:
 //!   hints drain ---> repair ---> replicas agree ---> a disk is lost ---> repair ---> replicas agree
 //! and where all clocks pass the grace:
-//!   a node goes ---> work ---> clocks pass the grace ---> work, and sweeps everywhere ---> it comes back
+//!   a node goes ---> work ---> clocks pass the grace ---> perhaps work, and sweeps everywhere ---> it comes back
 //!     ---> repair ---> replicas agree, nothing has come back, sweeps leave no garbage
 //! ```
 
@@ -32,6 +32,8 @@ pub(super) struct Repairing {
     ordered: bool,
     loses_disk: bool,
     node_away: bool,
+    /// Whether clients go on, once all clocks have passed the grace, while the node is away.
+    pub(super) works_behind: bool,
 }
 
 impl Repairing {
@@ -40,7 +42,8 @@ impl Repairing {
         let mut rng = Rng::new(seed ^ 0x7e9a_17ed_5eed_u64);
         let on = rng.chance(350);
         let (ordered, loses_disk, node_away) = (rng.chance(500), rng.chance(500), rng.chance(600));
-        Repairing { rng, on, ordered, loses_disk, node_away }
+        let works_behind = Rng::new(seed ^ 0x3a5e_u64).chance(300);
+        Repairing { rng, on, ordered, loses_disk, node_away, works_behind }
     }
 
     /// Within which time every range is repaired unasked.
