@@ -168,7 +168,6 @@ pub enum Occurrence {
 
 /// What the heap holds.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the large ones are the frequent ones, and are moved twice")]
 enum Event {
     Packet { to: usize, from: usize, sender: NodeId, payload: Box<peer::Payload> },
     Letter { machine: usize, incarnation: u64, letter: Letter },
