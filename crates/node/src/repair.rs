@@ -145,6 +145,8 @@ pub(crate) struct Repairs {
     /// The oldest first.
     ended: VecDeque<RepairReport>,
     repaired: Arc<Repaired>,
+    /// Whether it is looked for what is due at all: by one shard of a node.
+    looks: bool,
     /// When it is looked for what is due; `None` until something makes a difference.
     look_at: Option<Instant>,
     /// Units that failed unasked, and when they may be tried again.
@@ -168,6 +170,7 @@ impl Repairs {
             session: None,
             ended: if first { recovered.ended.iter().cloned().collect() } else { VecDeque::new() },
             repaired: Arc::new(if first { recovered.repaired.clone() } else { Repaired::default() }),
+            looks: first,
             look_at,
             not_before: BTreeMap::new(),
             changed: false,
@@ -197,7 +200,7 @@ impl Repairs {
                 if let Some(session) = &mut self.session {
                     session.set_bytes_per_second(policy.bytes_per_second);
                 }
-                self.look_at = policy.every.map(|_| around.now.monotonic + around.config.repair_look_every);
+                self.look_at = Some(around.now.monotonic + around.config.repair_look_every);
                 self.policy = policy;
                 None
             }
@@ -271,7 +274,8 @@ impl Repairs {
 
     /// The view has changed. What to write.
     pub(crate) fn on_view(&mut self, view: &ClusterView, now: Instant) -> Option<LocalWrite> {
-        if view.replication_change.as_ref().is_some_and(|running| running.phase == Phase::Copying) {
+        let copying = view.replication_change.as_ref().is_some_and(|running| running.phase == Phase::Copying);
+        if copying && self.looks {
             // What is to be copied is due at once.
             self.look_at = Some(now);
         }

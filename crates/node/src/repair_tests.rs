@@ -547,6 +547,22 @@ fn what_a_change_of_replication_adds_is_copied_unasked_and_told() {
 }
 
 #[test]
+fn shards_that_do_not_repair_are_not_woken_for_what_is_to_be_copied() {
+    let mut cluster = Cluster::of(&[1, 2, 3], 1, |config| {
+        manual(config);
+        (config.index, config.shards) = (1, 2);
+    });
+    let replication = |factor| Replication::Simple { factor };
+    let (from, to, since) = (replication(1), replication(3), Epoch(11));
+    let running = ReplicationChange { keyspace: "ks".to_owned(), from, to, phase: Phase::Copying, since };
+    let later = view(11, &[1, 2, 3], schema(1, &[TABLE, LISTS]));
+    // The cluster asserts after each step that nothing that is due is left.
+    cluster.publish(Arc::new((*later).clone().changing(Some(running))));
+    cluster.advance(Duration::from_secs(600));
+    assert!(cluster.done.is_empty());
+}
+
+#[test]
 fn a_node_that_starts_while_replication_changes_copies_though_nothing_else_is_repaired_unasked() {
     let mut cluster = Cluster::of(&[1, 2, 3], 1, manual);
     cluster.written(1, "INSERT INTO t (k, c, v) VALUES ('k', 1, 'x')", ONE);
