@@ -113,7 +113,6 @@ planted! {
     "retry tokens" {
         OutcomeNotAsked: "A replica does not say what the request with a retry token came to.",
         RefusalNotChosen: "The refusal of a request with a retry token is answered without being chosen.",
-        ForgottenTrusted: "A replica promises for a token whose outcome it may have forgotten.",
     }
     "batches" {
         BatchForgottenEarly: "A coordinator has a logged batch forgotten before it is written.",

@@ -970,7 +970,6 @@ mod planted {
             | Planted::CountedBeforeSync
             | Planted::OutcomeNotAsked
             | Planted::RefusalNotChosen
-            | Planted::ForgottenTrusted
             | Planted::BatchForgottenEarly
             | Planted::BatchNotReplayed
             | Planted::RepairSkipsReplica

@@ -333,9 +333,8 @@ impl Shard {
         let Some(work) = self.registers.work.get_mut(&place) else { return };
         let Stage::Promising { look_up, .. } = &mut work.stage else { return };
         let LookUp::Pending(token) = *look_up else { return };
-        let trusts = self.config.is_planted(Planted::ForgottenTrusted);
         match removed_before(value) {
-            Ok(before) if trusts || before.is_none_or(|before| token.time() >= before) => {
+            Ok(before) if before.is_none_or(|before| token.time() >= before) => {
                 *look_up = LookUp::Known(None);
                 self.promise(out, place);
             }
