@@ -18,6 +18,7 @@ mod overload;
 mod resident;
 mod statements;
 mod stores;
+mod transactions;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
@@ -36,6 +37,7 @@ enum Name {
     Node,
     Cluster,
     Native,
+    Lwt,
     Overload,
     /// Beside a Cassandra that runs
     Compare,
@@ -127,6 +129,9 @@ fn main() -> Result<()> {
     }
     if wanted(Name::Cluster) {
         nodes::measure("cluster", 3, helenus, options.seconds, &mut figures)?;
+    }
+    if wanted(Name::Lwt) {
+        transactions::measure(helenus, options.seconds, &mut figures)?;
     }
     if options.json {
         println!("{}", Value::Object(figures));

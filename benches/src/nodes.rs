@@ -211,7 +211,29 @@ pub(crate) fn addresses_of_one() -> (&'static str, SocketAddr) {
     (ADDRESSES[0], SocketAddr::from(([127, 77, 0, 1], 9_042)))
 }
 
-fn start(count: usize, helenus: &Path, folder: &Path, settings: &str) -> Result<Nodes> {
+/// The sum over so many nodes of a figure that `admin info` shows.
+///
+/// # Errors
+/// When a node does not answer, or has no such figure.
+pub(crate) fn figure(helenus: &Path, count: usize, name: &str) -> Result<f64> {
+    let of_node = |address: &&str| {
+        let output = Command::new(helenus).args(["admin", "info", "--json", "--host", address]).output()?;
+        let info: Value = serde_json::from_slice(&output.stdout).context("the answer of admin info")?;
+        info[name].as_f64().with_context(|| format!("admin info has no {name}"))
+    };
+    ADDRESSES[..count].iter().map(of_node).sum()
+}
+
+/// Where nodes listen.
+pub(crate) fn addresses(count: usize) -> &'static [&'static str] {
+    &ADDRESSES[..count]
+}
+
+/// Starts so many nodes with these settings, and waits until they know each other.
+///
+/// # Errors
+/// When they do not come up.
+pub(crate) fn start(count: usize, helenus: &Path, folder: &Path, settings: &str) -> Result<Nodes> {
     let seeds = ADDRESSES[..count].iter().map(|address| format!("\"{address}\"")).collect::<Vec<_>>().join(", ");
     let config = folder.join("helenus.toml");
     std::fs::write(&config, format!("seeds = [{seeds}]\nlog_level = \"warn\"\n{settings}"))?;

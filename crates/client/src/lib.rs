@@ -20,8 +20,9 @@
 //!
 //! A write is idempotent if it has a timestamp and neither condition, function, arithmetic nor list position: then the
 //! second execution writes the same cells again. The session gives such writes a timestamp of its own, so that most
-//! writes are; [`Statement::idempotent`] overrides its judgement. A statement that a node has forgotten is prepared
-//! there again without notice.
+//! writes are; [`Statement::idempotent`] overrides its judgement. Any write is idempotent with a retry token
+//! ([`Statement::retry_token`], [`SessionBuilder::retry_tokens`]): the cluster then executes it once. A statement that
+//! a node has forgotten is prepared there again without notice.
 //!
 //! Invariants:
 //! * What may have been executed and is not idempotent is never sent again.
@@ -73,7 +74,7 @@ mod session_tests;
 pub use admin::Admin;
 pub use error::ClientError;
 pub use model::error::Applied;
-pub use model::{Consistency, CqlType, NodeId, RequestError, Token, Value};
+pub use model::{Consistency, CqlType, NodeId, RequestError, RetryToken, Token, Value, WallMicros};
 pub use pager::{Pager, RowStream};
 pub use row::{ColumnSpec, Columns, Outcome, QueryResult, Row, SchemaChange, SchemaEffect};
 pub use security::Security;

@@ -18,9 +18,10 @@ use api::InvalidMessage;
 use api::proto::client::v1 as proto;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use model::{Consistency, RequestError, Token};
+use model::{Consistency, RequestError, RetryToken, Token, WallMicros};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +53,7 @@ struct Defaults {
     page_rows: u32,
     retries_max: u32,
     timestamps: bool,
+    retry_tokens: bool,
 }
 
 impl SessionBuilder {
@@ -77,6 +79,7 @@ impl SessionBuilder {
                 page_rows: 0,
                 retries_max: 2,
                 timestamps: true,
+                retry_tokens: false,
             },
             keyspace: None,
         }
@@ -151,6 +154,15 @@ impl SessionBuilder {
     #[must_use]
     pub fn client_timestamps(mut self, enabled: bool) -> SessionBuilder {
         self.defaults.timestamps = enabled;
+        self
+    }
+
+    /// Whether the session gives a retry token to each write that it could not repeat otherwise: conditional writes,
+    /// increments, and what depends on functions or on places in lists. Such writes then happen once, and the session
+    /// repeats them when their outcome is not known. An increment takes longer with a token. Default: false.
+    #[must_use]
+    pub fn retry_tokens(mut self, enabled: bool) -> SessionBuilder {
+        self.defaults.retry_tokens = enabled;
         self
     }
 
@@ -234,6 +246,7 @@ pub(crate) struct Call {
     consistency: Consistency,
     serial: Option<Consistency>,
     timestamp: Option<i64>,
+    retry_token: Option<RetryToken>,
     page_rows: u32,
     trace: bool,
     pub(crate) paging_state: Bytes,
@@ -398,6 +411,15 @@ impl Session {
         Ok(self.new_call(Content::Prepared { shared, facts }, values, class, statement.options, token))
     }
 
+    /// A new retry token, later than all others that this session has given. Keep it for as long as the write that it
+    /// is for may be tried again, also across a restart of the program.
+    #[must_use]
+    pub fn new_retry_token(&self) -> RetryToken {
+        // Differently seeded for each: it takes entropy of the process.
+        let random = RandomState::new().build_hasher().finish();
+        RetryToken::at(WallMicros(self.inner.timestamps.next()), random)
+    }
+
     fn new_call(
         &self,
         content: Content,
@@ -408,15 +430,20 @@ impl Session {
     ) -> Call {
         let defaults = &self.inner.defaults;
         let stamped = defaults.timestamps && class.kind == Kind::Write && class.repeatable;
-        let timestamp = options.timestamp.or_else(|| stamped.then(|| self.inner.timestamps.next()));
+        let named = defaults.retry_tokens && class.kind == Kind::Write && !class.repeatable;
+        let retry_token = options.retry_token.or_else(|| named.then(|| self.new_retry_token()));
+        let own_timestamp = || stamped.then(|| self.inner.timestamps.next());
+        // The time of a token is the timestamp.
+        let timestamp = if retry_token.is_some() { None } else { options.timestamp.or_else(own_timestamp) };
         let reads = matches!(class.kind, Kind::Read | Kind::Use);
-        let repeatable = class.repeatable && (reads || timestamp.is_some());
+        let repeatable = retry_token.is_some() || class.repeatable && (reads || timestamp.is_some());
         Call {
             content,
             values,
             consistency: options.consistency.unwrap_or(defaults.consistency),
             serial: options.serial,
             timestamp,
+            retry_token,
             page_rows: options.page_rows.unwrap_or(defaults.page_rows),
             trace: options.trace,
             paging_state: Bytes::new(),
@@ -568,6 +595,7 @@ impl Call {
             consistency: proto::Consistency::from(self.consistency).into(),
             serial_consistency: self.serial.map_or(0, |serial| proto::Consistency::from(serial).into()),
             timestamp_micros: self.timestamp,
+            retry_token: self.retry_token.map(|token| Bytes::copy_from_slice(&token.to_wire())).unwrap_or_default(),
             timeout_millis: u32::try_from(time.as_millis()).unwrap_or(u32::MAX).max(1),
             page_rows: self.page_rows,
             paging_state: self.paging_state.clone(),

@@ -8,7 +8,7 @@ use api::InvalidMessage;
 use api::proto::client::v1 as proto;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use model::{Consistency, PartitionKey, Token};
+use model::{Consistency, PartitionKey, RetryToken, Token};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ pub(crate) struct Options {
     pub(crate) consistency: Option<Consistency>,
     pub(crate) serial: Option<Consistency>,
     pub(crate) timestamp: Option<i64>,
+    pub(crate) retry_token: Option<RetryToken>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) page_rows: Option<u32>,
     pub(crate) idempotent: Option<bool>,
@@ -48,6 +49,16 @@ macro_rules! option_methods {
         #[must_use]
         pub fn timestamp(mut self, micros: i64) -> Self {
             self.options.timestamp = Some(micros);
+            self
+        }
+
+        /// Names this write: however often it is executed with the same token, by this session or another one, within
+        /// ten minutes of the token's time, it happens once, and a conditional write has the same answer each time.
+        /// It is then safe to repeat, and the session does so. A token names one write: see
+        /// [`Session::new_retry_token`](crate::Session::new_retry_token).
+        #[must_use]
+        pub fn retry_token(mut self, token: RetryToken) -> Self {
+            self.options.retry_token = Some(token);
             self
         }
 

@@ -324,7 +324,7 @@ impl Member {
     pub(crate) fn store(&mut self, records: Vec<(Bytes, Option<Bytes>)>, afterwards: Afterwards) {
         self.last_op += 1;
         self.stored.insert(self.last_op, afterwards);
-        self.effects.push(Effect::Store { op: self.last_op, write: LocalWrite { records } });
+        self.effects.push(Effect::Store { op: self.last_op, write: LocalWrite::of(records) });
     }
 
     /// The end: says why, and does nothing ever after.

@@ -6,6 +6,9 @@
 //! order of numbers. Reconciliation of cells is thereby that of shards: the larger clock stays, at equal clocks
 //! the larger sum (Cassandra's `CounterContext`). Applying a shard twice changes nothing.
 //!
+//! Increments with retry tokens are decided on by all replicas together, and are added to a shard that belongs to none
+//! of them, [`AGREED`].
+//!
 //! An increment that no node has taken yet is the shard of [`NOBODY`]. It is never stored: the replica that takes
 //! it ([`take`]) adds it to its own shard. Of an increment twice taken nothing is left to tell, so whoever asks for it
 //! to be taken must ask once.
@@ -24,6 +27,10 @@ use bytes::Bytes;
 
 /// Whose shard an increment is that no node has taken yet.
 pub const NOBODY: NodeId = NodeId(0);
+
+/// Whose shard the increments are that the replicas have decided on together, in one order
+/// (`docs/protocol/retry-tokens.md`).
+pub const AGREED: NodeId = NodeId(u128::MAX);
 
 /// What one node has counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

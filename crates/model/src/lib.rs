@@ -11,14 +11,14 @@
 //! * Nothing here allocates by a length that came from outside before checking it against the bytes
 //!   that are left.
 //!
-//! Map: [`id`] names things, [`time`] clocks, [`types`] and [`value`] CQL values and their wire
-//! form, [`key`] and [`token`] placement and order, [`row`] cells and rows, [`complex`] columns of many
-//! cells, [`element`] what those cells are of and [`counter`] those that count, [`deletion`] partition
-//! and range deletions, [`mutation`] writes, [`read`] reads, [`answer`] what a replica answers to them,
-//! [`scan`] reads of many partitions, [`index`] secondary indexes, [`garbage`] what may be purged, [`name`] how CQL
-//! writes names, [`schema`] keyspaces and tables with their [`table_options`], [`consistency`] levels, [`error`]
-//! outcomes, [`codec`] the compact binary form, [`digest`], [`limits`], [`rng`], [`local`] the node's own records,
-//! [`planted`] the rules that tests break.
+//! Map: [`id`] names things, [`time`] clocks, [`time_uuid`] UUIDs of times, [`types`] and [`value`] CQL values and
+//! their wire form, [`key`] and [`token`] placement and order, [`row`] cells and rows, [`complex`] columns of many
+//! cells, [`element`] what those cells are of and [`counter`] those that count, [`deletion`] partition and range
+//! deletions, [`mutation`] writes, [`read`] reads, [`answer`] what a replica answers to them, [`scan`] reads of many
+//! partitions, [`index`] secondary indexes, [`garbage`] what may be purged, [`name`] how CQL writes names, [`schema`]
+//! keyspaces and tables with their [`table_options`], [`consistency`] levels, [`error`] outcomes, [`retry_token`] names
+//! of requests that may be tried again, [`codec`] the compact binary form, [`digest`], [`limits`], [`rng`], [`local`]
+//! the node's own records, [`planted`] the rules that tests break.
 
 pub mod answer;
 pub mod codec;
@@ -41,6 +41,7 @@ pub mod name;
 pub mod placement;
 pub mod planted;
 pub mod read;
+pub mod retry_token;
 pub mod rng;
 pub mod row;
 pub mod scan;
@@ -48,6 +49,7 @@ pub mod schema;
 pub mod speculation;
 pub mod table_options;
 pub mod time;
+pub mod time_uuid;
 pub mod token;
 pub mod types;
 pub mod value;
@@ -62,6 +64,7 @@ pub use key::PartitionKey;
 pub use mutation::{Mutation, Record, RecordKey};
 pub use planted::Planted;
 pub use read::{ReadCommand, ReadData};
+pub use retry_token::RetryToken;
 pub use rng::Rng;
 pub use row::{Cell, CellState, Liveness, Row, RowView};
 pub use scan::{ScanCommand, ScanData};

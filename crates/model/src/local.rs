@@ -2,6 +2,8 @@
 //! They are never replicated; every write of them is synced before it is answered.
 
 use crate::id::TableId;
+use crate::retry_token::RetryToken;
+use crate::time::WallMicros;
 use crate::token::Token;
 use bytes::Bytes;
 use std::ops::Range;
@@ -12,6 +14,16 @@ pub struct LocalWrite {
     /// `(key, value)`; `None` removes the key. Keys start with a prefix of their owner, one of
     /// [`prefix`].
     pub records: Vec<(Bytes, Option<Bytes>)>,
+    /// Before that every record whose key is in this range is removed.
+    pub removed: Option<Range<Bytes>>,
+}
+
+impl LocalWrite {
+    /// A set of changes by keys.
+    #[must_use]
+    pub fn of(records: Vec<(Bytes, Option<Bytes>)>) -> LocalWrite {
+        LocalWrite { records, removed: None }
+    }
 }
 
 /// First bytes of the keys of local records, one for each owner.
@@ -26,6 +38,8 @@ pub mod prefix {
     pub const PAXOS: &[u8] = b"paxos/";
     /// The schedule of sweeps for garbage: when which part of a table was swept.
     pub const GARBAGE: &[u8] = b"garbage/";
+    /// What requests with retry tokens came to: [`super::outcome_key`].
+    pub const OUTCOMES: &[u8] = b"outcomes/";
 }
 
 /// The end of the key of the id under which a shard counts, after [`prefix::NODE`] and the shard's index.
@@ -56,6 +70,24 @@ pub fn batch_key(batch: u128) -> Bytes {
 pub fn batch_of_key(key: &[u8]) -> Option<u128> {
     let id = key.strip_prefix(prefix::BATCHES)?;
     Some(u128::from_be_bytes(id.try_into().ok()?))
+}
+
+/// The key of what the request with this token came to in a partition. Keys ascend with the times of their tokens.
+#[must_use]
+pub fn outcome_key(token: RetryToken, table: TableId, partition: &[u8]) -> Bytes {
+    let table = table.0.to_be_bytes();
+    Bytes::from([prefix::OUTCOMES, &time_of(token), &token.to_wire()[..], &table[..], partition].concat())
+}
+
+/// The keys of what requests came to whose tokens are older than `time`.
+#[must_use]
+pub fn outcomes_before(time: WallMicros) -> Range<Bytes> {
+    let end = [prefix::OUTCOMES, &(time.0.max(0) as u64).to_be_bytes()].concat();
+    Bytes::from_static(prefix::OUTCOMES)..Bytes::from(end)
+}
+
+fn time_of(token: RetryToken) -> [u8; 8] {
+    (token.time().0.max(0) as u64).to_be_bytes()
 }
 
 /// The keys of the Paxos registers of a table: they go with the table.
@@ -102,6 +134,16 @@ mod tests {
             assert_eq!((shard_of_counter_id(other), batch_of_key(other)), (None, None));
         }
         assert_eq!([0, 5, u128::MAX].map(|id| batch_of_key(&batch_key(id))), [Some(0), Some(5), Some(u128::MAX)]);
+    }
+
+    #[test]
+    fn outcomes_ascend_with_the_times_of_their_tokens() {
+        let key = |micros, random| outcome_key(RetryToken::at(WallMicros(micros), random), TableId(7), b"p");
+        let before = outcomes_before(WallMicros(1_000));
+        assert!(before.contains(&key(0, u64::MAX)) && before.contains(&key(999, u64::MAX)));
+        assert!(!before.contains(&key(1_000, 0)) && !before.contains(&key(1 << 50, 0)));
+        assert!(!before.contains(&register_key(TableId(0), b"p")) && !before.contains(&batch_key(0)));
+        assert_ne!(key(5, 1), key(5, 2));
     }
 
     #[test]

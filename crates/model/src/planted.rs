@@ -110,6 +110,11 @@ planted! {
         TicketUsedTwice: "A ticket to count is good for more than one message.",
         CountedBeforeSync: "Shards of counters are told of, and counted on from, before they are synced.",
     }
+    "retry tokens" {
+        OutcomeNotAsked: "A replica does not say what the request with a retry token came to.",
+        RefusalNotChosen: "The refusal of a request with a retry token is answered without being chosen.",
+        ForgottenTrusted: "A replica promises for a token whose outcome it may have forgotten.",
+    }
     "batches" {
         BatchForgottenEarly: "A coordinator has a logged batch forgotten before it is written.",
         BatchNotReplayed: "Who keeps a batch does not write it.",

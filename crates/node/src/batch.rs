@@ -49,12 +49,12 @@ impl LoggedBatch {
     pub(crate) fn record(&self) -> LocalWrite {
         let mut value = vec![FORMAT];
         self.encode(&mut value);
-        LocalWrite { records: vec![(batch_key(self.id), Some(Bytes::from(value)))] }
+        LocalWrite::of(vec![(batch_key(self.id), Some(Bytes::from(value)))])
     }
 
     /// The write that forgets it.
     pub(crate) fn removal(id: u128) -> LocalWrite {
-        LocalWrite { records: vec![(batch_key(id), None)] }
+        LocalWrite::of(vec![(batch_key(id), None)])
     }
 
     /// The batch of a record.

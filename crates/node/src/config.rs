@@ -100,6 +100,8 @@ pub struct ShardConfig {
     /// Within how long, after a random part of it, a transaction tries again that another one was in the way of;
     /// doubles up to 64 times as much.
     pub contention_backoff: Duration,
+    /// For how long what a request with a retry token came to is remembered: older tokens are refused.
+    pub retry_window: Duration,
     /// The client of a page for which more tombstones were passed is told so.
     pub tombstone_warn: u32,
     /// Most tombstones that a replica passes for one read of a page; it refuses more.
@@ -164,6 +166,8 @@ impl ShardConfig {
             refusal_retry_after: Duration::from_millis(250),
             promises_wait: Duration::from_millis(10),
             contention_backoff: Duration::from_millis(1),
+            // That of Amazon DynamoDB's ClientRequestToken.
+            retry_window: Duration::from_secs(600),
             // Cassandra's tombstone_warn_threshold and tombstone_failure_threshold.
             tombstone_warn: 1_000,
             tombstone_fail: 100_000,

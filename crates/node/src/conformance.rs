@@ -468,7 +468,7 @@ fn ranges_that_are_dropped_are_gone_and_others_are_not(make: &mut MakeHarness<'_
     for name in &names {
         session.apply(&[put(name, 1, &live_row(5, b"v")), delete(name, &shadow)]);
         let records = vec![(register(name), Some(Bytes::from_static(b"r")))];
-        session.commit(&[Write::Local(LocalWrite { records })], false);
+        session.commit(&[Write::Local(LocalWrite::of(records))], false);
     }
     let other = mutation(OTHER_TABLE, &names[0], vec![Record::row(clustering(1), &live_row(5, b"v"))]);
     let group = [
@@ -504,7 +504,7 @@ fn tables_come_and_go(make: &mut MakeHarness<'_>) {
     session.commit(&[Write::Apply(other.clone())], true);
     let [own, of_other] = [TABLE, OTHER_TABLE].map(|table| register_key(table, b"p"));
     let records = [&own, &of_other].map(|key| (key.clone(), Some(Bytes::from_static(b"register")))).to_vec();
-    session.commit(&[Write::Local(LocalWrite { records })], true);
+    session.commit(&[Write::Local(LocalWrite::of(records))], true);
     let new = TableId(0xa3);
     session.storage().set_tables(&tables(&[new, TABLE])).unwrap();
     for _ in 0..2 {
@@ -533,7 +533,7 @@ fn local_records_are_kept_apart_and_in_order(make: &mut MakeHarness<'_>) {
     let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
     let write = |records: &[(&str, Option<&str>)]| {
         let records = records.iter().map(|(key, value)| (bytes(key), value.map(&bytes))).collect();
-        Write::Local(LocalWrite { records })
+        Write::Local(LocalWrite::of(records))
     };
     let group = [
         write(&[("node/b", Some("1")), ("node/a", Some("2")), ("nodf", Some("3")), ("nod", Some("4"))]),
@@ -686,7 +686,7 @@ fn what_was_synced_survives_a_power_failure(make: &mut MakeHarness<'_>) {
                 .flat_map(|_| {
                     written += 1;
                     let number = Bytes::from(vec![written]);
-                    let local = LocalWrite { records: vec![(Bytes::from_static(b"node/n"), Some(number))] };
+                    let local = LocalWrite::of(vec![(Bytes::from_static(b"node/n"), Some(number))]);
                     [Write::Apply(put("p", written, &live_row(1, b"v"))), Write::Local(local), hint(TARGET, written)]
                 })
                 .collect();

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use membership::ClusterView;
 use model::{
     CompareCommand, Compared, Consistency, Epoch, IndexCommand, IndexData, Mutation, NodeId, PartitionKey, ReadCommand,
-    ReadData, RequestError, ScanCommand, ScanData, TableId, Token, TokenRange,
+    ReadData, RequestError, RetryToken, ScanCommand, ScanData, TableId, Token, TokenRange,
 };
 use query::{BoundRead, BoundWrite, ConditionalResult, ConditionalWrite, ReadSource};
 use std::collections::BTreeSet;
@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use crate::batch::LoggedBatch;
 use crate::config::HintPolicy;
-use crate::register::{Commit, PaxosAnswer, PaxosRequest};
+use crate::register::{Commit, PaxosAnswer, PaxosRequest, is_committable};
 use crate::repair::repaired::RepairedThrough;
 use crate::repair::{RepairControl, RepairsStatus};
+use crate::replica::is_storable;
 use crate::shard::Shard;
 use crate::storage::{Hint, HintPosition, StorageError};
 
@@ -95,6 +96,8 @@ pub enum Request {
         consistency: Consistency,
         /// The client's timestamp in microseconds; USING TIMESTAMP goes before it.
         timestamp: Option<i64>,
+        /// Names the request: however often it is sent, it happens once.
+        token: Option<RetryToken>,
         /// From now on.
         timeout: Duration,
     },
@@ -106,6 +109,8 @@ pub enum Request {
         consistency: Consistency,
         /// The client's timestamp in microseconds; USING TIMESTAMP goes before it.
         timestamp: Option<i64>,
+        /// Names the request: however often it is sent, it happens once.
+        token: Option<RetryToken>,
         /// From now on.
         timeout: Duration,
     },
@@ -117,6 +122,8 @@ pub enum Request {
         consistency: Consistency,
         /// Whose replicas decide: SERIAL or LOCAL_SERIAL.
         serial: Consistency,
+        /// Names the request: however often it is sent, it happens once, and has one answer.
+        token: Option<RetryToken>,
         /// From now on.
         timeout: Duration,
     },
@@ -512,6 +519,16 @@ pub enum WritePurpose {
     Repair,
     /// The change was chosen by Paxos; its register is to remember it.
     Commit(Arc<Commit>),
+}
+
+impl WritePurpose {
+    /// True when a peer's mutation may be written for this.
+    pub(crate) fn allows(&self, mutation: &Mutation) -> bool {
+        match self {
+            WritePurpose::Commit(commit) => is_committable(mutation, commit.remembered.as_ref()),
+            _ => is_storable(mutation),
+        }
+    }
 }
 
 /// Why a replica did not execute a request.

@@ -13,7 +13,7 @@
 //! the tables that it answers by itself.
 //!
 //! The protocols are described, with numbered invariants, in `docs/protocol/write.md`, `read.md`, `paxos.md`,
-//! `counters.md`, `batches.md`, `hints.md`, `repair.md` and `storage.md`.
+//! `counters.md`, `batches.md`, `retry-tokens.md`, `hints.md`, `repair.md` and `storage.md`.
 
 pub mod batch;
 pub mod config;
@@ -26,6 +26,7 @@ pub mod io;
 pub mod register;
 pub mod repair;
 mod replica;
+pub mod retry;
 mod shard;
 pub mod storage;
 #[cfg(test)]

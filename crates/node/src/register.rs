@@ -14,12 +14,13 @@ use bytes::Bytes;
 use model::codec::{CodecError, Decode, Encode, Reader, put_option, put_sequence, put_varint};
 use model::limits::KEY_BYTES_MAX;
 use model::local::{LocalWrite, register_key};
-use model::{Mutation, NodeId, PartitionKey, ReadCommand, ReadData, TableId, Token};
+use model::{Mutation, NodeId, PartitionKey, ReadCommand, ReadData, RetryToken, TableId, Token};
 pub use paxos::{Accepted, Ballot};
 use paxos::{Acceptor, Nack};
 use std::sync::Arc;
 
 use crate::replica::is_storable;
+use crate::retry::{Outcome, Remembered};
 
 /// Changes that came before, as far as a proposal remembers them: by so many transactions a coordinator may be
 /// overtaken and still learn what became of its own.
@@ -32,8 +33,11 @@ pub struct Proposal {
     pub origin: Ballot,
     /// The origins of the changes that were chosen before, the last one at the end; at most 16.
     pub history: Vec<Ballot>,
-    /// The change; none to choose that nothing older will be chosen.
+    /// The change, which has no records when only what a request came to is chosen; none to choose that nothing older
+    /// will be chosen.
     pub mutation: Option<Arc<Mutation>>,
+    /// What the request came to that wants this, if it has a token.
+    pub remembered: Option<Remembered>,
 }
 
 /// A change that was chosen.
@@ -45,13 +49,16 @@ pub struct Commit {
     pub origin: Ballot,
     /// As in its proposal.
     pub history: Vec<Ballot>,
+    /// As in its proposal: to be recorded with it.
+    pub remembered: Option<Remembered>,
 }
 
 impl Proposal {
     /// The same, chosen under `ballot`.
     #[must_use]
     pub fn commit(&self, ballot: Ballot) -> Commit {
-        Commit { ballot, origin: self.origin, history: self.history.clone() }
+        let (history, remembered) = (self.history.clone(), self.remembered.clone());
+        Commit { ballot, origin: self.origin, history, remembered }
     }
 
     /// The history of what follows it.
@@ -98,6 +105,8 @@ pub enum PaxosStep {
         ballot: Ballot,
         /// What to read of the partition.
         command: Arc<ReadCommand>,
+        /// That of the request: what did it come to?
+        token: Option<RetryToken>,
     },
     /// Accept a change.
     Propose {
@@ -131,6 +140,8 @@ pub struct Promised {
     pub committed: Option<Accepted<Proposal>>,
     /// What was read, when nothing newer was committed.
     pub data: ReadData,
+    /// What the request with the token came to, if it was committed here.
+    pub outcome: Option<Outcome>,
 }
 
 impl Promised {
@@ -158,10 +169,12 @@ impl PaxosRequest {
                 of_partition(command.table, &command.partition) && command.validate().is_ok()
             }
             PaxosStep::Propose { proposal, .. } => {
-                let mutation = proposal.mutation.as_ref();
+                let Proposal { history, mutation, remembered, .. } = proposal;
                 of_partition(self.table, &self.partition)
-                    && proposal.history.len() <= HISTORY_MAX
-                    && mutation.is_none_or(|own| of_partition(own.table, &own.partition) && is_storable(own))
+                    && history.len() <= HISTORY_MAX
+                    && mutation.as_ref().map_or(remembered.is_none(), |own| {
+                        of_partition(own.table, &own.partition) && is_committable(own, remembered.as_ref())
+                    })
             }
         }
     }
@@ -183,6 +196,12 @@ impl PaxosRequest {
     }
 }
 
+/// True when a change may be chosen and committed: one without records is only for what a request came to.
+pub(crate) fn is_committable(mutation: &Mutation, remembered: Option<&Remembered>) -> bool {
+    let is_of_token = Token::of(&mutation.partition.bytes) == mutation.partition.token;
+    (mutation.records.is_empty() && remembered.is_some() && is_of_token) || is_storable(mutation)
+}
+
 /// The memory of one partition's register.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Register {
@@ -191,7 +210,7 @@ pub(crate) struct Register {
 }
 
 /// First byte of a register's record.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 impl Register {
     /// The register of this record; an empty one when there is none.
@@ -211,7 +230,7 @@ impl Register {
     pub(crate) fn record(&self, table: TableId, partition: &[u8]) -> LocalWrite {
         let mut value = vec![FORMAT];
         self.encode(&mut value);
-        LocalWrite { records: vec![(register_key(table, partition), Some(Bytes::from(value)))] }
+        LocalWrite::of(vec![(register_key(table, partition), Some(Bytes::from(value)))])
     }
 
     /// What was accepted and is not committed here, and what was committed last.
@@ -251,8 +270,8 @@ impl Register {
     /// A change that was chosen is merged and durable here.
     pub(crate) fn commit(&mut self, commit: &Commit, mutation: Arc<Mutation>) {
         if self.committed.as_ref().is_none_or(|committed| committed.ballot < commit.ballot) {
-            let Commit { ballot, origin, history } = commit.clone();
-            let value = Proposal { origin, history, mutation: Some(mutation) };
+            let Commit { ballot, origin, history, remembered } = commit.clone();
+            let value = Proposal { origin, history, mutation: Some(mutation), remembered };
             self.committed = Some(Accepted { ballot, value });
         }
         self.acceptor.forget(commit.ballot);
@@ -277,13 +296,15 @@ impl Encode for Proposal {
         self.origin.encode(out);
         put_sequence(out, &self.history);
         put_option(out, self.mutation.as_deref());
+        put_option(out, self.remembered.as_ref());
     }
 }
 
 impl Decode for Proposal {
     fn decode(reader: &mut Reader) -> Result<Proposal, CodecError> {
         let (origin, history) = (Ballot::decode(reader)?, reader.sequence()?);
-        Ok(Proposal { origin, history, mutation: reader.option()?.map(Arc::new) })
+        let mutation = reader.option()?.map(Arc::new);
+        Ok(Proposal { origin, history, mutation, remembered: reader.option()? })
     }
 }
 
@@ -292,13 +313,14 @@ impl Encode for Commit {
         self.ballot.encode(out);
         self.origin.encode(out);
         put_sequence(out, &self.history);
+        put_option(out, self.remembered.as_ref());
     }
 }
 
 impl Decode for Commit {
     fn decode(reader: &mut Reader) -> Result<Commit, CodecError> {
         let (ballot, origin) = (Ballot::decode(reader)?, Ballot::decode(reader)?);
-        Ok(Commit { ballot, origin, history: reader.sequence()? })
+        Ok(Commit { ballot, origin, history: reader.sequence()?, remembered: reader.option()? })
     }
 }
 
@@ -309,10 +331,11 @@ impl Encode for PaxosRequest {
         put_option(out, self.data_center.as_ref());
         put_sequence(out, &self.acceptors);
         match &self.step {
-            PaxosStep::Prepare { ballot, command } => {
+            PaxosStep::Prepare { ballot, command, token } => {
                 out.push(0);
                 ballot.encode(out);
                 command.encode(out);
+                put_option(out, token.as_ref());
             }
             PaxosStep::Propose { ballot, proposal } => {
                 out.push(1);
@@ -328,9 +351,11 @@ impl Decode for PaxosRequest {
         let (table, partition) = (TableId::decode(reader)?, PartitionKey::decode(reader)?);
         let (data_center, acceptors) = (reader.option()?, reader.sequence()?);
         let step = match reader.u8()? {
-            0 => {
-                PaxosStep::Prepare { ballot: Ballot::decode(reader)?, command: Arc::new(ReadCommand::decode(reader)?) }
-            }
+            0 => PaxosStep::Prepare {
+                ballot: Ballot::decode(reader)?,
+                command: Arc::new(ReadCommand::decode(reader)?),
+                token: reader.option()?,
+            },
             1 => PaxosStep::Propose { ballot: Ballot::decode(reader)?, proposal: Proposal::decode(reader)? },
             _ => return Err(CodecError::Invalid("step of Paxos")),
         };
@@ -346,6 +371,7 @@ impl Encode for PaxosAnswer {
                 put_option(out, promised.accepted.as_ref());
                 put_option(out, promised.committed.as_ref());
                 promised.data.encode(out);
+                put_option(out, promised.outcome.as_ref());
             }
             PaxosAnswer::Accepted => put_varint(out, 1),
             PaxosAnswer::Preempted { by } => {
@@ -361,8 +387,8 @@ impl Decode for PaxosAnswer {
         Ok(match reader.varint()? {
             0 => {
                 let (accepted, committed) = (reader.option()?, reader.option()?);
-                let data = ReadData::decode(reader)?;
-                PaxosAnswer::Promised(Box::new(Promised { accepted, committed, data }))
+                let (data, outcome) = (ReadData::decode(reader)?, reader.option()?);
+                PaxosAnswer::Promised(Box::new(Promised { accepted, committed, data, outcome }))
             }
             1 => PaxosAnswer::Accepted,
             2 => PaxosAnswer::Preempted { by: Ballot::decode(reader)? },

@@ -18,7 +18,7 @@ fn mutation(value: u8) -> Arc<Mutation> {
 }
 
 fn proposal(round: u64) -> Proposal {
-    Proposal { origin: ballot(round, 1), history: Vec::new(), mutation: Some(mutation(round as u8)) }
+    Proposal { origin: ballot(round, 1), history: Vec::new(), mutation: Some(mutation(round as u8)), remembered: None }
 }
 
 #[test]
@@ -68,8 +68,11 @@ fn a_ballot() -> impl Strategy<Value = Ballot> {
 }
 
 fn a_proposal() -> impl Strategy<Value = Proposal> {
-    (a_ballot(), prop::collection::vec(a_ballot(), 0..4), any::<Option<u8>>())
-        .prop_map(|(origin, history, value)| Proposal { origin, history, mutation: value.map(mutation) })
+    (a_ballot(), prop::collection::vec(a_ballot(), 0..4), any::<Option<u8>>()).prop_map(|(origin, history, value)| {
+        let token = model::RetryToken::at(model::WallMicros(1), origin.round);
+        let remembered = value.map(|_| Remembered { token, outcome: Outcome::Done });
+        Proposal { origin, history, mutation: value.map(mutation), remembered }
+    })
 }
 
 fn an_accepted() -> impl Strategy<Value = Option<Accepted<Proposal>>> {
@@ -86,7 +89,7 @@ proptest! {
                 (1, Some(mutation)) => register.commit(&proposal.commit(ballot), mutation),
                 _ => drop(register.accept(ballot, proposal)),
             }
-            let LocalWrite { records } = register.record(TableId(7), b"p");
+            let LocalWrite { records, .. } = register.record(TableId(7), b"p");
             let (key, value) = &records[0];
             prop_assert!(model::local::registers_of(TableId(7)).contains(key));
             prop_assert_eq!(Register::of_record(value.as_ref()), Ok(register.clone()));
@@ -98,7 +101,7 @@ proptest! {
         accepted in an_accepted(), committed in an_accepted(), by in a_ballot(), proposal in a_proposal(),
         data_center in prop::option::of("[a-z]{1,4}"),
     ) {
-        let promised = Promised { accepted, committed, data: ReadData::default() };
+        let promised = Promised { accepted, committed, data: ReadData::default(), outcome: None };
         let promised = PaxosAnswer::Promised(Box::new(promised));
         for answer in [promised, PaxosAnswer::Accepted, PaxosAnswer::Preempted { by }] {
             prop_assert_eq!(PaxosAnswer::from_bytes(&answer.to_bytes()), Ok(answer));

@@ -448,7 +448,7 @@ impl Repairs {
     fn end(&mut self, around: &Surroundings<'_>, mut report: RepairReport, state: RepairState) -> LocalWrite {
         report.state = state;
         report.ended_seconds = around.now.wall.clamped_seconds();
-        let mut write = LocalWrite { records: vec![report.record()] };
+        let mut write = LocalWrite::of(vec![report.record()]);
         self.ended.push_back(report);
         while self.ended.len() > HISTORY_MAX
             && let Some(oldest) = self.ended.pop_front()

@@ -25,6 +25,7 @@ mod reads;
 mod registers;
 mod repairs;
 mod replication;
+mod requests;
 mod transactions;
 
 use self::batches::Batches;
@@ -45,11 +46,12 @@ use crate::coordinator::select::Select;
 use crate::coordinator::write::{Verdict, WriteOp};
 use crate::hints::Hints;
 use crate::io::{
-    Effect, Envelope, Input, Message, OpId, Refusal, Request, RequestId, Response, StorageRequest, Stored, WritePurpose,
+    Effect, Envelope, Input, Message, OpId, Refusal, RequestId, Response, StorageRequest, Stored, WritePurpose,
 };
 use crate::register::PaxosRequest;
 use crate::repair::Repairs;
-use crate::replica::{Admission, Owned, Replica, ReplicaRead, is_storable};
+use crate::replica::{Admission, Owned, Replica, ReplicaRead};
+use crate::retry::{Forgetting, Stamp};
 use crate::storage::StorageError;
 use crate::timers::Timers;
 use crate::timestamp::{Recovered, Timestamps, ceiling_record};
@@ -95,6 +97,11 @@ pub struct ShardStatus {
     pub replica_scans: u64,
     /// Values looked up in indexes for coordinators.
     pub replica_look_ups: u64,
+    /// Conditional writes, serial reads and writes with retry tokens that Paxos decides on, begun.
+    pub transactions: u64,
+    /// Questions to the replicas that decide on them, each to all of them at once: prepares and proposals, repeated
+    /// ones too. What is chosen is then written like any write.
+    pub transaction_rounds: u64,
     /// Requests of peers refused because this node does not own the partition in its view.
     pub not_replica: u64,
     /// Hints given to storage.
@@ -145,6 +152,8 @@ enum Record {
     HintsDelivered(NodeId),
     /// Of the node's own repairs: nobody waits for it.
     Repairs,
+    /// That what requests with old tokens came to is removed: nobody waits for it.
+    Forgotten,
     /// That a range is repaired: whom to tell.
     Repaired(NodeId, OpId),
     /// What is held no more, by a change of replication whose phase began then.
@@ -223,6 +232,8 @@ pub struct Shard {
     /// Writes of the node's own that storage has been asked for, ascending.
     records: VecDeque<(OpId, Record)>,
     hints: Hints,
+    /// What requests with retry tokens came to, and who forgets it.
+    forgetting: Forgetting,
     /// Anti-entropy repairs; none run but on shard 0.
     repairs: Repairs,
     /// This node's part in a change of replication; shard 0 takes it.
@@ -263,6 +274,7 @@ impl Shard {
         let targets = if delivers { recovered.hint_targets.as_slice() } else { &[] };
         let poll_hints_at = (delivers && config.shards > 1).then(|| now.monotonic + config.hint_poll_every);
         let repairs = Repairs::new(&config, &recovered.repairs, &mut rng, now.monotonic);
+        let forgetting = Forgetting::new(&config, recovered.outcomes_removed_before, now.monotonic);
         let mut shard = Shard {
             view,
             alive,
@@ -290,6 +302,7 @@ impl Shard {
             records: VecDeque::new(),
             hints: Hints::new(targets, now.monotonic),
             repairs,
+            forgetting,
             replication: Replicating::default(),
             poll_hints_at,
             catching_up: (Epoch(0), now.monotonic),
@@ -318,6 +331,7 @@ impl Shard {
             self.hints.deadline(),
             self.batches.kept.deadline(),
             self.repairs.deadline(),
+            self.forgetting.deadline(),
             self.replication.deadline(),
             self.poll_hints_at,
         ];
@@ -385,6 +399,9 @@ impl Shard {
         while let Some(parked) = self.replica.give_up(now) {
             let refusal = Refusal::NotReplica(self.view.epoch);
             self.refuse_request(out, parked.from, &parked.envelope.message, refusal);
+        }
+        if let Some(write) = self.forgetting.due(&self.config, out.now) {
+            self.record(out, Record::Forgotten, StorageRequest::Local(write));
         }
         if self.poll_hints_at.is_some_and(|at| at <= now) {
             self.poll_hints_at = Some(now + self.config.hint_poll_every);
@@ -582,7 +599,7 @@ impl Shard {
             Message::Write { op, mutation, purpose } => {
                 let (table, token) = (mutation.table, mutation.partition.token);
                 match self.admit(out, from, &envelope, table, Owned::Partition(token), deadline) {
-                    true if is_storable(mutation) => self.apply(out, from, *op, mutation.clone(), purpose),
+                    true if purpose.allows(mutation) => self.apply(out, from, *op, mutation.clone(), purpose),
                     true => self.send(out, from, Message::Refused { op: *op, reason: Refusal::Invalid }),
                     false => {}
                 }
@@ -953,7 +970,7 @@ impl Shard {
                             }
                             self.on_hint_ended(out, target, write, true);
                         }
-                        Record::HintsDelivered(_) | Record::Repairs => {}
+                        Record::HintsDelivered(_) | Record::Repairs | Record::Forgotten => {}
                         Record::Repaired(to, op) => self.send(out, to, Message::Written { ops: vec![op] }),
                         Record::Dropped(since) => self.ranges_dropped(out, since, true),
                     }
@@ -1041,64 +1058,12 @@ impl Shard {
                 }
                 Some((_, Record::Repaired(to, op))) => self.send(out, to, Message::Refused { op, reason }),
                 Some((_, Record::Dropped(since))) => self.ranges_dropped(out, since, false),
-                // They are for people; what they tell of is done.
-                Some((_, Record::Repairs)) | None => {}
+                // They are for people, and what they tell of is done; and more is removed the next time.
+                Some((_, Record::Repairs | Record::Forgotten)) | None => {}
             }
             return;
         }
         self.hints.on_read_failed(op, out.now.monotonic, &self.config);
-    }
-
-    // ---- Requests ----
-
-    fn requests_in_flight(&self) -> usize {
-        let others = self.selects.len() + self.waiting.len() + self.present.unwritten() + self.transactions.len();
-        self.writes_unanswered + others + self.counting.len() + self.batches.len()
-    }
-
-    fn on_request(&mut self, out: &mut Out<'_>, id: RequestId, request: Request) {
-        if self.requests_in_flight() >= self.config.requests_max {
-            let message = format!("{} requests are in flight", self.config.requests_max);
-            return self.reply(out, id, Err(RequestError::Overloaded(message)));
-        }
-        match request {
-            Request::Write { write, consistency, timestamp, timeout } => {
-                self.counters.writes += 1;
-                let deadline = out.now.monotonic + timeout;
-                let begun = consistency.check_write().and_then(|()| match write.reads_first() {
-                    true => self.begin_present(id, write, consistency, timestamp, deadline),
-                    false => self.begin_write(out, id, write, consistency, timestamp, deadline),
-                });
-                if let Err(error) = begun {
-                    self.reply(out, id, Err(error));
-                }
-            }
-            Request::Batch { writes, consistency, timestamp, timeout } => {
-                self.counters.writes += 1;
-                let deadline = out.now.monotonic + timeout;
-                let begun = consistency
-                    .check_write()
-                    .and_then(|()| self.begin_batch(out, id, writes, consistency, timestamp, deadline));
-                if let Err(error) = begun {
-                    self.reply(out, id, Err(error));
-                }
-            }
-            Request::Conditional { write, consistency, serial, timeout } => {
-                self.counters.writes += 1;
-                let deadline = out.now.monotonic + timeout;
-                if let Err(error) = self.begin_conditional(id, *write, (consistency, serial), deadline) {
-                    self.reply(out, id, Err(error));
-                }
-            }
-            Request::Read { read, consistency, page_rows, paging_state, timeout } => {
-                self.counters.reads += 1;
-                let deadline = out.now.monotonic + timeout;
-                match self.begin_select(out.now, id, read, consistency, page_rows, paging_state.as_ref(), deadline) {
-                    Ok(()) => self.go_on(out, id),
-                    Err(error) => self.reply(out, id, Err(error)),
-                }
-            }
-        }
     }
 
     // ---- Writes ----
@@ -1110,7 +1075,7 @@ impl Shard {
         id: RequestId,
         write: BoundWrite,
         consistency: Consistency,
-        timestamp: Option<i64>,
+        stamp: Stamp,
         deadline: Instant,
     ) -> Result<(), RequestError> {
         let view = self.view.clone();
@@ -1130,7 +1095,7 @@ impl Shard {
         if let Some(highest) = write.highest_timestamp() {
             self.check_timestamp(out.now, highest)?;
         }
-        let given = write.timestamp().or(timestamp);
+        let given = write.timestamp().or(stamp.timestamp());
         let timestamp = match given {
             Some(timestamp) => self.check_timestamp(out.now, timestamp)?,
             None => match self.server_timestamp(out) {
@@ -1143,7 +1108,7 @@ impl Shard {
                 }
             },
         };
-        let mutation = Arc::new(write.mutation(timestamp, out.now.wall)?);
+        let mutation = Arc::new(write.mutation(timestamp, stamp.now(out.now.wall))?);
         if let Some(table) = view.schema.table(table.id) {
             // By the indexes that there are now, whatever there were when the statement was prepared.
             check_indexed_values(table, &mutation)?;
@@ -1241,7 +1206,7 @@ impl Shard {
         for waiting in std::mem::take(&mut self.waiting) {
             let WaitingWrite { op, request, write, consistency, deadline } = waiting;
             self.timers.cancel(Timer::Waiting(op), deadline);
-            if let Err(error) = self.begin_write(out, request, write, consistency, None, deadline) {
+            if let Err(error) = self.begin_write(out, request, write, consistency, Stamp::default(), deadline) {
                 self.reply(out, request, Err(error));
             }
         }

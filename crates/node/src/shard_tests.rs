@@ -1,6 +1,7 @@
 //! Writes, timestamps, views, overload and hostile messages, driven through [`Shard::step`].
 
 use super::*;
+use crate::io::Request;
 use crate::test_cluster::Flight;
 use crate::test_cluster::{ALL, Cluster, LISTS, ONE, QUORUM, TABLE, TIMEOUT, node, schema, schema_with_ids, view};
 use bytes::Bytes;
@@ -175,7 +176,7 @@ fn a_table_that_is_gone_or_another_by_now_is_not_found() {
     let read = cluster.select(SELECT);
     let requests = |cluster: &mut Cluster| {
         let (consistency, timestamp, timeout) = (ONE, None, TIMEOUT);
-        let write = Request::Write { write: write.clone(), consistency, timestamp, timeout };
+        let write = Request::Write { write: write.clone(), consistency, timestamp, token: None, timeout };
         let read = Request::Read { read: read.clone(), consistency, page_rows: 1, paging_state: None, timeout };
         [cluster.request(1, write), cluster.request(1, read)]
     };
@@ -197,7 +198,8 @@ fn using_timestamp_goes_before_the_clients_and_both_have_a_guardrail() {
     let day = 24 * 3600 * 1_000_000;
     let write = |cluster: &mut Cluster, text: &str, timestamp| {
         let Bound::Write(write) = cluster.bind(text) else { panic!() };
-        let request = cluster.request(1, Request::Write { write, consistency: ALL, timestamp, timeout: TIMEOUT });
+        let request =
+            cluster.request(1, Request::Write { write, consistency: ALL, timestamp, token: None, timeout: TIMEOUT });
         cluster.run();
         cluster.reply(request).unwrap()
     };
@@ -828,7 +830,8 @@ fn a_transaction_is_decided_by_a_quorum_of_both_placements() {
         let Bound::Conditional(write) = cluster.bind(text) else { panic!("it has a condition") };
         let (consistency, serial) = (QUORUM, Consistency::Serial);
         let write = Box::new(write);
-        let request = cluster.request(at, Request::Conditional { write, consistency, serial, timeout: TIMEOUT });
+        let request =
+            cluster.request(at, Request::Conditional { write, consistency, serial, token: None, timeout: TIMEOUT });
         cluster.advance(Duration::from_millis(200));
         cluster.reply(request)
     };
@@ -965,6 +968,9 @@ mod planted {
             | Planted::PreemptionDenied
             | Planted::TicketUsedTwice
             | Planted::CountedBeforeSync
+            | Planted::OutcomeNotAsked
+            | Planted::RefusalNotChosen
+            | Planted::ForgottenTrusted
             | Planted::BatchForgottenEarly
             | Planted::BatchNotReplayed
             | Planted::RepairSkipsReplica

@@ -173,7 +173,10 @@ impl Store {
                 let key = (mutation.table, mutation.partition.clone());
                 self.partitions.entry(key).or_default().apply(mutation);
             }
-            StorageRequest::Local(LocalWrite { records }) => {
+            StorageRequest::Local(LocalWrite { records, removed }) => {
+                if let Some(range) = removed {
+                    self.local.retain(|key, _| !range.contains(key));
+                }
                 for (key, value) in records {
                     match value {
                         Some(value) => drop(self.local.insert(key.clone(), value.clone())),
@@ -606,7 +609,7 @@ impl Cluster {
     /// Begins a write at a node.
     pub(crate) fn write(&mut self, at: u128, text: &str, consistency: Consistency) -> u64 {
         let Bound::Write(write) = self.bind(text) else { panic!("not a write: {text}") };
-        self.request(at, Request::Write { write, consistency, timestamp: None, timeout: TIMEOUT })
+        self.request(at, Request::Write { write, consistency, timestamp: None, token: None, timeout: TIMEOUT })
     }
 
     pub(crate) fn select(&self, text: &str) -> Arc<BoundRead> {

@@ -11,6 +11,7 @@ use model::{NodeId, WallMicros};
 
 use crate::batch::LoggedBatch;
 use crate::repair::RecoveredRepairs;
+use crate::retry::{removed_before, removed_before_key};
 use crate::shard::decode_counter_id;
 use crate::storage::StorageError;
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ pub struct Recovered {
     pub batches: Vec<(u128, usize)>,
     /// Its repairs.
     pub repairs: RecoveredRepairs,
+    /// The node has removed what requests with retry tokens came to up to this time.
+    pub outcomes_removed_before: Option<WallMicros>,
 }
 
 /// The end of the key of a shard's ceiling, after [`prefix::NODE`] and the shard's index.
@@ -65,7 +68,11 @@ impl Recovered {
         }
         let repairs = RecoveredRepairs::from_local_records(records)
             .map_err(|error| StorageError::Corrupt(format!("the node's records of its repairs: {error}")))?;
-        Ok(Recovered { timestamp_ceiling, hint_targets, counter_ids, batches, repairs })
+        let key = removed_before_key();
+        let removed = removed_before(records.iter().find(|(own, _)| *own == key).map(|(_, value)| value));
+        let outcomes_removed_before =
+            removed.map_err(|error| StorageError::Corrupt(format!("record {}: {error}", key.escape_ascii())))?;
+        Ok(Recovered { timestamp_ceiling, hint_targets, counter_ids, batches, repairs, outcomes_removed_before })
     }
 }
 
@@ -85,7 +92,7 @@ pub(crate) fn ceiling_record(shard: u16, ceiling: i64) -> LocalWrite {
     let key = [prefix::NODE, shard.to_string().as_bytes(), CEILING].concat();
     let mut value = vec![FORMAT];
     ceiling.encode(&mut value);
-    LocalWrite { records: vec![(Bytes::from(key), Some(Bytes::from(value)))] }
+    LocalWrite::of(vec![(Bytes::from(key), Some(Bytes::from(value)))])
 }
 
 /// The source of a shard's timestamps.

@@ -162,7 +162,7 @@ fn ballot(round: u64) -> Ballot {
 }
 
 fn proposal(round: u64, mutation: Option<Mutation>) -> Proposal {
-    Proposal { origin: ballot(round), history: vec![ballot(1)], mutation: mutation.map(Arc::new) }
+    Proposal { origin: ballot(round), history: vec![ballot(1)], mutation: mutation.map(Arc::new), remembered: None }
 }
 
 fn counting_or_batch() -> impl Strategy<Value = Message> {
@@ -211,7 +211,12 @@ fn of_repair() -> impl Strategy<Value = Message> {
 
 fn any_message() -> impl Strategy<Value = Message> {
     let op = || any::<u64>().prop_map(OpId);
-    let commit = Arc::new(Commit { ballot: ballot(9), origin: ballot(7), history: vec![ballot(3), ballot(5)] });
+    let commit = Arc::new(Commit {
+        ballot: ballot(9),
+        origin: ballot(7),
+        history: vec![ballot(3), ballot(5)],
+        remembered: None,
+    });
     let purposes = [
         WritePurpose::Client,
         WritePurpose::ReadRepair,
@@ -241,7 +246,7 @@ fn any_message() -> impl Strategy<Value = Message> {
             |(op, command, round, proposal, prepares)| {
                 let (table, partition) = (command.table, command.partition.clone());
                 let step = match prepares {
-                    true => PaxosStep::Prepare { ballot: ballot(round), command: Arc::new(command) },
+                    true => PaxosStep::Prepare { ballot: ballot(round), command: Arc::new(command), token: None },
                     false => PaxosStep::Propose { ballot: ballot(round), proposal },
                 };
                 let (data_center, acceptors) = (prepares.then(|| "dc".to_owned()), vec![NodeId(1), NodeId(2)]);
@@ -251,7 +256,7 @@ fn any_message() -> impl Strategy<Value = Message> {
         ),
         (op(), prop::option::of(change()), any::<u64>(), 0..3).prop_map(|(op, accepted, round, kind)| {
             let accepted = accepted.map(|value| Accepted { ballot: ballot(round), value });
-            let promised = Promised { accepted, committed: None, data: ReadData::default() };
+            let promised = Promised { accepted, committed: None, data: ReadData::default(), outcome: None };
             let answer = match kind {
                 0 => PaxosAnswer::Promised(Box::new(promised)),
                 1 => PaxosAnswer::Accepted,

@@ -19,6 +19,7 @@ use model::deletion::Deletion;
 use model::element::{elements, field_path, key_path, list_path};
 use model::row::Expiry;
 use model::schema::Column;
+use model::time_uuid::{of_ticks, ticks};
 use model::types::CqlType;
 use model::value::{compare, parts};
 use model::{Cell, ComplexColumn, RequestError};
@@ -326,10 +327,8 @@ fn prepended(
 
 /// The timeuuid whose time is as far from 1970-01-01 as that of `time_uuid`, on the other side.
 fn mirrored(time_uuid: u128) -> u128 {
-    let high = (time_uuid >> 64) as u64;
-    let ticks = (high & 0x0fff) << 48 | (high >> 16 & 0xffff) << 32 | high >> 32;
-    let mirrored = MIRROR_TICKS.saturating_mul(2).saturating_sub(ticks as i64).max(0);
-    crate::evaluation::time_uuid_of(mirrored, time_uuid as u64)
+    let mirrored = MIRROR_TICKS.saturating_mul(2).saturating_sub(ticks(time_uuid)).max(0);
+    of_ticks(mirrored, time_uuid as u64)
 }
 
 /// The tombstones of the elements of a set, or of the keys of a map, that `wire`, a set, has.

@@ -1,4 +1,5 @@
-//! A write with IF, once its values are known: what must be read to decide on it, and what follows from what is there.
+//! A write with IF, or one that must be decided on for another reason, once its values are known: what must be read to
+//! decide on it, and what follows from what is there.
 //!
 //! The result is Cassandra's (`ModificationStatement.buildCasResultSet`, `CQL3CasRequest`): a row `[applied]`; of a
 //! refusal beside it the values that the conditions ask for, of a batch with the primary key before them, and with IF
@@ -66,6 +67,24 @@ impl ConditionalWrite {
     /// The statement whose write has conditions.
     pub(crate) fn of_statement(write: BoundWrite) -> ConditionalWrite {
         ConditionalWrite::of(write, false)
+    }
+
+    /// A write without conditions that depends on what is there: it is applied to that, whatever it is.
+    #[must_use]
+    pub fn unconditional(write: BoundWrite) -> ConditionalWrite {
+        ConditionalWrite { write, conditions: Vec::new(), is_batch: false }
+    }
+
+    /// False for [`ConditionalWrite::unconditional`]: its client is told of no result.
+    #[must_use]
+    pub fn is_conditional(&self) -> bool {
+        !self.conditions.is_empty()
+    }
+
+    /// True when what is written adds to counters ([`BoundWrite::counts`]).
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.write.counts()
     }
 
     /// The batch of these writes, one for each partition of each table, of which one at least has conditions.
@@ -163,7 +182,11 @@ impl ConditionalWrite {
             row_limit,
             bytes_limit: u32::MAX,
             now_seconds,
-            gc_before_seconds: gc_before(now_seconds, table.options.gc_grace_seconds),
+            // What deletes counters is passed over only once it is gone.
+            gc_before_seconds: match self.counts() {
+                true => 0,
+                false => gc_before(now_seconds, table.options.gc_grace_seconds),
+            },
             dropped_columns: table.drops(),
             tombstone_limit: tombstones,
         }

@@ -1,12 +1,11 @@
 //! What evaluating a statement needs from the world: the time, and randomness. Both come in from the driver, so that
 //! the same statement with the same context gives the same result.
 
-use model::{Rng, WallMicros};
+use model::time_uuid::{EPOCH_TICKS, TICKS_PER_MICROSECOND, of_ticks, random_origin, ticks};
+use model::{RetryToken, Rng, WallMicros};
 
-/// Ticks of 100 nanoseconds from the epoch of UUIDs, 1582-10-15, to that of Unix.
-const UUID_EPOCH_TICKS: i64 = 0x01b2_1dd2_1381_4000;
-/// Ticks in a microsecond.
-const TICKS_PER_MICROSECOND: i64 = 10;
+/// Timeuuids that a statement of a batch may draw before they mix with those of the next one.
+const DRAWN_BY_STATEMENT: i64 = 256;
 
 /// The time at which a statement is evaluated, and the source of what is random in it.
 #[derive(Clone, Debug)]
@@ -24,9 +23,18 @@ impl EvaluationContext {
     #[must_use]
     pub fn new(now: WallMicros, seed: u64) -> EvaluationContext {
         let mut random = Rng::new(seed);
-        // The variant of RFC 9562, then a random clock sequence, then a random node with the bit that says so.
-        let origin = (random.next_u64() & 0x3fff_ffff_ffff_ffff) | 1 << 63 | 1 << 40;
+        let origin = random_origin(random.next_u64());
         EvaluationContext { now, random, drawn: 0, origin }
+    }
+
+    /// The context of every execution of the request that has this token, for the statement at `place` of its batch:
+    /// each of them draws and computes the same.
+    #[must_use]
+    pub fn of_token(token: RetryToken, place: usize) -> EvaluationContext {
+        let place = i64::try_from(place).unwrap_or(i64::MAX);
+        let context = EvaluationContext::new(token.time(), token.seed().wrapping_add(place as u64));
+        // What later statements add to a list comes behind what earlier ones do.
+        EvaluationContext { drawn: place.saturating_mul(DRAWN_BY_STATEMENT), ..context }
     }
 
     /// The time of the execution.
@@ -39,7 +47,7 @@ impl EvaluationContext {
     pub fn time_uuid(&mut self) -> u128 {
         let ticks = self.now.0.saturating_mul(TICKS_PER_MICROSECOND).saturating_add(self.drawn);
         self.drawn += 1;
-        time_uuid_of(ticks.saturating_add(UUID_EPOCH_TICKS), self.origin)
+        of_ticks(ticks.saturating_add(EPOCH_TICKS), self.origin)
     }
 
     /// A version 4 UUID.
@@ -49,23 +57,14 @@ impl EvaluationContext {
     }
 }
 
-/// The version 1 UUID of a time, in ticks since the epoch of UUIDs, and the bits of its second half.
-pub(crate) fn time_uuid_of(ticks: i64, low: u64) -> u128 {
-    let ticks = ticks as u64;
-    let high = (ticks & 0xffff_ffff) << 32 | (ticks >> 16 & 0xffff_0000) | 1 << 12 | (ticks >> 48 & 0x0fff);
-    u128::from(high) << 64 | u128::from(low)
-}
-
 /// The ticks since the epoch of UUIDs of a time in milliseconds since 1970.
 pub(crate) fn uuid_ticks(milliseconds: i64) -> i64 {
-    milliseconds.wrapping_mul(1_000 * TICKS_PER_MICROSECOND).wrapping_add(UUID_EPOCH_TICKS)
+    milliseconds.wrapping_mul(1_000 * TICKS_PER_MICROSECOND).wrapping_add(EPOCH_TICKS)
 }
 
 /// The time of a version 1 UUID in milliseconds since 1970.
 pub(crate) fn uuid_milliseconds(bits: u128) -> i64 {
-    let high = (bits >> 64) as u64;
-    let ticks = (high & 0x0fff) << 48 | (high & 0xffff_0000) << 16 | high >> 32;
-    (ticks as i64 - UUID_EPOCH_TICKS).div_euclid(1_000 * TICKS_PER_MICROSECOND)
+    (ticks(bits) - EPOCH_TICKS).div_euclid(1_000 * TICKS_PER_MICROSECOND)
 }
 
 #[cfg(test)]
@@ -86,7 +85,20 @@ mod tests {
             assert_eq!(uuid_milliseconds(bits), 1_700_000_000_123);
             assert_eq!((bits >> 76 & 0xf, bits >> 62 & 0x3), (1, 2), "version and variant");
         }
-        assert_eq!(uuid_milliseconds(time_uuid_of(uuid_ticks(-5), 0)), -5);
+        assert_eq!(uuid_milliseconds(of_ticks(uuid_ticks(-5), 0)), -5);
+    }
+
+    #[test]
+    fn every_execution_with_one_token_draws_the_same() {
+        let token = RetryToken::at(WallMicros(1_700_000_000_123_456), 7);
+        let draw = |place| {
+            let mut context = EvaluationContext::of_token(token, place);
+            (context.now(), context.time_uuid(), context.time_uuid(), context.uuid())
+        };
+        assert_eq!(draw(0), draw(0));
+        assert_eq!(draw(0).0, token.time());
+        assert!(ticks(draw(0).2) < ticks(draw(1).1), "statements of a batch add in their order");
+        assert!(draw(0).1 != draw(1).1 && draw(0).3 != draw(1).3);
     }
 
     #[test]

@@ -459,6 +459,11 @@ pub(crate) fn batch_warnings(writes: &[BoundWrite], is_logged: bool) -> Vec<Stri
 }
 
 impl Part {
+    fn counts(&self) -> bool {
+        let mut changes = self.static_changes.iter().chain(&self.changes);
+        changes.any(|(_, change)| matches!(change, BoundChange::Count(_)))
+    }
+
     fn data_bytes(&self) -> usize {
         let changes =
             |changes: &[(ColumnId, BoundChange)]| changes.iter().map(|(_, change)| change.bytes()).sum::<usize>();
@@ -545,8 +550,7 @@ impl BoundWrite {
     /// True when it adds to counters: its mutation has increments, which a replica takes ([`model::counter::take`]).
     #[must_use]
     pub fn counts(&self) -> bool {
-        let mut changes = self.parts.iter().flat_map(|part| part.static_changes.iter().chain(&part.changes));
-        changes.any(|(_, change)| matches!(change, BoundChange::Count(_)))
+        self.parts.iter().any(Part::counts)
     }
 
     /// True when it changes elements of lists that are found by what the lists are at present: [`BoundWrite::mutation`]
@@ -556,9 +560,9 @@ impl BoundWrite {
         self.parts.iter().any(Part::reads_first)
     }
 
-    /// The rows whose lists must be known.
+    /// The rows whose lists or counters are changed by what they are.
     pub(crate) fn present_rows(&self) -> impl Iterator<Item = &Bytes> {
-        let rows = self.parts.iter().filter(|part| part.reads_first()).flat_map(|part| &part.rows);
+        let rows = self.parts.iter().filter(|part| part.reads_first() || part.counts()).flat_map(|part| &part.rows);
         rows.filter_map(|rows| match rows {
             Rows::One(clustering) => Some(clustering),
             Rows::Nothing | Rows::All | Rows::Slice(_) => None,

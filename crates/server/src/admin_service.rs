@@ -91,6 +91,8 @@ impl AdminService {
         add("read_repairs", |shard| shard.read_repairs);
         add("repair_writes", |shard| shard.repair_writes);
         add("replica_comparisons", |shard| shard.replica_comparisons);
+        add("transactions", |shard| shard.transactions);
+        add("transaction_rounds", |shard| shard.transaction_rounds);
         add("replica_refusals", |shard| shard.not_replica);
         add("batches_kept", |shard| shard.batches_kept as u64);
         add("batches_replayed", |shard| shard.batches_replayed);

@@ -4,7 +4,7 @@
 //! on a unary call; nothing of it is lost either way.
 
 use crate::auth::Login;
-use crate::execute::{Answer, Effect, Executor, Options, Plan, Planned, SchemaChanged};
+use crate::execute::{Answer, Effect, Executor, Options, Plan, Planned, SchemaChanged, retry_token};
 use crate::execute_stream::{Answers, Columns};
 use crate::statements::{Statement, column_message};
 use crate::trace::Traced;
@@ -77,6 +77,7 @@ pub(crate) fn plan(
         timeout: (request.timeout_millis > 0).then(|| Duration::from_millis(request.timeout_millis.into())),
         page_rows: request.page_rows,
         paging_state: Some(request.paging_state).filter(|state| !state.is_empty()),
+        token: retry_token(Some(&request.retry_token).filter(|token| !token.is_empty()))?,
         login,
     };
     let Planned { plan, warnings } = executor.plan(&statement, &values, options)?;

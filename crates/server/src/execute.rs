@@ -19,7 +19,7 @@ use membership::ClusterView;
 use model::error::Applied;
 use model::limits::{PAGE_BYTES_MAX, PAGE_ROWS_DEFAULT, TABLES_MAX, TABLES_WARNED};
 use model::schema::{Schema, SchemaChange};
-use model::{Consistency, Epoch, Instant, NodeId, PartitionKey, RequestError, TableId, Token, TokenRange};
+use model::{Consistency, Epoch, Instant, NodeId, PartitionKey, RequestError, RetryToken, TableId, Token, TokenRange};
 use node::io::{Request, Response};
 use node::virtual_tables::{self, Facts};
 use node::{IndexBuild, RangeEstimate, RepairsStatus, Shard, Storage};
@@ -68,8 +68,19 @@ pub(crate) struct Options {
     pub(crate) page_rows: u32,
     /// Where to go on.
     pub(crate) paging_state: Option<Bytes>,
+    /// Names the write: however often it is sent, it happens once.
+    pub(crate) token: Option<RetryToken>,
     /// Who asks.
     pub(crate) login: Login,
+}
+
+/// The retry token that a client has sent, if it has.
+///
+/// # Errors
+/// `Invalid` when it is none.
+pub(crate) fn retry_token(bytes: Option<&Bytes>) -> Result<Option<RetryToken>, RequestError> {
+    let token = bytes.map(|bytes| RetryToken::from_wire(bytes)).transpose();
+    token.map_err(|error| RequestError::Invalid(error.to_string()))
 }
 
 /// What became of that which a schema statement names.
@@ -335,7 +346,7 @@ impl Executor {
         values: &[BoundValue],
         options: Options,
     ) -> Result<Planned, RequestError> {
-        self.plan_bound(self.bind(statement, values)?, options)
+        self.plan_bound(self.bind(statement, values, options.token, 0)?, options)
     }
 
     /// A random number.
@@ -343,12 +354,22 @@ impl Executor {
         self.table_ids.lock().next_u64()
     }
 
-    /// Binds the values.
+    /// Binds the values of the statement at `place` of its batch. What it draws at random, and the time that it goes
+    /// by, are the same for the same token.
     ///
     /// # Errors
     /// When they do not fit the statement.
-    pub(crate) fn bind(&self, statement: &Statement, values: &[BoundValue]) -> Result<Bound, RequestError> {
-        let context = EvaluationContext::new(self.clock.now().wall, self.random_u64());
+    pub(crate) fn bind(
+        &self,
+        statement: &Statement,
+        values: &[BoundValue],
+        token: Option<RetryToken>,
+        place: usize,
+    ) -> Result<Bound, RequestError> {
+        let context = match token {
+            Some(token) => EvaluationContext::of_token(token, place),
+            None => EvaluationContext::new(self.clock.now().wall, self.random_u64()),
+        };
         statement.prepared.bind(values, context)
     }
 
@@ -360,7 +381,12 @@ impl Executor {
         let mut warnings = bound.warnings();
         warnings.extend(self.large_partitions(&bound));
         let timeout = bound.timeout().or(options.timeout).unwrap_or(self.timeout).min(query::TIMEOUT_MAX);
-        let Options { consistency, serial, timestamp, page_rows, paging_state, login, .. } = options;
+        let Options { consistency, serial, timestamp, page_rows, paging_state, token, login, .. } = options;
+        if token.is_some() && !takes_token(&bound) {
+            return Err(RequestError::Invalid(
+                "A retry token can only be given for a write, or a read, of data".to_owned(),
+            ));
+        }
         let page_rows = match (&bound, page_rows) {
             (Bound::Read(read), 0) if read.is_one_page() => u32::MAX,
             (_, 0) => PAGE_ROWS_DEFAULT,
@@ -370,17 +396,17 @@ impl Executor {
             Bound::Conditional(write) => {
                 serial.check_conditions()?;
                 consistency.check_commit()?;
-                Plan::Shard(Request::Conditional { write: Box::new(write), consistency, serial, timeout })
+                Plan::Shard(Request::Conditional { write: Box::new(write), consistency, serial, token, timeout })
             }
-            Bound::Write(write) => Plan::Shard(Request::Write { write, consistency, timestamp, timeout }),
+            Bound::Write(write) => Plan::Shard(Request::Write { write, consistency, timestamp, token, timeout }),
             Bound::Writes(writes) | Bound::Batch { writes, .. } if writes.is_empty() => {
                 Plan::Done(Answer::Data(Response::Written))
             }
             Bound::Batch { writes, kind: BatchKind::Logged } => {
-                Plan::Shard(Request::Batch { writes, consistency, timestamp, timeout })
+                Plan::Shard(Request::Batch { writes, consistency, timestamp, token, timeout })
             }
             Bound::Writes(writes) | Bound::Batch { writes, .. } => {
-                let request = |write| Request::Write { write, consistency, timestamp, timeout };
+                let request = |write| Request::Write { write, consistency, timestamp, token, timeout };
                 Plan::Writes(writes.into_iter().map(request).collect())
             }
             Bound::Read(read) if query::system::is_system(&read.table().keyspace) => {
@@ -408,6 +434,7 @@ impl Executor {
                         timeout: Some(timeout),
                         page_rows,
                         paging_state: None,
+                        token: None,
                         login,
                     };
                     Plan::Analyze(Box::new(Analysis { stages, statement: *explain.statement, options }))
@@ -571,6 +598,11 @@ impl Executor {
         }
         Ok(changed)
     }
+}
+
+/// True for what may have a retry token. A read may: it changes nothing, however often it is sent.
+fn takes_token(bound: &Bound) -> bool {
+    matches!(bound, Bound::Write(_) | Bound::Writes(_) | Bound::Batch { .. } | Bound::Conditional(_) | Bound::Read(_))
 }
 
 /// Where a role is.

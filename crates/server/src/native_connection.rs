@@ -15,7 +15,7 @@ use crate::auth::Login;
 use crate::execute::{CQL_VERSION, CallGuard, Executor, Plan};
 use crate::native_clients::Registered;
 use crate::native_events::{Events, Missed};
-use crate::native_request::{self, Answered, Ready, Reply};
+use crate::native_request::{self, Answered, Origin, Ready, Reply};
 use crate::shard_loop::ReplyTo;
 use crate::tls::Socket;
 use crate::trace::Traced;
@@ -302,7 +302,7 @@ impl Connection {
     }
 
     fn on_message(&mut self, message: Message, bytes: usize, version: Version) {
-        let Message { stream, tracing, request, .. } = message;
+        let Message { stream, tracing, request, custom_payload } = message;
         self.registered_as.count();
         match (self.stage, request) {
             (_, Request::Options) => self.respond(stream, Response::Supported(supported())),
@@ -346,7 +346,10 @@ impl Connection {
                 };
                 self.respond(stream, response);
             }
-            (_, request) => self.execute(stream, request, tracing, bytes),
+            (_, request) => {
+                let origin = Origin::new(self.login.clone(), &custom_payload);
+                self.execute(stream, request, origin, tracing, bytes);
+            }
         }
     }
 
@@ -435,16 +438,23 @@ impl Connection {
         });
     }
 
-    fn execute(&mut self, stream: i16, request: Request, tracing: bool, bytes: usize) {
+    fn execute(
+        &mut self,
+        stream: i16,
+        request: Request,
+        origin: Result<Origin, RequestError>,
+        tracing: bool,
+        bytes: usize,
+    ) {
         let Some(reply) = self.reply(stream, bytes) else { return };
         let (executor, keyspace) = (&self.door.executor, self.keyspace.as_deref());
         let traced = tracing.then(|| native_request::traced(executor, &request, self.client));
-        let ready = match request {
-            Request::Query(query) => native_request::query(executor, query, keyspace, &self.login),
-            Request::Execute(execute) => native_request::execute(executor, execute, &self.login),
-            Request::Batch(batch) => native_request::batch(executor, batch, keyspace, &self.login),
+        let ready = origin.and_then(|origin| match request {
+            Request::Query(query) => native_request::query(executor, query, keyspace, &origin),
+            Request::Execute(execute) => native_request::execute(executor, execute, &origin),
+            Request::Batch(batch) => native_request::batch(executor, batch, keyspace, &origin),
             other => Err(RequestError::Server(format!("{} is not a statement", other.opcode().name()))),
-        };
+        });
         match ready {
             Ok(ready) => submit(executor, ready, reply, traced),
             Err(error) => reply.answer(Err(error)),

@@ -4,12 +4,12 @@
 //! the node does not do is refused by name.
 
 use crate::auth::Login;
-use crate::execute::{Answer, Effect, Executor, Options, Plan, Planned, SchemaChanged};
+use crate::execute::{Answer, Effect, Executor, Options, Plan, Planned, SchemaChanged, retry_token};
 use crate::shard_loop::Outcome;
 use crate::statements::{ResultShape, Statement, native_columns};
 use crate::trace::{Trace, Traced};
 use bytes::Bytes;
-use model::{Consistency, RequestError};
+use model::{Consistency, RequestError, RetryToken};
 use native::envelope::Extras;
 use native::event::ChangeType;
 use native::rows::Columns;
@@ -117,8 +117,29 @@ fn in_order(values: Values, parameters: &[ColumnSpec]) -> Result<Vec<BoundValue>
     }
 }
 
+/// The key of a request's custom payload under which its retry token is. Others are left alone, as in Cassandra.
+const RETRY_TOKEN: &str = "helenus.retry_token";
+
+/// Who asks, and what the message says of the request beside the request itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    login: Login,
+    token: Option<RetryToken>,
+}
+
+impl Origin {
+    /// Of a message with this custom payload.
+    ///
+    /// # Errors
+    /// `Invalid` when the token in it is none.
+    pub(crate) fn new(login: Login, payload: &BTreeMap<String, Option<Bytes>>) -> Result<Origin, RequestError> {
+        let token = payload.get(RETRY_TOKEN).map(|token| token.clone().unwrap_or_default());
+        Ok(Origin { login, token: retry_token(token.as_ref())? })
+    }
+}
+
 /// The options of a statement, and whether its whole result is wanted at once.
-fn options(parameters: &QueryParameters, login: &Login) -> Result<(Options, bool), RequestError> {
+fn options(parameters: &QueryParameters, origin: &Origin) -> Result<(Options, bool), RequestError> {
     if parameters.now_in_seconds.is_some() {
         return Err(RequestError::Invalid("now_in_seconds of a request is not supported".to_owned()));
     }
@@ -130,7 +151,8 @@ fn options(parameters: &QueryParameters, login: &Login) -> Result<(Options, bool
         timeout: None,
         page_rows: page.unwrap_or(u32::MAX),
         paging_state: parameters.paging_state.clone().filter(|state| !state.is_empty()),
-        login: login.clone(),
+        token: origin.token,
+        login: origin.login.clone(),
     };
     Ok((options, page.is_none()))
 }
@@ -139,10 +161,10 @@ fn ready(
     executor: &Executor,
     statement: &Statement,
     parameters: QueryParameters,
-    login: &Login,
+    origin: &Origin,
     mut form: Form,
 ) -> Result<Ready, RequestError> {
-    let (options, whole) = options(&parameters, login)?;
+    let (options, whole) = options(&parameters, origin)?;
     let values = in_order(parameters.values, statement.prepared.parameters())?;
     if !statement.shape.columns.is_empty() {
         form.shape = Some(statement.shape.clone());
@@ -174,28 +196,28 @@ pub(crate) fn query(
     executor: &Executor,
     query: Query,
     keyspace: Option<&str>,
-    login: &Login,
+    origin: &Origin,
 ) -> Result<Ready, RequestError> {
     let view = executor.view()?;
     let Query { text, parameters } = query;
     let keyspace = parameters.keyspace.as_deref().or(keyspace);
     let statement = executor.statements.prepare(&text, keyspace, &view)?;
     let form = Form { omit: parameters.skip_metadata, ..Form::default() };
-    ready(executor, &statement, parameters, login, form)
+    ready(executor, &statement, parameters, origin, form)
 }
 
 /// EXECUTE.
 ///
 /// # Errors
 /// When it cannot be executed; `Unprepared` when the statement is not known.
-pub(crate) fn execute(executor: &Executor, execute: Execute, login: &Login) -> Result<Ready, RequestError> {
+pub(crate) fn execute(executor: &Executor, execute: Execute, origin: &Origin) -> Result<Ready, RequestError> {
     let view = executor.view()?;
     let Execute { id, result_metadata_id, parameters } = execute;
     let statement = executor.statements.find(&id, &view)?;
     // A client of version 4 that leaves out the columns knows them from PREPARE, and cannot be told of others.
     let changed = result_metadata_id.is_some_and(|known| known != statement.shape.metadata_id);
     let form = Form { omit: parameters.skip_metadata && !changed, changed, ..Form::default() };
-    ready(executor, &statement, parameters, login, form)
+    ready(executor, &statement, parameters, origin, form)
 }
 
 /// PREPARE. `keyspace` is the connection's.
@@ -234,7 +256,7 @@ pub(crate) fn batch(
     executor: &Executor,
     batch: Batch,
     keyspace: Option<&str>,
-    login: &Login,
+    origin: &Origin,
 ) -> Result<Ready, RequestError> {
     let view = executor.view()?;
     let Batch { kind, statements, parameters } = batch;
@@ -245,14 +267,15 @@ pub(crate) fn batch(
     };
     let keyspace = parameters.keyspace.as_deref().or(keyspace);
     let mut bound = Vec::with_capacity(statements.len());
-    for native::BatchStatement { statement, values } in statements {
+    for (place, native::BatchStatement { statement, values }) in statements.into_iter().enumerate() {
         let statement = match statement {
             StatementText::Text(text) => executor.statements.prepare(&text, keyspace, &view)?,
             StatementText::Prepared(id) => executor.statements.find(&id, &view)?,
         };
-        bound.push(executor.bind(&statement, &in_order(values, statement.prepared.parameters())?)?);
+        let values = in_order(values, statement.prepared.parameters())?;
+        bound.push(executor.bind(&statement, &values, origin.token, place)?);
     }
-    let (options, _) = options(&parameters, login)?;
+    let (options, _) = options(&parameters, origin)?;
     let bound = Bound::batch(bound, kind)?;
     let write_type = if matches!(bound, Bound::Conditional(_)) { WriteType::Cas } else { write_type };
     let Planned { plan, warnings } = executor.plan_bound(bound, options)?;

@@ -197,7 +197,7 @@ impl Executor {
 
     fn bind_text(&self, text: &str, values: &[BoundValue]) -> Result<Bound, RequestError> {
         let statement = self.statements.prepare(text, None, &self.published.view.load())?;
-        self.bind(&statement, values)
+        self.bind(&statement, values, None, 0)
     }
 
     async fn write_of_trace(&self, bound: Bound, consistency: Consistency) -> Result<(), RequestError> {
@@ -208,6 +208,7 @@ impl Executor {
             timeout: Some(TIMEOUT),
             page_rows: 1,
             paging_state: None,
+            token: None,
             login: None,
         };
         self.wait(self.plan_bound(bound, options)?.plan, None).await.map(drop)

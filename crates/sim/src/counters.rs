@@ -5,19 +5,22 @@
 //! * A counter is never below what was acknowledged before a read of it began, nor below what an earlier read saw, and
 //!   never above what was asked for before the read ended: all writes and reads are at QUORUM, and all increments are
 //!   positive.
+//! * Some increments and batches have a retry token. They are tried again, at other nodes, until it is known that they
+//!   are done, and sometimes once more; and count once. So a counter of which nothing is unknown is the exact sum in
+//!   the end.
 //! * In the end all nodes read the same value, and two reads one after the other too.
 //! * In the end of each logged batch all rows are there, or none; of an acknowledged one all; of one that was refused
 //!   as certainly not applied none.
 
 use crate::fault::FaultPlan;
 use crate::oracle::Violation;
-use crate::stage::{ANSWERED_MICROS, Failure, Options, Report, Run, Stage, draw_build};
+use crate::stage::{ANSWERED_MICROS, Failure, Options, Pausing, Report, Run, Stage, Tokens, draw_build};
 use crate::workload::KEYSPACE;
 use crate::world::{Build, Occurrence, World};
 use bytes::Bytes;
 use model::error::Applied;
 use model::schema::Schema;
-use model::{Consistency, RequestError, Rng};
+use model::{Consistency, RequestError, RetryToken, Rng};
 use node::{Request, RequestId, Response};
 use query::{BatchKind, Bound, BoundValue};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,6 +67,21 @@ enum Action {
     Rows { table: &'static str, partition: i32 },
 }
 
+/// A request on its way.
+#[derive(Clone, Debug)]
+struct Flight {
+    client: usize,
+    action: Action,
+    /// Names it, if it may be sent again.
+    token: Option<RetryToken>,
+    /// How often it was sent.
+    attempts: u32,
+    /// True once an attempt may have had an effect.
+    maybe: bool,
+    /// True once it is known to be done, and asked for all the same.
+    done: bool,
+}
+
 /// What is known of a counter.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
@@ -90,9 +108,11 @@ struct Counters {
     counters: usize,
     partitions: i32,
     think: u64,
+    tokens: Tokens,
     timeout: Duration,
     replicas: usize,
-    flights: BTreeMap<RequestId, (usize, Action)>,
+    flights: BTreeMap<RequestId, Flight>,
+    pausing: Pausing<Flight>,
     known: Vec<Known>,
     entries: BTreeMap<i32, Entry>,
     /// By table and partition, the batches that are there in the end.
@@ -131,6 +151,7 @@ impl Counters {
         let build = draw_build(&mut rng, machines, options.planted);
         // A replica that takes on very little at a time counts nothing.
         let build = Build { replica_ops_max: 65_536, ..build };
+        let (tokens, build) = Tokens::draw(&mut rng, build);
         let plan = FaultPlan::draw(rng.fork(), machines, build.durability);
         let world = World::new(build, plan.network.clone(), rng.next_u64(), options.full);
         let mut chosen = |choices: &[u64]| choices[rng.index(choices.len())];
@@ -144,9 +165,11 @@ impl Counters {
             counters,
             partitions,
             think,
+            tokens,
             timeout,
             replicas,
             flights: BTreeMap::new(),
+            pausing: Pausing::new(),
             known: vec![Known::default(); counters],
             entries: BTreeMap::new(),
             found: BTreeMap::new(),
@@ -206,7 +229,7 @@ impl Counters {
     fn finish(&mut self, machine: usize, action: Action) -> Result<(), Failure> {
         self.stage.last_error = None;
         let text = format!("{action:?}");
-        self.send(self.clients, machine, action);
+        self.begin(self.clients, machine, action);
         let until = self.stage.world.time() + ANSWERED_MICROS;
         let done = self.advance(until, |run| run.flights.is_empty())?;
         let error = self.stage.last_error.clone();
@@ -242,26 +265,38 @@ impl Counters {
                 Action::Batch { number, places }
             }
         };
-        self.send(client, machine, action);
+        self.begin(client, machine, action);
     }
 
-    fn send(&mut self, client: usize, machine: usize, action: Action) {
-        let Some(schema) = self.stage.world.view(machine).map(|view| view.schema.clone()) else {
-            return self.rest(client);
+    fn begin(&mut self, client: usize, machine: usize, action: Action) {
+        let time = self.stage.world.time();
+        let token = match &action {
+            Action::Add { .. } | Action::Batch { .. } => self.tokens.token(&mut self.rng, time),
+            Action::Read { .. } | Action::Rows { .. } => None,
         };
-        let Some(request) = self.request(&schema, &action) else { return self.rest(client) };
-        let Some(id) = self.stage.world.request(machine, request) else {
-            // Nobody listens: the request never left the client.
-            return self.rest(client);
+        self.send(machine, Flight { client, action, token, attempts: 0, maybe: false, done: false });
+    }
+
+    fn send(&mut self, machine: usize, flight: Flight) {
+        let schema = self.stage.world.view(machine).map(|view| view.schema.clone());
+        let request = schema.and_then(|schema| self.request(&schema, &flight));
+        let Some(id) = request.and_then(|request| self.stage.world.request(machine, request)) else {
+            // Nobody listens: this attempt never left the client.
+            return match flight.attempts {
+                0 => self.rest(flight.client),
+                _ => self.failed(Flight { attempts: flight.attempts + 1, ..flight }),
+            };
         };
-        match &action {
-            Action::Add { counter, by } => self.known[*counter].asked += by,
-            Action::Batch { number, places } => {
-                self.entries.insert(*number, Entry { places: places.clone(), applied: None });
+        if flight.attempts == 0 {
+            match &flight.action {
+                Action::Add { counter, by } => self.known[*counter].asked += by,
+                Action::Batch { number, places } => {
+                    self.entries.insert(*number, Entry { places: places.clone(), applied: None });
+                }
+                Action::Read { .. } | Action::Rows { .. } => {}
             }
-            Action::Read { .. } | Action::Rows { .. } => {}
         }
-        self.flights.insert(id, (client, action));
+        self.flights.insert(id, Flight { attempts: flight.attempts + 1, ..flight });
     }
 
     fn bind(schema: &Schema, text: &str, values: &[BoundValue]) -> Option<Bound> {
@@ -270,7 +305,8 @@ impl Counters {
         Some(prepared.bind(values, context).unwrap_or_else(|error| unreachable!("{text}: {error}")))
     }
 
-    fn request(&mut self, schema: &Schema, action: &Action) -> Option<Request> {
+    fn request(&mut self, schema: &Schema, flight: &Flight) -> Option<Request> {
+        let (action, token) = (&flight.action, flight.token);
         let timeout = if self.stage.clients_work { self.timeout } else { Duration::from_secs(20) };
         let consistency = Consistency::Quorum;
         match action {
@@ -279,7 +315,7 @@ impl Counters {
                 let (column, row) = if counter.is_multiple_of(2) { ("v", " AND c = 0") } else { ("s", "") };
                 let text = format!("UPDATE n SET {column} = {column} + ? WHERE k = ?{row}");
                 match Self::bind(schema, &text, &[bigint(*by), int(*counter as i32)])? {
-                    Bound::Write(write) => Some(Request::Write { write, consistency, timestamp: None, timeout }),
+                    Bound::Write(write) => Some(Request::Write { write, consistency, timestamp: None, token, timeout }),
                     other => unreachable!("{text}: {other:?}"),
                 }
             }
@@ -291,7 +327,7 @@ impl Counters {
                 let statements: Option<Vec<Bound>> = places.iter().map(insert).collect();
                 match Bound::batch(statements?, BatchKind::Logged) {
                     Ok(Bound::Batch { writes, .. }) => {
-                        Some(Request::Batch { writes, consistency, timestamp: None, timeout })
+                        Some(Request::Batch { writes, consistency, timestamp: None, token, timeout })
                     }
                     other => unreachable!("{other:?}"),
                 }
@@ -320,43 +356,69 @@ impl Counters {
     }
 
     fn replied(&mut self, id: RequestId, result: Result<Response, RequestError>) -> Result<(), Violation> {
-        let Some((client, action)) = self.flights.remove(&id) else { return Ok(()) };
-        self.rest(client);
-        self.stage.tell(format!("{action:?} {result:?}"));
-        match (action, result) {
-            (Action::Add { counter, by }, Ok(Response::Written)) => {
+        let Some(flight) = self.flights.remove(&id) else { return Ok(()) };
+        self.stage.tell(format!("{flight:?} {result:?}"));
+        let response = match result {
+            Err(error) => {
+                let maybe = flight.maybe || error.applied() == Applied::Maybe;
+                self.stage.last_error = Some(error);
+                self.failed(Flight { maybe, ..flight });
+                return Ok(());
+            }
+            Ok(response) => response,
+        };
+        if flight.token.is_some() && !flight.done && self.rng.below(4) == 0 {
+            // Once more, though it is done.
+            let machine = self.rng.index(self.stage.machines());
+            self.send(machine, Flight { done: true, ..flight.clone() });
+        } else {
+            self.rest(flight.client);
+        }
+        match (flight.action, response) {
+            (_, Response::Written) if flight.done => {}
+            (Action::Add { counter, by }, Response::Written) => {
                 self.counted += 1;
                 self.known[counter].acknowledged += by;
             }
-            (Action::Batch { number, .. }, Ok(Response::Written)) => self.note_batch(number, true),
-            (Action::Read { counter, floor }, Ok(Response::Rows { rows, .. })) => {
+            (Action::Batch { number, .. }, Response::Written) => self.note_batch(number, true),
+            (Action::Read { counter, floor }, Response::Rows { rows, .. }) => {
                 let value = rows.first().and_then(|row| row[0].as_ref());
                 let value = value.map_or(0, |wire| u64::from_be_bytes(wire[..].try_into().unwrap_or_default()));
                 self.note_read(counter, floor, value)?;
             }
-            (Action::Rows { table, partition }, Ok(Response::Rows { rows, .. })) => {
+            (Action::Rows { table, partition }, Response::Rows { rows, .. }) => {
                 let number = |row: &Vec<Option<Bytes>>| {
                     let wire = row[0].as_ref().and_then(|wire| wire[..].try_into().ok());
                     wire.map(i32::from_be_bytes)
                 };
                 self.found.insert((table, partition), rows.iter().filter_map(number).collect());
             }
-            (action, Err(error)) => {
-                let certainly_not = error.applied() == Applied::No;
-                self.stage.last_error = Some(error);
-                self.failed(&action, certainly_not);
-            }
-            (action, result) => {
-                let text = format!("{action:?} was answered with {result:?}");
+            (action, response) => {
+                let text = format!("{action:?} was answered with {response:?}");
                 return Err(Violation::new("replies", text));
             }
         }
         Ok(())
     }
 
-    fn failed(&mut self, action: &Action, certainly_not: bool) {
+    /// An attempt has failed: the client tries again, or gives up.
+    fn failed(&mut self, flight: Flight) {
+        if flight.token.is_some() && !flight.done && self.tokens.try_again(flight.attempts) {
+            let (pause, timer) = self.pausing.pause(&mut self.rng, flight);
+            return self.stage.world.set_timer(pause, timer);
+        }
+        self.give_up(&flight);
+    }
+
+    /// The client asks no more.
+    fn give_up(&mut self, flight: &Flight) {
+        self.rest(flight.client);
+        if flight.done {
+            return;
+        }
+        let certainly_not = !flight.maybe;
         self.nothing += u64::from(certainly_not);
-        match action {
+        match &flight.action {
             Action::Add { counter, by } if certainly_not => self.known[*counter].asked -= by,
             Action::Batch { number, .. } if certainly_not => self.note_batch(*number, false),
             Action::Add { .. } | Action::Batch { .. } => self.unknown += 1,
@@ -407,12 +469,17 @@ impl Run for Counters {
     fn occurred(&mut self, occurrence: Occurrence) -> Result<(), Violation> {
         match occurrence {
             Occurrence::Timer(client) if client < self.clients as u64 => self.act(client as usize),
+            Occurrence::Timer(timer) => {
+                if let Some(flight) = self.pausing.resume(timer) {
+                    let machine = self.rng.index(self.stage.machines());
+                    self.send(machine, flight);
+                }
+            }
             Occurrence::Replied { id, result } => return self.replied(id, result),
             Occurrence::Lost(id) => {
-                if let Some((client, action)) = self.flights.remove(&id) {
+                if let Some(flight) = self.flights.remove(&id) {
                     self.stage.last_error = Some(RequestError::NotServing("the process died".to_owned()));
-                    self.failed(&action, false);
-                    self.rest(client);
+                    self.failed(Flight { maybe: true, ..flight });
                 }
             }
             _ => {}
@@ -425,7 +492,7 @@ impl Run for Counters {
     }
 
     fn is_answered(&self) -> bool {
-        self.flights.is_empty()
+        self.flights.is_empty() && self.pausing.is_empty()
     }
 
     fn end(self) -> (Stage, Counted) {

@@ -342,7 +342,10 @@ impl Contents {
                     self.merge(mutation);
                 }
             }
-            Write::Local(LocalWrite { records }) => {
+            Write::Local(LocalWrite { records, removed }) => {
+                if let Some(range) = removed {
+                    self.local.retain(|key, _| !range.contains(key));
+                }
                 for (key, value) in records {
                     match value {
                         Some(value) => self.local.insert(key.clone(), value.clone()),

@@ -169,6 +169,7 @@ impl Machine {
         config.durability = build.durability;
         config.replica_ops_max = build.replica_ops_max;
         config.repairs.every = build.repairs_every.map(Duration::from_micros);
+        config.retry_window = build.retry_window;
         config.repair_look_every = Duration::from_secs(1);
         config.repair_timeout = Duration::from_secs(2);
         // Short pages, of another length on each node.

@@ -17,7 +17,7 @@ pub struct Caught {
 fn failure(bug: Planted, planted: Option<Planted>, seed: u64) -> Option<Failure> {
     let options = Options { planted, ..Options::of_seed(seed) };
     match bug.protocol() {
-        "transactions" => run_transactions(&options).failure,
+        "transactions" | "retry tokens" => run_transactions(&options).failure,
         "counters" | "batches" => run_counters(&options).failure,
         _ => run(&options).failure,
     }

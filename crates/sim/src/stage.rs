@@ -1,14 +1,14 @@
 //! What runs of every kind have: a world whose faults come and go, the loop that drives it, what has gone wrong, and
 //! the report. A kind of run says what its phases are and what it makes of what occurs.
 
-use crate::clock::TrueTime;
+use crate::clock::{TrueTime, WALL_ORIGIN};
 use crate::fault::{FaultKind, FaultPlan, FaultStep};
 use crate::oracle::Violation;
 use crate::trace::Subject;
 use crate::workload::{KEYSPACE, schema_change};
 use crate::world::{Build, Occurrence, World};
 use model::schema::Schema;
-use model::{Planted, RequestError, Rng, TableId};
+use model::{Planted, RequestError, RetryToken, Rng, TableId, WallMicros};
 use node::Durability;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -16,6 +16,9 @@ use std::time::Duration;
 
 /// Token of the timer of the next fault; clients have their index, and kinds of runs take what comes after it.
 pub(crate) const FAULT_TIMER: u64 = 1 << 32;
+
+/// Tokens of timers above this end pauses of requests that are sent again.
+const PAUSE_TIMERS: u64 = 1 << 40;
 
 /// A few nodes have joined within this time after the start.
 pub(crate) const BOOT_MICROS: u64 = 120_000_000;
@@ -298,6 +301,65 @@ pub(crate) trait Run: Sized {
     }
 }
 
+/// How the clients of a run use retry tokens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tokens {
+    /// Of a hundred writes so many have one.
+    percent: u64,
+    /// Attempts at most, with the first one.
+    attempts_max: u32,
+}
+
+impl Tokens {
+    /// Draws it, and for how long the nodes remember what requests came to.
+    pub(crate) fn draw(rng: &mut Rng, build: Build) -> (Tokens, Build) {
+        let mut chosen = |choices: &[u64]| choices[rng.index(choices.len())];
+        let (percent, window) = (chosen(&[0, 50, 100]), chosen(&[600, 600, 600, 4, 1]));
+        let tokens = Tokens { percent, attempts_max: chosen(&[3, 30]) as u32 };
+        (tokens, Build { retry_window: Duration::from_secs(window), ..build })
+    }
+
+    /// The token of a new write, if it has one.
+    pub(crate) fn token(self, rng: &mut Rng, time: TrueTime) -> Option<RetryToken> {
+        let wanted = rng.below(100) < self.percent;
+        wanted.then(|| RetryToken::at(WallMicros(WALL_ORIGIN + time as i64), rng.next_u64()))
+    }
+
+    /// True when a write that has a token, and failed after so many attempts, is tried again.
+    pub(crate) fn try_again(self, attempts: u32) -> bool {
+        attempts < self.attempts_max
+    }
+}
+
+/// Requests that are sent again after a pause.
+#[derive(Debug)]
+pub(crate) struct Pausing<F> {
+    all: BTreeMap<u64, F>,
+    next: u64,
+}
+
+impl<F> Pausing<F> {
+    pub(crate) fn new() -> Pausing<F> {
+        Pausing { all: BTreeMap::new(), next: PAUSE_TIMERS }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Takes one that is to be sent again; its pause ends with the timer that this gives, after so many microseconds.
+    pub(crate) fn pause(&mut self, rng: &mut Rng, flight: F) -> (u64, u64) {
+        self.next += 1;
+        self.all.insert(self.next, flight);
+        (crate::network::geometric(rng, 20_000) + 1, self.next)
+    }
+
+    /// The one whose pause ends with this timer.
+    pub(crate) fn resume(&mut self, timer: u64) -> Option<F> {
+        self.all.remove(&timer)
+    }
+}
+
 /// Draws how the machines of a run are built.
 pub(crate) fn draw_build(rng: &mut Rng, machines: usize, planted: Option<Planted>) -> Build {
     let mut chosen = |choices: &[u64]| choices[rng.index(choices.len())];
@@ -311,6 +373,7 @@ pub(crate) fn draw_build(rng: &mut Rng, machines: usize, planted: Option<Planted
         batched: chosen(&[0, 0, 50, 500]),
         batched_for: chosen(&[1_000, 20_000]),
         late: chosen(&[0, 1_000, 50_000]),
+        retry_window: Duration::from_secs(600),
         skew: chosen(&[0, 50_000, 5_000_000]),
         drift_ppm: chosen(&[0, 100, 5_000]),
         sync_mean: chosen(&[200, 2_000, 20_000]),

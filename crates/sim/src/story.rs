@@ -197,7 +197,7 @@ impl Story {
         let request = match query::prepare(text, &view.schema, Some(KEYSPACE))?
             .bind(&[], query::EvaluationContext::new(model::WallMicros(0), 0))?
         {
-            Bound::Write(write) => Request::Write { write, consistency, timestamp: None, timeout },
+            Bound::Write(write) => Request::Write { write, consistency, timestamp: None, token: None, timeout },
             Bound::Read(read) => {
                 let read = Arc::new(read);
                 let (page_rows, paging_state) = (5_000, None);

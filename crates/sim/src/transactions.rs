@@ -3,18 +3,21 @@
 //!
 //! A register is a row of a partition of its own, or the static column of one. Clients read at SERIAL and write
 //! with IF: each answer says what it was, or that it is not known, or that nothing happened; the last is believed.
+//!
+//! Some writes have a retry token. They are tried again, at other nodes, until the answer is known, and are one
+//! operation in the history, which had to happen once; and sometimes again after that: the answer must be the same.
 
 use crate::clock::TrueTime;
 use crate::fault::FaultPlan;
 use crate::oracle::Violation;
 use crate::oracle::linearizability::{Entry, Register, RegisterOperation, Verdict, check};
-use crate::stage::{ANSWERED_MICROS, Failure, Options, Report, Run, SERVED_WITHIN, Stage, draw_build};
+use crate::stage::{ANSWERED_MICROS, Failure, Options, Pausing, Report, Run, SERVED_WITHIN, Stage, Tokens, draw_build};
 use crate::workload::KEYSPACE;
 use crate::world::{Build, Occurrence, World};
 use bytes::Bytes;
 use model::error::Applied;
 use model::schema::Schema;
-use model::{Consistency, RequestError, Rng};
+use model::{Consistency, RequestError, RetryToken, Rng};
 use node::{Request, RequestId, Response};
 use query::{Bound, BoundValue};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,13 +50,25 @@ enum Action {
     CompareAndSet { from: Option<u64>, to: Option<u64> },
 }
 
+/// Whether a write was applied, and if not what was there.
+type Told = (bool, Option<u64>);
+
 /// A request on its way.
 #[derive(Clone, Copy, Debug)]
 struct Flight {
     client: usize,
     register: usize,
     action: Action,
+    /// When it was sent first.
     called: TrueTime,
+    /// Names it, if it may be sent again.
+    token: Option<RetryToken>,
+    /// How often it was sent.
+    attempts: u32,
+    /// True once an attempt may have had an effect.
+    maybe: bool,
+    /// What an earlier attempt was told.
+    told: Option<Told>,
 }
 
 struct Transactions {
@@ -62,9 +77,11 @@ struct Transactions {
     clients: usize,
     registers: usize,
     think: u64,
+    tokens: Tokens,
     timeout: Duration,
     replicas: usize,
     flights: BTreeMap<RequestId, Flight>,
+    pausing: Pausing<Flight>,
     histories: Vec<Vec<Entry<RegisterOperation>>>,
     /// What each client believes of each register.
     believed: BTreeMap<(usize, usize), Option<u64>>,
@@ -117,6 +134,7 @@ impl Transactions {
         let build = draw_build(&mut rng, machines, options.planted);
         // A replica that takes on very little at a time decides nothing.
         let build = Build { replica_ops_max: 65_536, ..build };
+        let (tokens, build) = Tokens::draw(&mut rng, build);
         let plan = FaultPlan::draw(rng.fork(), machines, build.durability);
         let world = World::new(build, plan.network.clone(), rng.next_u64(), options.full);
         let mut chosen = |choices: &[u64]| choices[rng.index(choices.len())];
@@ -128,9 +146,11 @@ impl Transactions {
             clients,
             registers,
             think,
+            tokens,
             timeout,
             replicas,
             flights: BTreeMap::new(),
+            pausing: Pausing::new(),
             histories: vec![Vec::new(); registers],
             believed: BTreeMap::new(),
             next_value: 0,
@@ -145,7 +165,7 @@ impl Transactions {
         for register in 0..self.registers {
             for machine in 0..self.stage.machines() {
                 self.stage.last_error = None;
-                self.send(self.clients, machine, register, Action::Read);
+                self.begin(self.clients, machine, register, Action::Read);
                 let until = self.stage.world.time() + ANSWERED_MICROS;
                 let done = self.advance(until, |run| run.flights.is_empty())?;
                 let error = self.stage.last_error.clone();
@@ -201,24 +221,52 @@ impl Transactions {
             4 if register.is_multiple_of(2) && from.is_some() => Action::CompareAndSet { from, to: None },
             _ => Action::CompareAndSet { from, to },
         };
-        self.send(client, machine, register, action);
+        self.begin(client, machine, register, action);
     }
 
-    fn send(&mut self, client: usize, machine: usize, register: usize, action: Action) {
-        let Some(schema) = self.stage.world.view(machine).map(|view| view.schema.clone()) else {
-            return self.rest(client);
-        };
-        let Some(request) = self.request(&schema, register, action) else { return self.rest(client) };
+    fn begin(&mut self, client: usize, machine: usize, register: usize, action: Action) {
         let called = self.stage.world.time();
-        match self.stage.world.request(machine, request) {
-            Some(id) => drop(self.flights.insert(id, Flight { client, register, action, called })),
-            // Nobody listens: the request never left the client.
-            None => self.rest(client),
+        let token = match action {
+            Action::Read => None,
+            Action::CompareAndSet { .. } => self.tokens.token(&mut self.rng, called),
+        };
+        self.send(machine, Flight { client, register, action, called, token, attempts: 0, maybe: false, told: None });
+    }
+
+    fn send(&mut self, machine: usize, flight: Flight) {
+        let schema = self.stage.world.view(machine).map(|view| view.schema.clone());
+        let request = schema.and_then(|schema| self.request(&schema, &flight));
+        match request.and_then(|request| self.stage.world.request(machine, request)) {
+            Some(id) => drop(self.flights.insert(id, Flight { attempts: flight.attempts + 1, ..flight })),
+            // Nobody listens: this attempt never left the client.
+            None if flight.attempts == 0 => self.give_up(flight),
+            None => self.failed(Flight { attempts: flight.attempts + 1, ..flight }),
         }
     }
 
+    /// The client asks no more.
+    fn give_up(&mut self, flight: Flight) {
+        match (flight.told, flight.maybe) {
+            // It was noted when it was told.
+            (Some(_), _) => {}
+            (None, true) => self.note(flight, None),
+            (None, false) => self.nothing += u64::from(flight.attempts > 0),
+        }
+        self.rest(flight.client);
+    }
+
+    /// An attempt has failed: the client tries again, or gives up.
+    fn failed(&mut self, flight: Flight) {
+        if flight.told.is_none() && flight.token.is_some() && self.tokens.try_again(flight.attempts) {
+            let (pause, timer) = self.pausing.pause(&mut self.rng, flight);
+            return self.stage.world.set_timer(pause, timer);
+        }
+        self.give_up(flight);
+    }
+
     /// Registers of even numbers are rows, the others static columns.
-    fn request(&mut self, schema: &Schema, register: usize, action: Action) -> Option<Request> {
+    fn request(&mut self, schema: &Schema, flight: &Flight) -> Option<Request> {
+        let Flight { register, action, token, .. } = *flight;
         let is_row = register.is_multiple_of(2);
         let (text, values) = match action {
             Action::Read => {
@@ -254,7 +302,13 @@ impl Transactions {
             Ok(Bound::Conditional(write)) => {
                 let levels = [Consistency::Any, Consistency::One, Consistency::Quorum, Consistency::Quorum];
                 let consistency = levels[self.rng.index(levels.len())];
-                Some(Request::Conditional { write: Box::new(write), consistency, serial: Consistency::Serial, timeout })
+                Some(Request::Conditional {
+                    write: Box::new(write),
+                    consistency,
+                    serial: Consistency::Serial,
+                    token,
+                    timeout,
+                })
             }
             other => unreachable!("{text}: {other:?}"),
         }
@@ -263,35 +317,51 @@ impl Transactions {
     fn replied(&mut self, id: RequestId, result: Result<Response, RequestError>) -> Result<(), Violation> {
         let Some(flight) = self.flights.remove(&id) else { return Ok(()) };
         let believed = (flight.client, flight.register);
-        self.rest(flight.client);
         match (flight.action, result) {
             (Action::Read, Ok(Response::Rows { rows, .. })) => {
                 let seen = rows.first().and_then(|row| number(row[0].as_ref()));
                 self.believed.insert(believed, seen);
                 self.note(flight, Some(RegisterOperation::Read(seen)));
+                self.rest(flight.client);
             }
             (Action::CompareAndSet { from, to }, Ok(Response::Conditional(result))) => {
                 let applied = result.rows[0][0].as_deref() == Some(&[1]);
                 let place = result.columns.iter().position(|column| column.name == "v" || column.name == "s");
                 let place = result.columns.iter().position(|column| column.name == "v").or(place);
                 let shown = place.and_then(|place| number(result.rows[0][place].as_ref())).filter(|_| !applied);
-                self.believed.insert(believed, if applied { to } else { shown });
-                let applied = Some(applied);
-                self.note(flight, Some(RegisterOperation::CompareAndSet { from, to, applied, shown }));
+                self.told(flight, (from, to), (applied, shown))?;
             }
             (_, Err(error)) => {
-                let unknown = error.applied() == Applied::Maybe;
-                self.stage.last_error = Some(error);
                 // What is said to be without effect is held to it.
-                match unknown {
-                    true => self.note(flight, None),
-                    false => self.nothing += 1,
-                }
+                let maybe = flight.maybe || error.applied() == Applied::Maybe;
+                self.stage.last_error = Some(error);
+                self.failed(Flight { maybe, ..flight });
             }
             (action, result) => {
                 let text = format!("{action:?} was answered with {result:?}");
                 return Err(Violation::new("replies", text));
             }
+        }
+        Ok(())
+    }
+
+    /// A client is told what came of its write, maybe not for the first time.
+    fn told(&mut self, flight: Flight, (from, to): (Option<u64>, Option<u64>), told: Told) -> Result<(), Violation> {
+        if let Some(before) = flight.told {
+            self.stage.tell(format!("again {flight:?}: {told:?}"));
+            self.rest(flight.client);
+            let text = || format!("{flight:?} was answered with {before:?}, and then with {told:?}");
+            return if before == told { Ok(()) } else { Err(Violation::new("retry tokens", text())) };
+        }
+        let (applied, shown) = told;
+        self.believed.insert((flight.client, flight.register), if applied { to } else { shown });
+        let applied = Some(applied);
+        self.note(flight, Some(RegisterOperation::CompareAndSet { from, to, applied, shown }));
+        if flight.token.is_some() && self.rng.below(4) == 0 {
+            let machine = self.rng.index(self.stage.machines());
+            self.send(machine, Flight { told: Some(told), ..flight });
+        } else {
+            self.rest(flight.client);
         }
         Ok(())
     }
@@ -333,12 +403,17 @@ impl Run for Transactions {
     fn occurred(&mut self, occurrence: Occurrence) -> Result<(), Violation> {
         match occurrence {
             Occurrence::Timer(client) if client < self.clients as u64 => self.act(client as usize),
+            Occurrence::Timer(timer) => {
+                if let Some(flight) = self.pausing.resume(timer) {
+                    let machine = self.rng.index(self.stage.machines());
+                    self.send(machine, flight);
+                }
+            }
             Occurrence::Replied { id, result } => return self.replied(id, result),
             Occurrence::Lost(id) => {
                 if let Some(flight) = self.flights.remove(&id) {
                     self.stage.last_error = Some(RequestError::NotServing("the process died".to_owned()));
-                    self.note(flight, None);
-                    self.rest(flight.client);
+                    self.failed(Flight { maybe: true, ..flight });
                 }
             }
             _ => {}
@@ -351,7 +426,7 @@ impl Run for Transactions {
     }
 
     fn is_answered(&self) -> bool {
-        self.flights.is_empty()
+        self.flights.is_empty() && self.pausing.is_empty()
     }
 
     fn end(self) -> (Stage, Transacted) {

@@ -333,7 +333,7 @@ impl Workload {
         id: AttemptId,
     ) -> Sending {
         let timestamp = timestamp.filter(|_| write.timestamp().is_none());
-        let request = Request::Write { write, consistency, timestamp, timeout: self.mix.timeout };
+        let request = Request::Write { write, consistency, timestamp, token: None, timeout: self.mix.timeout };
         Sending::Request(request, Flight::Write(id))
     }
 

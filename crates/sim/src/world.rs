@@ -29,6 +29,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How all machines of a world are built and how their processes run.
 #[derive(Clone, Debug)]
@@ -51,6 +52,8 @@ pub struct Build {
     pub batched_for: u64,
     /// How late wake-ups may be, in microseconds.
     pub late: u64,
+    /// For how long what requests with retry tokens came to is remembered.
+    pub retry_window: Duration,
     /// Worst offset of a wall clock at the start, in microseconds.
     pub skew: u64,
     /// Worst drift of a clock, in millionths.
@@ -111,6 +114,7 @@ impl Build {
             batched: 0,
             batched_for: 0,
             late: 0,
+            retry_window: Duration::from_secs(600),
             skew: 0,
             drift_ppm: 0,
             sync_mean: 500,
@@ -164,7 +168,6 @@ pub enum Occurrence {
 
 /// What the heap holds.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the large ones are the frequent ones, and are moved twice")]
 enum Event {
     Packet { to: usize, from: usize, sender: NodeId, payload: Box<peer::Payload> },
     Letter { machine: usize, incarnation: u64, letter: Letter },

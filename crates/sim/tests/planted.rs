@@ -87,6 +87,9 @@ are_caught! {
     a_preempted_change_that_is_denied_is_caught: PreemptionDenied,
     a_ticket_that_is_used_twice_is_caught: TicketUsedTwice,
     shards_that_are_told_of_before_they_are_synced_are_caught: CountedBeforeSync,
+    an_outcome_that_is_not_asked_for_is_caught: OutcomeNotAsked,
+    a_refusal_that_is_not_chosen_is_caught: RefusalNotChosen,
+    a_forgotten_outcome_that_is_taken_for_none_is_caught: ForgottenTrusted,
     a_batch_that_is_forgotten_early_is_caught: BatchForgottenEarly,
     a_batch_that_is_not_replayed_is_caught: BatchNotReplayed,
 }

@@ -250,6 +250,9 @@ impl Inner {
 
     fn add_local(&self, batch: &mut WriteBatch, local: &LocalWrite) -> Result<(), StorageError> {
         let family = self.local_family()?;
+        if let Some(range) = &local.removed {
+            batch.delete_range_cf(&family, &range.start, &range.end);
+        }
         for (key, value) in &local.records {
             match value {
                 Some(value) => batch.put_cf(&family, key, value),

@@ -750,7 +750,7 @@ fn a_loss_that_was_accepted_is_remembered_over_an_interrupted_start() {
     let directory = tempfile::tempdir().unwrap();
     let store = filled(directory.path(), 20);
     let key = model::local::counter_id_key(0);
-    let id = LocalWrite { records: vec![(key.clone(), Some(Bytes::from_static(b"id")))] };
+    let id = LocalWrite::of(vec![(key.clone(), Some(Bytes::from_static(b"id")))]);
     commit(&store, &[Write::Local(id)], true);
     let has_id = |store: &Store| store.local(&key).unwrap().is_some();
     assert!(has_id(&store));
@@ -800,7 +800,7 @@ fn a_full_disk_refuses_user_data_and_goes_on_reading() {
     drop(filled(directory.path(), 3));
     let options = StoreOptions { free_bytes_min: u64::MAX, ..small_options(directory.path()) };
     let store = Store::open(options).unwrap();
-    let local = LocalWrite { records: vec![(Bytes::from_static(b"node/x"), Some(Bytes::from_static(b"1")))] };
+    let local = LocalWrite::of(vec![(Bytes::from_static(b"node/x"), Some(Bytes::from_static(b"1")))]);
     let results = store.commit(&[put(TABLE, b"p", 9, &row(1, b"v")), Write::Local(local)], true).unwrap();
     assert!(matches!(results[..], [Err(StorageError::Full(_)), Ok(())]), "{results:?}");
     assert_eq!(count(&store), 3);
@@ -853,7 +853,7 @@ fn writes_are_refused_while_compaction_is_behind_and_taken_again_after_it() {
     inner.db.set_options_cf(&family, &[("level0_file_num_compaction_trigger", "100")]).unwrap();
     limits("4");
     let write = |number: u32| put(TABLE, b"p", number, &row(1, b"value"));
-    let own = Write::Local(LocalWrite { records: vec![(Bytes::from_static(b"own"), Some(Bytes::new()))] });
+    let own = Write::Local(LocalWrite::of(vec![(Bytes::from_static(b"own"), Some(Bytes::new()))]));
     let mut refused = None;
     for number in 1..20 {
         match store.commit(&[write(number)], number % 2 == 0).unwrap().remove(0) {

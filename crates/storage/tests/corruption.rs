@@ -123,7 +123,7 @@ fn write_history(directory: &Path, seed: u64) -> (Acknowledged, Hints) {
         }
         if rng.chance(50) {
             let key = Bytes::from(format!("node/{}", rng.below(20)));
-            group.push(Write::Local(LocalWrite { records: vec![(key, Some(Bytes::from(format!("{step}"))))] }));
+            group.push(Write::Local(LocalWrite::of(vec![(key, Some(Bytes::from(format!("{step}"))))])));
         }
         if rng.chance(10) {
             for (target, hinted) in &mut hints {

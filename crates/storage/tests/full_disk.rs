@@ -162,7 +162,7 @@ fn fill_and_recover(durability: Durability) {
         next += 1;
         assert!(matches!(refused, StorageError::Full(_)), "round {round}: {refused}");
         assert!(matches!(store.status().refuses_writes, Some(StorageError::Full(_))));
-        let local = Write::Local(LocalWrite { records: vec![(Bytes::from_static(b"node/x"), Some(Bytes::new()))] });
+        let local = Write::Local(LocalWrite::of(vec![(Bytes::from_static(b"node/x"), Some(Bytes::new()))]));
         assert!(matches!(commit(&store, local.clone(), true), Err(StorageError::Full(_))));
         assert!(acknowledged.iter().all(|number| is_stored(&store, *number)), "reads go on");
         disk.make_space();
@@ -225,7 +225,7 @@ fn the_reserve_keeps_room_for_the_nodes_own_records() {
             Err(error) => matches!(error, StorageError::Full(_)),
         }
     });
-    let local = Write::Local(LocalWrite { records: vec![(Bytes::from_static(b"node/x"), Some(Bytes::new()))] });
+    let local = Write::Local(LocalWrite::of(vec![(Bytes::from_static(b"node/x"), Some(Bytes::new()))]));
     // On so small a disk a compaction under way may take the reserve for as long as it lasts.
     wait_until("the node's own records are written", || commit(&store, local.clone(), true).is_ok());
     assert!((1..next).all(|number| is_stored(&store, number)));

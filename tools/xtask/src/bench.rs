@@ -22,13 +22,15 @@ pub(crate) enum Name {
     Cluster,
     /// One node over the CQL native protocol and over gRPC: the same prepared statements, with the server's CPU
     Native,
+    /// Lightweight transactions of three nodes: uncontended and 64 clients at one partition, beside plain QUORUM writes
+    Lwt,
     /// One node asked for three and for ten times what it can do: goodput, refusals, memory, recovery; not part of
     /// `all`
     Overload,
     /// The same against one node and Apache Cassandra in turns, as ratios; needs what `tools/oracle` needs; not part of
     /// `all`
     Compare,
-    /// Storage, query, node, native and cluster in one run
+    /// Storage, query, node, native, cluster and lwt in one run
     All,
 }
 

@@ -27,7 +27,7 @@ const LAYERS: [(&str, u8, &[&str]); 15] = [
 ];
 
 /// Packages outside the product: they may use any crate of ours.
-const OUTSIDE: [&str; 4] = ["xtask", "e2e", "benches", "fuzz"];
+const OUTSIDE: [&str; 5] = ["xtask", "e2e", "benches", "fuzz", "examples"];
 
 /// Crates in which nothing impure may appear, and what that means for their dependencies.
 const PURE: [&str; 7] = ["model", "paxos", "query", "native", "membership", "node", "peer"];

@@ -95,7 +95,7 @@ fn line(command: &Command) -> String {
 /// compiled in and so run as a build of their own.
 fn test() -> Result<()> {
     // The end-to-end tests start the real binary; building it first keeps its path known to them.
-    run(cargo().args(["build", "--release", "--package", "helenus"]))?;
+    run(cargo().args(["build", "--release", "--package", "helenus", "--package", "examples"]))?;
     run(cargo().args(["test", "--release", "--workspace"]))?;
     run(cargo()
         .args(["test", "--release", "--package", "sim", "--features", "planted"])

@@ -1,4 +1,5 @@
-//! A transaction at its coordinator: a conditional write, or a serial read of one partition.
+//! A transaction at its coordinator: a conditional write, another write whose retry token says that what it makes of
+//! what is there is decided once, or a serial read of one partition.
 //!
 //! ```text
 //!  queue of its partition --> prepare at a new ballot --- promises of a quorum ---> what was found:
@@ -15,9 +16,10 @@
 //!   whose registers are all at that one.
 //! * L5: a client is told that a change was not applied only when it can never be.
 //! * L6: once a change was proposed and its fate is not known, no error denies it.
+//! * E1 and E2 of [`crate::retry`]: with a token every outcome is proposed, a refusal too.
 
 use model::schema::Table;
-use model::{Consistency, Instant, NodeId, PartitionKey, ReadCommand, ReadData, RequestError};
+use model::{Consistency, Instant, NodeId, PartitionKey, ReadCommand, ReadData, RequestError, RetryToken};
 use paxos::{Accepted, Ballot};
 use query::ConditionalWrite;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,12 +29,14 @@ use super::round::Agreed;
 use super::select::PieceId;
 use crate::io::{OpId, Response};
 use crate::register::{Promised, Proposal};
+use crate::retry;
 
 /// What a transaction does.
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// A conditional write, whose commit is acknowledged at this level.
-    Write { write: ConditionalWrite, consistency: Consistency },
+    /// A conditional write, or another one that is to be decided on, whose commit is acknowledged at this level. With
+    /// its token, if it has one.
+    Write { write: ConditionalWrite, consistency: Consistency, token: Option<RetryToken> },
     /// A round of a read.
     Read { piece: PieceId, command: Arc<ReadCommand> },
 }
@@ -68,6 +72,7 @@ pub(crate) enum AfterCommit {
 
 /// Where a transaction is.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for each transaction, which is in a box")]
 pub(crate) enum Stage {
     /// Others of its partition are before it, or it pauses.
     Waiting,
@@ -115,6 +120,8 @@ pub(crate) struct Transaction {
     pub(crate) open: Vec<Ballot>,
     /// What was committed last when the first of them was made.
     pub(crate) base: Option<Ballot>,
+    /// What the request came to, once that is chosen, if it has a token.
+    pub(crate) remembered: Option<retry::Outcome>,
 }
 
 /// What the promises of a quorum say.
@@ -181,6 +188,42 @@ pub(crate) fn examine(promises: &BTreeMap<NodeId, Promised>, acceptors: &[NodeId
 }
 
 impl Transaction {
+    /// The token of its request.
+    pub(crate) fn token(&self) -> Option<RetryToken> {
+        match &self.work {
+            Work::Write { token, .. } => *token,
+            Work::Read { .. } => None,
+        }
+    }
+
+    /// What the request came to, as far as the promises say: E1.
+    pub(crate) fn recorded_outcome(&self) -> Option<retry::Outcome> {
+        let Stage::Preparing { promises, .. } = &self.stage else { return None };
+        promises.values().find_map(|promised| promised.outcome.clone())
+    }
+
+    /// The change that was committed last, as far as the promises say, if it is what this request came to.
+    pub(crate) fn last_if_own(&self) -> Option<Accepted<Proposal>> {
+        let Stage::Preparing { promises, .. } = &self.stage else { return None };
+        last_committed(promises).filter(|last| self.is_named_by(&last.value)).cloned()
+    }
+
+    /// True when a proposal is what this request came to, whoever has made it.
+    pub(crate) fn is_named_by(&self, proposal: &Proposal) -> bool {
+        proposal.remembered.as_ref().is_some_and(|remembered| Some(remembered.token) == self.token())
+    }
+
+    /// What its client is told once its change, or what it came to, is chosen.
+    pub(crate) fn answer(&self) -> Result<Response, RequestError> {
+        let Work::Write { write, .. } = &self.work else { return Ok(Response::Written) };
+        match &self.remembered {
+            Some(retry::Outcome::Refused(result)) => Ok(Response::Conditional(result.clone())),
+            Some(retry::Outcome::Invalid(message)) => Err(RequestError::Invalid(message.clone())),
+            Some(retry::Outcome::Done) | None if write.is_conditional() => Ok(Response::Conditional(write.applied())),
+            Some(retry::Outcome::Done) | None => Ok(Response::Written),
+        }
+    }
+
     /// True while acceptors that were asked may answer yet.
     pub(crate) fn is_awaited(&self) -> bool {
         !self.awaited.is_empty()
@@ -236,6 +279,9 @@ impl Transaction {
         match &self.work {
             Work::Read { .. } => {
                 RequestError::ReadTimeout { consistency: self.serial, received, required, data_present: received > 0 }
+            }
+            Work::Write { write, consistency, .. } if !write.is_conditional() => {
+                RequestError::WriteTimeout { consistency: *consistency, received, required }
             }
             Work::Write { .. } if self.is_open() => {
                 RequestError::CasWriteUnknown { consistency: self.serial, received, required }

@@ -13,7 +13,7 @@ fn proposal(round: u64, is_change: bool) -> Proposal {
     let partition = PartitionKey::new(Bytes::from_static(b"p"));
     let records = vec![Record { key: RecordKey::Static, value: Row::default().to_bytes() }];
     let mutation = is_change.then(|| Arc::new(Mutation { table: TableId(1), partition, records }));
-    Proposal { origin: ballot(round), history: Vec::new(), mutation }
+    Proposal { origin: ballot(round), history: Vec::new(), mutation, remembered: None }
 }
 
 /// Promises of nodes 1, 2 ...: each with the round of what it has committed, and of what it has accepted, a change or
@@ -23,6 +23,7 @@ fn promises(of: &[(u64, Option<(u64, bool)>)]) -> BTreeMap<NodeId, Promised> {
         accepted: accepted.map(|(round, change)| Accepted { ballot: ballot(round), value: proposal(round, change) }),
         committed: (*committed > 0).then(|| Accepted { ballot: ballot(*committed), value: proposal(*committed, true) }),
         data: ReadData::default(),
+        outcome: None,
     };
     of.iter().zip(1..).map(|(of, id)| (NodeId(id), promised(of))).collect()
 }

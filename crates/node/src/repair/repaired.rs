@@ -79,7 +79,7 @@ impl Repaired {
             });
             (record_key(table, first), value)
         };
-        LocalWrite { records: changes.into_iter().map(record).collect() }
+        LocalWrite::of(changes.into_iter().map(record).collect())
     }
 
     /// The time through which every token of a range has been repaired over these replicas, all of them; 0 when some

@@ -18,6 +18,7 @@ use crate::coordinator::select::PieceId;
 use crate::coordinator::write::WriteOp;
 use crate::hints::is_older_than_grace;
 use crate::io::{Message, OpId, RequestId, Response};
+use crate::retry::Stamp;
 use membership::ClusterView;
 use model::index::check_indexed_values;
 use model::{Consistency, Instant, Mutation, NodeId, Planted, RequestError, Rng};
@@ -33,8 +34,7 @@ const KEEPERS: usize = 2;
 struct Batch {
     writes: Vec<BoundWrite>,
     consistency: Consistency,
-    /// The client's.
-    timestamp: Option<i64>,
+    stamp: Stamp,
     deadline: Instant,
     stage: Stage,
 }
@@ -173,7 +173,7 @@ impl Shard {
         id: RequestId,
         writes: Vec<BoundWrite>,
         consistency: Consistency,
-        timestamp: Option<i64>,
+        stamp: Stamp,
         deadline: Instant,
     ) -> Result<(), RequestError> {
         let view = self.view.clone();
@@ -183,17 +183,23 @@ impl Shard {
             let keyspace = &write.table().keyspace;
             let quorum = Quorum::of_write(&self.config, &view, keyspace, consistency, write.partition().token)?;
             quorum.check_alive(consistency, |node| self.is_alive(node))?;
-            for given in write.highest_timestamp().into_iter().chain(timestamp) {
+            for given in write.highest_timestamp().into_iter().chain(stamp.timestamp()) {
                 self.check_timestamp(out.now, given)?;
             }
         }
         if writes.len() == 1
             && let Some(write) = writes.pop()
         {
-            return match write.reads_first() {
-                true => self.begin_present(id, write, consistency, timestamp, deadline),
-                false => self.begin_write(out, id, write, consistency, timestamp, deadline),
+            return match (write.reads_first(), stamp.token) {
+                (true, Some(_)) => self.begin_decided(out, id, write, consistency, stamp, deadline),
+                (true, None) => self.begin_present(id, write, consistency, stamp, deadline),
+                (false, _) => self.begin_write(out, id, write, consistency, stamp, deadline),
             };
+        }
+        if stamp.token.is_some() && writes.iter().any(BoundWrite::reads_first) {
+            let message = "A batch over several partitions that changes elements of lists by what they are at present \
+                           cannot have a retry token";
+            return Err(RequestError::Invalid(message.to_owned()));
         }
         if consistency == Consistency::Any && writes.iter().any(BoundWrite::reads_first) {
             let message = "Write operation require a read but consistency ANY is not supported on reads";
@@ -205,7 +211,7 @@ impl Shard {
         }
         self.timers.set(Timer::Batch(id), deadline);
         let stage = Stage::Waiting;
-        self.batches.all.insert(id, Box::new(Batch { writes, consistency, timestamp, deadline, stage }));
+        self.batches.all.insert(id, Box::new(Batch { writes, consistency, stamp, deadline, stage }));
         self.go_on_with_batch(out, id);
         Ok(())
     }
@@ -252,8 +258,9 @@ impl Shard {
     fn stamp_batch(&mut self, out: &mut Out<'_>, id: RequestId) {
         let Some(batch) = self.batches.all.get_mut(&id) else { return };
         batch.stage = Stage::Waiting;
-        let is_given = batch.timestamp.is_some() || batch.writes.iter().all(|write| write.timestamp().is_some());
-        let timestamp = match (batch.timestamp, is_given) {
+        let given = batch.stamp.timestamp();
+        let is_given = given.is_some() || batch.writes.iter().all(|write| write.timestamp().is_some());
+        let timestamp = match (given, is_given) {
             (given, true) => given.unwrap_or_default(),
             (_, false) => match self.server_timestamp(out) {
                 Some(timestamp) => timestamp,
@@ -273,8 +280,10 @@ impl Shard {
 
     fn mutations_of(&self, out: &Out<'_>, id: RequestId, timestamp: i64) -> Result<Vec<Arc<Mutation>>, RequestError> {
         let mut mutations = Vec::new();
-        for write in self.batches.all.get(&id).iter().flat_map(|batch| &batch.writes) {
-            let mutation = write.mutation(timestamp, out.now.wall)?;
+        let Some(batch) = self.batches.all.get(&id) else { return Ok(mutations) };
+        let now = batch.stamp.now(out.now.wall);
+        for write in &batch.writes {
+            let mutation = write.mutation(timestamp, now)?;
             if let Some(table) = self.view.schema.table(mutation.table) {
                 check_indexed_values(table, &mutation)?;
             }

@@ -33,7 +33,7 @@ impl Cluster {
     /// Begins a logged batch.
     fn begin_batch(&mut self, at: u128, text: &str, consistency: Consistency) -> u64 {
         let Bound::Batch { writes, .. } = self.bind(text) else { panic!("not a batch of several partitions: {text}") };
-        self.request(at, Request::Batch { writes, consistency, timestamp: None, timeout: TIMEOUT })
+        self.request(at, Request::Batch { writes, consistency, timestamp: None, token: None, timeout: TIMEOUT })
     }
 
     /// How many of the three parts of the batch are there.

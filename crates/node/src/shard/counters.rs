@@ -25,6 +25,7 @@ use crate::replica::{Admission, Owned, is_storable};
 use bytes::Bytes;
 use model::codec::{CodecError, Decode, Encode};
 use model::counter;
+use model::deletion::PartitionDeletions;
 use model::error::FailureReason;
 use model::local::{LocalWrite, counter_id_key};
 use model::read::Slice;
@@ -169,14 +170,14 @@ const FORMAT: u8 = 1;
 fn counter_id_record(shard: u16, id: NodeId) -> LocalWrite {
     let mut value = vec![FORMAT];
     id.encode(&mut value);
-    LocalWrite { records: vec![(counter_id_key(shard), Some(Bytes::from(value)))] }
+    LocalWrite::of(vec![(counter_id_key(shard), Some(Bytes::from(value)))])
 }
 
 /// Changes of counters of one partition as they are stored, with what deletes them.
-struct Present {
-    data: ReadData,
+pub(super) struct Present {
+    pub(super) deletions: PartitionDeletions,
     /// With `None` for the static row.
-    rows: BTreeMap<Option<Bytes>, Row>,
+    pub(super) rows: BTreeMap<Option<Bytes>, Row>,
 }
 
 impl Present {
@@ -188,11 +189,11 @@ impl Present {
         for (clustering, row) in &data.rows {
             rows.insert(Some(clustering.clone()), Row::from_bytes(row)?);
         }
-        Ok(Present { data, rows })
+        Ok(Present { deletions: data.deletions, rows })
     }
 
     /// The change with its increments added to the shards of `id`; later changes add to what it has made of them.
-    fn take(&mut self, change: &Mutation, id: NodeId, now_micros: i64) -> Result<Mutation, CodecError> {
+    pub(super) fn take(&mut self, change: &Mutation, id: NodeId, now_micros: i64) -> Result<Mutation, CodecError> {
         let mut records = Vec::with_capacity(change.records.len());
         for record in &change.records {
             let (row, deletion) = match &record.key {
@@ -200,8 +201,8 @@ impl Present {
                     records.push(record.clone());
                     continue;
                 }
-                RecordKey::Static => (None, self.data.deletions.partition()),
-                RecordKey::Row(clustering) => (Some(clustering), self.data.deletions.covering(clustering)),
+                RecordKey::Static => (None, self.deletions.partition()),
+                RecordKey::Row(clustering) => (Some(clustering), self.deletions.covering(clustering)),
             };
             let present = self.rows.entry(row.cloned()).or_default();
             let floor = deletion.map(|deletion| deletion.timestamp);

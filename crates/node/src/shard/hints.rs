@@ -27,6 +27,11 @@ impl Shard {
 
     /// Keeps a write for a node that missed it.
     pub(super) fn hint(&mut self, out: &mut Out<'_>, target: NodeId, op: OpId, write: &mut WriteOp) {
+        if write.mutation.records.is_empty() {
+            // It misses nothing but what a request came to, which a quorum has.
+            write.hint_ended(target, false);
+            return;
+        }
         let (now, policy) = (out.now.monotonic, &self.config.hints);
         let dead_for = self.dead_since.get(&target).map_or(Duration::ZERO, |since| now - *since);
         let too_many = self.records.len() >= self.config.replica_ops_max;

@@ -14,6 +14,7 @@ use super::{Out, Shard, Timer, check_table};
 use crate::coordinator::round::{Agreed, Question, Round, RoundStep};
 use crate::coordinator::select::PieceId;
 use crate::io::RequestId;
+use crate::retry::Stamp;
 use bytes::Bytes;
 use model::codec::Decode;
 use model::{Consistency, Instant, RequestError, Row, TableId, WallMicros};
@@ -26,7 +27,7 @@ use std::sync::Arc;
 struct PresentWrite {
     write: BoundWrite,
     consistency: Consistency,
-    timestamp: Option<i64>,
+    stamp: Stamp,
     deadline: Instant,
 }
 
@@ -166,7 +167,7 @@ impl Shard {
         id: RequestId,
         write: BoundWrite,
         consistency: Consistency,
-        timestamp: Option<i64>,
+        stamp: Stamp,
         deadline: Instant,
     ) -> Result<(), RequestError> {
         check_table(&self.view, write.table())?;
@@ -178,7 +179,7 @@ impl Shard {
             return Err(RequestError::Overloaded(format!("{} bytes of answers are in flight", self.read_bytes)));
         }
         self.timers.set(Timer::Present(id), deadline);
-        self.present.add(id, PresentWrite { write, consistency, timestamp, deadline });
+        self.present.add(id, PresentWrite { write, consistency, stamp, deadline });
         Ok(())
     }
 
@@ -216,9 +217,9 @@ impl Shard {
             }
         };
         let Some(present) = self.present.known(id) else { return };
-        let PresentWrite { write, consistency, timestamp, deadline } = present;
+        let PresentWrite { write, consistency, stamp, deadline } = present;
         let begun = resolved(write, agreed, out.now.wall)
-            .and_then(|write| self.begin_write(out, id, write, consistency, timestamp, deadline));
+            .and_then(|write| self.begin_write(out, id, write, consistency, stamp, deadline));
         if let Err(error) = begun {
             self.reply(out, id, Err(error));
         }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  request --> queue of its partition --> register loaded --> prepare: record synced, and partition read --> answer
+//!                                                         |            with a token its outcome looked up
 //!                                                         |-> propose: record synced ----------------------> answer
 //!                                                         '-> commit:  change merged and synced -----------> answer
 //!                                                                      record synced
@@ -10,15 +11,16 @@
 //! * Of the steps of one partition one at a time is under way: what a promise says of the register and what was read
 //!   with it are of one moment, but for changes that arrive as hints or repairs; a promise beside one of those is
 //!   taken back.
-//! * L1 and L3 of [`crate::register`].
+//! * L1 and L3 of [`crate::register`], E1 and E3 of [`crate::retry`].
 
 use super::{Out, Shard};
 use crate::config::Durability;
 use crate::io::{Message, OpId, Refusal, StorageRequest};
 use crate::register::{Commit, PaxosAnswer, PaxosRequest, PaxosStep, Promised, Proposal, Register};
+use crate::retry::{Outcome, removed_before, removed_before_key};
 use bytes::Bytes;
-use model::local::register_key;
-use model::{Mutation, NodeId, Planted, ReadCommand, ReadData, TableId};
+use model::local::{outcome_key, register_key};
+use model::{Mutation, NodeId, Planted, ReadCommand, ReadData, RetryToken, TableId};
 use paxos::{Accepted, Ballot};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -36,7 +38,7 @@ struct Asker {
 /// Something to do with a register.
 #[derive(Debug)]
 enum Step {
-    Prepare { asker: Asker, ballot: Ballot, command: Arc<ReadCommand> },
+    Prepare { asker: Asker, ballot: Ballot, command: Arc<ReadCommand>, token: Option<RetryToken> },
     Propose { asker: Asker, ballot: Ballot, proposal: Proposal },
     Commit { asker: Asker, commit: Arc<Commit>, mutation: Arc<Mutation> },
 }
@@ -58,6 +60,7 @@ enum Stage {
         data: Option<ReadData>,
         /// A hint or a repair has arrived meanwhile.
         disturbed: bool,
+        look_up: LookUp,
     },
     /// A proposal is being synced.
     Accepting {
@@ -71,6 +74,15 @@ enum Stage {
     },
     /// That it is merged is being synced.
     Remembering,
+}
+
+/// What is known of the outcome that a prepare asks for.
+#[derive(Debug)]
+enum LookUp {
+    /// It is being looked for.
+    Pending(RetryToken),
+    /// What is recorded, if anything; nothing also when nothing was asked for.
+    Known(Option<Outcome>),
 }
 
 #[derive(Debug)]
@@ -88,6 +100,10 @@ enum Asked {
     Record,
     Merge,
     Read,
+    /// What a request came to.
+    Outcome,
+    /// Up to which time that is forgotten.
+    Forgotten,
 }
 
 /// The registers that something is done with.
@@ -115,7 +131,7 @@ impl Shard {
     pub(super) fn paxos_asked(&mut self, out: &mut Out<'_>, from: NodeId, op: OpId, request: &PaxosRequest) {
         let asker = Asker { node: from, op };
         let step = match request.step.clone() {
-            PaxosStep::Prepare { ballot, command } => Step::Prepare { asker, ballot, command },
+            PaxosStep::Prepare { ballot, command, token } => Step::Prepare { asker, ballot, command, token },
             PaxosStep::Propose { ballot, proposal } => Step::Propose { asker, ballot, proposal },
         };
         self.take_step(out, (request.table, request.partition.bytes.clone()), step);
@@ -157,15 +173,22 @@ impl Shard {
                 return;
             };
             match step {
-                Step::Prepare { asker, ballot, command } => {
+                Step::Prepare { asker, ballot, command, token } => {
                     let before = register.state();
                     match register.prepare(ballot) {
                         Err(by) => self.answer_step(out, asker, PaxosAnswer::Preempted { by }),
                         Ok(()) => {
                             let record = register.record(place.0, &place.1);
                             let (synced, data, disturbed) = (false, None, false);
-                            work.stage = Stage::Promising { asker, ballot, before, synced, data, disturbed };
+                            let token = token.filter(|_| !self.config.is_planted(Planted::OutcomeNotAsked));
+                            let look_up = token.map_or(LookUp::Known(None), LookUp::Pending);
+                            work.stage = Stage::Promising { asker, ballot, before, synced, data, disturbed, look_up };
                             self.ask_for_register(out, place.clone(), Asked::Record, StorageRequest::Local(record));
+                            if let Some(token) = token {
+                                let key = outcome_key(token, place.0, &place.1);
+                                let read = StorageRequest::ReadLocal { key };
+                                self.ask_for_register(out, place.clone(), Asked::Outcome, read);
+                            }
                             return self.ask_for_register(out, place, Asked::Read, StorageRequest::Read(command));
                         }
                     }
@@ -184,6 +207,10 @@ impl Shard {
                 Step::Commit { asker, commit, .. } if register.has_committed(commit.ballot) => {
                     self.replica.steps -= 1;
                     self.send(out, asker.node, Message::Written { ops: vec![asker.op] });
+                }
+                Step::Commit { asker, commit, mutation } if mutation.records.is_empty() => {
+                    // There is nothing to merge.
+                    return self.remember(out, place, asker, &commit, mutation);
                 }
                 Step::Commit { asker, commit, mutation } => {
                     self.counters.replica_writes += 1;
@@ -215,7 +242,7 @@ impl Shard {
             Asked::Record => !applied,
             // The record that follows it is synced behind it.
             Asked::Merge => !applied || merges_at_once,
-            Asked::Load | Asked::Read => false,
+            Asked::Load | Asked::Read | Asked::Outcome | Asked::Forgotten => false,
         };
         let durable: Vec<OpId> = self
             .registers
@@ -233,8 +260,8 @@ impl Shard {
     fn register_written(&mut self, out: &mut Out<'_>, place: Place) {
         let Some(work) = self.registers.work.get_mut(&place) else { return };
         match std::mem::replace(&mut work.stage, Stage::Idle) {
-            Stage::Promising { asker, ballot, before, data, disturbed, .. } => {
-                work.stage = Stage::Promising { asker, ballot, before, synced: true, data, disturbed };
+            Stage::Promising { asker, ballot, before, data, disturbed, look_up, .. } => {
+                work.stage = Stage::Promising { asker, ballot, before, synced: true, data, disturbed, look_up };
                 self.promise(out, place);
             }
             Stage::Accepting { asker } => {
@@ -243,23 +270,35 @@ impl Shard {
                 }
                 self.go_on_with_register(out, place);
             }
-            Stage::Merging { asker, commit, mutation } => {
-                work.stage = Stage::Remembering;
-                let Some(register) = &mut work.register else { return };
-                register.commit(&commit, mutation);
-                let record = register.record(place.0, &place.1);
-                self.replica.steps -= 1;
-                self.send(out, asker.node, Message::Written { ops: vec![asker.op] });
-                self.ask_for_register(out, place, Asked::Record, StorageRequest::Local(record));
-            }
+            Stage::Merging { asker, commit, mutation } => self.remember(out, place, asker, &commit, mutation),
             Stage::Remembering => self.go_on_with_register(out, place),
             stage @ (Stage::Idle | Stage::Loading) => work.stage = stage,
         }
     }
 
-    /// The record of a register was read.
+    /// A change is merged here: that, and what the request came to that made it, is recorded in one write (E1).
+    fn remember(&mut self, out: &mut Out<'_>, place: Place, asker: Asker, commit: &Commit, mutation: Arc<Mutation>) {
+        let Some(work) = self.registers.work.get_mut(&place) else { return };
+        work.stage = Stage::Remembering;
+        let Some(register) = &mut work.register else { return };
+        register.commit(commit, mutation);
+        let mut record = register.record(place.0, &place.1);
+        if let Some(remembered) = &commit.remembered {
+            record.records.push(remembered.record(place.0, &place.1));
+        }
+        self.replica.steps -= 1;
+        self.send(out, asker.node, Message::Written { ops: vec![asker.op] });
+        self.ask_for_register(out, place, Asked::Record, StorageRequest::Local(record));
+    }
+
+    /// A record was read: of a register, or of what a request came to.
     pub(super) fn register_loaded(&mut self, out: &mut Out<'_>, op: OpId, value: Option<&Bytes>) {
-        let Some((place, _)) = self.registers.asked.remove(&op) else { return };
+        let Some((place, asked)) = self.registers.asked.remove(&op) else { return };
+        match asked {
+            Asked::Outcome => return self.outcome_loaded(out, place, value),
+            Asked::Forgotten => return self.forgotten_loaded(out, place, value),
+            Asked::Load | Asked::Record | Asked::Merge | Asked::Read => {}
+        }
         let Some(work) = self.registers.work.get_mut(&place) else { return };
         match Register::of_record(value) {
             Ok(register) => {
@@ -268,6 +307,40 @@ impl Shard {
                 self.go_on_with_register(out, place);
             }
             Err(_) => self.refuse_steps(out, &place, Refusal::Storage),
+        }
+    }
+
+    /// What the request of a prepare came to was looked up. If it is not recorded it may have been forgotten: that is
+    /// looked up next, since both are of one write.
+    fn outcome_loaded(&mut self, out: &mut Out<'_>, place: Place, value: Option<&Bytes>) {
+        let Some(work) = self.registers.work.get_mut(&place) else { return };
+        let Stage::Promising { look_up, .. } = &mut work.stage else { return };
+        match value.map(Outcome::of_record) {
+            Some(Ok(outcome)) => {
+                *look_up = LookUp::Known(Some(outcome));
+                self.promise(out, place);
+            }
+            Some(Err(_)) => self.fail_step(out, place, Refusal::Storage),
+            None => {
+                let read = StorageRequest::ReadLocal { key: removed_before_key() };
+                self.ask_for_register(out, place, Asked::Forgotten, read);
+            }
+        }
+    }
+
+    /// E3: what is not recorded did not happen here, unless it is so old that it is forgotten.
+    fn forgotten_loaded(&mut self, out: &mut Out<'_>, place: Place, value: Option<&Bytes>) {
+        let Some(work) = self.registers.work.get_mut(&place) else { return };
+        let Stage::Promising { look_up, .. } = &mut work.stage else { return };
+        let LookUp::Pending(token) = *look_up else { return };
+        let trusts = self.config.is_planted(Planted::ForgottenTrusted);
+        match removed_before(value) {
+            Ok(before) if trusts || before.is_none_or(|before| token.time() >= before) => {
+                *look_up = LookUp::Known(None);
+                self.promise(out, place);
+            }
+            Ok(_) => self.fail_step(out, place, Refusal::Invalid),
+            Err(_) => self.fail_step(out, place, Refusal::Storage),
         }
     }
 
@@ -289,12 +362,21 @@ impl Shard {
     fn promise(&mut self, out: &mut Out<'_>, place: Place) {
         let Some(work) = self.registers.work.get_mut(&place) else { return };
         let answer = match &mut work.stage {
-            Stage::Promising { asker, ballot, before, synced: true, data, disturbed } if data.is_some() => {
+            Stage::Promising {
+                asker,
+                ballot,
+                before,
+                synced: true,
+                data,
+                disturbed,
+                look_up: LookUp::Known(outcome),
+            } if data.is_some() => {
                 let (accepted, committed) = std::mem::take(before);
-                let data = data.take().unwrap_or_default();
+                let (data, outcome) = (data.take().unwrap_or_default(), outcome.take());
+                let promised = Promised { accepted, committed, data, outcome };
                 match disturbed {
                     true => (*asker, PaxosAnswer::Preempted { by: *ballot }),
-                    false => (*asker, PaxosAnswer::Promised(Box::new(Promised { accepted, committed, data }))),
+                    false => (*asker, PaxosAnswer::Promised(Box::new(promised))),
                 }
             }
             _ => return,
@@ -308,10 +390,16 @@ impl Shard {
     /// is read anew.
     pub(super) fn register_failed(&mut self, out: &mut Out<'_>, op: OpId, reason: Refusal) {
         let Some((place, asked)) = self.registers.asked.remove(&op) else { return };
-        self.registers.asked.retain(|_, (other, _)| *other != place);
         if asked == Asked::Load {
+            self.registers.asked.retain(|_, (other, _)| *other != place);
             return self.refuse_steps(out, &place, reason);
         }
+        self.fail_step(out, place, reason);
+    }
+
+    /// The step that is under way is refused, and what is in memory is forgotten.
+    fn fail_step(&mut self, out: &mut Out<'_>, place: Place, reason: Refusal) {
+        self.registers.asked.retain(|_, (other, _)| *other != place);
         let Some(work) = self.registers.work.get_mut(&place) else { return };
         work.register = None;
         let asker = match std::mem::replace(&mut work.stage, Stage::Idle) {

@@ -21,11 +21,11 @@ fn request(step: PaxosStep) -> PaxosRequest {
 
 fn prepare(round: u64, id: u128) -> PaxosRequest {
     let command = everything(TABLE_ID, &PartitionKey::new(Bytes::from_static(b"a")));
-    request(PaxosStep::Prepare { ballot: ballot(round, id), command: Arc::new(command) })
+    request(PaxosStep::Prepare { ballot: ballot(round, id), command: Arc::new(command), token: None })
 }
 
 fn propose(round: u64, id: u128) -> PaxosRequest {
-    let proposal = Proposal { origin: ballot(round, id), history: Vec::new(), mutation: None };
+    let proposal = Proposal { origin: ballot(round, id), history: Vec::new(), mutation: None, remembered: None };
     request(PaxosStep::Propose { ballot: ballot(round, id), proposal })
 }
 

@@ -5,6 +5,7 @@
 //!   their requests, so that those of one coordinator never stand in each other's way.
 //! * A ballot is used once: it has a random half. Its round is the wall clock, or above what stood in the way.
 
+use super::counters::Present;
 use super::{Out, Shard, Timer, check_table};
 use crate::coordinator::quorum::Quorum;
 use crate::coordinator::reconcile::{AgreedPartition, Asked, is_well_formed, reconcile};
@@ -14,22 +15,33 @@ use crate::coordinator::transaction::{AfterCommit, Fate, Found, Outcome, Purpose
 use crate::coordinator::write::WriteOp;
 use crate::io::{Message, OpId, Refusal, RequestId, Response, WritePurpose};
 use crate::register::{PaxosAnswer, PaxosRequest, PaxosStep, Promised, Proposal};
+use crate::retry::{self, Remembered, Stamp};
 use bytes::Bytes;
 use membership::ClusterView;
+use model::deletion::PartitionDeletions;
 use model::error::FailureReason;
 use model::index::check_indexed_values;
 use model::schema::Table;
 use model::{
-    Consistency, Instant, NodeId, PartitionKey, Planted, ReadCommand, RequestError, Row, TableId, Token, WallMicros,
+    Consistency, Instant, Mutation, NodeId, PartitionKey, Planted, ReadCommand, RequestError, RetryToken, Row, TableId,
+    Token, WallMicros, counter,
 };
 use paxos::{Accepted, Ballot};
-use query::{ConditionalWrite, Decision};
+use query::{BoundWrite, ConditionalResult, ConditionalWrite, Decision};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A partition of a table.
 type Place = (TableId, Bytes);
+
+/// What follows from a decision on a write.
+enum Conclusion {
+    /// This change is proposed, with what the request came to.
+    Propose(Arc<Mutation>, Option<Remembered>),
+    /// The client is told this.
+    Answer(Result<Response, RequestError>),
+}
 
 /// The transactions in flight.
 #[derive(Debug, Default)]
@@ -114,12 +126,40 @@ impl Shard {
         id: RequestId,
         write: ConditionalWrite,
         (consistency, serial): (Consistency, Consistency),
+        token: Option<RetryToken>,
         deadline: Instant,
     ) -> Result<(), RequestError> {
         check_table(&self.view, write.table())?;
         let (table, partition) = (write.table().clone(), write.partition().clone());
-        self.begin_transaction(id, Work::Write { write, consistency }, table, partition, serial, deadline);
+        self.begin_transaction(id, Work::Write { write, consistency, token }, table, partition, serial, deadline);
         Ok(())
+    }
+
+    /// Takes on a write without conditions that depends on what is there, and has a token. All replicas decide, in
+    /// whichever data centres they are: those of one alone could not know what others have decided.
+    pub(super) fn begin_decided(
+        &mut self,
+        out: &mut Out<'_>,
+        id: RequestId,
+        write: BoundWrite,
+        consistency: Consistency,
+        stamp: Stamp,
+        deadline: Instant,
+    ) -> Result<(), RequestError> {
+        if consistency == Consistency::Any {
+            let what = if write.counts() { "counts" } else { "changes elements of lists" };
+            let message = format!("Consistency level ANY is not supported for a write that {what}");
+            return Err(RequestError::Invalid(message));
+        }
+        if let Some(highest) = write.highest_timestamp() {
+            self.check_timestamp(out.now, highest)?;
+        }
+        if write.is_empty() {
+            self.reply(out, id, Ok(Response::Written));
+            return Ok(());
+        }
+        let write = ConditionalWrite::unconditional(write);
+        self.begin_conditional(id, write, (consistency, Consistency::Serial), stamp.token, deadline)
     }
 
     /// Asks one question of a serial read.
@@ -149,6 +189,7 @@ impl Shard {
         serial: Consistency,
         deadline: Instant,
     ) {
+        self.counters.transactions += 1;
         self.timers.set(Timer::Transaction(id), deadline);
         let transaction = Transaction {
             work,
@@ -167,6 +208,7 @@ impl Shard {
             contentions: 0,
             open: Vec::new(),
             base: None,
+            remembered: None,
         };
         self.transactions.add(id, transaction);
     }
@@ -241,7 +283,7 @@ impl Shard {
         let Some(op) = transaction.op else { return };
         let step = match &transaction.stage {
             Stage::Preparing { ballot, command, .. } => {
-                PaxosStep::Prepare { ballot: *ballot, command: command.clone() }
+                PaxosStep::Prepare { ballot: *ballot, command: command.clone(), token: transaction.token() }
             }
             Stage::Proposing { ballot, proposal, .. } => {
                 PaxosStep::Propose { ballot: *ballot, proposal: proposal.clone() }
@@ -255,6 +297,7 @@ impl Shard {
             acceptors: transaction.acceptors.clone(),
             step,
         });
+        self.counters.transaction_rounds += 1;
         for node in transaction.awaited.clone() {
             self.send(out, node, Message::Paxos { op, request: request.clone() });
         }
@@ -380,7 +423,19 @@ impl Shard {
         if found == Found::TooFew {
             return;
         }
-        if !transaction.open.is_empty() {
+        if transaction.token().is_some() {
+            if let Some(outcome) = transaction.recorded_outcome()
+                && !matches!(found, Found::Lacking(_))
+            {
+                return self.end_recorded(out, id, outcome);
+            }
+            // What it may have proposed before is in progress, or recorded, or can never be chosen any more.
+            if matches!(found, Found::Ready { .. })
+                && let Some(transaction) = self.transactions.all.get_mut(&id)
+            {
+                transaction.open.clear();
+            }
+        } else if !transaction.open.is_empty() {
             match transaction.fate() {
                 Fate::Applied => return self.end_applied(out, id),
                 Fate::Unknown => {
@@ -396,13 +451,15 @@ impl Shard {
                 self.propose(out, id, ballot, proposal, Purpose::Finish);
             }
             Found::InProgress(_) => {
-                let nodes = promises.keys().copied().collect();
+                let nodes = self.promised(id);
                 self.decide(out, id, ballot, nodes, None, true, false);
             }
             Found::Lacking(_) | Found::Ready { sealed: false, .. } if waits && !self.is_decided_at_once(id, &found) => {
                 self.be_patient(out, id);
             }
             Found::Lacking(last) if self.config.is_planted(Planted::StaleCommitTrusted) => {
+                let Some(transaction) = self.transactions.all.get(&id) else { return };
+                let Stage::Preparing { promises, .. } = &transaction.stage else { return };
                 let lacks = |promised: &Promised| promised.committed.as_ref() != Some(&last);
                 let lacking = promises.iter().filter(|(_, promised)| lacks(promised));
                 let nodes = lacking.map(|(node, _)| *node).collect();
@@ -453,22 +510,23 @@ impl Shard {
         };
         let outcome = match &transaction.work {
             Work::Read { .. } => Outcome::Read(read.into_agreed(&command)),
-            Work::Write { write, .. } => match self.decision(write, &read, ballot, out.now.wall) {
-                Ok(Some(mutation)) => {
-                    let history = last.as_ref().map(Proposal::history_after).unwrap_or_default();
-                    let base = last.map(|last| last.origin);
-                    let proposal = Proposal { origin: ballot, history, mutation: Some(Arc::new(mutation)) };
-                    if let Some(transaction) = self.transactions.all.get_mut(&id)
-                        && transaction.open.is_empty()
-                    {
-                        transaction.base = base;
+            Work::Write { write, token, .. } => {
+                let decision = self.decision(write, read, ballot, out.now.wall);
+                match self.conclusion(write, *token, decision) {
+                    Conclusion::Propose(mutation, remembered) => {
+                        let history = last.as_ref().map(Proposal::history_after).unwrap_or_default();
+                        let base = last.map(|last| last.origin);
+                        let proposal = Proposal { origin: ballot, history, mutation: Some(mutation), remembered };
+                        if let Some(transaction) = self.transactions.all.get_mut(&id)
+                            && transaction.open.is_empty()
+                        {
+                            transaction.base = base;
+                        }
+                        return self.propose(out, id, ballot, proposal, Purpose::Own);
                     }
-                    return self.propose(out, id, ballot, proposal, Purpose::Own);
+                    Conclusion::Answer(result) => Outcome::Written(result),
                 }
-                Ok(None) => Outcome::Written(Ok(Response::Conditional(write.applied()))),
-                Err(Ok(refusal)) => Outcome::Written(Ok(Response::Conditional(refusal))),
-                Err(Err(error)) => Outcome::Written(Err(error)),
-            },
+            }
         };
         if sealed {
             return self.end_with(out, id, outcome);
@@ -478,23 +536,58 @@ impl Shard {
         }
         // L5: what is older and hidden can not be chosen any more once this is accepted.
         let history = last.as_ref().map(|last| last.history.clone()).unwrap_or_default();
-        let proposal = Proposal { origin: ballot, history, mutation: None };
+        let proposal = Proposal { origin: ballot, history, mutation: None, remembered: None };
         self.propose(out, id, ballot, proposal, Purpose::Seal(outcome));
+    }
+
+    /// What is to be proposed for a write that was decided on so; else what its client is told. E2: with a token
+    /// whatever it came to is proposed, without a change too.
+    fn conclusion(
+        &self,
+        write: &ConditionalWrite,
+        token: Option<RetryToken>,
+        decision: Result<Option<Mutation>, Result<ConditionalResult, RequestError>>,
+    ) -> Conclusion {
+        let of_token = |outcome| token.map(|token| Remembered { token, outcome });
+        let unchanged = || {
+            let (table, partition) = (write.table().id, write.partition().clone());
+            Arc::new(Mutation { table, partition, records: Vec::new() })
+        };
+        let refusals = token.is_some() && !self.config.is_planted(Planted::RefusalNotChosen);
+        match decision {
+            Ok(Some(mutation)) => Conclusion::Propose(Arc::new(mutation), of_token(retry::Outcome::Done)),
+            Ok(None) if token.is_some() => Conclusion::Propose(unchanged(), of_token(retry::Outcome::Done)),
+            Ok(None) => Conclusion::Answer(Ok(Response::Conditional(write.applied()))),
+            Err(Ok(refusal)) if refusals => {
+                Conclusion::Propose(unchanged(), of_token(retry::Outcome::refused(refusal)))
+            }
+            Err(Ok(refusal)) => Conclusion::Answer(Ok(Response::Conditional(refusal))),
+            Err(Err(RequestError::Invalid(message))) if refusals => {
+                Conclusion::Propose(unchanged(), of_token(retry::Outcome::Invalid(message)))
+            }
+            Err(Err(error)) => Conclusion::Answer(Err(error)),
+        }
     }
 
     /// The change that a write makes of what was read, if it makes one; else its refusal, or its error.
     fn decision(
         &self,
         write: &ConditionalWrite,
-        read: &Merged,
+        read: Merged,
         ballot: Ballot,
         now: WallMicros,
-    ) -> Result<Option<model::Mutation>, Result<query::ConditionalResult, RequestError>> {
+    ) -> Result<Option<Mutation>, Result<ConditionalResult, RequestError>> {
         let timestamp = i64::try_from(ballot.round).unwrap_or(i64::MAX);
         match write.decide(&read.static_row, &read.rows, now, timestamp).map_err(Err)? {
             Decision::Refuse(refusal) => Err(Ok(refusal)),
             Decision::Apply(write) => {
-                let mutation = write.mutation(timestamp, now).map_err(Err)?;
+                let mut mutation = write.mutation(timestamp, now).map_err(Err)?;
+                if write.counts() {
+                    let broken = |error| RequestError::Server(format!("a counter cannot be read: {error}"));
+                    let mut present = read.into_present();
+                    mutation =
+                        present.take(&mutation, counter::AGREED, timestamp).map_err(|error| Err(broken(error)))?;
+                }
                 if let Some(table) = self.view.schema.table(mutation.table) {
                     check_indexed_values(table, &mutation).map_err(Err)?;
                 }
@@ -547,7 +640,7 @@ impl Shard {
                 self.commit(out, id, &Accepted { ballot, value }, AfterCommit::End);
             }
             Purpose::Finish => {
-                let is_own = transaction.open.contains(&value.origin);
+                let is_own = transaction.open.contains(&value.origin) || transaction.is_named_by(&value);
                 let then = if is_own { AfterCommit::End } else { AfterCommit::PrepareAgain };
                 self.commit(out, id, &Accepted { ballot, value }, then);
             }
@@ -560,6 +653,10 @@ impl Shard {
         let view = self.view.clone();
         let Some(transaction) = self.transactions.all.get_mut(&id) else { return };
         let Some(mutation) = chosen.value.mutation.clone() else { return self.prepare(out, id) };
+        if transaction.is_named_by(&chosen.value) {
+            transaction.remembered = chosen.value.remembered.as_ref().map(|remembered| remembered.outcome.clone());
+        }
+        let changes = !mutation.records.is_empty();
         let consistency = match (&transaction.work, then) {
             (Work::Write { consistency, .. }, AfterCommit::End) => *consistency,
             _ => commit_level(transaction.serial),
@@ -591,7 +688,7 @@ impl Shard {
             let verdict = op.verdict();
             self.on_verdict(out, write, verdict);
         }
-        if consistency == Consistency::Any {
+        if consistency == Consistency::Any || (!changes && then == AfterCommit::End) {
             // What is chosen is decided: who asks for no more is answered.
             self.on_committed(out, id, Ok(Response::Written));
         }
@@ -609,8 +706,7 @@ impl Shard {
         }
         match (then, result) {
             (AfterCommit::End, Ok(_)) => {
-                let Work::Write { write, .. } = &transaction.work else { return };
-                let outcome = Outcome::Written(Ok(Response::Conditional(write.applied())));
+                let outcome = Outcome::Written(transaction.answer());
                 self.end_with(out, id, outcome);
             }
             (AfterCommit::End, Err(error)) => self.end_transaction(out, id, Err(error)),
@@ -634,10 +730,31 @@ impl Shard {
             Some(own) => self.commit(out, id, &own, AfterCommit::End),
             // What followed it was proposed when a quorum had it.
             None => {
-                let Work::Write { write, .. } = &transaction.work else { return };
-                let outcome = Outcome::Written(Ok(Response::Conditional(write.applied())));
+                let outcome = Outcome::Written(transaction.answer());
                 self.end_with(out, id, outcome);
             }
+        }
+    }
+
+    /// What the request came to is recorded: the client is told, once its change is merged as widely as it wants.
+    fn end_recorded(&mut self, out: &mut Out<'_>, id: RequestId, outcome: retry::Outcome) {
+        let Some(transaction) = self.transactions.all.get_mut(&id) else { return };
+        transaction.remembered = Some(outcome);
+        match transaction.last_if_own() {
+            Some(own) => self.commit(out, id, &own, AfterCommit::End),
+            // What followed it was proposed when a quorum had it.
+            None => {
+                let outcome = Outcome::Written(transaction.answer());
+                self.end_with(out, id, outcome);
+            }
+        }
+    }
+
+    /// Those that have promised.
+    fn promised(&self, id: RequestId) -> Vec<NodeId> {
+        match self.transactions.all.get(&id).map(|transaction| &transaction.stage) {
+            Some(Stage::Preparing { promises, .. }) => promises.keys().copied().collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -760,6 +877,7 @@ impl Shard {
 struct Merged {
     static_row: Row,
     rows: Vec<(Bytes, Row)>,
+    deletions: PartitionDeletions,
     end: Option<Bytes>,
     bytes: usize,
     tombstones: u32,
@@ -774,10 +892,17 @@ fn agreed(command: &ReadCommand, data: &[&model::ReadData]) -> Result<Merged, us
     let merged = reconcile(&Asked::by(command, &purge), data)?;
     let bytes = merged.rows.len() * 64;
     let tombstones = data.iter().map(|data| data.tombstones).max().unwrap_or(0);
-    Ok(Merged { static_row: merged.static_row, rows: merged.rows, end: merged.end, bytes, tombstones })
+    let deletions = data.iter().fold(PartitionDeletions::default(), |merged, own| merged.merge(&own.deletions));
+    Ok(Merged { static_row: merged.static_row, rows: merged.rows, deletions, end: merged.end, bytes, tombstones })
 }
 
 impl Merged {
+    /// The counters among it.
+    fn into_present(self) -> Present {
+        let rows = self.rows.into_iter().map(|(clustering, row)| (Some(clustering), row));
+        Present { deletions: self.deletions, rows: rows.chain([(None, self.static_row)]).collect() }
+    }
+
     fn into_agreed(self, command: &ReadCommand) -> Agreed {
         let partitions = vec![AgreedPartition::of(&command.partition, &self.static_row, &self.rows)];
         let end = self.end.map(|last| within(command, last));
@@ -788,3 +913,7 @@ impl Merged {
 #[cfg(test)]
 #[path = "transactions_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "checklist_tests.rs"]
+mod checklist_tests;

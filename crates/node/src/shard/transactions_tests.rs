@@ -28,7 +28,7 @@ impl Cluster {
         let write = Box::new(write);
         // No two transactions begin in the same microsecond.
         self.now = self.now + Duration::from_micros(10);
-        self.request(at, Request::Conditional { write, consistency, serial: SERIAL, timeout: TIMEOUT })
+        self.request(at, Request::Conditional { write, consistency, serial: SERIAL, token: None, timeout: TIMEOUT })
     }
 
     /// Begins a serial read at a node.

@@ -1,7 +1,8 @@
 //! Functions of dates, times, timestamps, timeuuids and durations. The calendar is that of ISO 8601, in UTC.
 
 use crate::ast::ArithmeticOperator;
-use crate::evaluation::{time_uuid_of, uuid_milliseconds, uuid_ticks};
+use crate::evaluation::{uuid_milliseconds, uuid_ticks};
+use model::time_uuid::of_ticks;
 use model::value::{civil_from_days, days_from_civil};
 use model::{CqlType, Value, WallMicros};
 
@@ -92,9 +93,9 @@ pub(super) fn current(cql_type: &CqlType, now: WallMicros) -> Result<Value, Stri
 /// The least, or the greatest, timeuuid of a millisecond since 1970, in Cassandra's order of them.
 pub(super) fn bound_of_time_uuids(milliseconds: i64, greatest: bool) -> u128 {
     if greatest {
-        time_uuid_of(uuid_ticks(milliseconds).wrapping_add(9_999), 0x7f7f_7f7f_7f7f_7f7f)
+        of_ticks(uuid_ticks(milliseconds).wrapping_add(9_999), 0x7f7f_7f7f_7f7f_7f7f)
     } else {
-        time_uuid_of(uuid_ticks(milliseconds), 0x8080_8080_8080_8080)
+        of_ticks(uuid_ticks(milliseconds), 0x8080_8080_8080_8080)
     }
 }
 
