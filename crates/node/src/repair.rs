@@ -274,8 +274,7 @@ impl Repairs {
 
     /// The view has changed. What to write.
     pub(crate) fn on_view(&mut self, view: &ClusterView, now: Instant) -> Option<LocalWrite> {
-        let copying = view.replication_change.as_ref().is_some_and(|running| running.phase == Phase::Copying);
-        if copying && self.looks {
+        if is_copying(view) && self.looks {
             // What is to be copied is due at once.
             self.look_at = Some(now);
         }
@@ -389,8 +388,8 @@ impl Repairs {
         let Some(unit) = job.units.pop_front() else {
             let state = if job.report.failed > 0 { RepairState::Failed } else { RepairState::Succeeded };
             if let Some(job) = self.jobs.pop_front() {
-                if job.report.automatic {
-                    // There may be more to do.
+                if job.report.automatic && is_copying(around.view) {
+                    // Of another table there may be more to copy.
                     self.look_at = Some(around.now.monotonic);
                 }
                 actions.push(RepairAction::Write(self.end(around, job.report, state)));
@@ -467,7 +466,7 @@ impl Repairs {
         if self.look_at.is_none_or(|at| at > now) {
             return false;
         }
-        let copying = around.view.replication_change.as_ref().is_some_and(|running| running.phase == Phase::Copying);
+        let copying = is_copying(around.view);
         let next = now + after(around.config.repair_look_every, rng);
         self.look_at = (copying || self.policy.every.is_some()).then_some(next);
         self.not_before.retain(|_, at| *at > now);
@@ -611,6 +610,11 @@ fn lost(around: &Surroundings<'_>, unit: &RepairUnit) -> Option<RepairFailure> {
         true => around.first_dead(&unit.replicas).map(RepairFailure::Down),
         false => Some(RepairFailure::Moved),
     }
+}
+
+/// True while a change of replication wants something copied.
+fn is_copying(view: &ClusterView) -> bool {
+    view.replication_change.as_ref().is_some_and(|running| running.phase == Phase::Copying)
 }
 
 /// True when the replicas of a unit hold all of it.
