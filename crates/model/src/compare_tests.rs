@@ -46,7 +46,12 @@ fn store() -> impl Strategy<Value = Store> {
 
 /// Two stores that have much in common.
 fn stores() -> impl Strategy<Value = (Store, Store)> {
-    (store(), store(), any::<u8>()).prop_map(|(one, other, mix)| {
+    (store(), store(), any::<u8>()).prop_map(|(mut one, mut other, mix)| {
+        // One key has one token.
+        let mut tokens = BTreeMap::new();
+        let mut is_key = |key: &PartitionKey| *tokens.entry(key.bytes.clone()).or_insert(key.token) == key.token;
+        one.retain(|key, _| is_key(key));
+        other.retain(|key, _| is_key(key));
         let mut mixed = one.clone();
         for (index, (key, stored)) in other.into_iter().enumerate() {
             if mix >> (index % 8) & 1 == 1 {

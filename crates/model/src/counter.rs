@@ -124,6 +124,7 @@ pub fn value(column: &ComplexColumn) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::{Decode, Encode};
     use crate::id::ColumnId;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
@@ -195,6 +196,17 @@ mod tests {
             present = present.merge(taken);
         }
         assert_eq!(value(present.complex_column(id).unwrap()), Some(8));
+    }
+
+    #[test]
+    fn what_is_counted_beside_a_deletion_is_above_it() {
+        let (id, node) = (ColumnId(3), NodeId(7));
+        let deleted = Row::deleted(Deletion { timestamp: 500, local_seconds: 1 });
+        let asked = deleted.merge(Row::default().with_complex([(id, Shard::increment(2, 501).to_column())]));
+        assert!(has_increments(&asked));
+        let taken = take(asked, &Row::default(), node, 10, None);
+        assert_eq!(Row::from_bytes(&taken.to_bytes()).as_ref(), Ok(&taken));
+        assert_eq!(taken.complex_column(id).and_then(value), Some(2));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! hints/<node>/         segment files of writes that a node missed              (hints)
 //! snapshots/<name>/     what the store held at a moment, by hard links          (snapshot)
 //! ingest/               table files on their way into RocksDB                    (ingest)
+//! LOSS_ACCEPTED         while a start that accepts a loss of data goes on          (store)
 //! log-before-recovery/  the log as it was found, while the store is opened
 //! damaged-log/          the same, for good, when less was found in it than was synced
 //! ```

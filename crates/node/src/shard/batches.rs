@@ -20,6 +20,7 @@ use crate::hints::is_older_than_grace;
 use crate::io::{Message, OpId, RequestId, Response};
 use crate::retry::Stamp;
 use membership::ClusterView;
+use model::error::FailureReason;
 use model::index::check_indexed_values;
 use model::{Consistency, Instant, Mutation, NodeId, Planted, RequestError, Rng};
 use query::BoundWrite;
@@ -125,10 +126,13 @@ impl Batches {
         self.open.contains_key(&batch)
     }
 
-    /// A replica that misses this write is given no hint, by the policy of hints.
-    pub(super) fn hint_dropped(&mut self, write: OpId) {
-        if let Some(part) = self.parts.get_mut(&write) {
-            part.unhinted = true;
+    /// A replica that misses this write is given no hint: by the policy of hints, or because there are too many, which
+    /// another time there may not be.
+    pub(super) fn hint_dropped(&mut self, write: OpId, too_many: bool) {
+        let Some(part) = self.parts.get_mut(&write) else { return };
+        part.unhinted = true;
+        if let Some(open) = self.open.get_mut(&part.batch) {
+            open.failed |= too_many;
         }
     }
 
@@ -390,8 +394,13 @@ impl Shard {
             let replicas = view.holders(keyspace, token);
             let quorum = match Quorum::of_write(&self.config, &view, keyspace, consistency, token) {
                 Ok(quorum) => quorum,
-                // The placement has changed meanwhile. Those that keep the batch write it.
-                Err(error) => return self.end_batch(out, id, Err(error)),
+                // The placement has changed meanwhile. Those that keep the batch write it, so no error denies it.
+                Err(_) => {
+                    let required = replicas.len() as u32;
+                    let (received, failures, reason) = (0, required, FailureReason::Unknown);
+                    let error = RequestError::WriteFailure { consistency, received, required, failures, reason };
+                    return self.end_batch(out, id, Err(error));
+                }
             };
             writes.push((WriteOp::new(id, mutation.clone(), consistency, replicas, quorum, deadline), replicas));
         }

@@ -39,7 +39,7 @@ impl Shard {
         if disabled || dead_for > policy.window || too_many {
             self.counters.hints_dropped += 1;
             write.hint_ended(target, false);
-            self.batches.hint_dropped(op);
+            self.batches.hint_dropped(op, too_many);
             return;
         }
         if self.config.is_planted(Planted::HintDropped) {
