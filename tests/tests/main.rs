@@ -19,6 +19,7 @@ mod documentation;
 mod durability;
 mod examples;
 mod indexes;
+mod metadata;
 mod process;
 mod repair;
 mod replication;

@@ -381,6 +381,8 @@ pub(crate) fn draw_build(rng: &mut Rng, machines: usize, planted: Option<Planted
         tables_linger: chosen(&[0, 2_000_000, 20_000_000]),
         replica_ops_max: chosen(&[8, 65_536, 65_536, 65_536]) as usize,
         draw_limits: true,
+        // Short enough to matter in every run.
+        voter_patience: Duration::from_secs(3),
         repairs_every: None,
         planted,
     }

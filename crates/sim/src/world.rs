@@ -68,6 +68,8 @@ pub struct Build {
     pub replica_ops_max: usize,
     /// Whether each shard draws its other limits, some of them small, and its times, some of them short.
     pub draw_limits: bool,
+    /// For how long a voter of the metadata log is dead before another member takes its place.
+    pub voter_patience: Duration,
     /// Within so long, in microseconds, every range is repaired unasked; `None` for never.
     pub repairs_every: Option<u64>,
     /// The bug that all shards run with; without the feature `planted` nobody looks at it.
@@ -122,6 +124,7 @@ impl Build {
             tables_linger: 2_000_000,
             replica_ops_max: 65_536,
             draw_limits: false,
+            voter_patience: membership::VOTER_PATIENCE,
             repairs_every: None,
             planted: None,
         }
