@@ -89,7 +89,7 @@ impl Discovery {
     pub(crate) fn rival(&self) -> Option<String> {
         self.rival.map(|cluster| {
             let cluster = model::NodeId(cluster);
-            format!("an operator: cluster {cluster} goes on too, which one of the two was recovered from")
+            format!("an operator to stop one of two clusters: {cluster} runs too, and one was recovered as the other")
         })
     }
 
