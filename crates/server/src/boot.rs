@@ -298,7 +298,7 @@ impl Parts {
             first_password,
             random_seed()?,
         );
-        let executor = Arc::new(executor.with_settings(config.settings()));
+        let executor = Arc::new(executor.with_batch_limits(config.batch_limits).with_settings(config.settings()));
         let started = std::time::Instant::now();
         let receivers = Mutex::default();
         let hints = tokio::sync::Mutex::new(hint_policy(&config));

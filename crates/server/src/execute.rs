@@ -24,7 +24,7 @@ use node::io::{Request, Response};
 use node::virtual_tables::{self, Facts};
 use node::{IndexBuild, RangeEstimate, RepairsStatus, Shard, Storage};
 use parking_lot::Mutex;
-use query::{BatchKind, Bound, BoundValue, EvaluationContext, PageLimits, RoleStatement};
+use query::{BatchKind, BatchLimits, Bound, BoundValue, EvaluationContext, PageLimits, RoleStatement};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -184,6 +184,7 @@ pub(crate) struct Executor {
     member: mpsc::Sender<MemberInput>,
     store: Arc<Store>,
     timeout: Duration,
+    batch_limits: BatchLimits,
     table_ids: Mutex<model::Rng>,
     phase: AtomicU8,
     calls: Mutex<Option<mpsc::Sender<()>>>,
@@ -288,12 +289,18 @@ impl Executor {
             member,
             store,
             timeout,
+            batch_limits: BatchLimits::default(),
             table_ids,
             phase,
             calls,
             estimates: Mutex::default(),
             settings: Vec::new(),
         }
+    }
+
+    /// The same desk, with other limits of batches than the default ones.
+    pub(crate) fn with_batch_limits(self, batch_limits: BatchLimits) -> Executor {
+        Executor { batch_limits, ..self }
     }
 
     /// The same desk, which shows what the node was configured to.
@@ -378,7 +385,7 @@ impl Executor {
     /// # Errors
     /// When a table that the node answers by itself cannot be read so.
     pub(crate) fn plan_bound(&self, bound: Bound, options: Options) -> Result<Planned, RequestError> {
-        let mut warnings = bound.warnings();
+        let mut warnings = bound.warnings(self.batch_limits)?;
         warnings.extend(self.large_partitions(&bound));
         let timeout = bound.timeout().or(options.timeout).unwrap_or(self.timeout).min(query::TIMEOUT_MAX);
         let Options { consistency, serial, timestamp, page_rows, paging_state, token, login, .. } = options;

@@ -176,6 +176,8 @@ pub(crate) fn keep_corpora() -> Result<()> {
         let kept = root().join("tests/fuzz/corpus").join(&target);
         let scratch = runner.with_file_name("fuzz").with_extension("found").join(&target);
         std::fs::create_dir_all(&kept)?;
+        // A target that was not run yet has found nothing.
+        std::fs::create_dir_all(&scratch)?;
         let merged = runner.with_file_name("fuzz").with_extension("merged");
         let _ = std::fs::remove_dir_all(&merged);
         std::fs::create_dir_all(&merged)?;
