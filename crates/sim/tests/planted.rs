@@ -37,7 +37,7 @@ macro_rules! are_caught {
         #[test]
         fn every_bug_has_its_test() {
             let by_seed = [$(Planted::$bug,)+].into_iter();
-            let tested: BTreeSet<&str> = by_seed.chain(BY_SCENARIO).map(Planted::name).collect();
+            let tested: BTreeSet<String> = by_seed.chain(BY_SCENARIO).map(Planted::name).collect();
             assert_eq!(tested, Planted::ALL.into_iter().map(Planted::name).collect());
         }
     };
