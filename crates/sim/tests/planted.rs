@@ -152,8 +152,12 @@ fn replicas_are_added_while_rows_are_written(planted: Option<Planted>) {
     story.change(0, &replicate(1)).unwrap();
     story.until("there is one replica", is_done);
     story.create_table("t");
-    story.kill(4);
     story.change(0, &replicate(3)).unwrap();
+    story.until("it is copied", |world| {
+        let view = world.view(0);
+        view.and_then(|view| view.replication_change.clone()).is_some_and(|change| change.phase.name() == "copying")
+    });
+    story.kill(4);
     story.pass(20_000);
     assert!(!is_done(&story.world), "it waits for node 4");
     let written: Vec<i32> = (0..60)

@@ -87,6 +87,7 @@ fn stable<T: Decode + Encode + PartialEq + Debug>(data: &[u8]) -> Option<T> {
     Some(value)
 }
 
+#[allow(clippy::disallowed_methods, reason = "corpora are files of the repository")]
 impl Target {
     /// The file with its corpus.
     #[must_use]
