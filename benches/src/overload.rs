@@ -58,6 +58,16 @@ struct Outcome {
     /// Until the last request was answered, after the load.
     drained: f64,
     resident_bytes: u64,
+    /// Processor time of the node within the time of the load.
+    node_seconds: f64,
+}
+
+/// What the node can do.
+struct Peak {
+    per_second: f64,
+    latency: Histogram<u64>,
+    /// Processor time of the node for an answer.
+    node_micros: f64,
 }
 
 /// Counted while requests are under way.
@@ -87,9 +97,11 @@ impl Target {
         session.execute(table, ()).await?;
         let insert = session.prepare("INSERT INTO bench.overload (k, c, v) VALUES (?, ?, ?)").await?;
         for k in 0..PARTITIONS {
-            let rows = (0..ROWS).map(|c| session.execute_prepared(&insert, (k, c, vec![7_u8; VALUE_BYTES])));
-            for written in join_all(rows.collect()).await {
-                written?;
+            for part in (0..ROWS).collect::<Vec<_>>().chunks(IN_FLIGHT as usize) {
+                let rows = part.iter().map(|c| session.execute_prepared(&insert, (k, *c, vec![7_u8; VALUE_BYTES])));
+                for written in join_all(rows.collect()).await {
+                    written?;
+                }
             }
         }
         let select = session.prepare("SELECT c, v FROM bench.overload WHERE k = ?").await?;
@@ -113,7 +125,8 @@ async fn join_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
 }
 
 /// What the node does when so many requests are always under way.
-async fn saturate(target: &Arc<Target>, seconds: u64) -> Result<(f64, Histogram<u64>)> {
+async fn saturate(target: &Arc<Target>, seconds: u64, node: u32) -> Result<Peak> {
+    let node_before = nodes::cpu_seconds(node)?;
     let (started, next) = (Instant::now(), Arc::new(AtomicU64::new(0)));
     let ends = started + Duration::from_secs(seconds);
     let worker = |_| {
@@ -132,7 +145,9 @@ async fn saturate(target: &Arc<Target>, seconds: u64) -> Result<(f64, Histogram<
     for worker in (0..IN_FLIGHT).map(worker).collect::<Vec<_>>() {
         latency.add(worker.await.context("a worker ends")??)?;
     }
-    Ok((latency.len() as f64 / started.elapsed().as_secs_f64(), latency))
+    let per_second = latency.len() as f64 / started.elapsed().as_secs_f64();
+    let node_micros = (nodes::cpu_seconds(node)? - node_before) * 1e6 / latency.len() as f64;
+    Ok(Peak { per_second, latency, node_micros })
 }
 
 /// Sends `rate` requests in a second, whatever becomes of them; `node` is the process whose memory is looked at. The
@@ -142,6 +157,7 @@ async fn offer(target: &Arc<Target>, rate: f64, seconds: u64, node: u32) -> Resu
     let counts = Arc::new(Counts { under_way: AtomicU64::new(0), seen });
     let (started, mut offered, mut unsent, mut resident_bytes) = (Instant::now(), 0_u64, 0_u64, 0);
     let (ends, busy_before, mut late) = (started + Duration::from_secs(seconds), own_seconds()?, histogram());
+    let node_before = nodes::cpu_seconds(node)?;
     while Instant::now() < ends {
         let due = (started.elapsed().as_secs_f64() * rate) as u64;
         while offered < due {
@@ -174,6 +190,7 @@ async fn offer(target: &Arc<Target>, rate: f64, seconds: u64, node: u32) -> Resu
     // Answers within the time of the load are its goodput; what comes later is waited for, so that nothing of it
     // disturbs what is measured next.
     let elapsed = started.elapsed().as_secs_f64();
+    let node_seconds = nodes::cpu_seconds(node)? - node_before;
     let generator_busy = (own_seconds()? - busy_before) / elapsed / processors().1.len() as f64;
     let (latency, refused, failed) = counts.seen.lock().clone();
     while counts.under_way.load(Ordering::Relaxed) > 0 && started.elapsed() < Duration::from_secs(seconds) + 2 * TIMEOUT
@@ -192,6 +209,7 @@ async fn offer(target: &Arc<Target>, rate: f64, seconds: u64, node: u32) -> Resu
         generator_busy,
         drained: started.elapsed().as_secs_f64() - elapsed,
         resident_bytes,
+        node_seconds,
     })
 }
 
@@ -254,14 +272,16 @@ pub(crate) fn measure(helenus: &Path, seconds: u64, figures: &mut Map<String, Va
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(own.len()).enable_all().build()?;
     runtime.block_on(async {
         let target = Arc::new(Target::prepare(nodes::addresses_of_one().0).await?);
-        saturate(&target, 2).await?;
-        let (capacity, latency) = saturate(&target, seconds).await?;
+        saturate(&target, 2, nodes.first()).await?;
+        let peak = saturate(&target, seconds, nodes.first()).await?;
+        let capacity = peak.per_second;
         ensure!(capacity > 0.0, "the node answers nothing");
         figures.insert("overload_capacity_per_second".to_owned(), json!(capacity));
-        figures.insert("overload_capacity_p99_micros".to_owned(), json!(latency.value_at_quantile(0.99) as f64));
+        figures.insert("overload_capacity_p99_micros".to_owned(), json!(peak.latency.value_at_quantile(0.99) as f64));
+        figures.insert("overload_capacity_node_cpu_micros".to_owned(), json!(peak.node_micros));
         for (times, goodput_least) in [(3.0, 0.9), (10.0, 0.8)] {
             let outcome = offer(&target, times * capacity, seconds, nodes.first()).await?;
-            note(figures, times, capacity, goodput_least, &outcome);
+            note(figures, times, &peak, goodput_least, &outcome);
             let recovered = recovery(&target, capacity / 2.0, nodes.first()).await?;
             let recovered =
                 recovered.map(|after| after + outcome.drained).filter(|after| *after <= RECOVERY_SECONDS_MAX);
@@ -275,12 +295,12 @@ pub(crate) fn measure(helenus: &Path, seconds: u64, figures: &mut Map<String, Va
 }
 
 /// Puts the figures of a load into `figures`, and what of them is worse than promised.
-fn note(figures: &mut Map<String, Value>, times: f64, capacity: f64, goodput_least: f64, outcome: &Outcome) {
+fn note(figures: &mut Map<String, Value>, times: f64, peak: &Peak, goodput_least: f64, outcome: &Outcome) {
     let mut put = |name: &str, value: f64| {
         figures.insert(format!("overload_at_{times}_times_{name}"), json!(value));
     };
     let at = |histogram: &Histogram<u64>| histogram.value_at_quantile(0.99);
-    let (goodput, rejection) = (outcome.succeeded as f64 / outcome.seconds / capacity, at(&outcome.refused));
+    let (goodput, rejection) = (outcome.succeeded as f64 / outcome.seconds / peak.per_second, at(&outcome.refused));
     let (resident, late) = (outcome.resident_bytes as f64 / 1_048_576.0, at(&outcome.late));
     put("offered_per_second", (outcome.offered - outcome.unsent) as f64 / outcome.seconds);
     put("unsent_per_second", outcome.unsent as f64 / outcome.seconds);
@@ -291,6 +311,10 @@ fn note(figures: &mut Map<String, Value>, times: f64, capacity: f64, goodput_lea
     put("refused_p99_micros", rejection as f64);
     put("failed_per_second", outcome.failed as f64 / outcome.seconds);
     put("resident_mib", resident);
+    // The part of its processor time that answers would have taken at its capacity: other work on the machine changes
+    // this little.
+    put("node_cpu_for_answers_ratio", outcome.succeeded as f64 * peak.node_micros / 1e6 / outcome.node_seconds);
+    put("node_busy_ratio", outcome.node_seconds / outcome.seconds / processors().0.len() as f64);
     put("generator_late_p99_micros", late as f64);
     put("generator_busy_ratio", outcome.generator_busy);
     let missed = [

@@ -48,7 +48,7 @@ fn what_a_node_cannot_do_in_time_is_refused_and_every_request_is_answered() {
         let select = session.prepare(SELECT).await.unwrap();
         let asked = (0..REQUESTS).map(|_| {
             let (session, select) = (session.clone(), select.clone());
-            tokio::spawn(async move { session.execute_prepared(&select, ()).await.map(|rows| rows.len()) })
+            tokio::spawn(async move { session.execute_prepared(&select, ()).await.map(|result| result.rows().len()) })
         });
         let (mut read, mut refused) = (0, 0);
         for asked in asked.collect::<Vec<_>>() {
