@@ -189,18 +189,19 @@ fn nobody_is_asked_for_more_than_is_needed_while_nodes_have_more_to_do_than_they
 fn a_replica_that_refuses_as_overloaded_makes_its_coordinator_ask_for_no_more_than_is_needed() {
     let mut cluster = with("speculative_retry = '1ms'");
     cluster.lose = Box::new(|_, to, _| to == node(3));
-    cluster.run();
-    let late = |at: u128, cluster: &mut Cluster| {
-        let refused = Message::Refused { op: crate::OpId(7), reason: crate::Refusal::Overloaded };
-        let envelope = crate::Envelope { epoch: model::Epoch(11), message: refused };
-        cluster.step(node(at), crate::Input::Message { from: node(2), envelope });
+    let message = Message::Refused { op: crate::OpId(7), reason: crate::Refusal::Overloaded };
+    let envelope = crate::Envelope { epoch: model::Epoch(11), message };
+    cluster.step(node(1), crate::Input::Message { from: node(2), envelope });
+    let read_often = |cluster: &mut Cluster| {
+        for _ in 0..20 {
+            cluster.read(1, SELECT, QUORUM);
+        }
     };
-    late(1, &mut cluster);
-    (0..20).for_each(|_| drop(cluster.read(1, SELECT, QUORUM)));
+    read_often(&mut cluster);
     cluster.advance(Duration::from_millis(900));
     assert_eq!(cluster.status(1).spares_asked, 0);
     cluster.advance(Duration::from_millis(200));
-    (0..20).for_each(|_| drop(cluster.read(1, SELECT, QUORUM)));
+    read_often(&mut cluster);
     cluster.advance(Duration::from_millis(100));
     assert!(cluster.status(1).spares_asked > 0);
 }
