@@ -1,4 +1,5 @@
 //! What an operation costs does not depend on how large the cluster is.
+#![allow(clippy::print_stdout, reason = "the figures are for people")]
 
 use sim::cost::{Cost, measure};
 
