@@ -19,6 +19,7 @@ mod documentation;
 mod durability;
 mod examples;
 mod indexes;
+mod overload;
 mod process;
 mod repair;
 mod replication;

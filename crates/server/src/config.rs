@@ -74,6 +74,9 @@ pub struct RawConfig {
     pub request_timeout_ms: Option<u64>,
     /// Requests that the node works on at once; more are refused as overload. Default: 16384.
     pub requests_max: Option<u32>,
+    /// Milliseconds that a request may wait before it is begun; one that would wait for longer is refused as overload
+    /// when it comes. Default: 1000.
+    pub queue_wait_max_ms: Option<u64>,
     /// Connections of the CQL native protocol at once; more are closed. Default: 20000.
     pub native_connections_max: Option<u32>,
     /// Longest message of a client of the CQL native protocol, in MiB. Default: 16.
@@ -198,6 +201,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Requests in work on this node at once.
     pub requests_max: u32,
+    /// For how long a request may wait before it is begun.
+    pub queue_wait_max: Duration,
     /// Connections of the CQL native protocol at once.
     pub native_connections_max: usize,
     /// Bytes of the longest message of one.
@@ -256,6 +261,7 @@ impl Config {
             ("batch_max_kb", (self.batch_limits.bytes_max >> 10).to_string()),
             ("request_timeout_ms", self.request_timeout.as_millis().to_string()),
             ("requests_max", self.requests_max.to_string()),
+            ("queue_wait_max_ms", self.queue_wait_max.as_millis().to_string()),
             ("native_connections_max", self.native_connections_max.to_string()),
             ("native_frame_mb", mib(self.native_frame_bytes)),
             ("tls_certificate", file(tls.map(|tls| &tls.certificate))),
@@ -314,6 +320,7 @@ mod limit {
     pub(super) const TOMBSTONES: std::ops::RangeInclusive<u32> = 1..=u32::MAX;
     pub(super) const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 10..=600_000;
     pub(super) const REQUESTS: std::ops::RangeInclusive<u32> = 16..=1_000_000;
+    pub(super) const QUEUE_WAIT_MS: std::ops::RangeInclusive<u64> = 1..=60_000;
     pub(super) const CONNECTIONS: std::ops::RangeInclusive<u32> = 1..=1_000_000;
     /// The protocol's own limit is 256 MiB.
     pub(super) const FRAME_MB: std::ops::RangeInclusive<u32> = 1..=256;
@@ -424,6 +431,12 @@ impl Config {
                 limit::TIMEOUT_MS,
             )),
             requests_max: check.within("requests_max", raw.requests_max, 16_384, limit::REQUESTS),
+            queue_wait_max: Duration::from_millis(check.within(
+                "queue_wait_max_ms",
+                raw.queue_wait_max_ms,
+                1_000,
+                limit::QUEUE_WAIT_MS,
+            )),
             native_connections_max: check.within(
                 "native_connections_max",
                 raw.native_connections_max,
