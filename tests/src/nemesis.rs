@@ -176,11 +176,11 @@ impl Nemesis {
                 }
                 if let Some(fault) = lane.active.take() {
                     self.end(fault);
-                    lane.wait(200, 2_500);
+                    lane.wait(500, 4_000);
                 } else {
                     let kind = lane.draw();
                     lane.active = Some(self.begin(kind, &mut lane.rng));
-                    lane.wait(300, 5_000);
+                    lane.wait(300, 5_500);
                 }
             }
             let down = lanes.iter().find_map(|lane| match lane.active {

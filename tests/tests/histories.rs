@@ -10,7 +10,7 @@ use e2e::{Cluster, PATIENCE};
 use model::{Consistency, Rng};
 use sim::oracle::coverage::Replicas;
 use sim::oracle::linearizability::{Entry, RegisterOperation};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -145,9 +145,9 @@ fn campaign(data_centers: &[usize], seconds: u64) {
         told.push(format!("{name} {} ({} unknown)", checked.operations, checked.unknown));
         findings.extend(checked.violations);
     }
-    println!("seed {seed}, {} nodes, {time:?} under faults: {:?}", nemesis.count(), nemesis.counts());
-    println!("operations by workload: {}", told.join(", "));
-    println!("operations checked: {operations}");
+    eprintln!("seed {seed}, {} nodes, {time:?} under faults: {:?}", nemesis.count(), nemesis.counts());
+    eprintln!("operations by workload: {}", told.join(", "));
+    eprintln!("operations checked: {operations}");
     assert!(findings.is_empty(), "{}", report(&mut nemesis, seed, &findings));
     assert!(operations > 20 * time.as_secs() as usize, "{operations} operations are few");
 }

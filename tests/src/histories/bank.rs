@@ -143,10 +143,11 @@ impl Bank {
 
     /// A client looks, and moves something from an account that has something to another.
     pub async fn work(self: Arc<Bank>, client: usize, mut rng: Rng) {
-        let (run, session) = (&self.run, self.run.session(client));
+        // The clients of one branch are in different data centres, and of those in one some have tokens.
+        let turn = client / WIDTH as usize;
+        let (run, session, with_tokens) = (&self.run, self.run.session(turn), turn / 2 % 2 == 1);
         let statements = Statements::prepare(run, session).await;
         let who = format!("bank client {client}");
-        let with_tokens = (client as i32 / WIDTH) % 2 == 1;
         while run.running() {
             let branch = run.round() * WIDTH + client as i32 % WIDTH;
             let called = run.now();

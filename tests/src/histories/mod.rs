@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 /// For how long the same partitions are worked on.
 const ROUND: Duration = Duration::from_secs(10);
 /// How long a client waits for an answer.
-const TIMEOUT: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// A client pauses between two operations for up to so many milliseconds.
 const THINK_MILLIS: u64 = 60;
 /// Odd answers that are kept.

@@ -12,9 +12,7 @@ use std::sync::{Arc, Mutex};
 /// The table.
 pub const TABLE: &str = "CREATE TABLE k.s (p int PRIMARY KEY, e set<bigint>)";
 
-/// Sets of a round.
-const WIDTH: i32 = 1;
-/// Clients.
+/// Clients; all work on the one set of a round.
 const CLIENTS: usize = 4;
 /// Elements that a violation names.
 const SHOWN: usize = 10;
@@ -89,7 +87,7 @@ impl Sets {
         let read = run.prepare(session, "SELECT e FROM k.s WHERE p = ?").await.consistency(Consistency::Quorum);
         let who = format!("set client {client}");
         while run.running() {
-            let set = run.round() * WIDTH + client as i32 % WIDTH;
+            let set = run.round();
             let called = run.now();
             if rng.chance(250) {
                 let answer = run.execute(&who, session, &read, &(set,), None).await;
