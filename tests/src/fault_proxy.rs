@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -122,7 +122,7 @@ impl Links {
     async fn accept(self: Arc<Links>, listener: TcpListener, to: usize, port: u16) {
         loop {
             let Ok((accepted, peer)) = listener.accept().await else { continue };
-            let from = self.places.iter().position(|place| SocketAddr::new(place.own.into(), 0).ip() == peer.ip());
+            let from = self.places.iter().position(|place| IpAddr::from(place.own) == peer.ip());
             let rule = match from.and_then(|from| self.rules.get(&(from, to))) {
                 Some(rule) if port == crate::INTERNODE_PORT => rule.subscribe(),
                 _ if port != crate::INTERNODE_PORT => self.well.subscribe(),
