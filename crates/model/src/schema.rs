@@ -368,6 +368,12 @@ impl Schema {
         self.keyspaces.get(name)
     }
 
+    /// How long deletions of this table are kept at least, in seconds; 0 when it is gone.
+    #[must_use]
+    pub fn grace_seconds(&self, id: TableId) -> u32 {
+        self.table(id).map_or(0, |table| table.options.gc_grace_seconds)
+    }
+
     /// The table of this id.
     #[must_use]
     pub fn table(&self, id: TableId) -> Option<&Arc<Table>> {

@@ -23,6 +23,8 @@ pub struct LoggedBatch {
     pub id: u128,
     /// When it was made, by its coordinator's wall clock, in seconds since 1970.
     pub written_seconds: u32,
+    /// The shortest grace of its tables at that time: deletions may have been purged by it, however long it is now.
+    pub grace_seconds: u32,
     /// Whose tables it is of: a node that is behind does not know yet what is gone.
     pub epoch: Epoch,
     /// One for each partition of each table.
@@ -30,7 +32,7 @@ pub struct LoggedBatch {
 }
 
 /// First byte of the record of a batch.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 impl LoggedBatch {
     /// The token by which a shard of a node keeps it.
@@ -74,6 +76,7 @@ impl Encode for LoggedBatch {
     fn encode(&self, out: &mut Vec<u8>) {
         self.id.encode(out);
         self.written_seconds.encode(out);
+        self.grace_seconds.encode(out);
         self.epoch.encode(out);
         put_varint(out, self.mutations.len() as u64);
         self.mutations.iter().for_each(|mutation| mutation.encode(out));
@@ -82,12 +85,14 @@ impl Encode for LoggedBatch {
 
 impl Decode for LoggedBatch {
     fn decode(reader: &mut Reader) -> Result<LoggedBatch, CodecError> {
-        let (id, written_seconds, epoch) = (u128::decode(reader)?, u32::decode(reader)?, Epoch::decode(reader)?);
+        let (id, written_seconds) = (u128::decode(reader)?, u32::decode(reader)?);
+        let (grace_seconds, epoch) = (u32::decode(reader)?, Epoch::decode(reader)?);
         let mutations: Vec<Mutation> = reader.sequence()?;
         if mutations.len() > MUTATIONS_MAX {
             return Err(CodecError::Invalid("batch"));
         }
-        Ok(LoggedBatch { id, written_seconds, epoch, mutations: mutations.into_iter().map(Arc::new).collect() })
+        let mutations = mutations.into_iter().map(Arc::new).collect();
+        Ok(LoggedBatch { id, written_seconds, grace_seconds, epoch, mutations })
     }
 }
 
@@ -103,7 +108,7 @@ mod tests {
             Arc::new(Mutation { table: TableId(7), partition, records: Vec::new() })
         };
         let mutations = vec![mutation(b"a"), mutation(b"b")];
-        let batch = LoggedBatch { id: u128::MAX - 3, written_seconds: 9, epoch: Epoch(4), mutations };
+        let batch = LoggedBatch { id: u128::MAX - 3, written_seconds: 9, grace_seconds: 7, epoch: Epoch(4), mutations };
         let (key, value) = batch.record().records.remove(0);
         assert_eq!(model::local::batch_of_key(&key), Some(batch.id));
         let value = value.unwrap();

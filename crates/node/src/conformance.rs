@@ -445,8 +445,11 @@ fn a_write_that_is_not_valid_fails_alone(make: &mut MakeHarness<'_>) {
     ];
     for (index, bad) in bad.iter().enumerate() {
         let at = index as u8 * 2;
-        let hint =
-            Write::Hint { target: TARGET, hint: Hint { written_seconds: 1, mutation: good(at) }, oldest_seconds: 0 };
+        let hint = Write::Hint {
+            target: TARGET,
+            hint: Hint { written_seconds: 1, grace_seconds: 864_000, mutation: good(at) },
+            oldest_seconds: 0,
+        };
         let group = [Write::Apply(good(at)), Write::Apply(bad.clone()), Write::Apply(good(at + 1)), hint];
         let results = session.storage().commit(&group, index % 2 == 0).unwrap();
         assert!(matches!(results[1], Err(StorageError::Invalid(_))), "{index}: {results:?}");
@@ -557,7 +560,7 @@ fn local_records_are_kept_apart_and_in_order(make: &mut MakeHarness<'_>) {
 
 fn hint(target: NodeId, number: u8) -> Write {
     let mutation = put("h", number, &live_row(i64::from(number), &[number; 30]));
-    let hint = Hint { written_seconds: u32::MAX - u32::from(number), mutation };
+    let hint = Hint { written_seconds: u32::MAX - u32::from(number), grace_seconds: u32::from(number), mutation };
     Write::Hint { target, hint, oldest_seconds: 0 }
 }
 
@@ -568,7 +571,10 @@ fn numbers(hints: &[(HintPosition, Hint)]) -> Vec<u8> {
         RecordKey::Row(clustering) => clustering[1],
         _ => 0,
     };
-    let written = |hint: &Hint| hint.written_seconds == u32::MAX - u32::from(number(hint));
+    let written = |hint: &Hint| {
+        let number = u32::from(number(hint));
+        hint.written_seconds == u32::MAX - number && hint.grace_seconds == number
+    };
     assert!(hints.iter().all(|(_, hint)| written(hint)), "kept with the time at which they were");
     hints.iter().map(|(_, hint)| number(hint)).collect()
 }
@@ -623,7 +629,7 @@ fn hints_come_in_order_until_they_are_delivered(make: &mut MakeHarness<'_>) {
 fn no_hint_is_kept_beside_one_that_is_older_than_the_window(make: &mut MakeHarness<'_>) {
     let mut session = Session::new(make);
     let write = |seconds: u32, oldest_seconds: u32| {
-        let hint = Hint { written_seconds: seconds, mutation: put("p", 1, &live_row(5, b"v")) };
+        let hint = Hint { written_seconds: seconds, grace_seconds: 864_000, mutation: put("p", 1, &live_row(5, b"v")) };
         Write::Hint { target: TARGET, hint, oldest_seconds }
     };
     let kept = |session: &Session, write: Write| session.storage().commit(&[write], true).unwrap().remove(0);

@@ -78,14 +78,10 @@ struct Delivery {
     progress: Progress,
 }
 
-/// True once a hint must not be delivered any more. A table without grace keeps none.
+/// True once a hint must not be delivered any more, since deletions after it may be purged: after the grace of its
+/// table, as it is now or was when the write was made. A table without grace keeps none.
 pub(crate) fn is_outlived(hint: &Hint, gc_grace_seconds: u32, now_seconds: u32) -> bool {
-    is_older_than_grace(hint.written_seconds, gc_grace_seconds, now_seconds)
-}
-
-/// True once what was written then must not be written again: deletions after it may be purged.
-pub(crate) fn is_older_than_grace(written_seconds: u32, gc_grace_seconds: u32, now_seconds: u32) -> bool {
-    now_seconds.saturating_sub(written_seconds) >= gc_grace_seconds
+    now_seconds.saturating_sub(hint.written_seconds) >= gc_grace_seconds.min(hint.grace_seconds)
 }
 
 /// Some hints of a target.

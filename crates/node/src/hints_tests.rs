@@ -65,12 +65,15 @@ fn a_hint_is_outlived_after_the_grace_and_clocks_that_go_back_do_not_count() {
     let hint = |written_seconds| {
         let partition = model::PartitionKey::new(bytes::Bytes::new());
         let mutation = model::Mutation { table: model::TableId(1), partition, records: Vec::new() };
-        Hint { written_seconds, mutation: std::sync::Arc::new(mutation) }
+        Hint { written_seconds, grace_seconds: 50, mutation: std::sync::Arc::new(mutation) }
     };
     assert!(!super::is_outlived(&hint(100), 10, 109));
     assert!(super::is_outlived(&hint(100), 10, 110));
     assert!(super::is_outlived(&hint(100), 0, 100), "a table without grace keeps no hints");
     assert!(!super::is_outlived(&hint(100), 10, 50));
+    // Its table had a grace of 50 s when it was kept: what was deleted then may be purged.
+    assert!(!super::is_outlived(&hint(100), 1_000, 149));
+    assert!(super::is_outlived(&hint(100), 1_000, 150));
 }
 
 #[test]
@@ -288,7 +291,7 @@ fn a_shard_among_several_looks_for_the_hints_of_the_others() {
     cluster.plant(&[1, 2], &insert(1), 7);
     let query::Bound::Write(write) = cluster.bind(&insert(1)) else { panic!() };
     let mutation = std::sync::Arc::new(write.mutation(7, model::WallMicros(0)).unwrap());
-    let hint = Hint { written_seconds: u32::MAX, mutation };
+    let hint = Hint { written_seconds: u32::MAX, grace_seconds: 864_000, mutation };
     let request = StorageRequest::Hint { target: node(3), hint, oldest_seconds: 0 };
     cluster.deliver(Flight::Storage { at: node(1), op: OpId(1 << 48 | 5), request });
     assert_eq!(hints_kept(&cluster), 1);

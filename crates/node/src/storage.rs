@@ -43,9 +43,11 @@ pub struct HintPosition(pub u64);
 /// A write that is kept for a node that missed it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hint {
-    /// When it was first kept, by this node's wall clock, in seconds since 1970: after the grace of its table it
-    /// must not be delivered any more.
+    /// When it was kept, by this node's wall clock, in seconds since 1970: after the grace of its table it must not be
+    /// delivered any more.
     pub written_seconds: u32,
+    /// What was left of that grace when it was kept: deletions may be purged by it, however long the grace is now.
+    pub grace_seconds: u32,
     /// The write.
     pub mutation: Arc<Mutation>,
 }

@@ -171,7 +171,8 @@ fn counting_or_batch() -> impl Strategy<Value = Message> {
         (op(), any::<(u128, u32, u64)>(), prop::collection::vec(mutation(), 0..3)).prop_map(
             |(op, (id, written_seconds, epoch), mutations)| {
                 let mutations = mutations.into_iter().map(Arc::new).collect();
-                let batch = Arc::new(LoggedBatch { id, written_seconds, epoch: Epoch(epoch), mutations });
+                let batch =
+                    Arc::new(LoggedBatch { id, written_seconds, grace_seconds: 9, epoch: Epoch(epoch), mutations });
                 Message::KeepBatch { op, batch }
             }
         ),

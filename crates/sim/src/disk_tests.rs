@@ -118,7 +118,11 @@ fn a_million_operations_are_read_as_the_reference_reads_them() {
 fn hint(number: u8) -> Write {
     let partition = PartitionKey::new(Bytes::copy_from_slice(&[number]));
     let mutation = Arc::new(Mutation { table: TableId(1), partition, records: Vec::new() });
-    Write::Hint { target: NodeId(7), hint: Hint { written_seconds: 1, mutation }, oldest_seconds: 0 }
+    Write::Hint {
+        target: NodeId(7),
+        hint: Hint { written_seconds: 1, grace_seconds: 864_000, mutation },
+        oldest_seconds: 0,
+    }
 }
 
 #[test]

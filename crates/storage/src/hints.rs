@@ -4,7 +4,8 @@
 //! ```text
 //! <position of its first hint, 16 hexadecimal digits>.hints    a segment
 //!   magic (8), then records:
-//!   length u32 | checksum u64 | position u64 | written u32 | encoded mutation     little-endian
+//!   length u32 | checksum u64 | position u64 | written u32 | grace u32 | encoded mutation
+
 //!   written: when it was kept, in seconds since 1970; the checksum is XXH3-64 of everything else
 //! delivered                                                    text: "delivered", the last position
 //!                                                              delivered, XXH3-64 of these in hexadecimal
@@ -37,8 +38,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-const MAGIC: &[u8; 8] = b"HELHNT02";
-const HEADER_BYTES: usize = 24;
+const MAGIC: &[u8; 8] = b"HELHNT03";
+const HEADER_BYTES: usize = 28;
 /// A position that is further ahead than this is damage, not a gap.
 const GAP_MAX: u64 = 1 << 24;
 
@@ -623,7 +624,7 @@ impl Reading {
         match Mutation::from_bytes(&chunk.slice(record.start + HEADER_BYTES..record.end)) {
             Ok(mutation) => {
                 self.bytes += (record.end - record.start) as u64;
-                let hint = Hint { written_seconds: record.written_seconds, mutation: Arc::new(mutation) };
+                let hint = record.hint(mutation);
                 self.hints.push((HintPosition(record.position), hint));
             }
             Err(error) => {
@@ -650,7 +651,15 @@ struct Record {
     start: usize,
     position: u64,
     written_seconds: u32,
+    grace_seconds: u32,
     end: usize,
+}
+
+impl Record {
+    fn hint(&self, mutation: Mutation) -> Hint {
+        let Record { written_seconds, grace_seconds, .. } = *self;
+        Hint { written_seconds, grace_seconds, mutation: Arc::new(mutation) }
+    }
 }
 
 fn put_record(out: &mut Vec<u8>, position: u64, hint: &Hint) {
@@ -661,6 +670,7 @@ fn put_record(out: &mut Vec<u8>, position: u64, hint: &Hint) {
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
     out[start + 12..start + 20].copy_from_slice(&position.to_le_bytes());
     out[start + 20..start + 24].copy_from_slice(&hint.written_seconds.to_le_bytes());
+    out[start + 24..start + 28].copy_from_slice(&hint.grace_seconds.to_le_bytes());
     let checksum = checksum(&out[start..]);
     out[start + 4..start + 12].copy_from_slice(&checksum.to_le_bytes());
 }
@@ -679,13 +689,14 @@ fn record_at(bytes: &[u8], start: usize, previous: u64) -> Option<Record> {
     let word = |at: usize| header[at..].first_chunk::<8>().copied().map_or(0, u64::from_le_bytes);
     let length = word(0) as u32 as usize;
     let position = word(12);
-    let written_seconds = header[20..].first_chunk::<4>().copied().map_or(0, u32::from_le_bytes);
+    let half = |at: usize| header[at..].first_chunk::<4>().copied().map_or(0, u32::from_le_bytes);
+    let (written_seconds, grace_seconds) = (half(20), half(24));
     if length > MUTATION_BYTES_MAX + HEADER_BYTES || position <= previous || position - previous > GAP_MAX {
         return None;
     }
     let end = start + HEADER_BYTES + length;
     let record = bytes.get(start..end)?;
-    (checksum(record) == word(4)).then_some(Record { start, position, written_seconds, end })
+    (checksum(record) == word(4)).then_some(Record { start, position, written_seconds, grace_seconds, end })
 }
 
 /// The first record at or after `start`; with `search` bytes that are not one are passed over.
@@ -810,7 +821,7 @@ pub(crate) fn rewrite(segment: &[u8], first: u64) -> (Vec<u8>, Vec<Hint>) {
     while let Some(record) = next_record(&bytes, at, last, true) {
         (at, last) = (record.end, record.position);
         if let Ok(mutation) = Mutation::from_bytes(&bytes.slice(record.start + HEADER_BYTES..record.end)) {
-            let hint = Hint { written_seconds: record.written_seconds, mutation: Arc::new(mutation) };
+            let hint = record.hint(mutation);
             put_record(&mut written, record.position, &hint);
             mutations.push(hint);
         }

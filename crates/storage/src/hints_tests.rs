@@ -13,7 +13,11 @@ fn mutation(number: u8, bytes: usize) -> Mutation {
 }
 
 fn hint(number: u8, bytes: usize) -> Hint {
-    Hint { written_seconds: 1_000 + u32::from(number), mutation: Arc::new(mutation(number, bytes)) }
+    Hint {
+        written_seconds: 1_000 + u32::from(number),
+        grace_seconds: u32::from(number),
+        mutation: Arc::new(mutation(number, bytes)),
+    }
 }
 
 fn open(directory: &Path) -> Hints {

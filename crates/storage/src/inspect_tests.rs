@@ -22,7 +22,7 @@ fn directory() -> tempfile::TempDir {
     let Write::Apply(mutation) = put(TABLE, b"p", 1, &row(5, b"hinted")) else { unreachable!("put applies") };
     // Damage of the last one could be a torn end.
     for _ in 0..3 {
-        let hint = Hint { written_seconds: 1, mutation: mutation.clone() };
+        let hint = Hint { written_seconds: 1, grace_seconds: 864_000, mutation: mutation.clone() };
         commit(&store, &[Write::Hint { target: NodeId(9), hint, oldest_seconds: 0 }], true);
     }
     directory

@@ -815,7 +815,14 @@ fn after_a_failed_write_nothing_more_is_written() {
     std::fs::write(directory.path().join("hints").join(target.to_string()), b"").unwrap();
     let Write::Apply(mutation) = other.clone() else { unreachable!() };
     let failed = store.commit(
-        &[other.clone(), Write::Hint { target, hint: Hint { written_seconds: 1, mutation }, oldest_seconds: 0 }],
+        &[
+            other.clone(),
+            Write::Hint {
+                target,
+                hint: Hint { written_seconds: 1, grace_seconds: 864_000, mutation },
+                oldest_seconds: 0,
+            },
+        ],
         true,
     );
     assert!(matches!(failed, Err(StorageError::Io(_))), "{failed:?}");

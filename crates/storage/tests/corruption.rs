@@ -106,7 +106,7 @@ fn write_history(directory: &Path, seed: u64) -> (Acknowledged, Hints) {
             if rng.chance(150) {
                 let target = TARGETS[rng.below(2) as usize];
                 hints.entry(target).or_default().all.push((*mutation).clone());
-                let hint = Hint { written_seconds: 1, mutation: Arc::clone(&mutation) };
+                let hint = Hint { written_seconds: 1, grace_seconds: 864_000, mutation: Arc::clone(&mutation) };
                 group.push(Write::Hint { target, hint, oldest_seconds: 0 });
             }
             group.push(Write::Apply(mutation));

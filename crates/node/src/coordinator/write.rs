@@ -65,8 +65,8 @@ pub(crate) struct WriteOp {
     pub(crate) deadline: Instant,
     /// When its timer is set.
     pub(crate) timer: Instant,
-    /// When it was made, if that was before it came here: hints are as old as that.
-    pub(crate) written_seconds: Option<u32>,
+    /// What is left of the grace of its table, if it was made before it came here: hints may be delivered for so long.
+    pub(crate) grace_seconds: Option<u32>,
     /// Whether a hint counts as an acknowledgement once it is durable.
     pub(crate) hints_count: bool,
 }
@@ -103,7 +103,7 @@ impl WriteOp {
             replicas: replicas.iter().map(sent).collect(),
             deadline,
             timer: deadline,
-            written_seconds: None,
+            grace_seconds: None,
             hints_count: consistency == Consistency::Any,
         }
     }

@@ -16,7 +16,6 @@ use crate::coordinator::quorum::Quorum;
 use crate::coordinator::round::{Question, Round, RoundStep};
 use crate::coordinator::select::PieceId;
 use crate::coordinator::write::WriteOp;
-use crate::hints::is_older_than_grace;
 use crate::io::{Message, OpId, RequestId, Response};
 use crate::retry::Stamp;
 use membership::ClusterView;
@@ -321,7 +320,9 @@ impl Shard {
             batch = self.rng.next_u128();
         }
         let (written_seconds, epoch) = (out.now.wall.clamped_seconds(), view.epoch);
-        let batch = Arc::new(LoggedBatch { id: batch, written_seconds, epoch, mutations });
+        let graces = mutations.iter().map(|mutation| view.schema.grace_seconds(mutation.table));
+        let grace_seconds = graces.min().unwrap_or(0);
+        let batch = Arc::new(LoggedBatch { id: batch, written_seconds, grace_seconds, epoch, mutations });
         let alive = self.alive.clone();
         let mut asked = keepers(&view, me, |node| node == me || alive.contains(&node), &mut self.rng);
         let spare = asked.split_off(asked.len().min(KEEPERS));
@@ -545,8 +546,10 @@ impl Shard {
         let mut writes = Vec::new();
         for mutation in &batch.mutations {
             let Some(table) = view.schema.table(mutation.table) else { continue };
-            let grace = table.options.gc_grace_seconds;
-            if is_older_than_grace(batch.written_seconds, grace, now.wall.clamped_seconds()) {
+            let grace = table.options.gc_grace_seconds.min(batch.grace_seconds);
+            let age = now.wall.clamped_seconds().saturating_sub(batch.written_seconds);
+            // Deletions after it may be purged.
+            if age >= grace {
                 continue;
             }
             let (keyspace, token) = (&table.keyspace, mutation.partition.token);
@@ -556,9 +559,9 @@ impl Shard {
                 return self.batches.kept.again(batch.id, again);
             };
             let mut write = WriteOp::new(RequestId(0), mutation.clone(), one, replicas, quorum, deadline);
-            // Nobody waits for it, and a hint is as old as the batch.
+            // Nobody waits for it.
             write.forget_request();
-            write.written_seconds = Some(batch.written_seconds);
+            write.grace_seconds = Some(grace - age);
             writes.push((write, replicas));
         }
         self.send_parts(out, batch.id, vec![self.config.node], writes);

@@ -7,7 +7,7 @@ use membership::ClusterView;
 use model::error::Applied;
 use model::{Consistency, NodeId, RequestError, Rng};
 use query::Bound;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -218,6 +218,25 @@ fn what_is_gone_or_too_old_is_not_written() {
     assert_eq!(cluster.reply(request), None);
     assert_eq!(cluster.rows(2, "SELECT v FROM a WHERE k = 'o'", QUORUM), [""; 0]);
     assert_eq!(cluster.batches_kept(), [0, 0]);
+}
+
+#[test]
+fn the_hint_of_a_batch_that_is_written_again_lives_no_longer_than_its_grace() {
+    const DAY: u32 = 24 * 60 * 60;
+    let mut cluster = cluster(&[1, 2, 3], 3);
+    cluster.begin_batch(1, BATCH, QUORUM);
+    cluster.run_until(|message| matches!(message, Message::Write { .. }));
+    for id in [1, 2, 3] {
+        cluster.stop(id);
+    }
+    cluster.flights.clear();
+    cluster.now = cluster.now + Duration::from_secs(9 * u64::from(DAY));
+    cluster.restart(2);
+    cluster.advance(REPLAY);
+    let hints = cluster.nodes[&node(2)].store.hints.values().flat_map(BTreeMap::values);
+    let left: Vec<u32> = hints.map(|hint| hint.grace_seconds).collect();
+    assert!(!left.is_empty());
+    assert!(left.iter().all(|seconds| (DAY - 60..=DAY).contains(seconds)), "ten days, less nine: {left:?}");
 }
 
 #[test]

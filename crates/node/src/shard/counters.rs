@@ -119,7 +119,18 @@ pub(super) struct Counters {
     writes: BTreeMap<OpId, Place>,
     /// Tickets that were not used, the oldest first: to whom they were given, and how long they are good. Like other
     /// ids they are not those of an earlier start.
-    tickets: BTreeMap<OpId, (NodeId, Instant)>,
+    tickets: BTreeMap<OpId, Ticket>,
+    /// The same by the messages that asked for them.
+    tickets_by_message: BTreeMap<(NodeId, OpId), OpId>,
+}
+
+/// Leave to have increments taken.
+#[derive(Clone, Copy, Debug)]
+struct Ticket {
+    owner: NodeId,
+    /// The id of the message that asked for it.
+    op: OpId,
+    until: Instant,
 }
 
 impl Counters {
@@ -133,6 +144,7 @@ impl Counters {
             reads: BTreeMap::new(),
             writes: BTreeMap::new(),
             tickets: BTreeMap::new(),
+            tickets_by_message: BTreeMap::new(),
         }
     }
 
@@ -436,25 +448,36 @@ impl Shard {
     pub(super) fn lead_asked(&mut self, out: &mut Out<'_>, from: NodeId, op: OpId, table: TableId) {
         let is_counter = self.view.schema.table(table).is_some_and(|table| table.is_counter());
         let now = out.now.monotonic;
-        while self.counting.tickets.first_entry().is_some_and(|first| first.get().1 <= now) {
-            self.counting.tickets.pop_first();
+        while let Some(first) = self.counting.tickets.first_entry()
+            && first.get().until <= now
+        {
+            let ticket = first.remove();
+            self.counting.tickets_by_message.remove(&(ticket.owner, ticket.op));
+        }
+        // One that asks again has not heard the answer. There is room for so many tickets only.
+        if let Some(ticket) = self.counting.tickets_by_message.get(&(from, op)).copied() {
+            return self.send(out, from, Message::Leading { op, ticket });
         }
         if !is_counter || self.counting.tickets.len() >= self.config.replica_ops_max {
             let reason = if is_counter { Refusal::Overloaded } else { Refusal::Invalid };
             return self.send(out, from, Message::Refused { op, reason });
         }
         let ticket = self.ops.next();
-        self.counting.tickets.insert(ticket, (from, now + TICKET_KEPT));
+        self.counting.tickets.insert(ticket, Ticket { owner: from, op, until: now + TICKET_KEPT });
+        self.counting.tickets_by_message.insert((from, op), ticket);
         self.send(out, from, Message::Leading { op, ticket });
     }
 
     /// True when a message has a ticket of its sender's, which is good for no other.
     pub(super) fn use_ticket(&mut self, from: NodeId, ticket: OpId) -> bool {
-        let is_good = self.counting.tickets.get(&ticket).is_some_and(|(owner, _)| *owner == from);
-        if is_good && !self.config.is_planted(Planted::TicketUsedTwice) {
+        let Some(own) = self.counting.tickets.get(&ticket).copied().filter(|own| own.owner == from) else {
+            return false;
+        };
+        if !self.config.is_planted(Planted::TicketUsedTwice) {
             self.counting.tickets.remove(&ticket);
+            self.counting.tickets_by_message.remove(&(own.owner, own.op));
         }
-        is_good
+        true
     }
 
     /// Increments with a good ticket do not wait for a newer view: the ticket would be gone.

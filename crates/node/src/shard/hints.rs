@@ -46,8 +46,9 @@ impl Shard {
             return;
         }
         self.counters.hints_written += 1;
-        let written_seconds = write.written_seconds.unwrap_or_else(|| out.now.wall.clamped_seconds());
-        let hint = Hint { written_seconds, mutation: write.mutation.clone() };
+        let written_seconds = out.now.wall.clamped_seconds();
+        let grace_seconds = write.grace_seconds.unwrap_or_else(|| self.view.schema.grace_seconds(write.mutation.table));
+        let hint = Hint { written_seconds, grace_seconds, mutation: write.mutation.clone() };
         // The window holds over restarts of this node and over the times at which the target was alive for a moment:
         // hints of no more than one window wait for a target.
         let window = u32::try_from(self.config.hints.window.as_secs()).unwrap_or(u32::MAX);

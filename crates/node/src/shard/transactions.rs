@@ -679,6 +679,10 @@ impl Shard {
         transaction.stage = Stage::Committing { write, then };
         let mut op = WriteOp::new(id, mutation, consistency, replicas, quorum, deadline);
         op.purpose = WritePurpose::Commit(Arc::new(chosen.value.commit(chosen.ballot)));
+        // However late it is committed, deletions after it may be purged when it is older than the grace.
+        let made = WallMicros(i64::try_from(chosen.value.origin.round).unwrap_or(i64::MAX)).clamped_seconds();
+        let age = out.now.wall.clamped_seconds().saturating_sub(made);
+        op.grace_seconds = Some(table.options.gc_grace_seconds.saturating_sub(age));
         self.writes_unanswered += 1;
         self.write_bytes += op.bytes;
         self.timers.set(Timer::Write(write), deadline);
