@@ -18,6 +18,7 @@ mod data_centers;
 mod documentation;
 mod durability;
 mod examples;
+mod histories;
 mod indexes;
 mod overload;
 mod process;
