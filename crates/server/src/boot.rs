@@ -251,6 +251,7 @@ fn recover_member(config: &Config, store: &Store, now: Now) -> Result<Member, Se
         seeds: config.seeds.clone(),
         holds_data: !store.status().tables.is_empty(),
         expected_cluster: store.identity().cluster,
+        voter_patience: membership::VOTER_PATIENCE,
     };
     Member::recover(member_config, &records, random_seed()?, now).map_err(|error| match exit_of(&error) {
         Exit::DataDirectory => {

@@ -50,6 +50,7 @@ mod grpc_login;
 mod index_builder;
 mod logging;
 mod member_loop;
+mod metadata;
 mod metrics;
 mod native_clients;
 mod native_connection;
@@ -73,6 +74,7 @@ pub use boot::{Node, StartOptions};
 pub use dev::{Cluster, DevOptions, NODES_MAX as DEV_NODES_MAX};
 pub use exit::{Exit, ServerError, abort_on_panic};
 pub use logging::start_log;
+pub use metadata::{inspect_metadata, recover_metadata};
 pub use run::{run_dev, run_node};
 
 /// The gRPC services as generated; their messages are those of `api` and `peer`.

@@ -1,7 +1,7 @@
 //! How many seeds it takes until a planted bug is caught: the measure of what the oracles are worth.
 
 use crate::stage::{Failure, Options};
-use crate::{run, run_counters, run_transactions};
+use crate::{run, run_counters, run_storms, run_transactions};
 use model::Planted;
 
 /// A planted bug was caught.
@@ -19,6 +19,7 @@ fn failure(bug: Planted, planted: Option<Planted>, seed: u64) -> Option<Failure>
     match bug.protocol() {
         "transactions" | "retry tokens" => run_transactions(&options).failure,
         "counters" | "batches" => run_counters(&options).failure,
+        "recovery" => run_storms(&options).failure,
         _ => run(&options).failure,
     }
 }

@@ -8,7 +8,7 @@
 //! were found to reach different code, each behind its length in two bytes, and a test runs every target over its own.
 
 use bytes::Bytes;
-use membership::{Entry, Member, MemberConfig, NodeAddresses};
+use membership::{Change, Entry, Founder, Member, MemberConfig, MemberInfo, NodeAddresses};
 use model::codec::{Decode, Encode};
 use model::complex::ComplexColumn;
 use model::deletion::{Deletion, PartitionDeletions};
@@ -19,14 +19,14 @@ use model::scan::ScanPosition;
 use model::schema::{IndexedPart, Schema, SchemaChange, Table};
 use model::{
     Cell, ColumnId, CqlType, IndexTarget, Instant, Mutation, NodeId, Now, PartitionKey, Record, RequestError, Row,
-    TableId, WallMicros,
+    TableId, Token, WallMicros,
 };
 use paxos::Acceptor;
 use query::{Bound, BoundValue};
 use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// A decoder and what is promised of it.
 #[derive(Clone, Copy)]
@@ -49,8 +49,8 @@ pub const TARGETS: [Target; 20] = [
     Target { name: "record_key", run: record_key, seeds: record_key_seeds },
     Target { name: "clustering", run: clustering, seeds: clustering_seeds },
     Target { name: "schema_change", run: schema_change, seeds: schema_seeds },
-    Target { name: "log_entry", run: log_entry, seeds: || pairs(&schema_seeds()) },
-    Target { name: "local_records", run: local_records, seeds: || pairs(&schema_seeds()) },
+    Target { name: "log_entry", run: log_entry, seeds: || pairs(&log_entry_seeds()) },
+    Target { name: "local_records", run: local_records, seeds: || pairs(&log_entry_seeds()) },
     Target { name: "hint_segment", run: hint_segment, seeds: hint_seeds },
     Target { name: "identity", run: identity, seeds: identity_seeds },
     Target { name: "watermark", run: watermark, seeds: || vec![vec![0; 56], b"HELWMK02".to_vec()] },
@@ -212,6 +212,23 @@ fn schema_change(data: &[u8]) {
     }
 }
 
+/// Changes of the schema, and entries of each kind.
+fn log_entry_seeds() -> Vec<Vec<u8>> {
+    let internode = SocketAddr::from(([10, 0, 0, 1], 7_000));
+    let addresses = NodeAddresses { internode, client: internode, native: internode };
+    let (data_center, rack, tokens) = ("dc1".to_owned(), "rack1".to_owned(), vec![Token(-5), Token(7)]);
+    let member = MemberInfo { id: NodeId(1), addresses, data_center, rack, tokens };
+    let changes = [
+        Change::Genesis { cluster_id: 9, founders: vec![Founder { id: NodeId(1), internode }] },
+        Change::Join { member: member.clone(), is_seed: true },
+        Change::Update(member),
+        Change::Voters(vec![NodeId(1), NodeId(2), NodeId(3)]),
+        Change::Recover { cluster_id: 10, voter: NodeId(1) },
+    ];
+    let entry = |change| Entry { id: 3, change: Arc::new(change) }.to_bytes().to_vec();
+    schema_seeds().into_iter().chain(changes.map(entry)).collect()
+}
+
 fn log_entry(data: &[u8]) {
     for piece in pieces(data) {
         match piece.split_first() {
@@ -247,6 +264,7 @@ fn local_records(data: &[u8]) {
         seeds: vec![address],
         holds_data: true,
         expected_cluster: None,
+        voter_patience: membership::VOTER_PATIENCE,
     };
     let now = Now { monotonic: Instant(0), wall: WallMicros(1_700_000_000_000_000) };
     let (node, membership): (Vec<_>, Vec<_>) = records.into_iter().partition(|(key, _)| key.starts_with(prefix::NODE));
