@@ -195,14 +195,22 @@ impl Storms {
         self.stage.clients_work = true;
         self.start_clients();
         self.wait(1_000_000)?;
+        let rest: Vec<usize> = (0..machines).filter(|machine| !lost.contains(machine)).collect();
+        let across = |inside: &usize| rest.iter().flat_map(|outside| [(*inside, *outside), (*outside, *inside)]);
+        let links: Vec<(usize, usize)> = lost.iter().flat_map(across).collect();
+        if self.rng.chance(500) {
+            // What they decide in their last moments nobody else knows.
+            self.stage.world.fault(FaultStep::Block(links.clone()));
+            self.wait(500_000)?;
+        }
         for machine in &lost {
             let pause = self.rng.below(20_000);
             self.wait(pause)?;
             self.stage.world.fault(FaultStep::Crash { machine: *machine, power_loss: false });
         }
         self.stage.clients_work = false;
+        self.stage.world.fault(FaultStep::Open(links));
         self.wait(NOTICED_MICROS)?;
-        let rest: Vec<usize> = (0..machines).filter(|machine| !lost.contains(machine)).collect();
         let best = rest.iter().copied().max_by_key(|machine| self.stage.world.log_on_disk(*machine));
         let best = best.unwrap_or_default();
         self.stage.world.fault(FaultStep::Crash { machine: best, power_loss: false });
