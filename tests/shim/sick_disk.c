@@ -1,6 +1,6 @@
 /* A preloaded library that makes the disk under a process sick, when a test says so: below SICK_DISK_DIR calls fail
  * with the errors that the test puts into the file SICK_DISK_CONTROL, which it maps as well and may change at any
- * time. All zero: the disk is well.
+ * time, or take longer. All zero: the disk is well.
  *
  * Not modelled: reads through buffered streams (RocksDB reads logs so, at the start only) and mapped files.
  */
@@ -25,6 +25,7 @@ struct control {
     volatile int32_t sync;   /* of fsync and fdatasync */
     volatile int32_t read;   /* of pread */
     volatile int32_t shorten; /* not an error: every write takes half of its bytes, at least one */
+    volatile int32_t slow;    /* not an error: every sync takes so many microseconds longer */
 };
 
 static struct control *control;
@@ -113,12 +114,19 @@ ssize_t pread(int fd, void *bytes, size_t length, off_t offset) {
 
 ssize_t pread64(int fd, void *bytes, size_t length, off_t offset) { return pread(fd, bytes, length, offset); }
 
+static void linger(int fd) {
+    int micros = control ? control->slow : 0;
+    if (micros > 0 && on_disk(fd)) usleep(micros);
+}
+
 int fsync(int fd) {
     if (control) FAIL_WITH(error_of(control->sync, fd));
+    linger(fd);
     return real_fsync(fd);
 }
 
 int fdatasync(int fd) {
     if (control) FAIL_WITH(error_of(control->sync, fd));
+    linger(fd);
     return real_fdatasync(fd);
 }

@@ -3,7 +3,7 @@
 //!
 //! Invariants: every process that is started here is stopped here, by its id; every cluster has loopback
 //! addresses and a data folder of its own, so tests run side by side; when a test fails, the logs of its
-//! nodes are printed.
+//! nodes are printed, or kept where they are.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -12,13 +12,18 @@
 )]
 
 pub mod corpus;
+pub mod fault_proxy;
+pub mod histories;
+pub mod machine;
+pub mod nemesis;
 pub mod power_cut;
 pub mod secured;
 mod shim;
 pub mod sick_disk;
 
+use fault_proxy::{FaultProxy, Place};
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -27,6 +32,12 @@ use tempfile::TempDir;
 
 /// How long anything may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where nodes listen for each other.
+pub(crate) const INTERNODE_PORT: u16 = 7000;
+
+/// What is added to the last part of a node's address to make that of its proxy.
+const PROXY: u8 = 100;
 
 /// The binary under test.
 ///
@@ -65,6 +76,18 @@ fn block() -> [u8; 2] {
     [64 + (process % 128) as u8, ((process >> 7) as u8).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed))]
 }
 
+/// Addresses for so many nodes that no other test uses.
+fn own_addresses(count: usize) -> Vec<Ipv4Addr> {
+    let [a, b] = block();
+    (1..=count).map(|node| Ipv4Addr::new(127, a, b, node as u8)).collect()
+}
+
+/// The address whose last part is so much greater.
+fn further(address: Ipv4Addr, by: u8) -> Ipv4Addr {
+    let [a, b, c, d] = address.octets();
+    Ipv4Addr::new(a, b, c, d + by)
+}
+
 /// A cluster of real processes.
 pub struct Cluster {
     // Before the folder: a node that is dropped prints its log, which is in there.
@@ -86,6 +109,8 @@ pub struct Node {
     place: Vec<String>,
     config: PathBuf,
     child: Option<Child>,
+    /// True when the log stays where it is: then nobody needs it to be printed.
+    kept: bool,
 }
 
 impl Cluster {
@@ -96,21 +121,59 @@ impl Cluster {
     /// When the folders cannot be made.
     #[must_use]
     pub fn configured(count: usize, settings: &str) -> Cluster {
+        Cluster::at(&own_addresses(count), 0, settings)
+    }
+
+    /// A cluster at these addresses, whose nodes are known to each other under addresses that end in `beyond` more.
+    fn at(addresses: &[Ipv4Addr], beyond: u8, settings: &str) -> Cluster {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let [a, b] = block();
-        let addresses: Vec<String> =
-            (1..=count).map(|node| IpAddr::V4(Ipv4Addr::new(127, a, b, node as u8)).to_string()).collect();
-        let seeds = addresses.iter().map(|address| format!("\"{address}\"")).collect::<Vec<_>>().join(", ");
+        let advertised: Vec<Ipv4Addr> = addresses.iter().map(|address| further(*address, beyond)).collect();
+        let seeds = advertised.iter().map(|address| format!("\"{address}\"")).collect::<Vec<_>>().join(", ");
         let config = folder.path().join("helenus.toml");
         let text = format!("seeds = [{seeds}]\nblock_cache_mb = 16\nwrite_buffer_mb = 32\n{settings}\n");
         std::fs::write(&config, text).expect("the configuration is written");
-        let node = |address: String| {
+        let node = |(address, advertised): (&Ipv4Addr, Ipv4Addr)| {
+            let address = address.to_string();
             let data = folder.path().join(&address);
             let log = folder.path().join(format!("{address}.log"));
-            Node { address, data, log, admin: Vec::new(), place: Vec::new(), config: config.clone(), child: None }
+            let place = vec!["--advertise".to_owned(), advertised.to_string()];
+            let (admin, config) = (Vec::new(), config.clone());
+            Node { address, data, log, admin, place, config, child: None, kept: false }
         };
-        let nodes = addresses.into_iter().map(node).collect();
+        let nodes = addresses.iter().zip(advertised).map(node).collect();
         Cluster { folder, nodes }
+    }
+
+    /// A cluster, configured but not started, whose nodes reach each other through proxies of the test alone; so many
+    /// in each of the data centres `dc1`, `dc2`, ....
+    ///
+    /// # Panics
+    /// When the folders cannot be made, or the proxies not started.
+    #[must_use]
+    pub fn behind_proxies(data_centers: &[usize], settings: &str) -> (Cluster, FaultProxy) {
+        let addresses = own_addresses(data_centers.iter().sum());
+        let mut cluster = Cluster::at(&addresses, PROXY, settings);
+        cluster.place(data_centers);
+        let place = |own: &Ipv4Addr| Place { own: *own, advertised: further(*own, PROXY) };
+        let proxy = FaultProxy::start(addresses.iter().map(place).collect());
+        (cluster, proxy.expect("the addresses are the test's own"))
+    }
+
+    /// Puts so many nodes into each of the data centres `dc1`, `dc2`, ..., each on a rack of its own.
+    fn place(&mut self, data_centers: &[usize]) {
+        let places =
+            data_centers.iter().enumerate().flat_map(|(center, nodes)| (0..*nodes).map(move |rack| (center, rack)));
+        for (node, (center, rack)) in self.nodes.iter_mut().zip(places) {
+            let (center, rack) = (format!("dc{}", center + 1), format!("rack{}", rack + 1));
+            node.place.extend(["--data-center".to_owned(), center, "--rack".to_owned(), rack]);
+        }
+    }
+
+    /// Leaves data and logs where they are when the cluster is dropped; the folder.
+    pub fn keep(&mut self) -> &Path {
+        self.folder.disable_cleanup(true);
+        self.nodes.iter_mut().for_each(|node| node.kept = true);
+        self.folder.path()
     }
 
     /// A cluster of `count` running nodes that all see each other.
@@ -136,11 +199,8 @@ impl Cluster {
     pub fn across(data_centers: &[usize]) -> Cluster {
         let count = data_centers.iter().sum();
         let mut cluster = Cluster::configured(count, "");
-        let places =
-            data_centers.iter().enumerate().flat_map(|(center, nodes)| (0..*nodes).map(move |rack| (center, rack)));
-        for (node, (center, rack)) in cluster.nodes.iter_mut().zip(places) {
-            let (center, rack) = (format!("dc{}", center + 1), format!("rack{}", rack + 1));
-            node.place = vec!["--data-center".to_owned(), center, "--rack".to_owned(), rack];
+        cluster.place(data_centers);
+        for node in &mut cluster.nodes {
             node.start();
         }
         cluster.wait_up(count);
@@ -169,15 +229,19 @@ impl Cluster {
     /// # Panics
     /// When that does not happen in time, or a node ends.
     pub fn wait_up(&mut self, count: usize) {
-        for node in &mut self.nodes {
-            if node.child.is_some() {
-                node.wait(&format!("{count} nodes are up"), |node| {
-                    let status = node.status()?;
-                    let nodes = status["nodes"].as_array()?;
-                    Some(nodes.iter().filter(|node| node["up"] == true).count() == count)
-                });
-            }
-        }
+        self.become_up(count).unwrap_or_else(|problem| panic!("{problem}"));
+    }
+
+    /// As [`Cluster::wait_up`].
+    ///
+    /// # Errors
+    /// When that does not happen in time, or a node ends.
+    pub fn become_up(&mut self, count: usize) -> Result<(), String> {
+        self.each_becomes(&format!("{count} nodes are up"), |node| {
+            let status = node.status()?;
+            let nodes = status["nodes"].as_array()?;
+            Some(nodes.iter().filter(|node| node["up"] == true).count() == count)
+        })
     }
 
     /// Waits until no running node holds hints for another.
@@ -185,15 +249,24 @@ impl Cluster {
     /// # Panics
     /// When that does not happen in time, or a node ends.
     pub fn wait_no_hints(&mut self) {
-        for node in &mut self.nodes {
-            if node.child.is_some() {
-                node.wait("no hints are pending", |node| {
-                    let status = node.status()?;
-                    let nodes = status["nodes"].as_array()?;
-                    Some(nodes.iter().all(|node| node["pending_hints"].as_u64().unwrap_or(0) == 0))
-                });
-            }
-        }
+        self.deliver_hints().unwrap_or_else(|problem| panic!("{problem}"));
+    }
+
+    /// As [`Cluster::wait_no_hints`].
+    ///
+    /// # Errors
+    /// When that does not happen in time, or a node ends.
+    pub fn deliver_hints(&mut self) -> Result<(), String> {
+        self.each_becomes("no hints are pending", |node| {
+            let status = node.status()?;
+            let nodes = status["nodes"].as_array()?;
+            Some(nodes.iter().all(|node| node["pending_hints"].as_u64().unwrap_or(0) == 0))
+        })
+    }
+
+    fn each_becomes(&mut self, what: &str, ready: impl Fn(&Node) -> Option<bool>) -> Result<(), String> {
+        let mut running = self.nodes.iter_mut().filter(|node| node.child.is_some());
+        running.try_for_each(|node| node.becomes(what, &ready))
     }
 }
 
@@ -303,13 +376,23 @@ impl Node {
     /// # Panics
     /// When that does not happen in time, or the node ends.
     pub fn wait(&mut self, what: &str, ready: impl Fn(&Node) -> Option<bool>) {
+        self.becomes(what, ready).unwrap_or_else(|problem| panic!("{problem}"));
+    }
+
+    /// As [`Node::wait`].
+    fn becomes(&mut self, what: &str, ready: impl Fn(&Node) -> Option<bool>) -> Result<(), String> {
         let started = Instant::now();
         while ready(self) != Some(true) {
             let ended = self.child.as_mut().and_then(|child| child.try_wait().expect("the process is ours"));
-            assert!(ended.is_none(), "{} ended with {ended:?}\n{}", self.address, self.log_text());
-            assert!(started.elapsed() < PATIENCE, "{}: waiting until {what}\n{}", self.address, self.log_text());
+            if let Some(status) = ended {
+                return Err(format!("{} has ended with {status}, waiting until {what}", self.address));
+            }
+            if started.elapsed() >= PATIENCE {
+                return Err(format!("{}: waiting until {what}, in vain for {PATIENCE:?}", self.address));
+            }
             std::thread::sleep(Duration::from_millis(50));
         }
+        Ok(())
     }
 
     /// Runs CQL through the shell, on its standard input, and returns its outcome, with results as JSON.
@@ -366,7 +449,7 @@ impl Drop for Node {
             let _ = child.kill();
             let _ = child.wait();
         }
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.kept {
             eprintln!("--- log of {}\n{}", self.address, self.log_text());
         }
     }

@@ -5,7 +5,7 @@
 //! random part of the rest, the last of it garbage. What it does not model (lost renames, reordered metadata) is
 //! listed in the library.
 
-use crate::shim::compile;
+use crate::shim::{compile, preload};
 use model::Rng;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -39,7 +39,7 @@ impl PowerCut {
 
     /// Makes `command` run under the library; with `lie` its syncs do nothing.
     pub fn arm(&self, command: &mut Command, lie: bool) {
-        command.env("LD_PRELOAD", &self.library);
+        preload(command, &self.library);
         command.env("POWER_CUT_DIR", &self.folder);
         command.env("POWER_CUT_TABLE", self.state.join("table"));
         command.env("POWER_CUT_UNDO", self.state.join("undo"));

@@ -21,3 +21,14 @@ pub(crate) fn compile(name: &str, folder: &Path) -> io::Result<PathBuf> {
     }
     Ok(library)
 }
+
+/// Makes `command` load `library` before its own libraries, beside those that it is to load already.
+pub(crate) fn preload(command: &mut Command, library: &Path) {
+    let before = command.get_envs().find_map(|(name, value)| value.filter(|_| name == "LD_PRELOAD"));
+    let mut all = before.map(|before| before.to_owned()).unwrap_or_default();
+    if !all.is_empty() {
+        all.push(":");
+    }
+    all.push(library);
+    command.env("LD_PRELOAD", all);
+}

@@ -1,12 +1,13 @@
-//! A disk that fails on demand: runs a process under the preloaded library of `shim/sick_disk.c` and tells it, while
-//! it runs, with which errors of the operating system its calls fail.
+//! A disk that fails on demand, or is slow: runs a process under the preloaded library of `shim/sick_disk.c` and tells
+//! it, while it runs, with which errors of the operating system its calls fail, and how long syncs take.
 
-use crate::shim::compile;
+use crate::shim::{compile, preload};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// Input or output error.
 pub const EIO: i32 = 5;
@@ -15,7 +16,7 @@ pub const EROFS: i32 = 30;
 /// No space left on device.
 pub const ENOSPC: i32 = 28;
 
-/// With which errors operations fail; 0: they do not.
+/// With which errors operations fail; 0: they do not. By default the disk is well.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sickness {
     /// Writing to a file.
@@ -26,6 +27,8 @@ pub struct Sickness {
     pub read: i32,
     /// Not an error: every write takes only half of what it is given.
     pub shorten: bool,
+    /// Not an error: every sync of a file takes so much longer, in whole microseconds.
+    pub slow: Duration,
 }
 
 /// The preloaded library, and how it is told.
@@ -50,7 +53,7 @@ impl SickDisk {
 
     /// Makes `command` run under the library.
     pub fn arm(&self, command: &mut Command) {
-        command.env("LD_PRELOAD", &self.library);
+        preload(command, &self.library);
         command.env("SICK_DISK_DIR", &self.folder);
         command.env("SICK_DISK_CONTROL", &self.control);
     }
@@ -60,8 +63,9 @@ impl SickDisk {
     /// # Errors
     /// When the control file cannot be written.
     pub fn set(&self, sickness: Sickness) -> io::Result<()> {
-        let Sickness { write, sync, read, shorten } = sickness;
-        let words = [write, sync, read, i32::from(shorten)].map(i32::to_ne_bytes);
+        let Sickness { write, sync, read, shorten, slow } = sickness;
+        let slow = i32::try_from(slow.as_micros()).map_err(io::Error::other)?;
+        let words = [write, sync, read, i32::from(shorten), slow].map(i32::to_ne_bytes);
         File::options().write(true).open(&self.control)?.write_all_at(&words.concat(), 0)
     }
 }

@@ -168,6 +168,16 @@ fn writes_that_take_half_are_no_matter() {
     patient.assert_stored(0..60);
 }
 
+#[test]
+fn a_write_waits_for_a_slow_sync() {
+    let mut patient = Patient::start("");
+    let slow = Duration::from_millis(300);
+    patient.disk.set(Sickness { slow, ..Sickness::default() }).unwrap();
+    let began = Instant::now();
+    patient.insert(0..1).unwrap();
+    assert!(began.elapsed() >= slow, "it is acknowledged before it can be durable");
+}
+
 /// Unmounts when dropped.
 struct Mounted(PathBuf);
 

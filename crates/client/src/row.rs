@@ -6,7 +6,7 @@ use api::InvalidMessage;
 use api::proto::client::v1 as proto;
 use api::rows::decode_row;
 use bytes::Bytes;
-use model::{CqlType, Value};
+use model::{CqlType, NodeId, Value};
 use std::sync::Arc;
 
 /// A column of a result, or a bind marker.
@@ -143,6 +143,8 @@ pub enum SchemaEffect {
 pub struct QueryResult {
     /// What it came to.
     pub outcome: Outcome,
+    /// The node that executed it.
+    pub coordinator: NodeId,
     /// Remarks of the server.
     pub warnings: Vec<String>,
     /// The id of the trace that was asked for, in `system_traces`.

@@ -18,7 +18,7 @@ use api::InvalidMessage;
 use api::proto::client::v1 as proto;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use model::{Consistency, RequestError, RetryToken, Token, WallMicros};
+use model::{Consistency, NodeId, RequestError, RetryToken, Token, WallMicros};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -546,7 +546,7 @@ impl Session {
             let (address, reason) = (node.address.clone(), error.to_string());
             ClientError::Protocol { address, reason }
         };
-        let result = call.result(response).map_err(protocol)?;
+        let result = call.result(response, node.id).map_err(protocol)?;
         match &result.outcome {
             Outcome::Void | Outcome::Rows => {}
             Outcome::SetKeyspace(name) => self.inner.keyspace.store(Some(Arc::new(name.clone()))),
@@ -604,10 +604,11 @@ impl Call {
         }
     }
 
-    fn result(&self, response: proto::ExecuteResponse) -> Result<QueryResult, InvalidMessage> {
+    fn result(&self, response: proto::ExecuteResponse, coordinator: NodeId) -> Result<QueryResult, InvalidMessage> {
         use proto::execute_response::Result as Answer;
         let empty = |outcome| QueryResult {
             outcome,
+            coordinator,
             warnings: response.warnings,
             trace_id: <[u8; 16]>::try_from(&response.trace_id[..]).ok().map(u128::from_be_bytes),
             columns: Columns::from([]),

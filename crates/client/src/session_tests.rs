@@ -60,10 +60,12 @@ async fn one_contact_point_leads_to_all_nodes_which_are_asked_in_turn() {
     let cluster = FakeCluster::start(3, 1);
     let session = SessionBuilder::new(&cluster.addresses()[..1]).connect().await.unwrap();
     connected_to_all(&cluster, &session).await;
+    let mut coordinators = Vec::new();
     for _ in 0..30 {
-        session.execute(READ, ()).await.unwrap();
+        coordinators.push(session.execute(READ, ()).await.unwrap().coordinator);
     }
     let seen = cluster.seen();
+    assert_eq!(coordinators, seen.iter().map(|seen| node_id(seen.node)).collect::<Vec<_>>());
     for node in 0..3 {
         assert_eq!(seen.iter().filter(|seen| seen.node == node).count(), 10);
     }

@@ -5,7 +5,7 @@
 //! CQL native connection -> native_connection, native_request -+
 //! gRPC client stream -> execute_stream, client_service -------+
 //!                                                             v
-//!                          execute (statement, values -> plan) -> shard_loop --+-> storage_writer
+//!                  execute (statement, values -> plan) -> gate -> shard_loop --+-> storage_writer
 //!                                        |                                   ^    |      |-> read_cached, read_pool
 //!                                        +-> member_loop (schema)            |    |      +-> peers -> other nodes
 //! other nodes  -> peer_service --------------------------------------------> +    +-> answer to the client
@@ -15,7 +15,8 @@
 //! request whose client wants to know.
 //!
 //! Invariants:
-//! * Only [`clock`] reads clocks, and only once per batch of inputs.
+//! * Only [`clock`] reads clocks; a loop handles its inputs in batches under one reading.
+//! * A request that would wait for too long is refused by [`gate`] before anything is done for it.
 //! * Every queue is bounded. Towards a client a full queue is an `Overloaded` error, towards another node a
 //!   lost message; no loop waits for another one's room, but for the streams that feed the loops.
 //! * A panic in any thread, and a store that failed to sync, end the process.
@@ -44,6 +45,7 @@ mod execute_stream;
 mod exit;
 mod explain;
 mod garbage_collector;
+mod gate;
 mod grpc_login;
 mod index_builder;
 mod logging;

@@ -20,7 +20,7 @@ use model::schema::Schema;
 use model::{Consistency, RequestError, RetryToken, Rng};
 use node::{Request, RequestId, Response};
 use query::{Bound, BoundValue};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,25 +95,6 @@ pub fn run_transactions(options: &Options) -> Report<Transacted> {
     Transactions::draw(options).play(options)
 }
 
-/// The history without those operations of unknown outcome that cannot have had an effect: of which nobody has seen the
-/// value, nor gone on from it. Values are unique: had one been set, no other operation could have changed it, and the
-/// reads at the end would have seen it. Without them the search is much shorter, and its verdict the same.
-fn without_ineffective(history: &[Entry<RegisterOperation>]) -> Vec<Entry<RegisterOperation>> {
-    let mut known = BTreeSet::new();
-    for entry in history {
-        match entry.operation {
-            RegisterOperation::Read(seen) => known.extend(seen),
-            RegisterOperation::CompareAndSet { from, shown, .. } => known.extend([from, shown].into_iter().flatten()),
-            RegisterOperation::Increment { .. } => {}
-        }
-    }
-    let may_matter = |entry: &&Entry<RegisterOperation>| match (entry.returned, entry.operation) {
-        (None, RegisterOperation::CompareAndSet { to: Some(to), .. }) => known.contains(&to),
-        _ => true,
-    };
-    history.iter().filter(may_matter).copied().collect()
-}
-
 fn bigint(value: u64) -> BoundValue {
     BoundValue::Value(Bytes::copy_from_slice(&value.to_be_bytes()))
 }
@@ -178,7 +159,6 @@ impl Transactions {
 
     fn check(&self) -> Result<(), Failure> {
         for (register, history) in self.histories.iter().enumerate() {
-            let history = &without_ineffective(history);
             let text = match check(&Register, None, history, STEPS_MAX) {
                 Verdict::Linearizable => continue,
                 Verdict::Undecided => format!("the history of register {register} is too long to be checked"),

@@ -170,6 +170,23 @@ pub enum Occurrence {
     Wrong(Violation),
 }
 
+/// What all machines have sent to each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Messages.
+    pub messages: u64,
+    /// Their bytes, without what a transport adds.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    /// What was sent since there was `before`.
+    #[must_use]
+    pub fn since(self, before: Traffic) -> Traffic {
+        Traffic { messages: self.messages - before.messages, bytes: self.bytes - before.bytes }
+    }
+}
+
 /// What the heap holds.
 #[derive(Debug)]
 enum Event {
@@ -210,6 +227,7 @@ pub struct World {
     rng: Rng,
     requests: u64,
     occurrences: VecDeque<Occurrence>,
+    sent: BTreeMap<Stream, Traffic>,
     /// The record of the run.
     pub trace: Trace,
     handled: u64,
@@ -245,6 +263,7 @@ impl World {
             rng,
             requests: 0,
             occurrences: VecDeque::new(),
+            sent: BTreeMap::new(),
             trace: Trace::new(full),
             handled: 0,
         }
@@ -260,6 +279,12 @@ impl World {
     #[must_use]
     pub fn handled(&self) -> u64 {
         self.handled
+    }
+
+    /// What was sent on a stream so far, by all machines to all others.
+    #[must_use]
+    pub fn sent(&self, stream: Stream) -> Traffic {
+        self.sent.get(&stream).copied().unwrap_or_default()
     }
 
     /// How the machines are built.
@@ -861,6 +886,9 @@ impl World {
     ) {
         let bytes = prost::Message::encode_to_vec(&sent);
         self.record(b's', from, &bytes, || format!("to m{to}: {original:?}"));
+        let traffic = self.sent.entry(stream).or_default();
+        traffic.messages += 1;
+        traffic.bytes += bytes.len() as u64;
         let decoded = <peer::proto::v1::Envelope as prost::Message>::decode(bytes::Bytes::from(bytes));
         match decoded.map(peer::decode) {
             Ok(Ok(payload)) if payload == original => {

@@ -4,8 +4,8 @@
 //! something decodes, that it is encoded as the very bytes that it was read from (there is one encoding for each
 //! value) and that the laws of merging hold. A target that does not keep a promise panics.
 //!
-//! `cargo xtask soak fuzz` builds them with coverage counters and runs them; `corpus/NAME` holds inputs that were
-//! found to reach different code, and a test runs every target over its own.
+//! `cargo xtask soak fuzz` builds them with coverage counters and runs them; the file `corpus/NAME` holds inputs that
+//! were found to reach different code, each behind its length in two bytes, and a test runs every target over its own.
 
 use bytes::Bytes;
 use membership::{Change, Entry, Founder, Member, MemberConfig, MemberInfo, NodeAddresses};
@@ -25,6 +25,7 @@ use paxos::Acceptor;
 use query::{Bound, BoundValue};
 use std::fmt::Debug;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 /// A decoder and what is promised of it.
@@ -84,6 +85,39 @@ fn stable<T: Decode + Encode + PartialEq + Debug>(data: &[u8]) -> Option<T> {
     assert_eq!(again, value, "another value is written");
     assert_eq!(again.to_bytes(), written, "two encodings of {value:?}");
     Some(value)
+}
+
+#[allow(clippy::disallowed_methods, reason = "corpora are files of the repository")]
+impl Target {
+    /// The file with its corpus.
+    #[must_use]
+    pub fn corpus_path(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(self.name)
+    }
+
+    /// The inputs that are kept of it; none before something was found.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn corpus(&self) -> std::io::Result<Vec<Vec<u8>>> {
+        match std::fs::read(self.corpus_path()) {
+            Ok(packed) => Ok(pieces(&packed).into_iter().map(<[u8]>::to_vec).collect()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps these inputs, of less than 64 KiB each, and no others.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn keep(&self, mut inputs: Vec<Vec<u8>>) -> std::io::Result<()> {
+        inputs.sort_unstable();
+        let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+        let path = self.corpus_path();
+        std::fs::create_dir_all(path.with_file_name(""))?;
+        std::fs::write(path, frame(&inputs))
+    }
 }
 
 /// Splits an input into pieces, each behind its length in two bytes.
@@ -544,7 +578,6 @@ fn identity_seeds() -> Vec<Vec<u8>> {
 mod tests {
     #![allow(clippy::disallowed_methods, reason = "tests read the corpora")]
     use super::*;
-    use std::path::Path;
 
     #[test]
     fn every_target_keeps_its_promises_on_its_seeds_and_corpus() {
@@ -552,11 +585,9 @@ mod tests {
             let seeds = (target.seeds)();
             assert!(!seeds.is_empty(), "{} has inputs to begin with", target.name);
             seeds.iter().for_each(|seed| (target.run)(seed));
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target.name);
-            // A target has a corpus once something was found for it.
-            for entry in std::fs::read_dir(&folder).into_iter().flatten() {
-                (target.run)(&std::fs::read(entry.unwrap().path()).unwrap());
-            }
+            let corpus = target.corpus().unwrap();
+            assert!(!corpus.is_empty(), "inputs of {} are kept", target.name);
+            corpus.iter().for_each(|input| (target.run)(input));
         }
     }
 

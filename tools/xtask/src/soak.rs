@@ -23,6 +23,11 @@ const STATEMENTS_PER_CYCLE: u64 = 100_000;
 /// Frames in a cycle of `frames`, and in one of `frames-sent`.
 const FRAMES_PER_CYCLE: u64 = 1_000_000;
 const SENT_PER_CYCLE: u64 = 1_000;
+/// Seconds under faults in a cycle of `histories`, and in one of `histories-across`.
+const HISTORY_SECONDS: u64 = 120;
+const ACROSS_SECONDS: u64 = 100;
+/// Figures of slices that a summary adds up.
+const FIGURES: [&str; 5] = ["cycles", "executions", "operations", "seconds", "findings"];
 /// Lines of a failed run that are shown.
 const SHOWN_LINES: usize = 60;
 
@@ -45,6 +50,11 @@ pub(crate) enum Name {
     Frames,
     /// The same sent to a node over connections, 1,000 in a cycle
     FramesSent,
+    /// Histories of clients of three nodes under faults of processes, network, disks and clocks, checked; a cycle is
+    /// two minutes and one seed
+    Histories,
+    /// The same with six nodes in two data centres; a cycle is 100 seconds
+    HistoriesAcross,
     /// The fuzz targets, or one of them
     Fuzz,
 }
@@ -81,6 +91,8 @@ struct Loop {
     cycles_per_slice: u64,
     /// The variable for the range, and how many numbers of it are a cycle.
     range: Option<(&'static str, u64)>,
+    /// `HELENUS_SECONDS` of a cycle, for a test whose seed lasts as long as it is told.
+    seconds: Option<u64>,
 }
 
 impl Name {
@@ -94,14 +106,20 @@ impl Name {
             Name::Statements => "statements",
             Name::Frames => "frames",
             Name::FramesSent => "frames-sent",
+            Name::Histories => "histories",
+            Name::HistoriesAcross => "histories-across",
             Name::Fuzz => "fuzz",
         }
     }
 
     /// None for what is not a loop.
     fn as_loop(self) -> Option<Loop> {
-        let a_loop = |program, test, cycles_per_slice, range| Some(Loop { program, test, cycles_per_slice, range });
         let e2e: &[&str] = &["--workspace", "--test", "e2e"];
+        let a_loop = |program, test, cycles_per_slice, range| {
+            Some(Loop { program, test, cycles_per_slice, range, seconds: None })
+        };
+        let of_seconds =
+            |test, seconds| Some(Loop { program: e2e, test, cycles_per_slice: 1, range: None, seconds: Some(seconds) });
         match self {
             Name::Kill => {
                 a_loop(e2e, "durability::no_acknowledged_write_is_lost_when_the_only_node_is_killed", 50, None)
@@ -130,6 +148,10 @@ impl Name {
             Name::FramesSent => {
                 let test = "connections::no_frame_brings_a_node_down_or_makes_it_grow";
                 a_loop(e2e, test, 10, Some(("HELENUS_FRAMES", SENT_PER_CYCLE)))
+            }
+            Name::Histories => of_seconds("histories::three_nodes_keep_their_promises_under_faults", HISTORY_SECONDS),
+            Name::HistoriesAcross => {
+                of_seconds("histories::two_data_centers_keep_their_promises_under_faults", ACROSS_SECONDS)
             }
             Name::Fuzz => None,
         }
@@ -166,14 +188,21 @@ fn run_loop(name: Name, a_loop: &Loop, cycles: u64, ledger: &Ledger) -> Result<(
         if let Some((variable, numbers)) = a_loop.range {
             command.env(variable, format!("{}..{}", (seed - 1) * numbers, (seed - 1 + slice) * numbers));
         }
+        if let Some(seconds) = a_loop.seconds {
+            command.env("HELENUS_SECONDS", seconds.to_string());
+        }
         let output = command.output().context("start cargo test")?;
         let (failed, said) = (!output.status.success(), text(&output));
         ensure!(failed || said.contains("test result: ok. 1 passed"), "the test did not run:\n{said}");
         done += slice;
-        ledger.append(&json!({
+        let mut line = json!({
             "run": name.text(), "cycles": slice, "seeds": [seed, seed + slice - 1],
             "seconds": seconds(started.elapsed()), "findings": u32::from(failed),
-        }))?;
+        });
+        if let Some(operations) = operations(&said) {
+            line["operations"] = operations.into();
+        }
+        ledger.append(&line)?;
         if failed {
             bail!("{}: a slice of {slice} cycles from seed {seed} failed:\n{}", name.text(), tail(&said));
         }
@@ -208,6 +237,11 @@ fn run_fuzz(options: &SoakOptions, ledger: &Ledger) -> Result<()> {
 
 fn text(output: &Output) -> String {
     [&output.stdout[..], &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
+}
+
+/// How many operations a test has checked, if it says so on a line of its own.
+fn operations(said: &str) -> Option<u64> {
+    said.lines().find_map(|line| line.strip_prefix("operations checked: ")?.parse().ok())
 }
 
 /// The end of what a program said.
@@ -303,18 +337,15 @@ impl Ledger {
                 commits.len() - 1
             });
             let sum = sums.entry((order, commit.to_owned(), run.to_owned())).or_default();
-            for figure in ["cycles", "executions", "seconds", "findings"] {
+            for figure in FIGURES {
                 *sum.entry(figure).or_default() += line[figure].as_u64().unwrap_or(0);
             }
         }
-        println!(
-            "{:<20} {:<24} {:>8} {:>14} {:>8} {:>8}",
-            "commit", "run", "cycles", "executions", "seconds", "findings"
-        );
+        let heads = FIGURES.map(|figure| format!("{figure:>12}")).concat();
+        println!("{:<20} {:<24}{heads}", "commit", "run");
         for ((_, commit, run), sum) in sums {
-            let [cycles, executions, seconds, findings] =
-                ["cycles", "executions", "seconds", "findings"].map(|figure| sum[figure]);
-            println!("{commit:<20} {run:<24} {cycles:>8} {executions:>14} {seconds:>8} {findings:>8}");
+            let figures = FIGURES.map(|figure| format!("{:>12}", sum[figure])).concat();
+            println!("{commit:<20} {run:<24}{figures}");
         }
     }
 }

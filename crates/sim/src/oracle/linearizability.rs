@@ -5,8 +5,8 @@
 //! the orders that the times allow, which never looks twice at the same set of operations with the same state behind
 //! it. What it says is exact, both ways; a search that takes too many steps says so, and is no pass.
 //!
-//! An operation whose outcome is not known stays open to the end of the history: at the end, behind all others, it is
-//! as one that never happened.
+//! An operation whose outcome is not known stays open to the end of the history, and need not be in the order at all:
+//! then it never happened.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,8 @@ pub trait Model {
     /// An operation with its result, if that is known.
     type Operation;
 
-    /// The state after `operation`; `None` when its result is not that of `state`.
+    /// The state after `operation`; `None` when its result is not that of `state`, or when its outcome is not known and
+    /// it does nothing to `state`: it is as if it never happened, and the search is spared the choice of when it was.
     fn step(&self, state: &Self::State, operation: &Self::Operation) -> Option<Self::State>;
 }
 
@@ -48,7 +49,7 @@ pub enum Verdict {
 struct Event {
     entry: usize,
     is_call: bool,
-    /// Of a call its return.
+    /// Of a call its return, if it has one.
     matching: usize,
     before: usize,
     after: usize,
@@ -65,7 +66,7 @@ impl Events {
         let mut order: Vec<(u64, u8, usize)> = Vec::with_capacity(history.len() * 2);
         for (index, entry) in history.iter().enumerate() {
             order.push((entry.called, 0, index));
-            order.push((entry.returned.unwrap_or(u64::MAX), 1, index));
+            order.extend(entry.returned.map(|returned| (returned, 1, index)));
         }
         order.sort_unstable();
         let sentinel = Event { entry: 0, is_call: false, matching: NOWHERE, before: NOWHERE, after: NOWHERE };
@@ -108,12 +109,18 @@ impl Events {
     /// Takes a call and its return out of the list.
     fn lift(&mut self, call: usize) {
         self.unlink(call);
-        self.unlink(self.0[call].matching);
+        let matching = self.0[call].matching;
+        if matching != NOWHERE {
+            self.unlink(matching);
+        }
     }
 
     /// Puts them back, in the reverse order of being lifted.
     fn unlift(&mut self, call: usize) {
-        self.link(self.0[call].matching);
+        let matching = self.0[call].matching;
+        if matching != NOWHERE {
+            self.link(matching);
+        }
         self.link(call);
     }
 }
@@ -127,7 +134,7 @@ pub fn check<M: Model>(model: &M, initial: M::State, history: &[Entry<M::Operati
     let mut path: Vec<(usize, M::State)> = Vec::new();
     let (mut at, mut longest) = (events.first(), 0);
     for _ in 0..steps {
-        // What is left are returns of operations whose outcome is not known, at most.
+        // All that is left, at most, are operations whose outcome is not known.
         if at == NOWHERE {
             return Verdict::Linearizable;
         }
@@ -199,11 +206,13 @@ impl Model for Register {
                 match applied {
                     Some(applied) if applied != holds => None,
                     Some(false) if shown.is_some() && shown != *state => None,
+                    None if !holds => None,
                     _ => Some(if holds { to } else { *state }),
                 }
             }
             RegisterOperation::Increment { applied } => match applied {
                 Some(applied) if applied != state.is_some() => None,
+                None if state.is_none() => None,
                 _ => Some(state.map(|value| value + 1)),
             },
         }
