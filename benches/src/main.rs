@@ -16,6 +16,7 @@ mod native_load;
 mod nodes;
 mod overload;
 mod resident;
+mod scale;
 mod statements;
 mod stores;
 mod transactions;
@@ -39,6 +40,7 @@ enum Name {
     Native,
     Lwt,
     Overload,
+    Scale,
     /// Beside a Cassandra that runs
     Compare,
     All,
@@ -114,6 +116,10 @@ fn main() -> Result<()> {
     // Alone: it takes the whole machine.
     if options.name == Name::Overload {
         overload::measure(helenus, options.seconds, &mut figures)?;
+    }
+    // Alone: a thousand nodes take minutes to join.
+    if options.name == Name::Scale {
+        scale::measure(&mut figures);
     }
     if wanted(Name::Native) {
         native_load::measure(helenus, options.seconds, &mut figures)?;

@@ -75,8 +75,16 @@ pub(crate) fn measure(
     ];
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     for (name, task) in tasks {
-        for (figure, value) in run(&runtime, &nodes, &task)?.figures() {
+        let before = messages(helenus, count)?;
+        let cost = run(&runtime, &nodes, &task)?;
+        for (figure, value) in cost.figures() {
             figures.insert(format!("{prefix}_{name}_{figure}"), json!(value));
+        }
+        if count > 1 {
+            let after = messages(helenus, count)?;
+            for (figure, sum) in [("messages", after.0 - before.0), ("message_bytes", after.1 - before.1)] {
+                figures.insert(format!("{prefix}_{name}_{figure}_per_operation"), json!(sum / cost.operations));
+            }
         }
     }
     if count == 3 {
@@ -91,6 +99,8 @@ struct Cost {
     per_second: f64,
     nodes_cpu_micros: f64,
     client_cpu_micros: f64,
+    /// Those of the second of warm-up included, which the others leave out.
+    operations: f64,
     /// Of each operation, where they are measured.
     latency: Option<(u64, u64)>,
 }
@@ -122,8 +132,15 @@ fn run(runtime: &tokio::runtime::Runtime, nodes: &Nodes, task: &Task) -> Result<
         per_second: report.throughput(),
         nodes_cpu_micros: (nodes_after - nodes_before) * 1e6 / operations,
         client_cpu_micros: (client_after - client_before) * 1e6 / operations,
+        operations,
         latency: Some((report.latency.value_at_quantile(0.5), report.latency.value_at_quantile(0.99))),
     })
+}
+
+/// Messages between so many nodes so far, and their bytes without what the transport adds. Those that nodes exchange
+/// anyway, about one a second with each other, are among them.
+fn messages(helenus: &Path, count: usize) -> Result<(f64, f64)> {
+    Ok((figure(helenus, count, "messages_sent")?, figure(helenus, count, "message_bytes_sent")?))
 }
 
 /// Rounds in which real and bare nodes take turns.

@@ -26,7 +26,7 @@ const FRAMES: Range<u64> = 0..2_000;
 /// By how much a node may grow while it reads what is not of the protocol.
 const GROWTH_BYTES: u64 = 256 << 20;
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
@@ -52,7 +52,7 @@ async fn connect(address: SocketAddr, number: u64) -> std::io::Result<TcpStream>
     socket.connect(address).await
 }
 
-fn bytes_of(outbound: &mut Outbound, stream: i16, request: Request) -> Bytes {
+pub(crate) fn bytes_of(outbound: &mut Outbound, stream: i16, request: Request) -> Bytes {
     let message = Message { stream, tracing: false, custom_payload: Default::default(), request };
     outbound.push_message(&message).unwrap();
     outbound.take()
@@ -63,7 +63,7 @@ fn startup() -> Request {
 }
 
 /// Connects and says STARTUP.
-async fn started(address: SocketAddr, number: u64, version: Version) -> (TcpStream, Inbound, Outbound) {
+pub(crate) async fn started(address: SocketAddr, number: u64, version: Version) -> (TcpStream, Inbound, Outbound) {
     let mut socket = connect(address, number).await.unwrap();
     let (mut inbound, mut outbound) = (Inbound::new(1 << 24), Outbound::new(version));
     socket.write_all(&bytes_of(&mut outbound, 0, startup())).await.unwrap();
@@ -90,11 +90,11 @@ async fn is_served(socket: &mut TcpStream) -> bool {
     socket.read_exact(&mut body).await.is_ok() && header[4] == 6
 }
 
-fn native(cluster: &Cluster) -> SocketAddr {
+pub(crate) fn native(cluster: &Cluster) -> SocketAddr {
     SocketAddr::new(cluster.addresses()[0].parse().unwrap(), 9042)
 }
 
-fn start(settings: &str) -> Cluster {
+pub(crate) fn start(settings: &str) -> Cluster {
     let mut cluster = Cluster::configured(1, settings);
     cluster.node(0).start();
     cluster.wait_up(1);

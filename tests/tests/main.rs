@@ -20,6 +20,8 @@ mod durability;
 mod examples;
 mod histories;
 mod indexes;
+mod metadata;
+mod overload;
 mod process;
 mod repair;
 mod replication;

@@ -223,6 +223,7 @@ fn reason_to_proto(reason: FailureReason) -> proto::FailureReason {
         FailureReason::Unknown => proto::FailureReason::Unspecified,
         FailureReason::TooManyTombstones => proto::FailureReason::TooManyTombstones,
         FailureReason::DiskFull => proto::FailureReason::DiskFull,
+        FailureReason::Overloaded => proto::FailureReason::Overloaded,
     }
 }
 
@@ -233,6 +234,7 @@ fn from_replicas(code: ErrorCode, details: proto::ReplicaDetails) -> Result<Opti
     let reason = match proto::FailureReason::try_from(details.reason) {
         Ok(proto::FailureReason::TooManyTombstones) => FailureReason::TooManyTombstones,
         Ok(proto::FailureReason::DiskFull) => FailureReason::DiskFull,
+        Ok(proto::FailureReason::Overloaded) => FailureReason::Overloaded,
         // Of a newer version: that it failed is known all the same.
         Ok(proto::FailureReason::Unspecified) | Err(_) => FailureReason::Unknown,
     };
@@ -324,8 +326,8 @@ mod tests {
     }
 
     fn any_reason() -> impl Strategy<Value = FailureReason> {
-        use FailureReason::{DiskFull, TooManyTombstones, Unknown};
-        prop_oneof![Just(Unknown), Just(TooManyTombstones), Just(DiskFull)]
+        use FailureReason::{DiskFull, Overloaded, TooManyTombstones, Unknown};
+        prop_oneof![Just(Unknown), Just(TooManyTombstones), Just(DiskFull), Just(Overloaded)]
     }
 
     /// How often each variant occurs in `any_error`: a new variant does not compile here until it is added.

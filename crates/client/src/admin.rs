@@ -14,9 +14,9 @@ use tonic::{Request, Response, Status};
 
 pub use proto::{
     ChangeHintsRequest, ChangeRepairsRequest, DurabilityMode, HintsResponse, IndexStorage, InfoResponse, LargeItem,
-    LargeKind, LevelStorage, NodeStatus, RepairFailure, RepairRange, RepairReport, RepairRequest, RepairState,
-    RepairsResponse, RingEntry, RingResponse, SnapshotInfo, StatusResponse, StorageInfo, StorageResponse, TableStorage,
-    TargetHints, WritePressure,
+    LargeKind, LevelStorage, MetadataEntry, MetadataMember, MetadataRecovery, MetadataResponse, MetadataVoter,
+    NodeStatus, RepairFailure, RepairRange, RepairReport, RepairRequest, RepairState, RepairsResponse, RingEntry,
+    RingResponse, SnapshotInfo, StatusResponse, StorageInfo, StorageResponse, TableStorage, TargetHints, WritePressure,
 };
 
 /// A connection to one node for operators' questions.
@@ -47,6 +47,16 @@ impl Admin {
     pub async fn status(&mut self) -> Result<StatusResponse, ClientError> {
         let answered =
             tokio::time::timeout(self.timeout, self.client.status(Request::new(proto::StatusRequest {}))).await;
+        self.answer(answered)
+    }
+
+    /// The metadata log as the node knows it, with so many of its last entries.
+    ///
+    /// # Errors
+    /// When the node does not answer or refuses.
+    pub async fn metadata(&mut self, entries: u32) -> Result<MetadataResponse, ClientError> {
+        let asked = self.client.metadata(Request::new(proto::MetadataRequest { entries }));
+        let answered = tokio::time::timeout(self.timeout, asked).await;
         self.answer(answered)
     }
 

@@ -13,6 +13,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+#[path = "admin_metadata.rs"]
+pub(crate) mod metadata;
 #[path = "admin_repairs.rs"]
 mod repairs;
 
@@ -56,6 +58,12 @@ enum Question {
     Status,
     /// Who owns which part of the ring
     Ring,
+    /// The metadata log: who decides it, how far the members are, and its last entries
+    Metadata {
+        /// So many of the last entries
+        #[arg(long, value_name = "COUNT", default_value_t = metadata::ENTRIES)]
+        log: u32,
+    },
     /// The node itself
     Info,
     /// The node's storage, table by table
@@ -150,9 +158,9 @@ impl HintsChange {
 }
 
 /// The answer in both forms.
-struct Answer {
-    json: Value,
-    text: String,
+pub(crate) struct Answer {
+    pub(crate) json: Value,
+    pub(crate) text: String,
 }
 
 /// Asks, and writes the answer to standard output.
@@ -207,6 +215,7 @@ async fn ask(host: &str, question: &Question, security: &Security) -> Result<(An
     let answer = match question {
         Question::Status => show_status(&admin.status().await?),
         Question::Ring => show_ring(&admin.ring().await?),
+        Question::Metadata { log } => metadata::show(&admin.metadata(*log).await?),
         Question::Info => show_info(&admin.info().await?),
         Question::Storage => show_storage(&admin.storage().await?),
         Question::Hints { change: None } => show_hints(&admin.hints().await?),

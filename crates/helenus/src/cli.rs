@@ -45,6 +45,9 @@ pub(crate) enum Command {
     /// Look into the data directory of a stopped node, or into a snapshot
     #[command(after_help = INSPECT_HELP)]
     Inspect(crate::inspect::InspectArguments),
+    /// Let a cluster go on that has lost the majority of its metadata voters for good
+    #[command(after_help = RECOVER_HELP)]
+    RecoverMetadata(RecoverArguments),
     /// Put load on a cluster and measure it
     #[command(after_help = BENCH_HELP)]
     Bench {
@@ -90,6 +93,7 @@ Examples:
   helenus admin status
   helenus admin ring --host 127.0.0.2
   helenus admin info --json
+  helenus admin metadata --log 20
   helenus admin storage
   helenus admin snapshot before-upgrade
   helenus admin clear-snapshot before-upgrade
@@ -100,6 +104,7 @@ const INSPECT_HELP: &str = "\
 Examples:
   helenus inspect /var/lib/helenus list
   helenus inspect /var/lib/helenus verify --json
+  helenus inspect /var/lib/helenus metadata
   helenus inspect /var/lib/helenus/snapshots/before-upgrade dump shop.orders 42
   helenus inspect ./data dump demo.flights \"'UA'\" 2026
 
@@ -107,6 +112,19 @@ Changes nothing. Values of a key are CQL constants: text in its own quotes.
 
 Exit codes: 0 success, 1 failure (a running node has the directory open, there is no such table), 2 usage, 3 something
 is damaged: the file is named.";
+
+const RECOVER_HELP: &str = "\
+Examples:
+  helenus inspect /var/lib/helenus metadata
+  helenus recover-metadata /var/lib/helenus
+  helenus recover-metadata /var/lib/helenus --yes
+
+For a node that is stopped, of a cluster in which no majority of the voters (`helenus admin metadata`) can ever come
+back. Run it on one node only: of those that are left the one with the highest epoch. The cluster goes on under a new
+name with this node as its only voter, and takes in the others by itself. Nodes whose metadata log is longer cannot
+follow. docs/operations.md has the procedure.
+
+Exit codes: 0 recovered, 1 nothing was done since --yes is missing, 2 usage, 3 the data directory cannot be used.";
 
 const BENCH_HELP: &str = "\
 Examples:
@@ -144,6 +162,16 @@ pub(crate) struct StartArguments {
     /// nobody else has: others are rebuilt from their peers
     #[arg(long)]
     accept_data_loss: bool,
+}
+
+/// Options of `recover-metadata`.
+#[derive(Debug, Args)]
+pub(crate) struct RecoverArguments {
+    /// Data directory of a stopped node
+    directory: PathBuf,
+    /// Do it; else it is only said what would be done
+    #[arg(long)]
+    yes: bool,
 }
 
 const NODES_MAX: i64 = server::DEV_NODES_MAX as i64;
@@ -311,6 +339,40 @@ pub(crate) fn dev(arguments: DevArguments) -> ExitCode {
     let DevArguments { nodes, data_centers, data: data_dir, .. } = arguments;
     let options = DevOptions { nodes, data_centers, data_dir, durability };
     ended(server::run_dev(&options, print_ready))
+}
+
+/// `helenus recover-metadata`.
+pub(crate) fn recover_metadata(arguments: &RecoverArguments) -> ExitCode {
+    let show = |metadata: &client::admin::MetadataResponse| {
+        let answer = crate::admin::metadata::show(metadata);
+        // What is done is done, whoever reads of it.
+        let _ = writeln!(std::io::stdout().lock(), "{}", answer.text);
+    };
+    let directory = &arguments.directory;
+    if arguments.yes {
+        return match server::recover_metadata(directory) {
+            Ok(metadata) => {
+                show(&metadata);
+                ExitCode::SUCCESS
+            }
+            Err(error) => ended(Err(error)),
+        };
+    }
+    match server::inspect_metadata(directory, crate::admin::metadata::ENTRIES as usize) {
+        Ok(metadata) => {
+            show(&metadata);
+            crate::report(&format!(
+                "nothing was done. With --yes the cluster goes on from entry {} under a new name, with node {} as its \
+                 only voter. Entries that only lost nodes have are lost, and nodes that have one there cannot follow. \
+                 Make sure that no majority of the voters above can come back, and that no node that is left has a \
+                 higher epoch",
+                metadata.epoch + 1,
+                metadata.node_id
+            ));
+            ExitCode::FAILURE
+        }
+        Err(error) => ended(Err(error)),
+    }
 }
 
 /// The line that scripts wait for.

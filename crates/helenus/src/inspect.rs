@@ -43,6 +43,15 @@ enum Question {
         #[arg(long)]
         json: bool,
     },
+    /// The metadata log: the epoch, who decides it, and its last entries
+    Metadata {
+        /// So many of the last entries
+        #[arg(long, value_name = "COUNT", default_value_t = crate::admin::metadata::ENTRIES)]
+        log: u32,
+        /// One JSON object instead of tables
+        #[arg(long)]
+        json: bool,
+    },
     /// Everything that is stored of one partition, deletions included: one JSON object for each record
     Dump {
         /// KEYSPACE.TABLE
@@ -58,6 +67,7 @@ pub(crate) fn run(arguments: &InspectArguments) -> ExitCode {
     let looked = match &arguments.question {
         Question::List { json } => list(arguments, *json),
         Question::Verify { json } => verify(arguments, *json),
+        Question::Metadata { log, json } => metadata(arguments, *log, *json),
         Question::Dump { table, key } => dump(arguments, table, key),
     };
     match looked {
@@ -80,6 +90,7 @@ enum Failure {
     Storage(StorageError),
     /// What was asked makes no sense.
     Question(String),
+    Metadata(server::ServerError),
     Output(io::Error),
 }
 
@@ -88,6 +99,7 @@ impl std::fmt::Display for Failure {
         match self {
             Failure::Storage(error) => error.fmt(f),
             Failure::Question(reason) => reason.fmt(f),
+            Failure::Metadata(error) => error.fmt(f),
             Failure::Output(error) => error.fmt(f),
         }
     }
@@ -198,6 +210,18 @@ fn verify(arguments: &InspectArguments, as_json: bool) -> Result<u8, Failure> {
         writeln!(out, "{} files, {} bytes, {} records, {damaged} damaged", found.files, found.bytes, found.records)?;
     }
     Ok(if found.damage.is_empty() { 0 } else { DAMAGED })
+}
+
+fn metadata(arguments: &InspectArguments, entries: u32, as_json: bool) -> Result<u8, Failure> {
+    let found = server::inspect_metadata(&arguments.directory, entries as usize).map_err(Failure::Metadata)?;
+    let answer = crate::admin::metadata::show(&found);
+    let mut out = io::stdout().lock();
+    if as_json {
+        writeln!(out, "{}", answer.json)?
+    } else {
+        writeln!(out, "{}", answer.text)?
+    }
+    Ok(0)
 }
 
 fn dump(arguments: &InspectArguments, table: &str, key: &[String]) -> Result<u8, Failure> {

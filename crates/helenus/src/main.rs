@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Shell(arguments) => ExitCode::from(shell::run(&arguments.into())),
         Command::Admin(arguments) => admin::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::RecoverMetadata(arguments) => cli::recover_metadata(&arguments),
         Command::Bench { task } => match bench::run(&task, &mut std::io::stdout().lock()) {
             Ok(_) => ExitCode::SUCCESS,
             Err(error) => failed(&error),

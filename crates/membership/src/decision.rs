@@ -7,7 +7,7 @@
 
 use crate::io::{Body, Effect, MemberError, Message};
 use crate::log::record::{self, Key};
-use crate::log::{Change, ENTRY_BYTES_MAX, Entry, Founder, MemberInfo, VOTERS_MAX};
+use crate::log::{Change, ENTRY_BYTES_MAX, Entry, Founder, MemberInfo, State, VOTERS_MAX};
 use crate::member::{Afterwards, Member, Stage};
 use crate::replication;
 use model::codec::Encode;
@@ -129,6 +129,7 @@ enum Work {
     Found,
     Join,
     Update,
+    Voters,
     Change,
     Advance,
 }
@@ -150,6 +151,11 @@ impl Proposals {
     /// Schema changes that are not answered yet.
     pub(crate) fn pending(&self) -> usize {
         self.queue.len() + self.agreements.len()
+    }
+
+    /// What was under way is of no use any more.
+    pub(crate) fn abandon_attempt(&mut self) {
+        self.attempt = None;
     }
 
     /// Attempts in a row that failed.
@@ -225,22 +231,24 @@ impl Member {
         if self.epoch() == Epoch(0) {
             return self.proposals.founding.then_some(Work::Found);
         }
+        if self.discovery.follows.is_some() {
+            return None;
+        }
         match self.log.state().members.get(&self.config.id) {
             None => Some(Work::Join),
             Some(member) if member.addresses != self.config.addresses => Some(Work::Update),
+            Some(_) if self.voters_to_propose().is_some() => Some(Work::Voters),
             Some(_) if self.proposals.queue.is_empty() => self.replication_is_due().then_some(Work::Advance),
             Some(_) => Some(Work::Change),
         }
     }
 
-    /// True when the running change of replication can take its next step, and this node is the one to propose it: of
-    /// the voters that it takes for alive the first, so that they do not duel. Who proposes decides nothing.
+    /// True when the running change of replication can take its next step, and this node is the one to propose it.
     fn replication_is_due(&self) -> bool {
         let state = self.log.state();
         let Some(running) = &state.replication_change else { return false };
-        let first = state.voters.keys().find(|id| self.gossip.is_alive(**id));
         let (epoch_of, done_of) = (|id| self.gossip.epoch_of(id), |id| self.gossip.done_of(id));
-        first == Some(&self.config.id) && replication::is_done(running, &state.members, epoch_of, done_of)
+        self.is_first_living_voter() && replication::is_done(running, &state.members, epoch_of, done_of)
     }
 
     /// Whether the next slot is known to be decided already.
@@ -284,7 +292,9 @@ impl Member {
             let seeds = self.config.seeds.clone();
             (seeds.iter().map(|seed| (Voter::Seed(*seed), *seed)).collect(), seeds)
         } else {
-            let voters = self.log.state().voters.iter();
+            let by_liveness = self.is_planted(Planted::VotersByLiveness);
+            let votes = |id: &NodeId| !by_liveness || self.gossip.is_alive(*id);
+            let voters = self.log.state().voters.iter().filter(|(id, _)| votes(id));
             let address = |id: &NodeId, known: &SocketAddr| self.address_of(*id).unwrap_or(*known);
             (voters.map(|(id, known)| (Voter::Node(*id), address(id, known))).collect(), Vec::new())
         };
@@ -413,6 +423,7 @@ impl Member {
                     let member = self.log.state().members.get(&self.config.id)?;
                     Change::Update(MemberInfo { addresses: self.config.addresses, ..member.clone() })
                 }
+                Work::Voters => Change::Voters(self.voters_to_propose()?.to_vec()),
                 Work::Advance => {
                     let running = self.log.state().replication_change.as_ref()?;
                     let (keyspace, since) = (running.keyspace.clone(), running.since);
@@ -497,7 +508,7 @@ impl Member {
             Change::Join { member, .. } | Change::Update(member) => {
                 to.insert(member.addresses.internode);
             }
-            Change::Schema(_) => {}
+            Change::Schema(_) | Change::Voters(_) | Change::Recover { .. } => {}
         }
         to.remove(&self.config.addresses.internode);
         for address in to {
@@ -578,7 +589,8 @@ impl Member {
             }
             let (request, voters) = (proposal.request, self.log.state().voters.len());
             self.proposals.queue.pop_front();
-            let reason = format!("no majority of the {voters} metadata voters decided it");
+            let living = self.living_voters();
+            let reason = format!("no majority of the {voters} metadata voters decided it; {living} of them live");
             self.effects.push(Effect::Decided { request, result: Err(RequestError::SchemaTimeout(reason)) });
         }
     }
@@ -610,21 +622,23 @@ impl Member {
         if self.is_planted(Planted::SchemaAcknowledgedEarly) {
             return Some(Ok(agreement.epoch));
         }
-        let members = &self.log.state().members;
+        let State { members, recoveries, .. } = self.log.state();
         let has_applied = |id: &NodeId| self.gossip.epoch_of(*id) >= agreement.epoch;
+        // Those that have not been heard of since the cluster was recovered are thought lost, and not waited for.
+        let recovered = recoveries.last().map_or(Epoch(0), |(_, slot)| *slot);
+        let counted = members.keys().filter(|id| self.gossip.epoch_of(**id) >= recovered).count();
         let applied = members.keys().filter(|id| has_applied(id)).count();
-        let by_majority = applied >= majority(members.len());
+        let by_majority = applied >= majority(counted);
         let all_alive = members.keys().all(|id| has_applied(id) || !self.gossip.is_alive(*id));
         // Never less than a majority, whoever is alive: a quorum of replicas must meet those that know.
         if by_majority && (all_alive || agreement.applied + AGREEMENT_PATIENCE <= self.now) {
             return Some(Ok(agreement.epoch));
         }
         let timed_out = agreement.started + CHANGE_TIMEOUT <= self.now;
-        let members = members.len();
         timed_out.then(|| match by_majority {
             true => Ok(agreement.epoch),
             false => Err(RequestError::SchemaTimeout(format!(
-                "it is decided, but only {applied} of {members} members have applied it"
+                "it is decided, but only {applied} of {counted} members have applied it"
             ))),
         })
     }

@@ -40,6 +40,11 @@ pub(crate) struct Discovery {
     pub(crate) heard_own_cluster: bool,
     /// Seeds that belong to no cluster, and whether they list the same seeds.
     answers: BTreeMap<SocketAddr, bool>,
+    /// The cluster whose log this node fetches, since its own was recovered as that one.
+    pub(crate) follows: Option<u128>,
+    /// A cluster that was met, and that was recovered from this one or is one that this one was recovered from, though
+    /// both go on.
+    rival: Option<u128>,
     /// Seeds that belong to another cluster.
     mismatches: BTreeMap<SocketAddr, u128>,
     mismatch_since: Option<Instant>,
@@ -57,6 +62,8 @@ impl Discovery {
             unreachable: BTreeSet::new(),
             heard_own_cluster: false,
             answers: BTreeMap::new(),
+            follows: None,
+            rival: None,
             mismatches: BTreeMap::new(),
             mismatch_since: None,
             started: now,
@@ -66,6 +73,26 @@ impl Discovery {
         }
     }
 
+    /// From now on this node waits for the log of `cluster`, which is its own's after a recovery.
+    pub(crate) fn follow(&mut self, cluster: u128) {
+        self.follows = Some(cluster);
+        self.mismatches.clear();
+        self.mismatch_since = None;
+    }
+
+    /// A cluster goes on that should not.
+    pub(crate) fn meet_rival(&mut self, cluster: u128) {
+        self.rival = Some(cluster);
+    }
+
+    /// What is to be said of it.
+    pub(crate) fn rival(&self) -> Option<String> {
+        self.rival.map(|cluster| {
+            let cluster = model::NodeId(cluster);
+            format!("an operator to stop one of two clusters: {cluster} runs too, and one was recovered as the other")
+        })
+    }
+
     /// The seeds that would found a cluster with this node, so far as they have said so.
     pub(crate) fn companions(&self) -> impl Iterator<Item = SocketAddr> {
         self.answers.iter().filter(|(_, same_seeds)| **same_seeds).map(|(seed, _)| *seed)
@@ -73,6 +100,11 @@ impl Discovery {
 }
 
 impl Member {
+    /// True soon after the start: a node that meets another cluster then is the one that has come to the wrong place.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.now - self.discovery.started < MISMATCH_WINDOW
+    }
+
     fn other_seeds(&self) -> impl Iterator<Item = SocketAddr> {
         let own = self.config.addresses.internode;
         self.config.seeds.iter().copied().filter(move |seed| *seed != own)
@@ -165,19 +197,11 @@ impl Member {
             let discovers = matches!(message.body, Body::Discover { .. } | Body::Discovered { .. });
             return self.cluster().is_none() || asks || discovers;
         };
-        let said_by_member = message.epoch > Epoch(0) || matches!(message.body, Body::Committed { .. });
         match self.cluster() {
-            None => said_by_member && self.adopt(from, theirs),
-            Some(own) if own == theirs => true,
-            Some(_) => {
-                if message.body != Body::Mismatch {
-                    self.send(from, Body::Mismatch);
-                }
-                if said_by_member {
-                    self.on_mismatch(from, theirs);
-                }
-                false
-            }
+            None => is_said_by_member(message) && self.adopt(from, theirs),
+            // A node that follows a recovery has left its cluster.
+            Some(own) if own == theirs => self.discovery.follows.is_none(),
+            Some(own) => self.admit_other(from, own, theirs, message),
         }
     }
 
@@ -194,8 +218,9 @@ impl Member {
         true
     }
 
-    fn on_mismatch(&mut self, from: SocketAddr, theirs: u128) {
-        if !self.config.seeds.contains(&from) {
+    /// A node of a cluster spoke that has nothing to do with this one's.
+    pub(crate) fn on_mismatch(&mut self, from: SocketAddr, message: &Message, theirs: u128) {
+        if !self.config.seeds.contains(&from) || !is_said_by_member(message) {
             return;
         }
         if self.epoch() == Epoch(0) && self.config.expected_cluster.is_none() {
@@ -205,16 +230,12 @@ impl Member {
             }
             return;
         }
-        let starting = self.now - self.discovery.started < MISMATCH_WINDOW;
-        if self.discovery.heard_own_cluster || !starting {
+        if self.discovery.heard_own_cluster || !self.is_starting() || self.discovery.follows.is_some() {
             return;
         }
+        // Not at once, though all seeds may say so: it may be that this node's cluster was recovered as theirs.
         self.discovery.mismatches.insert(from, theirs);
-        if self.other_seeds().all(|seed| self.discovery.mismatches.contains_key(&seed)) {
-            self.stop_at_mismatch();
-        } else if self.discovery.mismatch_since.is_none() {
-            self.discovery.mismatch_since = Some(self.now);
-        }
+        self.discovery.mismatch_since.get_or_insert(self.now);
     }
 
     fn stop_at_mismatch(&mut self) {
@@ -238,10 +259,16 @@ impl Member {
         if self.epoch() == Epoch(0) {
             return Some(self.waiting_for_seeds());
         }
+        if let Some(cluster) = self.discovery.follows {
+            return Some(format!("the log of cluster {}, which its cluster was recovered as", model::NodeId(cluster)));
+        }
         if !self.is_joined() {
             return Some(format!("a majority of the {voters} metadata voters to decide that it joins"));
         }
-        let slot = self.epoch().next().0;
+        let (slot, living) = (self.epoch().next().0, self.living_voters());
+        if living < majority(voters) {
+            return Some(format!("a majority of the {voters} metadata voters, of which {living} live"));
+        }
         let waits = self.proposals.failures() > 2;
         waits.then(|| format!("a majority of the {voters} metadata voters to decide log entry {slot}"))
     }
@@ -267,4 +294,9 @@ impl Member {
         }
         text
     }
+}
+
+/// Whether the sender is a member of the cluster that it names, or knows that it exists.
+fn is_said_by_member(message: &Message) -> bool {
+    message.epoch > Epoch(0) || matches!(message.body, Body::Committed { .. })
 }

@@ -11,6 +11,7 @@ use paxos::{Accepted, Ballot};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
 
 /// Most seeds in a configuration.
@@ -24,6 +25,12 @@ pub const GENERATION_MAX: u64 = u32::MAX as u64;
 
 /// Encoded bytes after which a page of log entries ends.
 pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// For how long a voter is dead before another member takes its place: longer than a start of its machine takes.
+pub const VOTER_PATIENCE: Duration = Duration::from_secs(300);
+
+/// Most recoveries of a cluster that a message names: the last ones.
+pub const RECOVERIES_MAX: usize = 64;
 
 /// What one node is configured to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +52,8 @@ pub struct MemberConfig {
     pub holds_data: bool,
     /// The cluster to which the data directory belongs, if that is recorded outside the log.
     pub expected_cluster: Option<u128>,
+    /// For how long a voter is dead before another member takes its place: [`VOTER_PATIENCE`] but in tests.
+    pub voter_patience: Duration,
 }
 
 /// Everything that can happen to a member.
@@ -143,6 +152,41 @@ pub enum MemberError {
         /// Why.
         reason: String,
     },
+    /// The cluster was recovered while this node was away, and cannot take it back.
+    #[error(
+        "cluster {} was recovered as cluster {} from entry {} of its metadata log on ({peer} says so), and the log of \
+         this node, of cluster {}, goes on otherwise from there: it cannot follow; keep its data directory aside, and \
+         start it with an empty one to join as a new node", NodeId(*former), NodeId(*theirs), slot.0, NodeId(*own)
+    )]
+    LeftBehind {
+        /// This node's cluster.
+        own: u128,
+        /// The cluster that both come from.
+        former: u128,
+        /// The cluster that goes on.
+        theirs: u128,
+        /// The slot of the recovery.
+        slot: Epoch,
+        /// The internode address of the node that says so.
+        peer: String,
+    },
+    /// This node was recovered from a cluster that lives.
+    #[error(
+        "this node was recovered as cluster {} from cluster {}, but {peer} says that a majority of the voters of that \
+         one lives and goes on without it; keep its data directory aside, and start it with an empty one to join as a \
+         new node, or with the copy from before the recovery", NodeId(*own), NodeId(*former)
+    )]
+    RecoveredInVain {
+        /// This node's cluster.
+        own: u128,
+        /// The cluster that lives.
+        former: u128,
+        /// The internode address of the node that says so.
+        peer: String,
+    },
+    /// The metadata log cannot be recovered on this node.
+    #[error("the metadata log cannot be recovered here: {0}")]
+    NotRecoverable(String),
     /// The data directory holds user data, but nothing says of which cluster.
     #[error(
         "the data directory holds user data but no metadata log, so nothing says to which cluster the data belongs; \
@@ -229,7 +273,13 @@ pub enum Body {
         seeds: Vec<SocketAddr>,
     },
     /// The receiver's message was ignored: it is of another cluster than the sender of this.
-    Mismatch,
+    Mismatch {
+        /// The names that the sender's cluster had before it was recovered, each with the slot of that recovery, in
+        /// order; the last [`RECOVERIES_MAX`].
+        recoveries: Vec<(u128, Epoch)>,
+    },
+    /// To a node whose cluster was recovered from the sender's: that one goes on, by a majority of its voters.
+    GoesOn,
     /// Paxos, first phase, for one slot of the log.
     Prepare {
         /// The slot.
@@ -335,6 +385,42 @@ pub struct MemberStatus {
     pub nodes: Vec<NodeStatus>,
 }
 
+/// What a node knows of the metadata log, for an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogStatus {
+    /// The node.
+    pub id: NodeId,
+    /// Its cluster, if it knows one.
+    pub cluster_id: Option<u128>,
+    /// The epoch that it has applied.
+    pub epoch: Epoch,
+    /// The names that the cluster had before it was recovered, each with the slot of that recovery, in order.
+    pub recoveries: Vec<(u128, Epoch)>,
+    /// Who decides the next entry, by id.
+    pub voters: Vec<VoterStatus>,
+    /// The members by id, each with its address and the epoch that it is known to have applied.
+    pub members: Vec<(NodeId, SocketAddr, Option<Epoch>)>,
+    /// The change of replication that is under way, in words.
+    pub replication_change: Option<String>,
+    /// What stands in the way of changes, in a sentence.
+    pub waiting: Option<String>,
+    /// The last entries, each with its slot and in words, in order.
+    pub entries: Vec<(Epoch, String)>,
+}
+
+/// A voter of the metadata log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VoterStatus {
+    /// The node.
+    pub id: NodeId,
+    /// Where other nodes reach it.
+    pub internode: SocketAddr,
+    /// Whether it is a member; else it founded the cluster and has not joined it.
+    pub member: bool,
+    /// Whether it is taken for alive; `None` when nobody says, as in the records of a stopped node.
+    pub alive: Option<bool>,
+}
+
 /// What a node knows of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeStatus {
@@ -358,7 +444,7 @@ pub struct NodeStatus {
     pub silent_ms: Option<u64>,
 }
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 impl Encode for Heartbeat {
     fn encode(&self, out: &mut Vec<u8>) {
@@ -399,6 +485,22 @@ fn read_addresses(reader: &mut Reader) -> Result<Vec<SocketAddr>, CodecError> {
         return Err(CodecError::Invalid("seeds"));
     }
     (0..count).map(|_| read_address(reader)).collect()
+}
+
+fn put_recoveries(out: &mut Vec<u8>, recoveries: &[(u128, Epoch)]) {
+    put_varint(out, recoveries.len() as u64);
+    for (cluster, slot) in recoveries {
+        cluster.encode(out);
+        slot.encode(out);
+    }
+}
+
+fn read_recoveries(reader: &mut Reader) -> Result<Vec<(u128, Epoch)>, CodecError> {
+    let count = reader.count()?;
+    if count > RECOVERIES_MAX {
+        return Err(CodecError::Invalid("recoveries"));
+    }
+    (0..count).map(|_| Ok((reader.u128()?, read_slot(reader)?))).collect()
 }
 
 fn put_heartbeats(out: &mut Vec<u8>, heartbeats: &[(NodeId, Heartbeat)]) {
@@ -447,7 +549,8 @@ impl Encode for Body {
         out.push(self.tag());
         match self {
             Body::Discover { seeds } | Body::Discovered { seeds } => put_addresses(out, seeds),
-            Body::Mismatch | Body::Applied => {}
+            Body::Mismatch { recoveries } => put_recoveries(out, recoveries),
+            Body::GoesOn | Body::Applied => {}
             Body::Prepare { slot, ballot, seeds } => {
                 put_attempt(out, *slot, *ballot);
                 put_addresses(out, seeds);
@@ -500,7 +603,7 @@ impl Body {
         match self {
             Body::Discover { .. } => 0,
             Body::Discovered { .. } => 1,
-            Body::Mismatch => 2,
+            Body::Mismatch { .. } => 2,
             Body::Prepare { .. } => 3,
             Body::Promise { .. } => 4,
             Body::Accept { .. } => 5,
@@ -514,6 +617,7 @@ impl Body {
             Body::GossipAnswer { .. } => 13,
             Body::Probe { .. } => 14,
             Body::ProbeAnswer { .. } => 15,
+            Body::GoesOn => 16,
         }
     }
 }
@@ -523,7 +627,7 @@ impl Decode for Body {
         Ok(match reader.u8()? {
             0 => Body::Discover { seeds: read_addresses(reader)? },
             1 => Body::Discovered { seeds: read_addresses(reader)? },
-            2 => Body::Mismatch,
+            2 => Body::Mismatch { recoveries: read_recoveries(reader)? },
             3 => {
                 let (slot, ballot) = read_attempt(reader)?;
                 Body::Prepare { slot, ballot, seeds: read_addresses(reader)? }
@@ -552,6 +656,7 @@ impl Decode for Body {
             13 => Body::GossipAnswer { heartbeats: read_heartbeats(reader)? },
             14 => Body::Probe { nonce: reader.varint()? },
             15 => Body::ProbeAnswer { nonce: reader.varint()? },
+            16 => Body::GoesOn,
             _ => return Err(CodecError::Invalid("message")),
         })
     }

@@ -49,6 +49,10 @@ fn entry() -> impl Strategy<Value = Entry> {
         (member(), any::<bool>()).prop_map(|(member, is_seed)| Change::Join { member, is_seed }),
         member().prop_map(Change::Update),
         keyspace,
+        prop::collection::btree_set(any::<u128>(), 1..=7)
+            .prop_map(|voters| Change::Voters(voters.into_iter().map(NodeId).collect())),
+        (any::<u128>(), any::<u128>())
+            .prop_map(|(cluster_id, voter)| Change::Recover { cluster_id, voter: NodeId(voter) }),
     ];
     (any::<u128>(), change).prop_map(|(id, change)| Entry { id, change: Arc::new(change) })
 }
@@ -67,7 +71,8 @@ fn body() -> impl Strategy<Value = Body> {
     prop_oneof![
         seeds().prop_map(|seeds| Body::Discover { seeds }),
         seeds().prop_map(|seeds| Body::Discovered { seeds }),
-        Just(Body::Mismatch),
+        prop::collection::vec((any::<u128>(), slot()), 0..4).prop_map(|recoveries| Body::Mismatch { recoveries }),
+        Just(Body::GoesOn),
         (slot(), ballot(), seeds()).prop_map(|(slot, ballot, seeds)| Body::Prepare { slot, ballot, seeds }),
         (slot(), ballot(), accepted).prop_map(|(slot, ballot, accepted)| Body::Promise { slot, ballot, accepted }),
         (slot(), ballot(), entry()).prop_map(|(slot, ballot, entry)| Body::Accept { slot, ballot, entry }),
@@ -98,7 +103,7 @@ fn header(out: &mut Vec<u8>) {
 
 #[test]
 fn a_message_of_a_newer_version_is_named_as_such() {
-    assert_eq!(Message::from_bytes(&Bytes::from_static(&[3, 0, 0])), Err(CodecError::Version(3)));
+    assert_eq!(Message::from_bytes(&Bytes::from_static(&[4, 0, 0])), Err(CodecError::Version(4)));
 }
 
 #[test]
@@ -110,8 +115,17 @@ fn heartbeats_and_slots_near_the_end_of_their_range_are_refused() {
 }
 
 #[test]
+fn voters_are_few_ascending_and_at_least_one() {
+    for voters in [vec![], vec![2, 1], vec![1, 1], (0..8).collect()] {
+        let change = Change::Voters(voters.iter().copied().map(NodeId).collect());
+        let bytes = Entry { id: 1, change: Arc::new(change) }.to_bytes();
+        assert_eq!(Entry::from_bytes(&bytes), Err(CodecError::Invalid("voters")), "{voters:?}");
+    }
+}
+
+#[test]
 fn long_lists_are_refused() {
-    for (tag, item) in [(12, vec![0u8; 20]), (0, vec![4, 1, 2, 3, 4, 5])] {
+    for (tag, item) in [(12, vec![0u8; 20]), (0, vec![4, 1, 2, 3, 4, 5]), (2, vec![0u8; 17])] {
         let mut bytes = Vec::new();
         header(&mut bytes);
         bytes.push(tag);
@@ -142,7 +156,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_decode_or_fail_without_panic(tag in 0u8..18, bytes: Vec<u8>) {
+    fn any_bytes_decode_or_fail_without_panic(tag in 0u8..19, bytes: Vec<u8>) {
         let _ = Message::from_bytes(&Bytes::from(bytes.clone()));
         let mut with_header = Vec::new();
         header(&mut with_header);

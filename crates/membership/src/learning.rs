@@ -103,9 +103,9 @@ impl Member {
             return;
         }
         if slot == Epoch(1) {
-            // M5: the beginning of another cluster is not this node's.
-            let Change::Genesis { cluster_id, .. } = &*entry.change else { return };
-            if self.cluster() != Some(*cluster_id) {
+            // M5: the beginning of another cluster is not this node's. That of its own has another name when the
+            // cluster was recovered since; the sender was admitted as one of its own.
+            if self.cluster().is_none() || !matches!(*entry.change, Change::Genesis { .. }) {
                 return;
             }
         }
@@ -145,6 +145,9 @@ impl Member {
             self.on_own_decided(slot, entry.id);
             self.log.append(entry);
             self.was_member |= self.is_joined();
+        }
+        if self.discovery.follows == self.log.state().cluster_id {
+            self.discovery.follows = None;
         }
         self.gossip.set_epoch(self.epoch());
         if let (true, false, Some(cluster)) = (self.was_member, self.is_joined(), self.log.state().cluster_id) {

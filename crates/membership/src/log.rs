@@ -17,6 +17,7 @@ use model::schema::{REPLICATION_FACTOR, Replication, Schema, SchemaChange, TRACE
 use model::{Epoch, NodeId, RequestError, Token};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
@@ -89,6 +90,17 @@ pub enum Change {
     Update(MemberInfo),
     /// The schema changes.
     Schema(SchemaChange),
+    /// These members, ascending by id, decide the log from the next slot on, and nobody else.
+    Voters(Vec<NodeId>),
+    /// The cluster goes on without its voters, a majority of which is lost. Written by an operator's command on a
+    /// stopped node, never decided by anybody. Under the new name the cluster has nothing to do with what is left of
+    /// the old one.
+    Recover {
+        /// 128 random bits, the name of the cluster from now on.
+        cluster_id: u128,
+        /// The member that decides the log alone from now on, until it takes others in.
+        voter: NodeId,
+    },
 }
 
 /// An entry of the log. The id names it: a proposer recognises its own entry by it, whoever completed the
@@ -108,6 +120,8 @@ pub struct State {
     pub epoch: Epoch,
     /// The cluster; `None` at epoch 0.
     pub cluster_id: Option<u128>,
+    /// The names that the cluster had before it was recovered, each with the slot of that recovery, in order.
+    pub recoveries: Vec<(u128, Epoch)>,
     /// The members.
     pub members: BTreeMap<NodeId, MemberInfo>,
     /// Who decides the next slot, and where they are reached; founders that have not joined yet included.
@@ -153,7 +167,25 @@ impl State {
                     self.forget_replication_change();
                 }
             }
+            Change::Voters(voters) => {
+                if let Some(voters) = self.addresses_of_voters(voters) {
+                    self.voters = voters;
+                }
+            }
+            Change::Recover { cluster_id, voter } => {
+                if let (Some(former), Some(voters)) = (self.cluster_id, self.addresses_of_voters(&[*voter])) {
+                    self.recoveries.push((former, self.epoch));
+                    self.cluster_id = Some(*cluster_id);
+                    self.voters = voters;
+                }
+            }
         }
+    }
+
+    /// The slot at which a cluster of this name was recovered as this one, if it was.
+    #[must_use]
+    pub fn recovered_from(&self, cluster: u128) -> Option<Epoch> {
+        self.recoveries.iter().find(|(former, _)| *former == cluster).map(|(_, slot)| *slot)
     }
 
     fn join(&mut self, member: &MemberInfo, is_seed: bool) {
@@ -339,6 +371,56 @@ impl Log {
             page.push(entry.clone());
         }
         page
+    }
+}
+
+/// What an entry changed, for people: without the values of options, and without secrets.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Genesis { cluster_id, founders } => {
+                write!(f, "cluster {} is founded by {} nodes", NodeId(*cluster_id), founders.len())
+            }
+            Change::Join { member, .. } => write!(
+                f,
+                "node {} ({}) joins in data centre {}, rack {}",
+                member.id, member.addresses.internode, member.data_center, member.rack
+            ),
+            Change::Update(member) => write!(f, "node {} is at {} now", member.id, member.addresses.internode),
+            Change::Schema(change) => fmt_schema_change(change, f),
+            Change::Voters(voters) => {
+                let voters: Vec<String> = voters.iter().map(ToString::to_string).collect();
+                write!(f, "the voters are {}", voters.join(", "))
+            }
+            Change::Recover { cluster_id, voter } => {
+                write!(f, "the cluster is recovered as {}, with {voter} as its voter", NodeId(*cluster_id))
+            }
+        }
+    }
+}
+
+fn fmt_schema_change(change: &SchemaChange, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match change {
+        SchemaChange::CreateKeyspace { name, .. } => write!(f, "CREATE KEYSPACE {name}"),
+        SchemaChange::AlterKeyspace { name, .. } => write!(f, "ALTER KEYSPACE {name}"),
+        SchemaChange::AdvanceReplication { keyspace, .. } => {
+            write!(f, "the change of the replication of keyspace {keyspace} takes its next step")
+        }
+        SchemaChange::DropKeyspace { name, .. } => write!(f, "DROP KEYSPACE {name}"),
+        SchemaChange::CreateTable { table, .. } => write!(f, "CREATE TABLE {}.{}", table.keyspace, table.name),
+        SchemaChange::AlterTable { keyspace, name, .. } => write!(f, "ALTER TABLE {keyspace}.{name}"),
+        SchemaChange::DropTable { keyspace, name, .. } => write!(f, "DROP TABLE {keyspace}.{name}"),
+        SchemaChange::TruncateTable { keyspace, name } => write!(f, "TRUNCATE TABLE {keyspace}.{name}"),
+        SchemaChange::CreateType { definition, .. } => {
+            write!(f, "CREATE TYPE {}.{}", definition.keyspace, definition.name)
+        }
+        SchemaChange::AlterType { keyspace, name, .. } => write!(f, "ALTER TYPE {keyspace}.{name}"),
+        SchemaChange::DropType { keyspace, name, .. } => write!(f, "DROP TYPE {keyspace}.{name}"),
+        SchemaChange::CreateIndex { keyspace, table, index, .. } => {
+            write!(f, "CREATE INDEX {} ON {keyspace}.{table}", index.name)
+        }
+        SchemaChange::DropIndex { keyspace, name, .. } => write!(f, "DROP INDEX {keyspace}.{name}"),
+        SchemaChange::Role(_) => f.write_str("roles and permissions are changed"),
     }
 }
 
@@ -535,6 +617,15 @@ impl Encode for Entry {
                 out.push(3);
                 change.encode(out);
             }
+            Change::Voters(voters) => {
+                out.push(4);
+                put_sequence(out, voters);
+            }
+            Change::Recover { cluster_id, voter } => {
+                out.push(5);
+                cluster_id.encode(out);
+                voter.encode(out);
+            }
         }
     }
 }
@@ -553,6 +644,14 @@ impl Decode for Entry {
             1 => Change::Join { member: MemberInfo::decode(reader)?, is_seed: reader.bool()? },
             2 => Change::Update(MemberInfo::decode(reader)?),
             3 => Change::Schema(SchemaChange::decode(reader)?),
+            4 => {
+                let voters = reader.sequence::<NodeId>()?;
+                if voters.is_empty() || voters.len() > VOTERS_MAX || !voters.is_sorted_by(|a, b| a < b) {
+                    return Err(CodecError::Invalid("voters"));
+                }
+                Change::Voters(voters)
+            }
+            5 => Change::Recover { cluster_id: reader.u128()?, voter: NodeId::decode(reader)? },
             _ => return Err(CodecError::Invalid("change")),
         };
         Ok(Entry { id, change: Arc::new(change) })

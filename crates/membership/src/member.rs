@@ -13,6 +13,7 @@ use crate::learning::CatchUp;
 use crate::log::record::{self, Key};
 use crate::log::{Change, Entry, Log, TOKENS_MAX, place_is_valid};
 use crate::view::ClusterView;
+use crate::voters::VoterCare;
 use bytes::Bytes;
 use model::local::LocalWrite;
 use model::{Epoch, Instant, NodeId, Now, Planted, Rng};
@@ -77,6 +78,7 @@ pub struct Member {
     pub(crate) acceptors: BTreeMap<Epoch, Acceptor<Entry>>,
     pub(crate) discovery: Discovery,
     pub(crate) proposals: Proposals,
+    pub(crate) voter_care: VoterCare,
     pub(crate) catch_up: Option<CatchUp>,
     /// Who sent a decided entry that is not applied yet, and wants to hear when it is.
     pub(crate) to_be_told: BTreeMap<SocketAddr, NodeId>,
@@ -127,6 +129,7 @@ impl Member {
         let (log, generation) = (recovered.log, recovered.generation.saturating_add(1).min(GENERATION_MAX));
         if let (Some(own), Some(expected)) = (log.state().cluster_id, config.expected_cluster)
             && own != expected
+            && log.state().recovered_from(expected).is_none()
         {
             let peer = "the rest of the data directory".to_owned();
             return Err(MemberError::OtherCluster { own, theirs: expected, peer });
@@ -145,6 +148,7 @@ impl Member {
             acceptors: recovered.acceptors,
             discovery: Discovery::new(now.monotonic),
             proposals: Proposals::new(now.monotonic),
+            voter_care: VoterCare::new(now.monotonic),
             catch_up: None,
             to_be_told: BTreeMap::new(),
             deferred: VecDeque::new(),
@@ -220,6 +224,7 @@ impl Member {
             self.discover();
             self.gossip();
             self.drive_catch_up();
+            self.care_for_voters();
             self.drive_proposals();
             self.receive_from_itself();
         }
@@ -242,6 +247,7 @@ impl Member {
                     self.gossip.deadline(),
                     self.catch_up.as_ref().map(|catch_up| catch_up.until),
                     self.proposals_deadline(),
+                    self.voters_deadline(),
                 ];
                 due.into_iter().flatten().min()
             }
@@ -357,7 +363,7 @@ impl Member {
         let sender = message.sender;
         match message.body {
             Body::Discover { .. } | Body::Discovered { .. } => self.on_discovery(from, message),
-            Body::Mismatch => {}
+            Body::Mismatch { .. } | Body::GoesOn => {}
             Body::Prepare { .. } | Body::Accept { .. } => self.on_acceptor_request(from, message),
             Body::Promise { slot, ballot, accepted } => self.on_promise(from, sender, slot, ballot, accepted),
             Body::Accepted { slot, ballot } => self.on_accepted(from, sender, slot, ballot),
@@ -568,16 +574,16 @@ fn check_fixed_settings(config: &MemberConfig, member: &crate::log::MemberInfo) 
 }
 
 /// What the local records say.
-struct Recovered {
-    log: Log,
-    acceptors: BTreeMap<Epoch, Acceptor<Entry>>,
+pub(crate) struct Recovered {
+    pub(crate) log: Log,
+    pub(crate) acceptors: BTreeMap<Epoch, Acceptor<Entry>>,
     generation: u64,
     was_member: bool,
     stale: Vec<Bytes>,
 }
 
 impl Recovered {
-    fn read(records: &[(Bytes, Bytes)], id: NodeId) -> Result<Recovered, MemberError> {
+    pub(crate) fn read(records: &[(Bytes, Bytes)], id: NodeId) -> Result<Recovered, MemberError> {
         let corrupt = |what: String| MemberError::Corrupt(what);
         let (mut entries, mut registers, mut generation) = (BTreeMap::new(), Vec::new(), 0);
         for (key, value) in records {

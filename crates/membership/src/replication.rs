@@ -23,6 +23,7 @@ use model::placement::{Place, Placement};
 use model::schema::{Replication, SchemaChange};
 use model::{Epoch, KeyspaceName, NodeId, RequestError, Token};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// How far a change of replication is.
@@ -64,6 +65,13 @@ pub struct ReplicationChange {
     pub phase: Phase,
     /// The epoch at which the phase began.
     pub since: Epoch,
+}
+
+/// That it is under way, for people.
+impl fmt::Display for ReplicationChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the replication of keyspace {} is being changed: {}", self.keyspace, self.phase.name())
+    }
 }
 
 impl ReplicationChange {

@@ -18,6 +18,8 @@ pub struct ClusterView {
     pub epoch: Epoch,
     /// 128 random bits that tell this cluster from every other.
     pub cluster_id: u128,
+    /// The ids that it had before its log was recovered without a majority of the voters, in order.
+    pub former_cluster_ids: Vec<u128>,
     /// Keyspaces and tables.
     pub schema: Arc<Schema>,
     /// The members by id.
@@ -58,7 +60,8 @@ impl ClusterView {
     pub(crate) fn of_state(state: &State, previous: Option<&ClusterView>) -> Option<ClusterView> {
         let voters = state.voters.keys().copied().collect();
         let (schema, members) = (state.schema.clone(), state.members.clone());
-        let view = ClusterView::after(previous, state.epoch, state.cluster_id?, schema, members, voters);
+        let mut view = ClusterView::after(previous, state.epoch, state.cluster_id?, schema, members, voters);
+        view.former_cluster_ids = state.recoveries.iter().map(|(former, _)| *former).collect();
         Some(view.changing(state.replication_change.clone()))
     }
 
@@ -102,6 +105,7 @@ impl ClusterView {
         ClusterView {
             epoch,
             cluster_id,
+            former_cluster_ids: Vec::new(),
             schema,
             members,
             voters,

@@ -16,6 +16,8 @@ pub enum FailureReason {
     TooManyTombstones,
     /// Their disks are full: they refuse writes until there is space, and accept them then by themselves.
     DiskFull,
+    /// They have more to do than they can.
+    Overloaded,
 }
 
 impl fmt::Display for FailureReason {
@@ -29,6 +31,9 @@ impl fmt::Display for FailureReason {
                 "; their disks are full, and writes are refused until there is space: add disks or nodes, or drop \
                  snapshots or data",
             ),
+            FailureReason::Overloaded => {
+                f.write_str("; they have more to do than they can: ask for less at once, or add nodes")
+            }
         }
     }
 }

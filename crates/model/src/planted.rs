@@ -90,6 +90,11 @@ planted! {
         LogAcceptedIsDecided: "A voter takes an entry of the metadata log that it has accepted for decided.",
         LogAdoptionIgnored: "A proposer of the metadata log puts its own entry in place of one that was accepted.",
         CatchUpSkipped: "A node that hears of a later epoch does not fetch what it lacks.",
+        VotersByLiveness: "A majority of the voters that a proposer takes for alive decides the metadata log.",
+    }
+    "recovery" {
+        FormerClusterHeard: "A node of a recovered cluster listens to those that the recovery left behind.",
+        RecoveryFollowedFromBeyond: "A node follows a recovery at a slot where its own log holds something else.",
     }
     "replication changes" {
         OldPlacementWritten: "While replication is changed writes go to the placement alone that is read from.",

@@ -262,8 +262,8 @@ impl ErrorResponse {
 /// Failures of which only the number and the reason are known.
 fn unnamed(count: u32, reason: FailureReason) -> Failures {
     let code = match reason {
-        // There is no code for the second: the message says it.
-        FailureReason::Unknown | FailureReason::DiskFull => 0x0000,
+        // There is no code for the others: the message says it.
+        FailureReason::Unknown | FailureReason::DiskFull | FailureReason::Overloaded => 0x0000,
         FailureReason::TooManyTombstones => 0x0001,
     };
     let reasons = if count == 0 { Vec::new() } else { vec![(IpAddr::V4(Ipv4Addr::UNSPECIFIED), code)] };

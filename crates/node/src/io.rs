@@ -154,6 +154,16 @@ impl Request {
         Some(self)
     }
 
+    /// Within what time it must be answered.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        let (Request::Write { timeout, .. }
+        | Request::Batch { timeout, .. }
+        | Request::Conditional { timeout, .. }
+        | Request::Read { timeout, .. }) = self;
+        *timeout
+    }
+
     /// The token whose shard takes it: a partition's; of a scan one that differs from page to page, since any shard
     /// can scan.
     #[must_use]
@@ -254,6 +264,16 @@ pub enum Input {
         /// What it said.
         envelope: Envelope,
     },
+    /// A peer spoke, and what it said has waited before this shard for longer than requests may: what of it is a read
+    /// is refused as overload.
+    Late {
+        /// The sender.
+        from: NodeId,
+        /// What it said.
+        envelope: Envelope,
+    },
+    /// Requests of clients are being refused before they come here, since too many wait.
+    Overloaded,
     /// Storage answered.
     Stored(Stored),
     /// Membership published a new view of the cluster.

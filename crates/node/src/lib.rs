@@ -9,8 +9,8 @@
 //! * Everything that a shard keeps is bounded by its configuration.
 //! * The shard of a partition is [`Shard::shard_of`] its token, for client requests as for messages.
 //!
-//! Apart from the shards, [`garbage`] says what a node sweeps for garbage, and when, and [`virtual_tables`] what is in
-//! the tables that it answers by itself.
+//! Apart from the shards, [`queue`] says when a queue before them takes no more, [`garbage`] what a node sweeps for
+//! garbage, and when, and [`virtual_tables`] what is in the tables that it answers by itself.
 //!
 //! The protocols are described, with numbered invariants, in `docs/protocol/write.md`, `read.md`, `paxos.md`,
 //! `counters.md`, `batches.md`, `retry-tokens.md`, `hints.md`, `repair.md` and `storage.md`.
@@ -23,6 +23,7 @@ mod coordinator;
 pub mod garbage;
 mod hints;
 pub mod io;
+pub mod queue;
 pub mod register;
 pub mod repair;
 mod replica;
@@ -42,6 +43,7 @@ pub use garbage::{GarbageSchedule, TableLoad};
 pub use io::{
     Effect, Envelope, Input, Message, OpId, Refusal, Request, RequestId, Response, StorageRequest, Stored, WritePurpose,
 };
+pub use queue::{QueueLimit, ServiceTime};
 pub use register::{Commit, PaxosAnswer, PaxosRequest, PaxosStep, Promised, Proposal};
 pub use repair::{RepairControl, RepairId, RepairOrder, RepairReport, RepairState, RepairsStatus};
 pub use shard::{Shard, ShardStatus};

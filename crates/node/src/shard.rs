@@ -242,6 +242,8 @@ pub struct Shard {
     poll_hints_at: Option<Instant>,
     /// The newest epoch that membership was asked to catch up to, and when.
     catching_up: (Epoch, Instant),
+    /// Until when this node, or one that it asks, is taken to have more to do than it can.
+    overloaded_until: Instant,
     /// Messages of this node to itself.
     local: VecDeque<Message>,
     counters: ShardStatus,
@@ -306,6 +308,7 @@ impl Shard {
             replication: Replicating::default(),
             poll_hints_at,
             catching_up: (Epoch(0), now.monotonic),
+            overloaded_until: now.monotonic,
             local: VecDeque::new(),
             counters: ShardStatus::default(),
             config,
@@ -369,6 +372,8 @@ impl Shard {
                 let deadline = now.monotonic + self.config.catch_up_timeout;
                 self.on_message(&mut out, from, envelope, deadline);
             }
+            Input::Late { from, envelope } => self.on_late(&mut out, from, envelope),
+            Input::Overloaded => self.note_overload(now.monotonic),
             Input::Stored(stored) => self.on_stored(&mut out, stored),
             Input::View(view) => self.on_view(&mut out, view),
             Input::Alive(alive) => self.on_alive(&mut out, alive),
@@ -811,7 +816,11 @@ impl Shard {
                 self.note_epoch(out, from, epoch);
                 Refused::Retry
             }
-            Refusal::Overloaded | Refusal::Storage | Refusal::Invalid => Refused::Failed(FailureReason::Unknown),
+            Refusal::Overloaded => {
+                self.note_overload(now);
+                Refused::Failed(FailureReason::Overloaded)
+            }
+            Refusal::Storage | Refusal::Invalid => Refused::Failed(FailureReason::Unknown),
             Refusal::TooManyTombstones => Refused::Failed(FailureReason::TooManyTombstones),
             Refusal::DiskFull => Refused::Failed(FailureReason::DiskFull),
         };
@@ -833,7 +842,11 @@ impl Shard {
                     write.note_reason(FailureReason::DiskFull);
                     self.on_write_missed(out, op, from);
                 }
-                Refusal::Overloaded | Refusal::Storage => self.on_write_missed(out, op, from),
+                Refusal::Overloaded => {
+                    write.note_reason(FailureReason::Overloaded);
+                    self.on_write_missed(out, op, from);
+                }
+                Refusal::Storage => self.on_write_missed(out, op, from),
                 // The latter belongs to reads: who says it of a write is not to be understood.
                 Refusal::Invalid | Refusal::TooManyTombstones => {
                     write.refuse(from);

@@ -333,10 +333,43 @@ fn an_overloaded_replica_refuses_and_gets_a_hint() {
     let request = cluster.write(1, INSERT, ALL);
     cluster.run();
     // Too few are left as soon as one has refused.
-    let Some(Err(RequestError::WriteFailure { required: 3, failures: 1, .. })) = cluster.reply(request) else {
+    let Some(Err(RequestError::WriteFailure { required: 3, failures: 1, reason, .. })) = cluster.reply(request) else {
         panic!()
     };
+    assert_eq!(reason, FailureReason::Overloaded);
     assert_eq!(cluster.status(3).overloads, 2);
+    cluster.assert_idle();
+}
+
+#[test]
+fn a_read_that_replicas_refuse_as_overloaded_is_refused_so_and_one_that_others_answer_is_not() {
+    let mut cluster = Cluster::with(|config| {
+        config.replica_ops_max = if config.node == node(1) { 100 } else { 0 };
+    });
+    cluster.plant(&[1, 2, 3], INSERT, 10);
+    let request = cluster.read(1, SELECT, QUORUM);
+    cluster.run();
+    let Some(Err(error @ RequestError::Overloaded(_))) = cluster.reply(request) else { panic!() };
+    assert!(error.to_string().contains("replicas that must answer have more to do"), "{error}");
+    assert_eq!(error.applied(), model::error::Applied::No);
+    let request = cluster.read(1, SELECT, Consistency::One);
+    cluster.run();
+    assert!(matches!(cluster.reply(request), Some(Ok(Response::Rows { .. }))));
+    cluster.assert_idle();
+}
+
+#[test]
+fn reads_that_have_waited_for_too_long_are_refused_and_writes_are_done() {
+    let mut cluster = Cluster::new();
+    cluster.late = true;
+    cluster.written(1, INSERT, ALL);
+    let request = cluster.read(1, SELECT, ALL);
+    cluster.run();
+    assert!(matches!(cluster.reply(request), Some(Err(RequestError::Overloaded(_)))));
+    assert_eq!(cluster.status(2).overloads + cluster.status(3).overloads, 2);
+    assert_eq!(cluster.status(2).replica_reads + cluster.status(3).replica_reads, 0);
+    cluster.late = false;
+    assert_eq!(cluster.rows(1, SELECT, ALL).len(), 1);
     cluster.assert_idle();
 }
 

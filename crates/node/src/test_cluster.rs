@@ -277,6 +277,8 @@ pub(crate) struct Cluster {
     pub(crate) repairs: BTreeMap<NodeId, Arc<crate::RepairsStatus>>,
     /// Messages for which it is true are lost.
     pub(crate) lose: Filter,
+    /// Messages wait for too long before they are handled.
+    pub(crate) late: bool,
     pub(crate) view: Arc<ClusterView>,
     configure: fn(&mut ShardConfig),
     next_request: u64,
@@ -377,6 +379,7 @@ impl Cluster {
             done: BTreeMap::new(),
             repairs: BTreeMap::new(),
             lose: Box::new(|_, _, _| false),
+            late: false,
             view,
             configure,
             next_request: 0,
@@ -510,7 +513,11 @@ impl Cluster {
             Flight::Message { from, to, envelope } => {
                 let up = self.nodes.get(&to).is_some_and(|node| node.up);
                 if up && !(self.lose)(from, to, &envelope.message) {
-                    self.step(to, Input::Message { from, envelope });
+                    let input = match self.late {
+                        true => Input::Late { from, envelope },
+                        false => Input::Message { from, envelope },
+                    };
+                    self.step(to, input);
                 }
             }
             Flight::Storage { at, op, request } => {

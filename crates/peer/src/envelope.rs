@@ -361,6 +361,12 @@ impl Batch {
     }
 }
 
+/// Bytes of a frame as it is sent, without what the transport adds.
+#[must_use]
+pub fn frame_bytes(frame: &proto::Frame) -> usize {
+    prost::Message::encoded_len(frame)
+}
+
 /// Approximate, and cheaper than the exact length.
 fn payload_bytes(envelope: &proto::Envelope) -> usize {
     const FIXED: usize = 32;

@@ -377,7 +377,8 @@ fn membership_messages_go_over_the_wire_whole() {
     let heartbeat = membership::Heartbeat { generation: 3, version: 4, epoch: Epoch(5), done: Epoch(2) };
     let bodies = [
         membership::Body::Discover { seeds: vec![seed] },
-        membership::Body::Mismatch,
+        membership::Body::Mismatch { recoveries: vec![(6, Epoch(4))] },
+        membership::Body::GoesOn,
         membership::Body::Fetch { after: Epoch(8) },
         membership::Body::Gossip { heartbeats: vec![(NodeId(2), heartbeat)] },
     ];

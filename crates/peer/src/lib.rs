@@ -28,7 +28,7 @@
 mod envelope;
 mod hello;
 
-pub use envelope::{Batch, Payload, decode, decode_frame, encode_membership, encode_node, priority};
+pub use envelope::{Batch, Payload, decode, decode_frame, encode_membership, encode_node, frame_bytes, priority};
 pub use hello::{Hello, PROTOCOL_VERSION, Priority};
 
 use model::codec::CodecError;

@@ -142,7 +142,7 @@ fn explain_analyze_is_repeated_no_more_lightly_than_its_statement() {
 fn explain_analyze_warns_as_its_statement_does() {
     let warnings = |explain: &str| {
         let statement = format!("{explain} SELECT count(*) FROM t");
-        prepare_in(&tables(), &statement).bind(&[], context()).unwrap().warnings()
+        prepare_in(&tables(), &statement).bind(&[], context()).unwrap().warnings(crate::BatchLimits::default()).unwrap()
     };
     assert_eq!(warnings("EXPLAIN"), [""; 0]);
     assert_eq!(warnings("EXPLAIN ANALYZE"), ["Aggregation query used without partition key"]);

@@ -91,7 +91,7 @@ pub use result::{PageLimits, Progress, ReadPosition, ResultBuilder, ResultPage};
 pub use role::{Password, RoleOptions, RoleRequest, RoleStatement};
 pub use split::{StatementText, split_statements};
 pub use table_options::{OptionValue, option_values};
-pub use write::BoundWrite;
+pub use write::{BatchLimits, BoundWrite};
 
 use model::RequestError;
 use model::limits::STATEMENT_BYTES_MAX;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fixture::{context_at, prepare_in, schema};
-use crate::{Bound, BoundValue, BoundWrite, prepare};
+use crate::{BatchLimits, Bound, BoundValue, BoundWrite, prepare};
 use bytes::Bytes;
 use model::codec::Decode;
 use model::deletion::PartitionDeletions;
@@ -256,7 +256,7 @@ fn batches_of_several_partitions() {
         )
     };
     let bound = prepare_in(&tables(), &of("UNLOGGED")).bind(&[], context_at(WallMicros(0))).unwrap();
-    assert_eq!(bound.warnings(), [""; 0]);
+    assert_eq!(bound.warnings(BatchLimits::default()), Ok(Vec::new()));
     let Bound::Batch { writes, .. } = bound else { panic!("{bound:?}") };
     let counts: Vec<usize> =
         writes.iter().map(|write| write.mutation(1, WallMicros(1)).unwrap().records.len()).collect();
@@ -340,11 +340,18 @@ fn batches_that_are_too_large_are_refused_and_large_writes_of_one_partition_are_
     let batch = |kind: &str, keys: [i32; 2]| {
         let insert = |key| format!("INSERT INTO x (k, c, m) VALUES ({key}, 1, {{'{}': 1}});", "a".repeat(26 * 1024));
         let batch = format!("BEGIN {kind} BATCH {} {} APPLY BATCH", insert(keys[0]), insert(keys[1]));
-        prepare_in(&tables(), &batch).bind(&[], context_at(WallMicros(0)))
+        prepare_in(&tables(), &batch).bind(&[], context_at(WallMicros(0))).unwrap()
     };
+    let limits = BatchLimits::default();
     for kind in ["", "UNLOGGED"] {
-        assert_eq!(batch(kind, [1, 2]).unwrap_err().to_string(), "Batch too large");
-        assert!(batch(kind, [1, 1]).is_ok());
+        let refused = batch(kind, [1, 2]).warnings(limits).unwrap_err().to_string();
+        assert!(refused.starts_with("Batch too large: 52.0"), "{refused}");
+        assert!(refused.ends_with("KiB in 2 partitions, more than batch_max_kb, 50.000KiB"), "{refused}");
+        assert!(batch(kind, [1, 1]).warnings(limits).is_ok());
+        let more = BatchLimits { bytes_max: 60 * 1024, ..limits };
+        assert_eq!(batch(kind, [1, 2]).warnings(more).unwrap().len(), 1, "a warning is left");
+        let enough = BatchLimits { bytes_warned: 60 * 1024, ..more };
+        assert_eq!(batch(kind, [1, 2]).warnings(enough), Ok(Vec::new()));
     }
 }
 
@@ -354,7 +361,11 @@ fn large_batches_over_several_partitions_are_answered_with_warnings() {
         let insert = |key| format!("INSERT INTO x (k, c, m) VALUES ({key}, 1, {{'{}': 1}});", "a".repeat(bytes));
         let inserts: String = (0..partitions).map(insert).collect();
         let batch = format!("BEGIN UNLOGGED BATCH {inserts} APPLY BATCH");
-        prepare_in(&tables(), &batch).bind(&[], context_at(WallMicros(0))).unwrap().warnings()
+        prepare_in(&tables(), &batch)
+            .bind(&[], context_at(WallMicros(0)))
+            .unwrap()
+            .warnings(BatchLimits::default())
+            .unwrap()
     };
     assert_eq!(warnings(10, 10), [""; 0]);
     let [many] = &warnings(11, 10)[..] else { panic!("one warning") };

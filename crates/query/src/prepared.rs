@@ -10,7 +10,7 @@ use crate::modification::CounterMixture;
 use crate::operand::{Arguments, BoundValue, ColumnSpec};
 use crate::read::{BoundRead, ReadPlan};
 use crate::role::RoleStatement;
-use crate::write::{BatchPlan, BoundWrite, MergedWrites, ModificationPlan, batch_warnings};
+use crate::write::{BatchLimits, BatchPlan, BoundWrite, MergedWrites, ModificationPlan, batch_warnings};
 use model::schema::{Schema, Table};
 use model::{KeyspaceName, RequestError};
 use std::cell::RefCell;
@@ -172,16 +172,18 @@ impl Bound {
     }
 
     /// What the client should know of the statement, in Cassandra's words.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        match self {
+    ///
+    /// # Errors
+    /// `Invalid` for a batch that is larger than `limits` let it be.
+    pub fn warnings(&self, limits: BatchLimits) -> Result<Vec<String>, RequestError> {
+        Ok(match self {
             Bound::Read(read) => read.warnings(),
-            Bound::Batch { writes, kind } => batch_warnings(writes, *kind == BatchKind::Logged),
+            Bound::Batch { writes, kind } => batch_warnings(writes, *kind == BatchKind::Logged, limits)?,
             Bound::Schema(request) => request.warnings().to_vec(),
             Bound::Write(_) | Bound::Writes(_) | Bound::Conditional(_) | Bound::Use(_) => Vec::new(),
-            Bound::Explain(explain) if explain.analyze => explain.statement.warnings(),
+            Bound::Explain(explain) if explain.analyze => explain.statement.warnings(limits)?,
             Bound::Describe(_) | Bound::Role(_) | Bound::Explain(_) | Bound::Nothing => Vec::new(),
-        }
+        })
     }
 
     fn of_batch(writes: Vec<BoundWrite>, kind: BatchKind) -> Result<Bound, RequestError> {

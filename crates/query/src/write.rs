@@ -197,27 +197,34 @@ impl MergedWrites {
     /// The writes of the whole batch.
     ///
     /// # Errors
-    /// `Invalid` for too many partitions, and in Cassandra's words for too many bytes in several.
+    /// `Invalid` for too many partitions.
     pub(crate) fn finish(self) -> Result<Vec<BoundWrite>, RequestError> {
         if self.writes.len() > BATCH_PARTITIONS_MAX {
             let (count, most) = (self.writes.len(), BATCH_PARTITIONS_MAX);
             return Err(RequestError::Invalid(format!("A batch of {count} partitions exceeds the maximum of {most}")));
         }
-        let is_conditional = self.writes.iter().any(|write| !write.conditions.is_empty());
-        let bytes: usize = self.writes.iter().map(BoundWrite::data_bytes).sum();
-        if self.writes.len() > 1 && !is_conditional && bytes > BATCH_BYTES_MAX {
-            return Err(RequestError::Invalid("Batch too large".to_owned()));
-        }
         Ok(self.writes)
     }
 }
 
-/// A batch over several partitions with more bytes of keys and values is answered with a warning: Cassandra's
-/// `batch_size_warn_threshold`.
-const BATCH_BYTES_WARNED: usize = 5 * 1024;
-/// One with more than that is refused: Cassandra's `batch_size_fail_threshold`.
-const BATCH_BYTES_MAX: usize = 50 * 1024;
-/// So is one over more partitions: Cassandra's `unlogged_batch_across_partitions_warn_threshold`.
+/// How large batches over several partitions may be, in bytes of keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// A larger one is answered with a warning: Cassandra's `batch_size_warn_threshold`.
+    pub bytes_warned: usize,
+    /// A larger one is refused: Cassandra's `batch_size_fail_threshold`.
+    pub bytes_max: usize,
+}
+
+impl Default for BatchLimits {
+    /// Those of Cassandra.
+    fn default() -> BatchLimits {
+        BatchLimits { bytes_warned: 5 * 1024, bytes_max: 50 * 1024 }
+    }
+}
+
+/// An unlogged batch over more partitions is answered with a warning: Cassandra's
+/// `unlogged_batch_across_partitions_warn_threshold`.
 const BATCH_PARTITIONS_WARNED: usize = 10;
 /// Most partitions that one statement or batch writes: each is a write of its own to its replicas.
 const BATCH_PARTITIONS_MAX: usize = 1_000;
@@ -424,7 +431,14 @@ fn kibibytes(bytes: usize) -> String {
 }
 
 /// What the client should know of a batch over several partitions, in Cassandra's words.
-pub(crate) fn batch_warnings(writes: &[BoundWrite], is_logged: bool) -> Vec<String> {
+///
+/// # Errors
+/// `Invalid` when it is too large.
+pub(crate) fn batch_warnings(
+    writes: &[BoundWrite],
+    is_logged: bool,
+    limits: BatchLimits,
+) -> Result<Vec<String>, RequestError> {
     let mut warnings = Vec::new();
     let named = |wanted: fn(&Table) -> bool| {
         let tables = writes.iter().map(|write| write.table.as_ref()).filter(|table| wanted(table));
@@ -441,9 +455,16 @@ pub(crate) fn batch_warnings(writes: &[BoundWrite], is_logged: bool) -> Vec<Stri
     }
     let (s, tables) = named(|_| true);
     let bytes: usize = writes.iter().map(BoundWrite::data_bytes).sum();
-    if writes.len() > 1 && bytes > BATCH_BYTES_WARNED {
+    if writes.len() > 1 && bytes > limits.bytes_max {
+        let (size, most) = (kibibytes(bytes), kibibytes(limits.bytes_max));
+        return Err(RequestError::Invalid(format!(
+            "Batch too large: {size} in {} partitions, more than batch_max_kb, {most}",
+            writes.len()
+        )));
+    }
+    if writes.len() > 1 && bytes > limits.bytes_warned {
         let (size, most, excess) =
-            (kibibytes(bytes), kibibytes(BATCH_BYTES_WARNED), kibibytes(bytes - BATCH_BYTES_WARNED));
+            (kibibytes(bytes), kibibytes(limits.bytes_warned), kibibytes(bytes - limits.bytes_warned));
         warnings.push(format!(
             "Batch for [{tables}] is of size {size}, exceeding specified threshold of {most} by {excess}."
         ));
@@ -455,7 +476,7 @@ pub(crate) fn batch_warnings(writes: &[BoundWrite], is_logged: bool) -> Vec<Stri
              batch for atomicity, or asynchronous writes for performance."
         ));
     }
-    warnings
+    Ok(warnings)
 }
 
 impl Part {

@@ -4,6 +4,7 @@ use crate::boot::Parts;
 use crate::client_service::{RELEASE, status};
 use crate::config::Durability;
 use crate::member_loop::MemberInput;
+use crate::metadata;
 use crate::shard_loop::ShardInput;
 use crate::wire::admin_server;
 use ::api::proto::client::v1 as proto;
@@ -32,6 +33,9 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often, and with what pause, storage is asked whether hints are gone; then the answer says what is left.
 const FORGOTTEN_TRIES: u32 = 50;
 const FORGOTTEN_PAUSE: Duration = Duration::from_millis(20);
+
+/// Most entries of the metadata log in one answer.
+const METADATA_ENTRIES_MAX: u32 = 1_000;
 
 /// Serves the admin API.
 #[derive(Clone)]
@@ -420,6 +424,15 @@ impl admin_server::Admin for AdminService {
         }))
     }
 
+    async fn metadata(
+        &self,
+        request: Request<proto::MetadataRequest>,
+    ) -> Result<Response<proto::MetadataResponse>, Status> {
+        let entries = request.into_inner().entries.min(METADATA_ENTRIES_MAX) as usize;
+        let status = ask(&self.parts.member, |reply| MemberInput::Log { entries, reply }).await?;
+        Ok(Response::new(metadata::response(&status)))
+    }
+
     async fn ring(&self, _: Request<proto::RingRequest>) -> Result<Response<proto::RingResponse>, Status> {
         let (view, alive) = (self.parts.published.view.load(), self.parts.published.alive.load());
         let entry = |(Token(token), owner): &(Token, NodeId)| {
@@ -551,9 +564,7 @@ impl admin_server::Admin for AdminService {
 
 /// The change of replication that is under way, in words; empty when there is none.
 fn replication_change(view: &ClusterView) -> String {
-    view.replication_change.as_ref().map_or_else(String::new, |running| {
-        format!("the replication of keyspace {} is being changed: {}", running.keyspace, running.phase.name())
-    })
+    view.replication_change.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::entropy::{random_u64, random_u128};
 use crate::execute::{Executor, Phase};
 use crate::exit::{Exit, ServerError};
 use crate::garbage_collector::{self, GarbageCollector};
+use crate::gate::Gate;
 use crate::grpc_login::LoggedIn;
 use crate::index_builder;
 use crate::member_loop::{self, MemberInput, MemberLoop, Published, exit_of};
@@ -27,7 +28,7 @@ use crate::native_service;
 use crate::peer_link::STREAM_WINDOW_BYTES;
 use crate::peer_service::PeerService;
 use crate::peers::{LinkEvents, Local, Peers};
-use crate::read_pool::ReadPool;
+use crate::read_pool::{ReadLimits, ReadPool};
 use crate::shard_loop::{self, ShardInput, ShardLoop};
 use crate::storage_writer::{StorageWriter, WriteQueue};
 use crate::tls::Tls;
@@ -93,6 +94,8 @@ pub(crate) struct Parts {
     pub(crate) published: Arc<Published>,
     /// The ways to other nodes.
     pub(crate) peers: Arc<Peers>,
+    /// Before each of the shards.
+    pub(crate) gates: Vec<Arc<Gate>>,
     /// What the operator says of hints, as the shards were told last.
     pub(crate) hints: tokio::sync::Mutex<HintPolicy>,
     /// The front desk.
@@ -248,6 +251,7 @@ fn recover_member(config: &Config, store: &Store, now: Now) -> Result<Member, Se
         seeds: config.seeds.clone(),
         holds_data: !store.status().tables.is_empty(),
         expected_cluster: store.identity().cluster,
+        voter_patience: membership::VOTER_PATIENCE,
     };
     Member::recover(member_config, &records, random_seed()?, now).map_err(|error| match exit_of(&error) {
         Exit::DataDirectory => {
@@ -269,6 +273,7 @@ impl Parts {
         let own = store.identity().node;
         let channels = (0..config.shards).map(|_| mpsc::channel(shard_loop::INBOX_INPUTS_MAX));
         let (shards, shard_receivers): (Vec<_>, Vec<_>) = channels.unzip();
+        let gates: Vec<_> = shards.iter().map(|_| Arc::new(Gate::new(config.queue_wait_max))).collect();
         let (member, member_receiver) = mpsc::channel(member_loop::INBOX_INPUTS_MAX);
         let metrics = Arc::new(Metrics::default());
         let published = Arc::new(Published {
@@ -291,6 +296,7 @@ impl Parts {
             own,
             published.clone(),
             shards.clone(),
+            gates.clone(),
             member.clone(),
             metrics.clone(),
             store.clone(),
@@ -298,7 +304,7 @@ impl Parts {
             first_password,
             random_seed()?,
         );
-        let executor = Arc::new(executor.with_settings(config.settings()));
+        let executor = Arc::new(executor.with_batch_limits(config.batch_limits).with_settings(config.settings()));
         let started = std::time::Instant::now();
         let receivers = Mutex::default();
         let hints = tokio::sync::Mutex::new(hint_policy(&config));
@@ -308,6 +314,7 @@ impl Parts {
             store,
             metrics,
             shards,
+            gates,
             member,
             published,
             peers,
@@ -379,7 +386,7 @@ impl Node {
     }
 
     fn start_loops(&mut self, receivers: Receivers) -> Result<(), ServerError> {
-        let Parts { config, store, shards, member: member_inbox, metrics, peers, .. } = &*self.parts;
+        let Parts { config, store, shards, gates, member: member_inbox, metrics, peers, .. } = &*self.parts;
         let damaged = |error: StorageError| data_directory(config, &error);
         let clock = Clock::new();
         let now = clock.now();
@@ -398,7 +405,8 @@ impl Node {
         };
         let thread = std::thread::Builder::new().name("storage-writer".to_owned()).spawn(move || writer.run());
         self.threads.push(thread.map_err(failure("no thread for storage"))?);
-        let pool = ReadPool::start(usize::from(config.shards).clamp(2, 16), store, shards, metrics);
+        let limits = ReadLimits { wait_max: config.queue_wait_max, timeout: config.request_timeout };
+        let pool = ReadPool::start(usize::from(config.shards).clamp(2, 16), limits, store, shards, metrics);
         let (reads, handles) = pool.map_err(failure("no threads for reads"))?;
         self.threads.extend(handles);
         let (sweeping, stop) = crossbeam::channel::bounded(0);
@@ -420,7 +428,7 @@ impl Node {
         let reads = Arc::new(reads);
         let repairs = RepairsStatus::recovered(&repair_policy(config), &recovered.repairs);
         self.parts.published.repairs.store(Arc::new(repairs));
-        for (index, inbox) in (0u16..).zip(receivers.shards) {
+        for ((index, inbox), gate) in (0u16..).zip(receivers.shards).zip(gates) {
             let (shard_config, nobody) = (shard_config(config, self.parts.own, index), Arc::default());
             let shard = Shard::new(shard_config, empty_view(), nobody, recovered.clone(), random_seed()?, now);
             let shard_loop = ShardLoop {
@@ -428,6 +436,8 @@ impl Node {
                 shard,
                 own: self.parts.own,
                 inbox,
+                gate: gate.clone(),
+                wait_max: config.queue_wait_max,
                 clock,
                 store: store.clone(),
                 reads: reads.clone(),

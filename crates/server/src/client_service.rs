@@ -6,6 +6,7 @@
 use crate::auth::Login;
 use crate::execute::{Answer, Effect, Executor, Options, Plan, Planned, SchemaChanged, retry_token};
 use crate::execute_stream::{Answers, Columns};
+use crate::gate::names_system;
 use crate::statements::{Statement, column_message};
 use crate::trace::Traced;
 use crate::wire::helenus_server;
@@ -50,6 +51,17 @@ pub(crate) struct Form {
     pub(crate) columns: Columns,
     /// What the client should know besides.
     pub(crate) warnings: Vec<String>,
+}
+
+/// Says whether a request may come in, before it is looked at.
+///
+/// # Errors
+/// `Overloaded`.
+pub(crate) fn check_room(executor: &Executor, request: &proto::ExecuteRequest) -> Result<(), RequestError> {
+    match &request.statement {
+        Some(proto::execute_request::Statement::Text(text)) if names_system(text.as_bytes()) => Ok(()),
+        _ => executor.check_room(),
+    }
 }
 
 /// What a request asks for, and how it is to be answered.
@@ -297,7 +309,9 @@ impl helenus_server::Helenus for ClientService {
     ) -> Result<Response<proto::ExecuteResponse>, Status> {
         let _call = self.executor.call();
         let caller = Caller::of(&request);
-        let executed = execute(&self.executor, request.into_inner(), caller).await;
+        let request = request.into_inner();
+        check_room(&self.executor, &request).map_err(|error| status(&error))?;
+        let executed = execute(&self.executor, request, caller).await;
         let (answer, form, traced) = executed.map_err(|error| status(&error))?;
         Ok(Response::new(traced.told(answer_message(answer, form))))
     }

@@ -31,6 +31,11 @@ impl Clock {
         }
     }
 
+    /// The monotonic clock now.
+    pub(crate) fn monotonic(&self) -> Instant {
+        Instant(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
     /// The same point in time for timers of the runtime.
     pub(crate) fn timer(&self, at: Instant) -> tokio::time::Instant {
         // A deadline beyond 30 years is one that never comes; the timer's own arithmetic stays in range.

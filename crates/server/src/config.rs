@@ -6,6 +6,7 @@
 //!   at once, each with the key that it is about.
 //! * Every setting has a default that a production node can keep; the default listens on loopback only.
 
+use query::BatchLimits;
 use serde::Deserialize;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -65,10 +66,17 @@ pub struct RawConfig {
     pub tombstone_warn: Option<u32>,
     /// Tombstones beyond which a page is refused. Default: 100000.
     pub tombstone_fail: Option<u32>,
+    /// KiB of a batch over several partitions that is answered with a warning when it is larger. Default: 5.
+    pub batch_warn_kb: Option<u32>,
+    /// KiB of a batch over several partitions that is refused when it is larger. Default: 50.
+    pub batch_max_kb: Option<u32>,
     /// Milliseconds until a request that names no timeout fails. Default: 5000.
     pub request_timeout_ms: Option<u64>,
     /// Requests that the node works on at once; more are refused as overload. Default: 16384.
     pub requests_max: Option<u32>,
+    /// Milliseconds that a request may wait before it is begun; one that would wait for longer is refused as overload
+    /// when it comes. Default: 1000.
+    pub queue_wait_max_ms: Option<u64>,
     /// Connections of the CQL native protocol at once; more are closed. Default: 20000.
     pub native_connections_max: Option<u32>,
     /// Longest message of a client of the CQL native protocol, in MiB. Default: 16.
@@ -187,10 +195,14 @@ pub struct Config {
     pub tombstone_warn: u32,
     /// Tombstones beyond which a page is refused; at least `tombstone_warn`.
     pub tombstone_fail: u32,
+    /// How large batches over several partitions may be.
+    pub batch_limits: BatchLimits,
     /// For requests that name none.
     pub request_timeout: Duration,
     /// Requests in work on this node at once.
     pub requests_max: u32,
+    /// For how long a request may wait before it is begun.
+    pub queue_wait_max: Duration,
     /// Connections of the CQL native protocol at once.
     pub native_connections_max: usize,
     /// Bytes of the longest message of one.
@@ -245,8 +257,11 @@ impl Config {
             ("auto_snapshot", self.auto_snapshot.to_string()),
             ("tombstone_warn", self.tombstone_warn.to_string()),
             ("tombstone_fail", self.tombstone_fail.to_string()),
+            ("batch_warn_kb", (self.batch_limits.bytes_warned >> 10).to_string()),
+            ("batch_max_kb", (self.batch_limits.bytes_max >> 10).to_string()),
             ("request_timeout_ms", self.request_timeout.as_millis().to_string()),
             ("requests_max", self.requests_max.to_string()),
+            ("queue_wait_max_ms", self.queue_wait_max.as_millis().to_string()),
             ("native_connections_max", self.native_connections_max.to_string()),
             ("native_frame_mb", mib(self.native_frame_bytes)),
             ("tls_certificate", file(tls.map(|tls| &tls.certificate))),
@@ -300,9 +315,12 @@ mod limit {
     pub(super) const SYNC_MS: std::ops::RangeInclusive<u64> = 10..=60_000;
     pub(super) const BLOCK_CACHE_MB: std::ops::RangeInclusive<u64> = 1..=1_048_576;
     pub(super) const WRITE_BUFFER_MB: std::ops::RangeInclusive<u64> = 8..=65_536;
+    /// All of it is kept in memory, several times, and by other nodes too.
+    pub(super) const BATCH_KB: std::ops::RangeInclusive<u32> = 1..=16_384;
     pub(super) const TOMBSTONES: std::ops::RangeInclusive<u32> = 1..=u32::MAX;
     pub(super) const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 10..=600_000;
     pub(super) const REQUESTS: std::ops::RangeInclusive<u32> = 16..=1_000_000;
+    pub(super) const QUEUE_WAIT_MS: std::ops::RangeInclusive<u64> = 1..=60_000;
     pub(super) const CONNECTIONS: std::ops::RangeInclusive<u32> = 1..=1_000_000;
     /// The protocol's own limit is 256 MiB.
     pub(super) const FRAME_MB: std::ops::RangeInclusive<u32> = 1..=256;
@@ -367,6 +385,13 @@ impl Config {
         if tombstone_fail < tombstone_warn {
             check.problem("tombstone_fail", format!("{tombstone_fail} is less than tombstone_warn, {tombstone_warn}"));
         }
+        let batch_warn_kb = check.within("batch_warn_kb", raw.batch_warn_kb, 5, limit::BATCH_KB);
+        let batch_max_kb = check.within("batch_max_kb", raw.batch_max_kb, 50, limit::BATCH_KB);
+        if batch_max_kb < batch_warn_kb {
+            check.problem("batch_max_kb", format!("{batch_max_kb} is less than batch_warn_kb, {batch_warn_kb}"));
+        }
+        let kilobytes = |count: u32| count as usize * 1_024;
+        let batch_limits = BatchLimits { bytes_warned: kilobytes(batch_warn_kb), bytes_max: kilobytes(batch_max_kb) };
         let tls = check.tls(raw.tls_certificate, raw.tls_key, raw.tls_client_ca);
         let megabytes = |count: u64| usize::try_from(count << 20).unwrap_or(usize::MAX);
         let config = Config {
@@ -398,6 +423,7 @@ impl Config {
             auto_snapshot: raw.auto_snapshot.unwrap_or(true),
             tombstone_warn,
             tombstone_fail,
+            batch_limits,
             request_timeout: Duration::from_millis(check.within(
                 "request_timeout_ms",
                 raw.request_timeout_ms,
@@ -405,6 +431,12 @@ impl Config {
                 limit::TIMEOUT_MS,
             )),
             requests_max: check.within("requests_max", raw.requests_max, 16_384, limit::REQUESTS),
+            queue_wait_max: Duration::from_millis(check.within(
+                "queue_wait_max_ms",
+                raw.queue_wait_max_ms,
+                1_000,
+                limit::QUEUE_WAIT_MS,
+            )),
             native_connections_max: check.within(
                 "native_connections_max",
                 raw.native_connections_max,

@@ -8,6 +8,7 @@
 use crate::auth::{Authenticator, Login};
 use crate::clock::Clock;
 use crate::explain::{Analysis, explained, rows_of};
+use crate::gate::Gate;
 use crate::member_loop::{MemberInput, Published};
 use crate::metrics::Metrics;
 use crate::native_clients::Clients;
@@ -24,7 +25,7 @@ use node::io::{Request, Response};
 use node::virtual_tables::{self, Facts};
 use node::{IndexBuild, RangeEstimate, RepairsStatus, Shard, Storage};
 use parking_lot::Mutex;
-use query::{BatchKind, Bound, BoundValue, EvaluationContext, PageLimits, RoleStatement};
+use query::{BatchKind, BatchLimits, Bound, BoundValue, EvaluationContext, PageLimits, RoleStatement};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -181,9 +182,12 @@ pub(crate) struct Executor {
     /// Every clock is read here.
     pub(crate) clock: Clock,
     shards: Vec<mpsc::Sender<ShardInput>>,
+    /// Before each of the shards.
+    gates: Vec<Arc<Gate>>,
     member: mpsc::Sender<MemberInput>,
     store: Arc<Store>,
     timeout: Duration,
+    batch_limits: BatchLimits,
     table_ids: Mutex<model::Rng>,
     phase: AtomicU8,
     calls: Mutex<Option<mpsc::Sender<()>>>,
@@ -262,6 +266,7 @@ impl Executor {
         own: NodeId,
         published: Arc<Published>,
         shards: Vec<mpsc::Sender<ShardInput>>,
+        gates: Vec<Arc<Gate>>,
         member: mpsc::Sender<MemberInput>,
         metrics: Arc<Metrics>,
         store: Arc<Store>,
@@ -285,15 +290,22 @@ impl Executor {
             own,
             clock: Clock::new(),
             shards,
+            gates,
             member,
             store,
             timeout,
+            batch_limits: BatchLimits::default(),
             table_ids,
             phase,
             calls,
             estimates: Mutex::default(),
             settings: Vec::new(),
         }
+    }
+
+    /// The same desk, with other limits of batches than the default ones.
+    pub(crate) fn with_batch_limits(self, batch_limits: BatchLimits) -> Executor {
+        Executor { batch_limits, ..self }
     }
 
     /// The same desk, which shows what the node was configured to.
@@ -378,7 +390,7 @@ impl Executor {
     /// # Errors
     /// When a table that the node answers by itself cannot be read so.
     pub(crate) fn plan_bound(&self, bound: Bound, options: Options) -> Result<Planned, RequestError> {
-        let mut warnings = bound.warnings();
+        let mut warnings = bound.warnings(self.batch_limits)?;
         warnings.extend(self.large_partitions(&bound));
         let timeout = bound.timeout().or(options.timeout).unwrap_or(self.timeout).min(query::TIMEOUT_MAX);
         let Options { consistency, serial, timestamp, page_rows, paging_state, token, login, .. } = options;
@@ -499,19 +511,54 @@ impl Executor {
         Ok(Response::own_rows(page.rows, page.saved))
     }
 
-    /// Gives a request to the shard that takes it; a full inbox is an answer, and so is storage that
-    /// does not keep up with writes.
-    pub(crate) fn submit(&self, request: Request, reply: ReplyTo, trace: Option<Arc<Trace>>) {
-        if matches!(request, Request::Write { .. } | Request::Batch { .. } | Request::Conditional { .. })
-            && self.store.pressure() == Pressure::Refusing
-        {
-            self.metrics.requests_overloaded.add(1);
-            return reply.send(Err(RequestError::Overloaded("compaction does not keep up with writes".to_owned())));
+    /// Says whether a statement may come in, before it is looked at: not when whatever shard takes it would let it
+    /// wait for too long.
+    ///
+    /// # Errors
+    /// `Overloaded`.
+    pub(crate) fn check_room(&self) -> Result<(), RequestError> {
+        let mut refusal = Ok(());
+        for gate in &self.gates {
+            refusal = gate.check(self.timeout);
+            if refusal.is_ok() {
+                return refusal;
+            }
         }
-        let shard = Shard::shard_of(request.token(), self.shards.len() as u16);
+        self.metrics.requests_overloaded.add(1);
+        refusal
+    }
+
+    fn gate(&self, request: &Request) -> (usize, &Gate) {
+        let shard = usize::from(Shard::shard_of(request.token(), self.shards.len() as u16));
+        (shard, &self.gates[shard])
+    }
+
+    /// Says whether a request may come in.
+    fn check_request(&self, request: &Request) -> Result<(), RequestError> {
+        let is_write = matches!(request, Request::Write { .. } | Request::Batch { .. } | Request::Conditional { .. });
+        let checked = if is_write && self.store.pressure() == Pressure::Refusing {
+            Err(RequestError::Overloaded("compaction does not keep up with writes".to_owned()))
+        } else {
+            self.gate(request).1.check(request.timeout())
+        };
+        checked.inspect_err(|_| self.metrics.requests_overloaded.add(1))
+    }
+
+    /// Gives a request to the shard that takes it, unless that, or storage, has more to do than it can.
+    pub(crate) fn submit(&self, request: Request, reply: ReplyTo, trace: Option<Arc<Trace>>) {
+        match self.check_request(&request) {
+            Ok(()) => self.submit_checked(request, reply, trace),
+            Err(error) => reply.send(Err(error)),
+        }
+    }
+
+    /// Gives a request to the shard that takes it; a full inbox is an answer.
+    fn submit_checked(&self, request: Request, reply: ReplyTo, trace: Option<Arc<Trace>>) {
+        let (shard, gate) = self.gate(&request);
+        gate.enter();
         let submitted = self.clock.now().monotonic;
         let input = ShardInput::Request { request, reply, submitted, trace };
-        let (error, input) = match self.shards[usize::from(shard)].try_send(input) {
+        let (error, input) = match self.shards[shard].try_send(input) {
             Ok(()) => return,
             Err(mpsc::error::TrySendError::Full(input)) => {
                 self.metrics.requests_overloaded.add(1);
@@ -521,6 +568,7 @@ impl Executor {
                 (RequestError::NotServing("it is shutting down".to_owned()), input)
             }
         };
+        gate.leave();
         if let ShardInput::Request { reply, .. } = input {
             reply.send(Err(error));
         }
@@ -547,11 +595,13 @@ impl Executor {
         }
     }
 
-    /// Executes writes of several partitions, each on its own, and waits for all of them.
+    /// Executes writes of several partitions, each on its own, and waits for all of them. None is begun when there is
+    /// no room for one of them.
     async fn write_all(&self, requests: Vec<Request>, trace: Option<&Arc<Trace>>) -> Outcome {
+        requests.iter().try_for_each(|request| self.check_request(request))?;
         let submitted = |request| {
             let (sender, receiver) = oneshot::channel();
-            self.submit(request, ReplyTo::One(sender), trace.cloned());
+            self.submit_checked(request, ReplyTo::One(sender), trace.cloned());
             receiver
         };
         let receivers: Vec<_> = requests.into_iter().map(submitted).collect();

@@ -5,7 +5,7 @@
 //! CQL native connection -> native_connection, native_request -+
 //! gRPC client stream -> execute_stream, client_service -------+
 //!                                                             v
-//!                          execute (statement, values -> plan) -> shard_loop --+-> storage_writer
+//!                  execute (statement, values -> plan) -> gate -> shard_loop --+-> storage_writer
 //!                                        |                                   ^    |      |-> read_cached, read_pool
 //!                                        +-> member_loop (schema)            |    |      +-> peers -> other nodes
 //! other nodes  -> peer_service --------------------------------------------> +    +-> answer to the client
@@ -15,7 +15,8 @@
 //! request whose client wants to know.
 //!
 //! Invariants:
-//! * Only [`clock`] reads clocks, and only once per batch of inputs.
+//! * Only [`clock`] reads clocks; a loop handles its inputs in batches under one reading.
+//! * A request that would wait for too long is refused by [`gate`] before anything is done for it.
 //! * Every queue is bounded. Towards a client a full queue is an `Overloaded` error, towards another node a
 //!   lost message; no loop waits for another one's room, but for the streams that feed the loops.
 //! * A panic in any thread, and a store that failed to sync, end the process.
@@ -44,10 +45,12 @@ mod execute_stream;
 mod exit;
 mod explain;
 mod garbage_collector;
+mod gate;
 mod grpc_login;
 mod index_builder;
 mod logging;
 mod member_loop;
+mod metadata;
 mod metrics;
 mod native_clients;
 mod native_connection;
@@ -71,6 +74,7 @@ pub use boot::{Node, StartOptions};
 pub use dev::{Cluster, DevOptions, NODES_MAX as DEV_NODES_MAX};
 pub use exit::{Exit, ServerError, abort_on_panic};
 pub use logging::start_log;
+pub use metadata::{inspect_metadata, recover_metadata};
 pub use run::{run_dev, run_node};
 
 /// The gRPC services as generated; their messages are those of `api` and `peer`.

@@ -12,7 +12,7 @@ use crate::exit::{Exit, stop_process};
 use crate::shard_loop::ShardInput;
 use crate::storage_writer::WriteQueue;
 use arc_swap::ArcSwap;
-use membership::{ClusterView, Effect, Input, Member, MemberError, MemberStatus, Message};
+use membership::{ClusterView, Effect, Input, LogStatus, Member, MemberError, MemberStatus, Message};
 use model::schema::SchemaChange;
 use model::{Epoch, NodeId, RequestError};
 use node::RepairsStatus;
@@ -64,6 +64,13 @@ pub(crate) enum MemberInput {
     Done(Epoch),
     /// Somebody wants to know how membership is.
     Status(oneshot::Sender<MemberStatus>),
+    /// Somebody wants to know how the metadata log is.
+    Log {
+        /// With so many of the last entries.
+        entries: usize,
+        /// Gets it.
+        reply: oneshot::Sender<LogStatus>,
+    },
 }
 
 /// What a node knows of its cluster now, for everybody who only reads.
@@ -138,6 +145,10 @@ impl MemberLoop {
                         let _ = reply.send(self.member.status());
                         continue;
                     }
+                    MemberInput::Log { entries, reply } => {
+                        let _ = reply.send(self.member.log_status(entries));
+                        continue;
+                    }
                 };
                 self.member.step(now, input, &mut effects);
             }
@@ -174,10 +185,10 @@ impl MemberLoop {
 
     async fn publish(&self, view: Arc<ClusterView>) {
         let tables: Vec<_> = view.schema.tables().values().cloned().collect();
-        let (store, cluster) = (self.parts.store.clone(), view.cluster_id);
+        let (store, cluster, former) = (self.parts.store.clone(), view.cluster_id, view.former_cluster_ids.clone());
         // Creating a table writes files: the other tasks of this thread must not wait for it.
         let prepared = tokio::task::spawn_blocking(move || {
-            store.set_cluster(cluster)?;
+            store.set_cluster(cluster, &former)?;
             store.set_tables(&tables)
         });
         match prepared.await {
@@ -215,6 +226,9 @@ pub(crate) fn exit_of(error: &MemberError) -> Exit {
         MemberError::OtherCluster { .. }
         | MemberError::UnknownData
         | MemberError::Removed { .. }
+        | MemberError::LeftBehind { .. }
+        | MemberError::RecoveredInVain { .. }
+        | MemberError::NotRecoverable(_)
         | MemberError::Corrupt(_) => Exit::DataDirectory,
         MemberError::JoinRefused { .. } | MemberError::Storage(_) => Exit::Failure,
     }

@@ -49,6 +49,8 @@ metrics! {
     native_connections_refused,
     /// Messages handed to the transport for other nodes.
     messages_sent,
+    /// Bytes of messages to other nodes, without what the transport adds.
+    message_bytes_sent,
     /// Messages dropped because the queue to their node was full or the node not connected.
     messages_dropped,
     /// Messages from other nodes.

@@ -13,6 +13,7 @@
 
 use crate::auth::Login;
 use crate::execute::{CQL_VERSION, CallGuard, Executor, Plan};
+use crate::gate::names_system;
 use crate::native_clients::Registered;
 use crate::native_events::{Events, Missed};
 use crate::native_request::{self, Answered, Origin, Ready, Reply};
@@ -22,7 +23,7 @@ use crate::trace::Traced;
 use bytes::{Buf, Bytes, BytesMut};
 use model::RequestError;
 use native::{
-    Answer, Compression, Envelope, ErrorResponse, Event, EventType, Failure, Fault, Inbound, Message, Outbound,
+    Answer, Compression, Envelope, ErrorResponse, Event, EventType, Failure, Fault, Inbound, Message, Opcode, Outbound,
     ProtocolError, QueryResult, Request, Response, Version,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -295,10 +296,24 @@ impl Connection {
     fn take(&mut self, envelope: &Envelope) {
         let (version, stream) = (envelope.header.version, envelope.header.stream);
         self.outbound.get_or_insert_with(|| Outbound::new(version));
+        if let Err(error) = self.check_room(envelope) {
+            self.registered_as.count();
+            return self.respond(stream, failed(&error));
+        }
         match Message::decode(envelope) {
             Ok(message) => self.on_message(message, envelope.body.len(), version),
             Err(error) => self.respond(stream, Response::Error(ErrorResponse::of_protocol(&error))),
         }
+    }
+
+    /// Says whether a statement may come in, before it is read.
+    fn check_room(&self, envelope: &Envelope) -> Result<(), RequestError> {
+        let is_statement = match envelope.header.opcode {
+            Opcode::Execute | Opcode::Batch => true,
+            Opcode::Query => !names_system(&envelope.body),
+            _ => false,
+        };
+        if is_statement && self.stage == Stage::Ready { self.door.executor.check_room() } else { Ok(()) }
     }
 
     fn on_message(&mut self, message: Message, bytes: usize, version: Version) {

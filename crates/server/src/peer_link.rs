@@ -10,7 +10,7 @@
 use crate::metrics::Metrics;
 use crate::peers::{LinkEvents, Local};
 use crate::wire::peer_client::PeerClient;
-use ::peer::{Batch, Hello, Priority, encode_membership, encode_node, proto::v1 as proto};
+use ::peer::{Batch, Hello, Priority, encode_membership, encode_node, frame_bytes, proto::v1 as proto};
 use futures::task::AtomicWaker;
 use model::NodeId;
 use node::io::{Envelope, Message};
@@ -158,6 +158,7 @@ struct Frames {
     number: u64,
     hello: Option<proto::Frame>,
     taken: Vec<Outgoing>,
+    metrics: Arc<Metrics>,
 }
 
 impl Stream for Frames {
@@ -194,7 +195,9 @@ impl Stream for Frames {
                 Outgoing::Membership(message) => encode_membership(message),
             });
         }
-        Poll::Ready(Some(batch.take()))
+        let frame = batch.take();
+        frames.metrics.message_bytes_sent.add(frame_bytes(&frame) as u64);
+        Poll::Ready(Some(frame))
     }
 }
 
@@ -255,7 +258,8 @@ impl Link {
         self.queue.sent.store(0, Ordering::Relaxed);
         let number = self.queue.stream.load(Ordering::Relaxed);
         let hello_frame = Some(Batch::hello(&hello));
-        let frames = Frames { queue: self.queue.clone(), number, hello: hello_frame, taken: Vec::new() };
+        let (queue, metrics) = (self.queue.clone(), self.metrics.clone());
+        let frames = Frames { queue, number, hello: hello_frame, taken: Vec::new(), metrics };
         let mut client = PeerClient::new(channel).max_encoding_message_size(model::limits::MESSAGE_BYTES_MAX);
         let accepted = tokio::time::timeout(CONNECT_TIMEOUT, client.channel(frames)).await;
         let mut acks = match accepted {

@@ -107,7 +107,7 @@ impl PeerService {
                 Ok(None) => return Status::ok("ended"),
                 Err(status) => return status,
             };
-            let count = frame.envelopes.len() as u64;
+            let (received_at, count) = (self.parts.executor.clock.monotonic(), frame.envelopes.len() as u64);
             for envelope in frame.envelopes {
                 match decode(envelope) {
                     Ok(Payload::Node(envelope)) if hello.priority != Priority::Control => {
@@ -127,7 +127,7 @@ impl PeerService {
             for (shard, envelopes) in self.parts.shards.iter().zip(&mut by_shard) {
                 if !envelopes.is_empty() {
                     let envelopes = std::mem::take(envelopes);
-                    let input = ShardInput::Messages { from: hello.node_id, envelopes };
+                    let input = ShardInput::Messages { from: hello.node_id, envelopes, received_at };
                     if shard.send(input).await.is_err() {
                         return stopping();
                     }

@@ -9,6 +9,7 @@
 //! * Every request gets exactly one answer, but when the process stops.
 
 use crate::clock::Clock;
+use crate::gate::Gate;
 use crate::member_loop::{MemberInput, Published};
 use crate::metrics::Metrics;
 use crate::peers::{PeerSender, Peers};
@@ -19,16 +20,22 @@ use membership::ClusterView;
 use model::{NodeId, ReadCommand, RequestError};
 use node::io::{Effect, Envelope, Input, OpId, Request, RequestId, Response, StorageRequest, Stored};
 use node::storage::{StorageError, Write};
-use node::{HintPolicy, RepairControl, Shard, ShardStatus};
+use node::{HintPolicy, RepairControl, ServiceTime, Shard, ShardStatus};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use storage::Store;
 use tokio::sync::{mpsc, oneshot};
 
 /// Inputs that may wait before a loop.
 pub(crate) const INBOX_INPUTS_MAX: usize = 4_096;
-/// Inputs taken in one batch, under one reading of the clock. One may be a whole frame of messages.
+/// Inputs taken in one batch. One may be a whole frame of messages.
 const BATCH_INPUTS_MAX: usize = 64;
+/// For about so long a loop handles inputs under one reading of the clock, and before it lets others go on: who takes
+/// requests in, and says no to them, must not wait for many reads of a shard on the same thread.
+const TURN: Duration = Duration::from_micros(500);
+/// A shard is told so often that requests are being refused.
+const OVERLOAD_TOLD_EVERY: Duration = Duration::from_millis(100);
 
 /// What arrives at a shard's loop.
 #[expect(clippy::large_enum_variant, reason = "most of what arrives is a request: a box would be one more allocation")]
@@ -50,6 +57,8 @@ pub(crate) enum ShardInput {
         from: NodeId,
         /// What, in its order.
         envelopes: Vec<Envelope>,
+        /// When it came.
+        received_at: model::Instant,
     },
     /// Storage answers.
     Stored(Stored),
@@ -136,6 +145,10 @@ pub(crate) struct ShardLoop {
     pub(crate) own: NodeId,
     /// What arrives.
     pub(crate) inbox: mpsc::Receiver<ShardInput>,
+    /// What is before it.
+    pub(crate) gate: Arc<Gate>,
+    /// For how long what arrives may wait.
+    pub(crate) wait_max: Duration,
     /// Every clock is read here.
     pub(crate) clock: Clock,
     /// For reads that are answered from memory.
@@ -168,6 +181,21 @@ struct Scratch {
     unreachable: BTreeSet<NodeId>,
     /// Requests that are traced.
     observer: Observer,
+    /// What there is to say to the gate.
+    turn: Turn,
+}
+
+/// How fast the loop is.
+#[derive(Default)]
+struct Turn {
+    /// How long it takes for a request.
+    service: ServiceTime,
+    /// Since when it has had something to do, as far as `service` does not say it yet, and the requests begun since.
+    since: model::Instant,
+    begun: u64,
+    /// When the shard was last told of requests that are refused, and how many were by then.
+    told_at: model::Instant,
+    told: u64,
 }
 
 impl ShardLoop {
@@ -179,6 +207,7 @@ impl ShardLoop {
         let timer = tokio::time::sleep_until(far);
         tokio::pin!(timer);
         let mut armed = far;
+        let mut turn_began = self.clock.monotonic();
         loop {
             let deadline = self.shard.deadline().map_or(far, |at| self.clock.timer(at));
             // A timer that fires early costs one empty wake; setting it for every batch costs more.
@@ -186,6 +215,7 @@ impl ShardLoop {
                 timer.as_mut().reset(deadline);
                 armed = deadline;
             }
+            let waits = self.inbox.is_empty();
             let woken = tokio::select! {
                 biased;
                 count = self.inbox.recv_many(&mut batch, BATCH_INPUTS_MAX) => {
@@ -196,7 +226,11 @@ impl ShardLoop {
                 }
                 () = timer.as_mut() => true,
             };
-            let now = self.clock.now();
+            let mut now = self.clock.now();
+            if waits {
+                turn_began = now.monotonic;
+                scratch.turn.since = now.monotonic;
+            }
             if woken || self.shard.deadline().is_some_and(|at| at <= now.monotonic) {
                 self.step(now, Input::Wake, &mut scratch);
             }
@@ -207,6 +241,13 @@ impl ShardLoop {
             }
             for input in batch.drain(..) {
                 self.on_input(now, input, &mut scratch);
+                if self.clock.monotonic() - turn_began > TURN {
+                    self.settle(now, &mut scratch);
+                    self.tell_gate(now, &mut scratch);
+                    tokio::task::yield_now().await;
+                    now = self.clock.now();
+                    turn_began = now.monotonic;
+                }
             }
             self.settle(now, &mut scratch);
             // Told at once: a write must not wait for its timeout to become a hint. Once for each batch, so that
@@ -215,12 +256,31 @@ impl ShardLoop {
                 self.step(now, Input::Unreachable(node), &mut scratch);
                 self.settle(now, &mut scratch);
             }
+            self.tell_gate(now, &mut scratch);
+        }
+    }
+
+    /// Tells the gate how long requests take, and the shard when others are refused there.
+    fn tell_gate(&mut self, now: model::Now, scratch: &mut Scratch) {
+        let (at, waits) = (self.clock.monotonic(), self.gate.waiting() > 0);
+        let turn = &mut scratch.turn;
+        if turn.begun > 0 || waits {
+            turn.service.note(at - turn.since, turn.begun);
+        }
+        (turn.since, turn.begun) = (at, 0);
+        self.gate.publish(turn.service, self.shard.is_full());
+        let refused = self.gate.refused();
+        if refused != turn.told && at - turn.told_at >= OVERLOAD_TOLD_EVERY {
+            (turn.told, turn.told_at) = (refused, at);
+            self.step(now, Input::Overloaded, scratch);
         }
     }
 
     fn on_input(&mut self, now: model::Now, input: ShardInput, scratch: &mut Scratch) {
         let input = match input {
             ShardInput::Request { request, reply, submitted, trace } => {
+                self.gate.leave();
+                scratch.turn.begun += 1;
                 // Nobody waits for what would be done now: doing it would make those behind it late too.
                 let Some(request) = request.after(now.monotonic - submitted) else {
                     self.metrics.requests_overloaded.add(1);
@@ -233,9 +293,14 @@ impl ShardLoop {
                 }
                 Input::Request { id, request }
             }
-            ShardInput::Messages { from, envelopes } => {
+            ShardInput::Messages { from, envelopes, received_at } => {
+                let is_late = now.monotonic - received_at > self.wait_max;
                 for envelope in envelopes {
-                    self.step(now, Input::Message { from, envelope }, scratch);
+                    let input = match is_late {
+                        true => Input::Late { from, envelope },
+                        false => Input::Message { from, envelope },
+                    };
+                    self.step(now, input, scratch);
                 }
                 return;
             }

@@ -267,7 +267,7 @@ impl Observer {
     pub(crate) fn input(&mut self, input: &Input) -> Option<RequestId> {
         match input {
             Input::Request { id, .. } => self.requests.contains_key(id).then_some(*id),
-            Input::Message { from, envelope } => match &envelope.message {
+            Input::Message { from, envelope } | Input::Late { from, envelope } => match &envelope.message {
                 Message::Written { ops } => {
                     for op in ops {
                         self.answered(*op, |trace| said(trace, *from, "wrote"));
@@ -337,7 +337,8 @@ impl Observer {
             | Input::DiscardHints(_)
             | Input::Repair(_)
             | Input::Unreachable(_)
-            | Input::Wake => None,
+            | Input::Wake
+            | Input::Overloaded => None,
         }
     }
 

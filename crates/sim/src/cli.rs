@@ -8,6 +8,7 @@ use crate::fault::FaultKind;
 use crate::oracle::Violation;
 use crate::simulation::{self, Requests};
 use crate::stage::{Failure, Options, Report};
+use crate::storms::{self, Changed};
 use crate::transactions::{self, Transacted};
 use clap::{Args, ValueEnum};
 use model::Planted;
@@ -60,6 +61,10 @@ pub struct SimOptions {
     /// Check counters and logged batches: clients count and write batches, and the sums and the batches must be right.
     #[arg(long, conflicts_with = "transactions")]
     pub counters: bool,
+    /// Check the metadata log: all nodes change the schema at once, then the majority of its voters is lost, and it is
+    /// recovered.
+    #[arg(long, conflicts_with_all = ["transactions", "counters"])]
+    pub storms: bool,
     /// Run every so manyth seed twice: both runs must be the same, event by event.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub twice_every: Option<u64>,
@@ -204,7 +209,7 @@ pub fn run(options: &SimOptions, out: &mut dyn Write, progress: &mut dyn Write) 
     let told = if options.json {
         totals.json(elapsed)
     } else {
-        totals.sentence(options.transactions || options.counters, elapsed)
+        totals.sentence(options.transactions || options.counters || options.storms, elapsed)
     };
     writeln!(out, "{told}")?;
     Ok(EXIT_CLEAN)
@@ -228,6 +233,15 @@ fn run_seed(options: &SimOptions, seed: u64, planted: Option<Planted>) -> SeedRu
              outcome there in the end"
         );
         return SeedRun::of(report, began, &words, [counted + batches + reads, unknown, nothing]);
+    }
+    if options.storms {
+        let report = storms::run_storms(&run);
+        let Changed { acknowledged, refused, unknown, epoch, followed, left_behind } = report.counts;
+        let words = format!(
+            "{acknowledged} changes acknowledged, {refused} refused, {unknown} unknown, epoch {epoch}, {followed} \
+             followed a recovery, {left_behind} were left behind"
+        );
+        return SeedRun::of(report, began, &words, [acknowledged + refused + unknown, unknown, refused]);
     }
     let report = simulation::run(&run);
     let Requests { succeeded, failed, schema_changes } = report.counts;
@@ -256,21 +270,22 @@ impl SeedRun {
 }
 
 fn tell_kind(options: &SimOptions, seed: u64, failure: &Failure, out: &mut dyn Write) -> io::Result<u8> {
-    let (kind, code) = match failure {
+    let (failed_by, code) = match failure {
         Failure::Crash(_) => ("crash", EXIT_CRASH),
         Failure::Liveness(_) => ("liveness", EXIT_LIVENESS),
         Failure::Correctness(_) => ("correctness", EXIT_CORRECTNESS),
     };
-    writeln!(out, "seed {seed} fails ({kind}): {}", failure.violation())?;
+    writeln!(out, "seed {seed} fails ({failed_by}): {}", failure.violation())?;
     let nodes = options.nodes.map(|nodes| format!(" --nodes {nodes}")).unwrap_or_default();
     let planted = options.planted.as_ref().map(|name| format!(" --planted {name}")).unwrap_or_default();
-    let transactions = match (options.transactions, options.counters) {
-        (true, _) => " --transactions",
-        (_, true) => " --counters",
+    let kind = match (options.transactions, options.counters, options.storms) {
+        (true, ..) => " --transactions",
+        (_, true, _) => " --counters",
+        (.., true) => " --storms",
         _ => "",
     };
     let seconds = options.seconds;
-    writeln!(out, "replay: helenus sim{transactions} --seed {seed}{nodes} --seconds {seconds}{planted}")?;
+    writeln!(out, "replay: helenus sim{kind} --seed {seed}{nodes} --seconds {seconds}{planted}")?;
     Ok(code)
 }
 

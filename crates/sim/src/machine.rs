@@ -126,6 +126,7 @@ impl Machine {
             seeds: (0..build.seeds).map(address).collect(),
             holds_data: !self.disk.tables().is_empty(),
             expected_cluster: None,
+            voter_patience: build.voter_patience,
         };
         let damaged = |error: StorageError| MemberError::Corrupt(error.to_string());
         let records = self.disk.local_records(prefix::MEMBERSHIP).map_err(damaged)?;

@@ -1,7 +1,7 @@
 //! How many seeds it takes until a planted bug is caught: the measure of what the oracles are worth.
 
 use crate::stage::{Failure, Options};
-use crate::{run, run_counters, run_transactions};
+use crate::{run, run_counters, run_storms, run_transactions};
 use model::Planted;
 
 /// A planted bug was caught.
@@ -19,20 +19,20 @@ fn failure(bug: Planted, planted: Option<Planted>, seed: u64) -> Option<Failure>
     match bug.protocol() {
         "transactions" | "retry tokens" => run_transactions(&options).failure,
         "counters" | "batches" => run_counters(&options).failure,
+        "recovery" => run_storms(&options).failure,
         _ => run(&options).failure,
     }
 }
 
-/// Runs the seeds from 1 on with `bug` until one fails, at most so many. With `compared` the code without the bug
-/// runs on each of them too, else on the one that fails only.
+/// Runs the seeds from 1 on with `bug` until one fails, at most so many, and that one without the bug too.
 ///
 /// # Panics
 /// When the code without the bug fails.
 #[must_use]
-pub fn catch(bug: Planted, seeds_max: u64, compared: bool) -> Option<Caught> {
+pub fn catch(bug: Planted, seeds_max: u64) -> Option<Caught> {
     (1..=seeds_max).find_map(|seed| {
         let caught = failure(bug, Some(bug), seed);
-        if compared || caught.is_some() {
+        if caught.is_some() {
             assert_eq!(failure(bug, None, seed), None, "seed {seed} without any bug");
         }
         caught.map(|failure| Caught { seeds: seed, oracle: failure.violation().oracle })

@@ -178,6 +178,11 @@ pub(crate) trait Run: Sized {
     /// When it must not have.
     fn occurred(&mut self, occurrence: Occurrence) -> Result<(), Violation>;
 
+    /// Whether a process may stop by itself with this reason.
+    fn may_stop(&mut self, _machine: usize, _reason: &str) -> bool {
+        false
+    }
+
     /// Every client thinks, then asks.
     fn start_clients(&mut self);
 
@@ -207,6 +212,7 @@ pub(crate) trait Run: Sized {
                         Ok(())
                     }
                     Occurrence::Stopped { expected: true, .. } => Ok(()),
+                    Occurrence::Stopped { machine, reason, .. } if self.may_stop(machine, &reason) => Ok(()),
                     Occurrence::Stopped { machine, reason, .. } => {
                         Err(Violation::new("membership", format!("node {machine} stopped by itself: {reason}")))
                     }
@@ -381,6 +387,7 @@ pub(crate) fn draw_build(rng: &mut Rng, machines: usize, planted: Option<Planted
         tables_linger: chosen(&[0, 2_000_000, 20_000_000]),
         replica_ops_max: chosen(&[8, 65_536, 65_536, 65_536]) as usize,
         draw_limits: true,
+        voter_patience: membership::VOTER_PATIENCE,
         repairs_every: None,
         planted,
     }

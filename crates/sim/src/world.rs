@@ -16,7 +16,8 @@ use crate::machine::{Asker, Letter, Machine, machine_at};
 use crate::network::{Network, NetworkProfile, Stream, geometric};
 use crate::oracle::Violation;
 use crate::trace::{Subject, Trace};
-use membership::{ClusterView, MemberError};
+use membership::{ClusterView, MemberError, recovery};
+use model::local::prefix;
 use model::schema::SchemaChange;
 use model::{Epoch, Mutation, NodeId, RequestError, Rng, TableId, Token, WallMicros};
 use node::garbage::purge_after_repair;
@@ -68,6 +69,8 @@ pub struct Build {
     pub replica_ops_max: usize,
     /// Whether each shard draws its other limits, some of them small, and its times, some of them short.
     pub draw_limits: bool,
+    /// For how long a voter of the metadata log is dead before another member takes its place.
+    pub voter_patience: Duration,
     /// Within so long, in microseconds, every range is repaired unasked; `None` for never.
     pub repairs_every: Option<u64>,
     /// The bug that all shards run with; without the feature `planted` nobody looks at it.
@@ -122,6 +125,7 @@ impl Build {
             tables_linger: 2_000_000,
             replica_ops_max: 65_536,
             draw_limits: false,
+            voter_patience: membership::VOTER_PATIENCE,
             repairs_every: None,
             planted: None,
         }
@@ -166,6 +170,23 @@ pub enum Occurrence {
     Wrong(Violation),
 }
 
+/// What all machines have sent to each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Messages.
+    pub messages: u64,
+    /// Their bytes, without what a transport adds.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    /// What was sent since there was `before`.
+    #[must_use]
+    pub fn since(self, before: Traffic) -> Traffic {
+        Traffic { messages: self.messages - before.messages, bytes: self.bytes - before.bytes }
+    }
+}
+
 /// What the heap holds.
 #[derive(Debug)]
 enum Event {
@@ -206,6 +227,7 @@ pub struct World {
     rng: Rng,
     requests: u64,
     occurrences: VecDeque<Occurrence>,
+    sent: BTreeMap<Stream, Traffic>,
     /// The record of the run.
     pub trace: Trace,
     handled: u64,
@@ -241,6 +263,7 @@ impl World {
             rng,
             requests: 0,
             occurrences: VecDeque::new(),
+            sent: BTreeMap::new(),
             trace: Trace::new(full),
             handled: 0,
         }
@@ -256,6 +279,12 @@ impl World {
     #[must_use]
     pub fn handled(&self) -> u64 {
         self.handled
+    }
+
+    /// What was sent on a stream so far, by all machines to all others.
+    #[must_use]
+    pub fn sent(&self, stream: Stream) -> Traffic {
+        self.sent.get(&stream).copied().unwrap_or_default()
     }
 
     /// How the machines are built.
@@ -483,6 +512,29 @@ impl World {
             }
             self.start(index);
         }
+    }
+
+    /// The last entry of the metadata log that the disk of a machine has.
+    #[must_use]
+    pub fn log_on_disk(&self, machine: usize) -> Epoch {
+        let Machine { disk, id, .. } = &self.machines[machine];
+        let records = disk.local_records(prefix::MEMBERSHIP).unwrap_or_default();
+        recovery::log_status(&records, *id, 0).map_or(Epoch(0), |status| status.epoch)
+    }
+
+    /// Recovers the metadata log on a machine that is down, as an operator does; the name of the cluster from then on.
+    ///
+    /// # Panics
+    /// When the machine runs, or its log cannot be recovered.
+    pub fn recover_log(&mut self, machine: usize) -> u128 {
+        let (cluster, entry) = (self.rng.next_u128(), self.rng.next_u128());
+        let Machine { disk, id, process, .. } = &self.machines[machine];
+        assert!(process.is_none(), "the log is recovered on a node that is down");
+        let records = disk.local_records(prefix::MEMBERSHIP).expect("the disk can be read");
+        let (_, write) = recovery::recover_log(&records, *id, cluster, entry).expect("the node is a member");
+        let written = disk.commit(&[Write::Local(write)], true);
+        assert!(written.is_ok_and(|results| results.iter().all(Result::is_ok)), "the disk can be written");
+        cluster
     }
 
     /// Starts the process of a machine, if it is not running.
@@ -834,6 +886,9 @@ impl World {
     ) {
         let bytes = prost::Message::encode_to_vec(&sent);
         self.record(b's', from, &bytes, || format!("to m{to}: {original:?}"));
+        let traffic = self.sent.entry(stream).or_default();
+        traffic.messages += 1;
+        traffic.bytes += bytes.len() as u64;
         let decoded = <peer::proto::v1::Envelope as prost::Message>::decode(bytes::Bytes::from(bytes));
         match decoded.map(peer::decode) {
             Ok(Ok(payload)) if payload == original => {

@@ -5,8 +5,14 @@
 #![cfg(feature = "planted")]
 #![allow(clippy::print_stdout, reason = "the number of seeds until each bug is caught is a result")]
 
-use model::Planted;
+use model::{Consistency, Planted};
+use sim::Build;
+use sim::fault::FaultStep;
 use sim::planted::{Caught, catch};
+use sim::story::Story;
+use sim::world::World;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
 /// Each bug is caught within so many seeds.
@@ -22,7 +28,7 @@ macro_rules! are_caught {
             #[test]
             fn $name() {
                 let bug = Planted::$bug;
-                let caught = catch(bug, SEEDS_MAX, true);
+                let caught = catch(bug, SEEDS_MAX);
                 let caught = caught.unwrap_or_else(|| panic!("{bug:?} is not caught by {SEEDS_MAX} seeds"));
                 println!("{}: caught by seed {}: {}", bug.name(), caught.seeds, caught.oracle);
             }
@@ -30,7 +36,9 @@ macro_rules! are_caught {
 
         #[test]
         fn every_bug_has_its_test() {
-            assert_eq!([$(Planted::$bug,)+], Planted::ALL);
+            let by_seed = [$(Planted::$bug,)+].into_iter();
+            let tested: BTreeSet<String> = by_seed.chain(BY_SCENARIO).map(Planted::name).collect();
+            assert_eq!(tested, Planted::ALL.into_iter().map(Planted::name).collect());
         }
     };
 }
@@ -72,11 +80,12 @@ are_caught! {
     deletions_that_are_purged_unrepaired_are_caught: PurgedUnrepaired,
     a_schema_change_that_is_acknowledged_early_is_caught: SchemaAcknowledgedEarly,
     an_entry_decided_by_one_less_than_a_majority_is_caught: LogChosenByOneLess,
-    a_vote_that_is_not_synced_is_caught: LogAcceptedUnsynced,
     an_accepted_entry_that_is_taken_for_decided_is_caught: LogAcceptedIsDecided,
     an_accepted_entry_that_is_not_adopted_is_caught: LogAdoptionIgnored,
     a_node_that_does_not_catch_up_is_caught: CatchUpSkipped,
-    a_write_to_the_old_placement_alone_is_caught: OldPlacementWritten,
+    an_entry_decided_by_those_that_seem_alive_is_caught: VotersByLiveness,
+    a_cluster_that_hears_those_that_it_left_behind_is_caught: FormerClusterHeard,
+    a_recovery_that_is_followed_from_beyond_is_caught: RecoveryFollowedFromBeyond,
     a_switch_before_the_copy_is_caught: SwitchedUncopied,
     leftovers_of_an_old_placement_are_caught: LeftoversKept,
     a_node_that_is_dead_for_ever_is_caught: RevivedNever,
@@ -93,6 +102,94 @@ are_caught! {
     a_batch_that_is_not_replayed_is_caught: BatchNotReplayed,
 }
 
+/// Bugs that need more than chance brings about within a few seeds; each has a scenario that brings it about.
+const BY_SCENARIO: [Planted; 2] = [Planted::LogAcceptedUnsynced, Planted::OldPlacementWritten];
+
+const CREATE: &str = "CREATE TABLE t (p int, c int, v text, PRIMARY KEY (p, c))";
+
+/// Checks that a scenario ends well, and does not with this bug.
+fn is_caught(bug: Planted, scenario: fn(Option<Planted>)) {
+    scenario(None);
+    assert!(catch_unwind(AssertUnwindSafe(|| scenario(Some(bug)))).is_err(), "{bug:?} is not caught");
+}
+
+/// Node 1 votes with a slow disk and loses power once node 0 knows what was decided; then it decides with node 2.
+fn a_voter_loses_power(planted: Option<Planted>) {
+    let mut story = Story::build(Build { planted, ..Build::plain(3) });
+    story.kill(2);
+    story.pass(15_000);
+    let before = story.world.view(0).unwrap().epoch;
+    story.fault(FaultStep::DiskSlowness(1, 300));
+    story.propose(0, CREATE).unwrap();
+    story.until("it is decided", |world| world.view(0).is_some_and(|view| view.epoch > before));
+    story.fault(FaultStep::Crash { machine: 1, power_loss: true });
+    story.kill(0);
+    story.fault(FaultStep::DiskSlowness(1, 1));
+    story.start(1);
+    story.start(2);
+    story.pass(3_000);
+    story.change(1, &CREATE.replace(" t ", " u ")).unwrap();
+    story.start(0);
+    story.pass(10_000);
+    let has_both = |world: &World, machine| {
+        let tables = world.view(machine).map(|view| view.schema.tables().clone()).unwrap_or_default();
+        ["t", "u"].iter().all(|name| tables.values().any(|table| &table.name == name))
+    };
+    assert!((0..3).all(|machine| has_both(&story.world, machine)), "one log");
+}
+
+#[test]
+fn a_vote_that_is_not_synced_is_caught() {
+    is_caught(Planted::LogAcceptedUnsynced, a_voter_loses_power);
+}
+
+/// The replicas of a key are raised from one to three, which waits for node 4; rows are written meanwhile, behind
+/// what is copied already. Then the one that had the key before is gone.
+fn replicas_are_added_while_rows_are_written(planted: Option<Planted>) {
+    let mut story = Story::build(Build { planted, ..Build::plain(5) });
+    let is_done =
+        |world: &World| (0..5).all(|machine| world.view(machine).is_none_or(|view| view.replication_change.is_none()));
+    let replicate = |factor: u32| {
+        format!("ALTER KEYSPACE k WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': {factor}}}")
+    };
+    story.change(0, &replicate(1)).unwrap();
+    story.until("there is one replica", is_done);
+    story.create_table("t");
+    story.change(0, &replicate(3)).unwrap();
+    story.until("it is copied", |world| {
+        let view = world.view(0);
+        view.and_then(|view| view.replication_change.clone()).is_some_and(|change| change.phase.name() == "copying")
+    });
+    story.kill(4);
+    story.pass(20_000);
+    assert!(!is_done(&story.world), "it waits for node 4");
+    let written: Vec<i32> = (0..60)
+        .filter(|number| {
+            let text = format!("INSERT INTO t (p, c, v) VALUES ({number}, 1, 'new')");
+            story.execute(0, &text, Consistency::Quorum).is_ok()
+        })
+        .collect();
+    assert!(written.len() >= 10, "{written:?}");
+    story.start(4);
+    story.until("there are three replicas", is_done);
+    for machine in 0..5 {
+        story.kill(machine);
+        story.pass(5_000);
+        let reader = (machine + 1) % 5;
+        for number in &written {
+            let text = format!("SELECT v FROM t WHERE p = {number}");
+            assert_eq!(story.values(reader, &text, Consistency::Quorum).unwrap(), ["new"], "without node {machine}");
+        }
+        story.start(machine);
+        story.pass(5_000);
+    }
+}
+
+#[test]
+fn a_write_to_the_old_placement_alone_is_caught() {
+    is_caught(Planted::OldPlacementWritten, replicas_are_added_while_rows_are_written);
+}
+
 /// Prints the table of all bugs.
 #[test]
 #[ignore = "runs up to a thousand seeds for each bug"]
@@ -102,7 +199,7 @@ fn the_table_of_planted_bugs() {
         loop {
             let next = waiting.lock().expect("no worker panics").next();
             let Some((number, bug)) = next else { return };
-            let caught = catch(bug, TABLE_SEEDS_MAX, false);
+            let caught = catch(bug, TABLE_SEEDS_MAX);
             eprintln!("{}: {caught:?}", bug.name());
             rows.lock().expect("no worker panics").push((number, bug, caught));
         }

@@ -162,6 +162,23 @@ impl Inspection {
         Ok(found)
     }
 
+    /// The node's own records whose keys begin with `prefix`, in the order of their keys.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn local_records(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+        let family = self.db.cf_handle(LOCAL).ok_or_else(|| missing(LOCAL))?;
+        let mut iterator = self.db.raw_iterator_cf_opt(&family, scan_options());
+        let mut records = Vec::new();
+        iterator.seek(prefix);
+        while let Some((key, value)) = iterator.item().filter(|(key, _)| key.starts_with(prefix)) {
+            records.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            iterator.next();
+        }
+        iterator.status().map_err(|error| rocksdb_error("read", &error))?;
+        Ok(records)
+    }
+
     /// Every record of a partition of a table as it is stored, deletions first; ends when `visit` says false.
     ///
     /// # Errors

@@ -170,16 +170,17 @@ impl Store {
         self.inner.identity()
     }
 
-    /// Records durably that the node belongs to `cluster`, for ever.
+    /// Records durably that the node belongs to `cluster`, for ever: until the cluster has another name because its
+    /// metadata log was recovered. `former` are the names that it had.
     ///
     /// # Errors
     /// `Invalid` when it belongs to another one; else when it cannot be written.
-    pub fn set_cluster(&self, cluster: u128) -> Result<(), StorageError> {
+    pub fn set_cluster(&self, cluster: u128, former: &[u128]) -> Result<(), StorageError> {
         let mut identity = self.inner.identity.lock();
         match identity.cluster {
             Some(own) if own == cluster => Ok(()),
-            Some(own) => Err(other_cluster(&self.inner.options.data_dir, own, cluster)),
-            None => {
+            Some(own) if !former.contains(&own) => Err(other_cluster(&self.inner.options.data_dir, own, cluster)),
+            _ => {
                 let joined = Identity { cluster: Some(cluster), ..*identity };
                 joined.write(&self.inner.options.data_dir)?;
                 *identity = joined;

@@ -772,9 +772,12 @@ fn a_directory_belongs_to_one_node_of_one_cluster() {
     assert_eq!(store.identity(), crate::Identity { node: NodeId(1), cluster: None });
     let second = Store::open(options.clone());
     assert!(matches!(&second, Err(StorageError::Io(reason)) if reason.contains("in use")), "{second:?}");
-    store.set_cluster(5).unwrap();
-    store.set_cluster(5).unwrap();
-    assert!(matches!(store.set_cluster(6), Err(StorageError::Invalid(_))));
+    store.set_cluster(5, &[]).unwrap();
+    store.set_cluster(5, &[3]).unwrap();
+    assert!(matches!(store.set_cluster(6, &[3]), Err(StorageError::Invalid(_))));
+    store.set_cluster(4, &[3, 5]).unwrap();
+    assert!(matches!(store.set_cluster(5, &[3]), Err(StorageError::Invalid(_))), "there is no way back");
+    store.set_cluster(5, &[4]).unwrap();
     drop(store);
     let other = Store::open(StoreOptions { expected_cluster: Some(6), ..options.clone() });
     assert!(matches!(&other, Err(StorageError::Invalid(reason)) if reason.contains("belongs to cluster")), "{other:?}");

@@ -4,11 +4,11 @@
 //! something decodes, that it is encoded as the very bytes that it was read from (there is one encoding for each
 //! value) and that the laws of merging hold. A target that does not keep a promise panics.
 //!
-//! `cargo xtask soak fuzz` builds them with coverage counters and runs them; `corpus/NAME` holds inputs that were
-//! found to reach different code, and a test runs every target over its own.
+//! `cargo xtask soak fuzz` builds them with coverage counters and runs them; the file `corpus/NAME` holds inputs that
+//! were found to reach different code, each behind its length in two bytes, and a test runs every target over its own.
 
 use bytes::Bytes;
-use membership::{Entry, Member, MemberConfig, NodeAddresses};
+use membership::{Change, Entry, Founder, Member, MemberConfig, MemberInfo, NodeAddresses};
 use model::codec::{Decode, Encode};
 use model::complex::ComplexColumn;
 use model::deletion::{Deletion, PartitionDeletions};
@@ -19,13 +19,14 @@ use model::scan::ScanPosition;
 use model::schema::{IndexedPart, Schema, SchemaChange, Table};
 use model::{
     Cell, ColumnId, CqlType, IndexTarget, Instant, Mutation, NodeId, Now, PartitionKey, Record, RequestError, Row,
-    TableId, WallMicros,
+    TableId, Token, WallMicros,
 };
 use paxos::Acceptor;
 use query::{Bound, BoundValue};
 use std::fmt::Debug;
 use std::net::SocketAddr;
-use std::sync::LazyLock;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 
 /// A decoder and what is promised of it.
 #[derive(Clone, Copy)]
@@ -48,8 +49,8 @@ pub const TARGETS: [Target; 20] = [
     Target { name: "record_key", run: record_key, seeds: record_key_seeds },
     Target { name: "clustering", run: clustering, seeds: clustering_seeds },
     Target { name: "schema_change", run: schema_change, seeds: schema_seeds },
-    Target { name: "log_entry", run: log_entry, seeds: || pairs(&schema_seeds()) },
-    Target { name: "local_records", run: local_records, seeds: || pairs(&schema_seeds()) },
+    Target { name: "log_entry", run: log_entry, seeds: || pairs(&log_entry_seeds()) },
+    Target { name: "local_records", run: local_records, seeds: || pairs(&log_entry_seeds()) },
     Target { name: "hint_segment", run: hint_segment, seeds: hint_seeds },
     Target { name: "identity", run: identity, seeds: identity_seeds },
     Target { name: "watermark", run: watermark, seeds: || vec![vec![0; 56], b"HELWMK02".to_vec()] },
@@ -84,6 +85,39 @@ fn stable<T: Decode + Encode + PartialEq + Debug>(data: &[u8]) -> Option<T> {
     assert_eq!(again, value, "another value is written");
     assert_eq!(again.to_bytes(), written, "two encodings of {value:?}");
     Some(value)
+}
+
+#[allow(clippy::disallowed_methods, reason = "corpora are files of the repository")]
+impl Target {
+    /// The file with its corpus.
+    #[must_use]
+    pub fn corpus_path(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(self.name)
+    }
+
+    /// The inputs that are kept of it; none before something was found.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn corpus(&self) -> std::io::Result<Vec<Vec<u8>>> {
+        match std::fs::read(self.corpus_path()) {
+            Ok(packed) => Ok(pieces(&packed).into_iter().map(<[u8]>::to_vec).collect()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps these inputs, of less than 64 KiB each, and no others.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn keep(&self, mut inputs: Vec<Vec<u8>>) -> std::io::Result<()> {
+        inputs.sort_unstable();
+        let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+        let path = self.corpus_path();
+        std::fs::create_dir_all(path.with_file_name(""))?;
+        std::fs::write(path, frame(&inputs))
+    }
 }
 
 /// Splits an input into pieces, each behind its length in two bytes.
@@ -178,6 +212,23 @@ fn schema_change(data: &[u8]) {
     }
 }
 
+/// Changes of the schema, and entries of each kind.
+fn log_entry_seeds() -> Vec<Vec<u8>> {
+    let internode = SocketAddr::from(([10, 0, 0, 1], 7_000));
+    let addresses = NodeAddresses { internode, client: internode, native: internode };
+    let (data_center, rack, tokens) = ("dc1".to_owned(), "rack1".to_owned(), vec![Token(-5), Token(7)]);
+    let member = MemberInfo { id: NodeId(1), addresses, data_center, rack, tokens };
+    let changes = [
+        Change::Genesis { cluster_id: 9, founders: vec![Founder { id: NodeId(1), internode }] },
+        Change::Join { member: member.clone(), is_seed: true },
+        Change::Update(member),
+        Change::Voters(vec![NodeId(1), NodeId(2), NodeId(3)]),
+        Change::Recover { cluster_id: 10, voter: NodeId(1) },
+    ];
+    let entry = |change| Entry { id: 3, change: Arc::new(change) }.to_bytes().to_vec();
+    schema_seeds().into_iter().chain(changes.map(entry)).collect()
+}
+
 fn log_entry(data: &[u8]) {
     for piece in pieces(data) {
         match piece.split_first() {
@@ -213,6 +264,7 @@ fn local_records(data: &[u8]) {
         seeds: vec![address],
         holds_data: true,
         expected_cluster: None,
+        voter_patience: membership::VOTER_PATIENCE,
     };
     let now = Now { monotonic: Instant(0), wall: WallMicros(1_700_000_000_000_000) };
     let (node, membership): (Vec<_>, Vec<_>) = records.into_iter().partition(|(key, _)| key.starts_with(prefix::NODE));
@@ -526,7 +578,6 @@ fn identity_seeds() -> Vec<Vec<u8>> {
 mod tests {
     #![allow(clippy::disallowed_methods, reason = "tests read the corpora")]
     use super::*;
-    use std::path::Path;
 
     #[test]
     fn every_target_keeps_its_promises_on_its_seeds_and_corpus() {
@@ -534,11 +585,9 @@ mod tests {
             let seeds = (target.seeds)();
             assert!(!seeds.is_empty(), "{} has inputs to begin with", target.name);
             seeds.iter().for_each(|seed| (target.run)(seed));
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target.name);
-            // A target has a corpus once something was found for it.
-            for entry in std::fs::read_dir(&folder).into_iter().flatten() {
-                (target.run)(&std::fs::read(entry.unwrap().path()).unwrap());
-            }
+            let corpus = target.corpus().unwrap();
+            assert!(!corpus.is_empty(), "inputs of {} are kept", target.name);
+            corpus.iter().for_each(|input| (target.run)(input));
         }
     }
 

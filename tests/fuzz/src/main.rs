@@ -1,6 +1,6 @@
 //! Runs a fuzz target under libFuzzer: `fuzz [libFuzzer's arguments]` with the target's name in `FUZZ_TARGET`.
-//! With `FUZZ_SEEDS` set to a folder it writes the target's first inputs there and ends; with `FUZZ_LIST` it lists
-//! the targets.
+//! With `FUZZ_SEEDS` set to a folder it writes the target's first inputs and its corpus there and ends; with
+//! `FUZZ_KEEP` it makes the files of a folder the target's corpus; with `FUZZ_LIST` it lists the targets.
 //!
 //! Memory is bounded by the allocator below: an input that makes a target hold more than a fixed multiple of its own
 //! size ends the process, which libFuzzer reports with the input.
@@ -63,10 +63,18 @@ fn chosen() -> Target {
         let name = std::env::var("FUZZ_TARGET").expect("FUZZ_TARGET names the target");
         let target = target(&name).expect("FUZZ_TARGET is one of those that FUZZ_LIST lists");
         if let Some(folder) = std::env::var_os("FUZZ_SEEDS") {
-            for (number, seed) in (target.seeds)().iter().enumerate() {
+            let inputs = (target.seeds)().into_iter().chain(target.corpus().expect("the corpus is read"));
+            for (number, seed) in inputs.enumerate() {
                 let path = std::path::Path::new(&folder).join(format!("seed-{number}"));
                 std::fs::write(path, seed).expect("the seed is written");
             }
+            std::process::exit(0);
+        }
+        if let Some(folder) = std::env::var_os("FUZZ_KEEP") {
+            let entries = std::fs::read_dir(&folder).expect("the folder is read");
+            let input = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read(entry?.path());
+            let inputs = entries.map(input).collect::<Result<_, _>>().expect("its files are read");
+            target.keep(inputs).expect("the corpus is written");
             std::process::exit(0);
         }
         target

@@ -27,8 +27,11 @@ pub(crate) enum Name {
     /// One node asked for three and for ten times what it can do: goodput, refusals, memory, recovery; not part of
     /// `all`
     Overload,
-    /// The same against one node and Apache Cassandra in turns, as ratios; needs what `tools/oracle` needs; not part of
-    /// `all`
+    /// Simulated clusters of 3, 9, 30 and 1,000 nodes: messages and bytes for each operation, and of gossip; not part
+    /// of `all`
+    Scale,
+    /// The same prepared statements against one node and Apache Cassandra in turns, as ratios; needs what
+    /// `tools/oracle` needs; not part of `all`
     Compare,
     /// Storage, query, node, native, cluster and lwt in one run
     All,

@@ -4,7 +4,7 @@
 //! this workspace get them, by a wrapper around the compiler that Cargo uses for these alone, so that RocksDB and
 //! the other dependencies are the ones that are built anyway. The wrapper is this program itself.
 
-use crate::{cargo, demo, root, run};
+use crate::{cargo, demo, run};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -129,12 +129,7 @@ pub(crate) fn run_all(
 }
 
 fn run_one(runner: &Path, campaign: &Campaign) -> Result<Outcome> {
-    let kept = root().join("tests/fuzz/corpus").join(&campaign.target);
-    std::fs::create_dir_all(&kept)?;
-    let scratch = runner.with_file_name("fuzz").with_extension("found").join(&campaign.target);
-    std::fs::create_dir_all(&scratch)?;
-    let seeded = Command::new(runner).env("FUZZ_TARGET", &campaign.target).env("FUZZ_SEEDS", &scratch).status()?;
-    ensure!(seeded.success(), "writing the seeds of {} failed: {seeded}", campaign.target);
+    let scratch = with_first_inputs(runner, &campaign.target)?;
     let (log, started) = (scratch.with_extension("log"), Instant::now());
     let mut command = Command::new(runner);
     command.env("FUZZ_TARGET", &campaign.target);
@@ -142,8 +137,7 @@ fn run_one(runner: &Path, campaign: &Campaign) -> Result<Outcome> {
     command.arg(format!("-timeout={INPUT_SECONDS_MAX}")).arg(format!("-rss_limit_mb={MEMORY_MB_MAX}"));
     command.arg("-print_final_stats=1").arg(format!("-artifact_prefix={}-", scratch.display()));
     let file = std::fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
-    // The first folder takes what is found; that of the repository is only read.
-    let status = command.arg(&scratch).arg(&kept).stdout(file.try_clone()?).stderr(file).status()?;
+    let status = command.arg(&scratch).stdout(file.try_clone()?).stderr(file).status()?;
     let said = std::fs::read_to_string(&log)?;
     let figure = |name: &str| said.lines().rev().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
     let word_after = |word: &str| {
@@ -173,21 +167,23 @@ fn run_one(runner: &Path, campaign: &Campaign) -> Result<Outcome> {
 pub(crate) fn keep_corpora() -> Result<()> {
     let runner = build()?;
     for target in targets(&runner)? {
-        let kept = root().join("tests/fuzz/corpus").join(&target);
-        let scratch = runner.with_file_name("fuzz").with_extension("found").join(&target);
-        std::fs::create_dir_all(&kept)?;
+        let scratch = with_first_inputs(&runner, &target)?;
         let merged = runner.with_file_name("fuzz").with_extension("merged");
         let _ = std::fs::remove_dir_all(&merged);
         std::fs::create_dir_all(&merged)?;
         let mut command = Command::new(&runner);
         command.env("FUZZ_TARGET", &target).arg("-merge=1").arg(format!("-max_len={INPUT_BYTES_MAX}"));
-        run(command.args([&merged, &kept, &scratch]))?;
-        std::fs::remove_dir_all(&kept)?;
-        std::fs::create_dir_all(&kept)?;
-        for entry in std::fs::read_dir(&merged)? {
-            let entry = entry?;
-            std::fs::copy(entry.path(), kept.join(entry.file_name()))?;
-        }
+        run(command.args([&merged, &scratch]))?;
+        run(Command::new(&runner).env("FUZZ_TARGET", &target).env("FUZZ_KEEP", &merged))?;
     }
     Ok(())
+}
+
+/// The folder of what was found for a target, with its seeds and its corpus in it.
+fn with_first_inputs(runner: &Path, target: &str) -> Result<PathBuf> {
+    let scratch = runner.with_file_name("fuzz").with_extension("found").join(target);
+    std::fs::create_dir_all(&scratch)?;
+    let written = Command::new(runner).env("FUZZ_TARGET", target).env("FUZZ_SEEDS", &scratch).status()?;
+    ensure!(written.success(), "writing the first inputs of {target} failed: {written}");
+    Ok(scratch)
 }

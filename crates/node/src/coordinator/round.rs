@@ -371,8 +371,15 @@ impl Round {
         matches!(self.phase, Phase::Repair { .. })
     }
 
-    /// Begins at `now`, or begins again, with the live ones of the replicas that count, in the order of preference.
-    pub(crate) fn begin(&mut self, candidates: Vec<NodeId>, quorum: Quorum, now: Instant) -> Vec<Ask> {
+    /// Begins at `now`, or begins again, with the live ones of the replicas that count, in the order of preference. One
+    /// more than needed is asked, where the table wants that, only if `speculates`.
+    pub(crate) fn begin(
+        &mut self,
+        candidates: Vec<NodeId>,
+        quorum: Quorum,
+        speculates: bool,
+        now: Instant,
+    ) -> Vec<Ask> {
         assert!(quorum.required() > 0 && quorum.is_met(|node| candidates.contains(&node)), "R1: enough replicas");
         let is_range = self.question.is_of_range();
         self.phase = if is_range { Phase::Full } else { Phase::Digests };
@@ -385,7 +392,8 @@ impl Round {
             self.contact(node, digest, now);
         }
         // Of two that give the data the quicker one is enough.
-        if !is_range
+        if speculates
+            && !is_range
             && self.table.options.speculative_retry() == SpeculativeRetry::Always
             && let Some(spare) = self.spares.pop()
         {
@@ -557,6 +565,12 @@ impl Round {
             return RoundStep::Wait;
         }
         let failures = self.count(|answer| matches!(answer, Answer::Failed(_)));
+        let overloaded = self.count(|answer| matches!(answer, Answer::Failed(FailureReason::Overloaded)));
+        if overloaded > 0 && overloaded == failures {
+            // Nothing was done, and nothing is wrong.
+            let message = format!("{overloaded} of the replicas that must answer have more to do than they can");
+            return RoundStep::End(Err(RequestError::Overloaded(message)));
+        }
         let known = |answer: &Answer| matches!(answer, Answer::Failed(FailureReason::TooManyTombstones));
         let reason = if self.count(known) > 0 { FailureReason::TooManyTombstones } else { FailureReason::Unknown };
         RoundStep::End(Err(RequestError::ReadFailure {

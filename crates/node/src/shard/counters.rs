@@ -383,9 +383,10 @@ impl Shard {
         match reason {
             Refusal::DiskFull => counting.reason = FailureReason::DiskFull,
             Refusal::TooManyTombstones => counting.reason = FailureReason::TooManyTombstones,
+            Refusal::Overloaded => counting.reason = FailureReason::Overloaded,
             // It is asked again, or another one, with the timer.
             Refusal::NotReplica(_) if !counting.sent => return,
-            Refusal::NotReplica(_) | Refusal::Overloaded | Refusal::Storage | Refusal::Invalid => {}
+            Refusal::NotReplica(_) | Refusal::Storage | Refusal::Invalid => {}
         }
         counting.refused.insert(from);
         match counting.sent {

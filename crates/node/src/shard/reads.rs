@@ -176,7 +176,8 @@ impl Shard {
                     round.op = self.ops.next();
                     match self.candidates(&round, out.now.monotonic) {
                         Ok(Some((candidates, quorum))) => {
-                            let asks = round.begin(candidates, quorum, out.now.monotonic);
+                            let is_calm = !self.is_overloaded(out.now.monotonic);
+                            let asks = round.begin(candidates, quorum, is_calm, out.now.monotonic);
                             self.ask(out, &mut round, asks);
                             break;
                         }
@@ -245,8 +246,8 @@ impl Shard {
     fn expect_answers(&self, out: &Out<'_>, round: &mut Round) {
         let delay = match (round.is_retrying(), round.has_spares()) {
             (true, _) => Some(self.config.peer_response_after),
-            (false, true) => self.speculation(round),
-            (false, false) => None,
+            (false, true) if !self.is_overloaded(out.now.monotonic) => self.speculation(round),
+            (false, _) => None,
         };
         round.attempt_at = delay.map(|delay| out.now.monotonic + delay);
     }

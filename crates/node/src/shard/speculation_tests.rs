@@ -163,3 +163,45 @@ fn a_healthy_cluster_seldom_asks_spare_replicas() {
     let asked = cluster.status(1).spares_asked;
     assert!(asked < 100, "{asked} of 1,000 reads asked a spare replica");
 }
+
+#[test]
+fn nobody_is_asked_for_more_than_is_needed_while_nodes_have_more_to_do_than_they_can() {
+    for (options, asked_besides) in [("speculative_retry = 'ALWAYS'", 2), ("speculative_retry = '7ms'", 1)] {
+        let mut cluster = with(options);
+        cluster.step(node(1), crate::Input::Overloaded);
+        let read = cluster.read(1, SELECT, QUORUM);
+        assert_eq!(asked(&cluster), (0, 1), "{options}: besides this node's own");
+        cluster.lose = Box::new(|_, to, message| to != node(1) && matches!(message, Message::Read { .. }));
+        cluster.advance(Duration::from_millis(500));
+        assert!(!cluster.replies.contains_key(&read), "{options}");
+        assert_eq!(cluster.status(1).spares_asked, 0, "{options}");
+        // A second later that is forgotten.
+        cluster.lose = Box::new(|_, _, _| false);
+        cluster.advance(Duration::from_millis(600));
+        let read = cluster.read(1, SELECT, QUORUM);
+        assert_eq!(asked(&cluster).0 + asked(&cluster).1, asked_besides, "{options}");
+        cluster.run();
+        assert_eq!(cluster.rows_of(read).0, [["x"]]);
+    }
+}
+
+#[test]
+fn a_replica_that_refuses_as_overloaded_makes_its_coordinator_ask_for_no_more_than_is_needed() {
+    let mut cluster = with("speculative_retry = '1ms'");
+    cluster.lose = Box::new(|_, to, _| to == node(3));
+    let message = Message::Refused { op: crate::OpId(7), reason: crate::Refusal::Overloaded };
+    let envelope = crate::Envelope { epoch: model::Epoch(11), message };
+    cluster.step(node(1), crate::Input::Message { from: node(2), envelope });
+    let read_often = |cluster: &mut Cluster| {
+        for _ in 0..20 {
+            cluster.read(1, SELECT, QUORUM);
+        }
+    };
+    read_often(&mut cluster);
+    cluster.advance(Duration::from_millis(900));
+    assert_eq!(cluster.status(1).spares_asked, 0);
+    cluster.advance(Duration::from_millis(200));
+    read_often(&mut cluster);
+    cluster.advance(Duration::from_millis(100));
+    assert!(cluster.status(1).spares_asked > 0);
+}

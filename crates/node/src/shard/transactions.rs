@@ -350,6 +350,7 @@ impl Shard {
         let reason = match reason {
             Refusal::TooManyTombstones => FailureReason::TooManyTombstones,
             Refusal::DiskFull => FailureReason::DiskFull,
+            Refusal::Overloaded => FailureReason::Overloaded,
             _ => FailureReason::Unknown,
         };
         self.lose_acceptor(out, id, from, reason);

@@ -76,6 +76,12 @@ impl Metadata {
         }
     }
 
+    /// The log was recovered at `slot`: nothing is known from there on, under the cluster's new name.
+    pub fn forget_from(&mut self, slot: Epoch) {
+        self.views.retain(|epoch, _| *epoch < slot);
+        self.effective.retain(|epoch, _| *epoch < slot);
+    }
+
     /// A change of the schema was acknowledged at `time` as in effect at `epoch`.
     ///
     /// # Errors
