@@ -180,56 +180,19 @@ impl Storms {
         self.stage.must(agreed, || "not all nodes have one log".to_owned())
     }
 
-    /// A majority of the voters dies while all are asked for changes; the log is recovered on the best of the rest.
+    /// A majority of the voters is lost, the log is recovered on another node, and the lost ones come back after all.
     fn lose_and_recover(&mut self) -> Result<(), Failure> {
         let machines = self.stage.machines();
         let Some(view) = self.stage.world.view(0).cloned() else { return Ok(()) };
         let mut lost: Vec<usize> = view.voters.iter().filter_map(|id| self.stage.world.machine_of(*id)).collect();
         self.rng.shuffle(&mut lost);
         lost.truncate(view.voters.len() / 2 + 1);
-        if lost.len() == machines {
+        let rest: Vec<usize> = (0..machines).filter(|machine| !lost.contains(machine)).collect();
+        if rest.is_empty() {
             return Ok(());
         }
-        self.lost = true;
-        self.stage.tell(format!("nodes {lost:?} are lost"));
-        self.stage.clients_work = true;
-        self.start_clients();
-        self.wait(1_000_000)?;
-        let rest: Vec<usize> = (0..machines).filter(|machine| !lost.contains(machine)).collect();
-        let across = |inside: &usize| rest.iter().flat_map(|outside| [(*inside, *outside), (*outside, *inside)]);
-        let links: Vec<(usize, usize)> = lost.iter().flat_map(across).collect();
-        if self.rng.chance(500) {
-            // What they decide in their last moments nobody else knows.
-            self.stage.world.fault(FaultStep::Block(links.clone()));
-            self.wait(500_000)?;
-        }
-        for machine in &lost {
-            let pause = self.rng.below(20_000);
-            self.wait(pause)?;
-            self.stage.world.fault(FaultStep::Crash { machine: *machine, power_loss: false });
-        }
-        self.stage.clients_work = false;
-        self.stage.world.fault(FaultStep::Open(links));
-        self.wait(NOTICED_MICROS)?;
-        let best = rest.iter().copied().max_by_key(|machine| self.stage.world.log_on_disk(*machine));
-        let best = best.unwrap_or_default();
-        self.stage.world.fault(FaultStep::Crash { machine: best, power_loss: false });
-        let slot = self.stage.world.log_on_disk(best).next();
-        self.ahead = lost.iter().copied().filter(|machine| self.stage.world.log_on_disk(*machine) >= slot).collect();
-        let ahead = &self.ahead;
-        let text = format!("node {best} is recovered at slot {}; too far are {ahead:?}", slot.0);
-        self.stage.tell(text);
-        let cluster = self.stage.world.recover_log(best);
-        self.metadata.forget_from(slot);
-        self.stage.world.start(best);
-        let is_in = |run: &Storms, nodes: &[usize]| {
-            let cluster_of = |machine: &usize| run.stage.world.view(*machine).map(|view| view.cluster_id);
-            nodes.iter().all(|machine| cluster_of(machine) == Some(cluster))
-        };
-        let until = self.stage.world.time() + FOLLOWED_MICROS;
-        let followed = self.advance(until, |run| is_in(run, &rest))?;
-        self.stage.must(followed, || format!("not all of {rest:?} have followed the recovery"))?;
-        self.check_all(&[best])?;
+        self.lose(&lost, &rest)?;
+        let cluster = self.recover(&lost, &rest)?;
         for machine in &lost {
             let pause = self.rng.below(5_000_000);
             self.wait(pause)?;
@@ -237,12 +200,63 @@ impl Storms {
         }
         let followers: Vec<usize> = (0..machines).filter(|machine| !self.ahead.contains(machine)).collect();
         let until = self.stage.world.time() + FOLLOWED_MICROS;
-        let settled = self.advance(until, |run| run.stopped == run.ahead && is_in(run, &followers))?;
-        self.stage
-            .must(settled, || format!("not all of {followers:?} have followed the recovery, or others not stopped"))?;
+        let settled = self.advance(until, |run| run.stopped == run.ahead && run.are_in(cluster, &followers))?;
+        self.stage.must(settled, || {
+            format!("not all of {followers:?} have followed the recovery, or not all others have stopped")
+        })?;
         self.counts.followed = followers.len() as u64;
         self.counts.left_behind = self.ahead.len() as u64;
         self.check_all(&followers)
+    }
+
+    /// These nodes die one after the other while all are asked for changes, in some runs cut off from the rest before.
+    fn lose(&mut self, lost: &[usize], rest: &[usize]) -> Result<(), Failure> {
+        self.lost = true;
+        self.stage.tell(format!("nodes {lost:?} are lost"));
+        self.stage.clients_work = true;
+        self.start_clients();
+        self.wait(1_000_000)?;
+        let mut links = Vec::new();
+        for (inside, outside) in lost.iter().flat_map(|inside| rest.iter().map(move |outside| (*inside, *outside))) {
+            links.extend([(inside, outside), (outside, inside)]);
+        }
+        if self.rng.chance(500) {
+            // What they decide in their last moments nobody else knows.
+            self.stage.world.fault(FaultStep::Block(links.clone()));
+            self.wait(500_000)?;
+        }
+        for machine in lost {
+            let pause = self.rng.below(20_000);
+            self.wait(pause)?;
+            self.stage.world.fault(FaultStep::Crash { machine: *machine, power_loss: false });
+        }
+        self.stage.clients_work = false;
+        self.stage.world.fault(FaultStep::Open(links));
+        self.wait(NOTICED_MICROS)
+    }
+
+    /// Recovers the log on the node that has the longest one of the rest; the others follow. The cluster's new name.
+    fn recover(&mut self, lost: &[usize], rest: &[usize]) -> Result<u128, Failure> {
+        let best = rest.iter().copied().max_by_key(|machine| self.stage.world.log_on_disk(*machine));
+        let best = best.unwrap_or_default();
+        self.stage.world.fault(FaultStep::Crash { machine: best, power_loss: false });
+        let slot = self.stage.world.log_on_disk(best).next();
+        self.ahead = lost.iter().copied().filter(|machine| self.stage.world.log_on_disk(*machine) >= slot).collect();
+        let text = format!("node {best} is recovered at slot {}; too far are {:?}", slot.0, self.ahead);
+        self.stage.tell(text);
+        let cluster = self.stage.world.recover_log(best);
+        self.metadata.forget_from(slot);
+        self.stage.world.start(best);
+        let until = self.stage.world.time() + FOLLOWED_MICROS;
+        let followed = self.advance(until, |run| run.are_in(cluster, rest))?;
+        self.stage.must(followed, || format!("not all of {rest:?} have followed the recovery"))?;
+        self.check_all(&[best])?;
+        Ok(cluster)
+    }
+
+    fn are_in(&self, cluster: u128, nodes: &[usize]) -> bool {
+        let cluster_of = |machine: &usize| self.stage.world.view(*machine).map(|view| view.cluster_id);
+        nodes.iter().all(|machine| cluster_of(machine) == Some(cluster))
     }
 }
 
