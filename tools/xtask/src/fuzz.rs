@@ -172,7 +172,7 @@ pub(crate) fn keep_corpora() -> Result<()> {
         let _ = std::fs::remove_dir_all(&merged);
         std::fs::create_dir_all(&merged)?;
         let mut command = Command::new(&runner);
-        command.env("FUZZ_TARGET", &target).arg("-merge=1").arg(format!("-max_len={INPUT_BYTES_MAX}"));
+        command.env("FUZZ_TARGET", &target).arg("-set_cover_merge=1").arg(format!("-max_len={INPUT_BYTES_MAX}"));
         run(command.args([&merged, &scratch]))?;
         run(Command::new(&runner).env("FUZZ_TARGET", &target).env("FUZZ_KEEP", &merged))?;
     }
