@@ -98,7 +98,7 @@ pub struct ShardConfig {
     /// further round.
     pub promises_wait: Duration,
     /// Within how long, after a random part of it, a transaction tries again that another one was in the way of;
-    /// doubles up to 64 times as much.
+    /// doubles up to 64 times as much. Where an attempt takes longer it is up to 8 times as long as that.
     pub contention_backoff: Duration,
     /// For how long what a request with a retry token came to is remembered: older tokens are refused.
     pub retry_window: Duration,

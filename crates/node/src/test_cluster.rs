@@ -469,7 +469,7 @@ impl Cluster {
         self.all(&Input::View(view));
     }
 
-    fn all(&mut self, input: &Input) {
+    pub(crate) fn all(&mut self, input: &Input) {
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {
             self.step(id, input.clone());
         }

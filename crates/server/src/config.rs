@@ -75,7 +75,7 @@ pub struct RawConfig {
     /// Requests that the node works on at once; more are refused as overload. Default: 16384.
     pub requests_max: Option<u32>,
     /// Milliseconds that a request may wait before it is begun; one that would wait for longer is refused as overload
-    /// when it comes. Default: 1000.
+    /// when it comes. Default: 2500.
     pub queue_wait_max_ms: Option<u64>,
     /// Connections of the CQL native protocol at once; more are closed. Default: 20000.
     pub native_connections_max: Option<u32>,
@@ -434,7 +434,7 @@ impl Config {
             queue_wait_max: Duration::from_millis(check.within(
                 "queue_wait_max_ms",
                 raw.queue_wait_max_ms,
-                1_000,
+                2_500,
                 limit::QUEUE_WAIT_MS,
             )),
             native_connections_max: check.within(

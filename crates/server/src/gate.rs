@@ -5,6 +5,7 @@
 //! * Every request that has passed is counted as waiting until its shard begins with it, or it does not get there.
 //! * What is asked and counted here is cheap: it is done for every request, by whoever takes it in.
 
+use crate::shard_loop::INBOX_INPUTS_MAX;
 use model::RequestError;
 use node::{QueueLimit, ServiceTime};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 /// Requests that may always wait before a shard.
 const ALWAYS: u64 = 32;
+/// Requests that may wait however quick the shard is: the rest of its inbox is for what others say to it.
+const WAITING_MAX: u64 = INBOX_INPUTS_MAX as u64 * 3 / 4;
 
 /// The gate before one shard.
 // Its numbers order nothing: each is read alone, and may be a moment old.
@@ -43,10 +46,11 @@ impl Gate {
     /// `Overloaded`.
     pub(crate) fn check(&self, timeout: Duration) -> Result<(), RequestError> {
         let service = ServiceTime::from_nanos(self.service_nanos.load(Ordering::Relaxed));
+        let waiting = self.waiting();
         let message = if self.is_full.load(Ordering::Relaxed) {
             "as many requests are in flight as it works on at once"
-        } else if !self.limit.has_room(self.waiting(), service, timeout) {
-            "the request would wait for longer than it may, and nothing was done"
+        } else if waiting >= WAITING_MAX || !self.limit.has_room(waiting, service, timeout) {
+            "the request would wait for too long, and nothing was done"
         } else {
             return Ok(());
         };
@@ -110,10 +114,14 @@ mod tests {
         assert!(gate.check(Duration::ZERO).is_err());
         gate.leave();
         gate.check(Duration::ZERO).expect("a few may always wait");
+        gate.publish(ServiceTime::default(), false);
+        (gate.waiting()..WAITING_MAX).for_each(|_| gate.enter());
+        assert!(gate.check(timeout).is_err(), "the inbox is for others too");
+        (ALWAYS - 1..WAITING_MAX).for_each(|_| gate.leave());
         gate.publish(service, true);
         let Err(RequestError::Overloaded(message)) = gate.check(timeout) else { panic!("it is full") };
         assert!(message.contains("in flight"), "{message}");
-        assert_eq!((gate.refused(), gate.waiting()), (3, ALWAYS - 1));
+        assert_eq!((gate.refused(), gate.waiting()), (4, ALWAYS - 1));
     }
 
     #[test]

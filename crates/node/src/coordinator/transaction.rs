@@ -114,6 +114,8 @@ pub(crate) struct Transaction {
     pub(crate) preempted: Option<Ballot>,
     /// The round of its next ballot is above this.
     pub(crate) floor: u64,
+    /// When its present attempt began.
+    pub(crate) attempted: Instant,
     /// How often another ballot was in the way.
     pub(crate) contentions: u32,
     /// Own proposals whose fate is not known.

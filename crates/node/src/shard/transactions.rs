@@ -205,6 +205,7 @@ impl Shard {
             awaited: BTreeSet::new(),
             preempted: None,
             floor: 0,
+            attempted: deadline,
             contentions: 0,
             open: Vec::new(),
             base: None,
@@ -265,7 +266,7 @@ impl Shard {
         };
         let Some(transaction) = self.transactions.all.get_mut(&id) else { return };
         (transaction.acceptors, transaction.quorum, transaction.awaited) = (acceptors, quorum, awaited);
-        transaction.floor = ballot.round;
+        (transaction.floor, transaction.attempted) = (ballot.round, out.now.monotonic);
         let promises = BTreeMap::new();
         if self.new_stage(id, Stage::Preparing { ballot, command, promises, patient_until: None }).is_some() {
             self.ask_acceptors(out, id);
@@ -400,6 +401,9 @@ impl Shard {
         self.pause(out, id);
     }
 
+    /// Waits for a random time, so that who contends does not try again when all others do. There is room in it for
+    /// several attempts, each as long as the last one took: else coordinators whose replicas are far away would be in
+    /// each other's way for ever. It ends in time for another attempt.
     fn pause(&mut self, out: &mut Out<'_>, id: RequestId) {
         let Some(transaction) = self.transactions.all.get_mut(&id) else { return };
         transaction.stage = Stage::Waiting;
@@ -408,7 +412,9 @@ impl Shard {
             self.transactions.by_op.remove(&op);
         }
         let doubled = transaction.contentions.clamp(1, 6);
-        let longest = self.config.contention_backoff.saturating_mul(1 << doubled);
+        let took = out.now.monotonic - transaction.attempted;
+        let longest = self.config.contention_backoff.saturating_mul(1 << doubled).max(took * (1 << doubled.min(3)));
+        let longest = longest.min((transaction.deadline - out.now.monotonic) / 2);
         let micros = 1 + self.rng.below(u64::try_from(longest.as_micros()).unwrap_or(u64::MAX).max(1));
         self.wake_transaction(id, out.now.monotonic + Duration::from_micros(micros));
     }

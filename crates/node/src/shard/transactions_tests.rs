@@ -2,11 +2,11 @@
 
 use crate::register::{PaxosAnswer, PaxosStep};
 use crate::test_cluster::{ALL, Cluster, Flight, LISTS, ONE, QUORUM, TABLE, TIMEOUT, node, schema_with_ids, view};
-use crate::{Message, Request, Response, WritePurpose};
+use crate::{Input, Message, Request, Response, WritePurpose};
 use model::{Consistency, NodeId, RequestError, Rng};
 use query::Bound;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -155,6 +155,55 @@ fn of_many_at_once_on_all_nodes_one_is_applied() {
     cluster.advance(TIMEOUT);
     cluster.assert_idle();
     assert!(cluster.agree(&[1, 2, 3]));
+}
+
+/// Lets one node and another execute conditional writes of one partition one after the other for a while, while each
+/// message is on its way for so long: by node, how many were applied, and how many timed out.
+fn contend_from_afar(latency: Duration) -> BTreeMap<u128, (u32, u32)> {
+    let mut cluster = Cluster::new();
+    assert!(cluster.decided(1, &insert(1, "x")));
+    let end = cluster.now + Duration::from_secs(40);
+    let mut travelling: VecDeque<(model::Instant, Flight)> = VecDeque::new();
+    let (mut asked, mut served) = (BTreeMap::new(), BTreeMap::<u128, (u32, u32)>::new());
+    while cluster.now < end {
+        for at in [1, 2] {
+            let answered = asked.get(&at).map(|request| cluster.outcome(*request));
+            match answered {
+                Some(None) => continue,
+                Some(Some(Ok(true))) => served.entry(at).or_default().0 += 1,
+                Some(Some(Err(_))) => served.entry(at).or_default().1 += 1,
+                Some(Some(Ok(false))) => panic!("the condition holds"),
+                None => {}
+            }
+            asked.insert(at, cluster.begin(at, &update("x", "x"), QUORUM));
+        }
+        while let Some(flight) = cluster.flights.pop_front() {
+            match flight {
+                Flight::Storage { .. } => cluster.deliver(flight),
+                Flight::Message { .. } => travelling.push_back((cluster.now + latency, flight)),
+            }
+        }
+        let arrives = travelling.front().map(|(at, _)| *at);
+        let wakes = cluster.nodes.values().filter_map(|node| node.shard.deadline()).min();
+        let next = arrives.into_iter().chain(wakes).min().expect("something is under way");
+        cluster.now = cluster.now.max(next);
+        match travelling.pop_front_if(|(at, _)| *at <= next) {
+            Some((_, flight)) => cluster.deliver(flight),
+            None => cluster.all(&Input::Wake),
+        }
+    }
+    served
+}
+
+#[test]
+fn contenders_far_from_each_other_are_served_both() {
+    for millis in [10, 100] {
+        let served = contend_from_afar(Duration::from_millis(millis));
+        println!("{millis} ms: {served:?}");
+        for (at, (applied, timed_out)) in &served {
+            assert!(*applied > 10 && timed_out * 10 <= *applied, "{millis} ms, node {at}: {served:?}");
+        }
+    }
 }
 
 #[test]
