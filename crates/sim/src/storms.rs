@@ -196,8 +196,8 @@ impl Storms {
         self.start_clients();
         self.wait(1_000_000)?;
         let rest: Vec<usize> = (0..machines).filter(|machine| !lost.contains(machine)).collect();
-        let across = |inside: &usize| rest.iter().flat_map(|outside| [(*inside, *outside), (*outside, *inside)]);
-        let links: Vec<(usize, usize)> = lost.iter().flat_map(across).collect();
+        let across = |inside: usize| rest.iter().flat_map(move |outside| [(inside, *outside), (*outside, inside)]);
+        let links: Vec<(usize, usize)> = lost.iter().copied().flat_map(across).collect();
         if self.rng.chance(500) {
             // What they decide in their last moments nobody else knows.
             self.stage.world.fault(FaultStep::Block(links.clone()));
