@@ -68,8 +68,6 @@ const CLOSE_MAX: Duration = Duration::from_millis(200);
 
 /// How often a node that waits to join says what it waits for.
 const WAITING_NOTICE: Duration = Duration::from_secs(5);
-/// For so long a node that starts waits for a sign of life of every other member before it serves.
-const HEARING_MAX: Duration = Duration::from_secs(1);
 
 /// What only the operator can decide, for one start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -489,21 +487,6 @@ impl Node {
         self.parts.config.grpc_advertise
     }
 
-    /// Returns once the other members were heard of, or after [`HEARING_MAX`]: until then a node that has just started
-    /// takes them for dead, and would tell its first clients that too few replicas live.
-    async fn hear_of_others(&self) {
-        let published = &self.parts.published;
-        let mut changed = published.changed.subscribe();
-        let all_alive = || {
-            let alive = published.alive.load();
-            published.view.load().members.keys().all(|member| alive.contains(member))
-        };
-        let heard = async { while !all_alive() && changed.changed().await.is_ok() {} };
-        if tokio::time::timeout(HEARING_MAX, heard).await.is_err() {
-            tracing::info!("some members were not heard of yet");
-        }
-    }
-
     /// Returns once the node is a member of its cluster and serves.
     pub async fn serving(&self) {
         let mut joined = self.parts.published.joined.subscribe();
@@ -515,7 +498,6 @@ impl Node {
                 tracing::info!("waiting for {waiting}");
             }
         }
-        self.hear_of_others().await;
         self.parts.executor.set_phase(Phase::Serving);
         set_health(&self.health, ServingStatus::Serving).await;
         tracing::info!(client = %self.client_address(), "serving");
