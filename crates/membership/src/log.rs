@@ -660,4 +660,4 @@ impl Decode for Entry {
 
 #[cfg(test)]
 #[path = "log_tests.rs"]
-mod log_tests;
+pub(crate) mod log_tests;

@@ -29,13 +29,14 @@ fn genesis(founders: &[(u128, u8)]) -> Change {
     Change::Genesis { cluster_id: 77, founders: founders.collect() }
 }
 
-fn table(name: &str) -> Change {
+/// The creation of a table with nothing but a key.
+pub(crate) fn table(keyspace: &str, name: &str, id: u128) -> Change {
     let column =
         Column { id: ColumnId(0), name: "k".to_owned(), kind: ColumnKind::PartitionKey(0), cql_type: CqlType::Int };
     let table = Table {
-        id: TableId(5),
+        id: TableId(id),
         generation: 0,
-        keyspace: "k".to_owned(),
+        keyspace: keyspace.to_owned(),
         name: name.to_owned(),
         columns: vec![column],
         options: TableOptions::default(),
@@ -121,7 +122,8 @@ fn a_join_replaces_everybody_at_its_address() {
 #[test]
 fn nobody_joins_while_a_table_exists() {
     let simple = Replication::Simple { factor: 1 };
-    let changes = [genesis(&[(1, 1)]), join(1, 1, &[1], true), Change::Schema(keyspace("k", simple)), table("t")];
+    let changes =
+        [genesis(&[(1, 1)]), join(1, 1, &[1], true), Change::Schema(keyspace("k", simple)), table("k", "t", 5)];
     let mut full = state(&changes);
     assert!(full.refusal_of_join(&member(2, 2, &[2])).unwrap().contains("not supported yet: table k.t"));
     full.apply(&join(2, 2, &[2], true));

@@ -2,10 +2,9 @@
 
 use super::*;
 use crate::ClusterView;
+use crate::log::log_tests::table;
 use crate::log::{Change, Founder, MemberInfo, NodeAddresses};
-use model::schema::{Column, ColumnKind, Table};
-use model::table_options::TableOptions;
-use model::{ColumnId, CqlType, TableId, TokenRange};
+use model::TokenRange;
 use std::net::SocketAddr;
 
 fn simple(factor: u32) -> Replication {
@@ -14,23 +13,6 @@ fn simple(factor: u32) -> Replication {
 
 fn alter(to: Replication) -> SchemaChange {
     SchemaChange::AlterKeyspace { name: "k".to_owned(), replication: Some(to), if_exists: false }
-}
-
-fn table(keyspace: &str, id: u128) -> Change {
-    let column =
-        Column { id: ColumnId(0), name: "k".to_owned(), kind: ColumnKind::PartitionKey(0), cql_type: CqlType::Int };
-    let table = Table {
-        id: TableId(id),
-        generation: 0,
-        keyspace: keyspace.to_owned(),
-        name: "t".to_owned(),
-        columns: vec![column],
-        options: TableOptions::default(),
-        dropped_columns: Vec::new(),
-        indexes: Vec::new(),
-        constraints: Vec::new(),
-    };
-    Change::Schema(SchemaChange::CreateTable { table, if_not_exists: false })
 }
 
 /// Nodes 1 to 4 with one token each, and a keyspace `k` with a table.
@@ -52,7 +34,7 @@ fn state(factor: u32) -> State {
     }
     let (name, replication) = ("k".to_owned(), simple(factor));
     state.apply(&Change::Schema(SchemaChange::CreateKeyspace { name, replication, if_not_exists: false }));
-    state.apply(&table("k", 5));
+    state.apply(&table("k", "t", 5));
     state
 }
 
@@ -136,7 +118,7 @@ fn one_change_at_a_time_and_it_can_be_taken_back_until_the_switch() {
     let other = |to| SchemaChange::AlterKeyspace { name: "other".to_owned(), replication: Some(to), if_exists: false };
     state.apply(&Change::Schema(other(simple(2))));
     assert_eq!(state.schema.keyspace("other").unwrap().replication, simple(2));
-    state.apply(&table("other", 6));
+    state.apply(&table("other", "t", 6));
     assert!(state.validate_schema(&other(simple(3))).unwrap_err().to_string().contains("one change moves data"));
     assert_eq!(state.validate_schema(&alter(simple(1))), Ok(true));
     state.apply(&Change::Schema(alter(simple(1))));
